@@ -1,0 +1,326 @@
+"""What the benchmarks of this folder share: options, data, timing, the floor, and the report."""
+
+import argparse
+import gc
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# Taken before the benchmark adds its own: other work on the machine spoils the ratios.
+LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+PACKAGES = ("sksae", "torch", "scikit-learn", "numpy", "scipy", "skorch")
+
+
+# --- options ---------------------------------------------------------------------------------
+
+
+def option_parser(description: str, repeats: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
+    parser.add_argument("--repeats", type=positive_int, default=repeats, help="default %(default)s")
+    parser.add_argument("--threads", type=positive_int, help="of torch and of numpy's BLAS")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the data; default $SKSAE_DATA, then ../shared/data"
+    )
+    return parser
+
+
+def positive_int(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def set_threads(threads: int | None) -> None:
+    """Give torch and numpy's BLAS the same number of threads; None leaves both as they are."""
+    if threads is None:
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(threads)
+    threadpool_limits(limits=threads)
+
+
+def machine_facts() -> dict[str, object]:
+    """Return what a reader needs to place the numbers: cores, threads and versions."""
+    import torch
+
+    return {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "load at start": LOAD_AT_START,
+        "torch threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+# --- data ------------------------------------------------------------------------------------
+
+
+def find_data(given: Path | None, name: str) -> Path | None:
+    """Return the path of the data file `name`, or None where there is no such file.
+
+    A folder that the user named must hold the file: falling back in silence would put numbers
+    of other data under the name of the real ones.
+    """
+    named = given or (Path(os.environ["SKSAE_DATA"]) if os.environ.get("SKSAE_DATA") else None)
+    path = (named or REPOSITORY.parent / "shared" / "data") / name
+    if path.is_file():
+        return path
+    if named:
+        sys.exit(f"There is no {name} in {named}, the folder given by --data or SKSAE_DATA.")
+    return None
+
+
+def required_data(given: Path | None, name: str) -> Path:
+    """Return the path of the data file `name`, or end the program with what to do."""
+    path = find_data(given, name)
+    if path is None:
+        sys.exit(f"This benchmark needs {name}: give its folder with --data or SKSAE_DATA.")
+    return path
+
+
+def mnist(path: Path, n_samples: int) -> np.ndarray:
+    """Return MNIST's first training images, scaled to [0, 1], float32 (n_samples, 784)."""
+    with np.load(path) as file:
+        return file["X_train"][:n_samples].astype(np.float32) / 255
+
+
+def synthetic(n_samples: int, n_features: int) -> np.ndarray:
+    """Return uniform noise in [0, 1], for claims in which only the shape matters."""
+    return np.random.default_rng(0).random((n_samples, n_features), dtype=np.float32)
+
+
+def mnist_or_synthetic(given: Path | None, n_samples: int) -> np.ndarray:
+    """Return float32 (n_samples, 784) in [0, 1]; MNIST's rows are repeated where it has too few."""
+    path = find_data(given, "mnist.npz")
+    if path is None:
+        return synthetic(n_samples, 784)
+    X = mnist(path, n_samples)
+    return X if len(X) == n_samples else np.resize(X, (n_samples, X.shape[1]))
+
+
+def natural_patches(path: Path, n_samples: int = 10_000, side: int = 8, seed: int = 0):
+    """Return patches of whitened images as the UFLDL exercise makes them, float64 in [0.1, 0.9].
+
+    Each patch's own mean is removed, the whole is clipped to +-3 standard deviations.
+    """
+    with np.load(path) as file:
+        images = file["images"].astype(np.float64)
+    rng = np.random.RandomState(seed)
+    n_images, height, width = images.shape
+    which = rng.randint(n_images, size=n_samples)
+    top = rng.randint(height - side + 1, size=n_samples)
+    left = rng.randint(width - side + 1, size=n_samples)
+    windows = np.lib.stride_tricks.sliding_window_view(images, (side, side), axis=(1, 2))
+    patches = windows[which, top, left].reshape(n_samples, side * side)
+    patches = patches - patches.mean(axis=1, keepdims=True)
+    limit = 3 * patches.std()
+    return 0.1 + 0.4 * (np.clip(patches, -limit, limit) / limit + 1)
+
+
+def patches_or_synthetic(given: Path | None, n_samples: int) -> np.ndarray:
+    """Return float32 (n_samples, 64): patches of whitened images, or noise where there are none."""
+    path = find_data(given, "natural_images_whitened.npz")
+    if path is None:
+        return synthetic(n_samples, 64)
+    return natural_patches(path, n_samples).astype(np.float32)
+
+
+# --- the model, as a plain user would write it -----------------------------------------------
+
+
+def starting_weights(X: np.ndarray, n_components: int, rho: float, seed: int) -> tuple:
+    """Return W_in, b_in, W_out, b_out: UFLDL's uniform weights, biases at the trivial solution."""
+    rng = np.random.RandomState(seed)
+    n_features = X.shape[1]
+    bound = np.sqrt(6 / (n_features + n_components + 1))
+    W_in = rng.uniform(-bound, bound, (n_features, n_components))
+    W_out = rng.uniform(-bound, bound, (n_components, n_features))
+    mean = np.clip(X.mean(axis=0, dtype=np.float64), 0.01, 0.99)
+    return W_in, np.full(n_components, logit(rho)), W_out, logit(mean)
+
+
+def logit(p):
+    return np.log(p / (1 - p))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def objective(X, W_in, b_in, W_out, b_out, *, rho: float, beta: float, alpha: float) -> float:
+    """Return J of a sigmoid code and a sigmoid output over all rows, in float64."""
+    X, W_in, b_in, W_out, b_out = (
+        np.asarray(array, dtype=np.float64) for array in (X, W_in, b_in, W_out, b_out)
+    )
+    code = sigmoid(X @ W_in + b_in)
+    error = sigmoid(code @ W_out + b_out) - X
+    rho_hat = code.mean(axis=0)
+    kl = np.sum(rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat)))
+    decay = np.sum(W_in * W_in) + np.sum(W_out * W_out)
+    return float(np.sum(error * error) / 2 / len(X) + beta * kl + alpha / 2 * decay)
+
+
+def weights_of(model) -> tuple:
+    """Return W_in, b_in, W_out, b_out of a fitted estimator with one hidden layer."""
+    return model.coefs_[0], model.intercepts_[0], model.coefs_[1], model.intercepts_[1]
+
+
+# --- timing ----------------------------------------------------------------------------------
+
+
+def five_products(batch: int, n_features: int, n_components: int) -> Callable[[], None]:
+    """Return a function that does the five matrix products of one training step and no more.
+
+    No step can be faster than these: two forward, one back through the decoder, two for the
+    weights' gradients. The results go to memory allocated once, as in a tuned engine.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "X": (batch, n_features),
+        "W_in": (n_features, n_components),
+        "A": (batch, n_components),
+        "W_out": (n_components, n_features),
+        "D": (batch, n_features),
+    }
+    X, W_in, A, W_out, D = (torch.randn(shape, generator=generator) for shape in shapes.values())
+    code, output, grad_in, grad_out = map(torch.empty_like, (A, X, W_in, W_out))
+
+    def products() -> None:
+        torch.mm(X, W_in, out=code)
+        torch.mm(A, W_out, out=output)
+        torch.mm(A.T, D, out=grad_out)
+        torch.mm(D, W_out.T, out=code)
+        torch.mm(X.T, A, out=grad_in)
+
+    return products
+
+
+def interleave(
+    runs: Mapping[str, Callable[[int], object]], repeats: int, warm_up: bool = True
+) -> tuple[dict[str, list[float]], dict[str, list]]:
+    """Time the alternatives side by side: one of each, then the next round.
+
+    Round by round and not block by block, so that a slow minute of the machine falls on all of
+    them alike; and each round begins with another one, so that none always has the same
+    neighbour before it.
+
+    Parameters
+    ----------
+    runs : mapping of str to callable
+        Each is called with the number of the round, which makes a good seed.
+    repeats : int
+    warm_up : bool
+        Whether one round goes ahead untimed.
+
+    Returns
+    -------
+    seconds, results : dict of str to list
+        For each alternative one entry a round.
+    """
+    names = list(runs)
+    if warm_up:
+        for name in names:
+            runs[name](0)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    results: dict[str, list] = {name: [] for name in names}
+    for round_ in range(repeats):
+        first = round_ % len(names)
+        for name in names[first:] + names[:first]:
+            gc.collect()  # here, or it falls due in the middle of someone's run
+            start = time.perf_counter()
+            result = runs[name](round_)
+            seconds[name].append(time.perf_counter() - start)
+            results[name].append(result)
+    return seconds, results
+
+
+def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    """Return the median of the ratios of each round, steadier than the ratio of the medians."""
+    return statistics.median(n / d for n, d in zip(numerators, denominators, strict=True))
+
+
+def quiet() -> None:
+    """Silence ConvergenceWarning: a benchmark stops after a fixed number of passes on purpose."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    warnings.simplefilter("ignore", ConvergenceWarning)
+
+
+# --- report ----------------------------------------------------------------------------------
+
+
+def at_most(value: float, limit: float) -> dict[str, object]:
+    return {"target": f"at most {limit:g}", "met": value <= limit}
+
+
+def at_least(value: float, limit: float) -> dict[str, object]:
+    return {"target": f"at least {limit:g}", "met": value >= limit}
+
+
+def report(
+    title: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str], as_json: bool
+) -> None:
+    """Print the rows as one table for people, or everything as one JSON object."""
+    facts = machine_facts()
+    if as_json:
+        result = {"benchmark": title, "machine": facts, "rows": rows, "notes": notes}
+        print(json.dumps(result, indent=2, default=lambda value: value.item()))
+        return
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[as_text(row.get(name)) for name in columns] for row in rows]
+    print_table(title, columns, cells)
+    for note in notes:
+        print(note)
+    print(", ".join(f"{name} {as_text(value)}" for name, value in facts.items()))
+
+
+def as_text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "NO"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_table(title: str, columns: list[str], cells: list[list[str]]) -> None:
+    """Print with rich where it is installed, as aligned plain text otherwise."""
+    try:
+        from rich.console import Console
+        from rich.table import Table
+    except ModuleNotFoundError:
+        print(title)
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        for line in (columns, *cells):
+            padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+            print("  ".join(padded).rstrip())
+        return
+    table = Table(*columns, title=title, title_justify="left")
+    for line in cells:
+        table.add_row(*line)
+    # In a pipe rich takes 80 columns for granted and would break the lines.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)

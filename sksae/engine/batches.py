@@ -1,0 +1,187 @@
+"""X (array, memmap, CSR) -> tensors of centred rows on the device.
+
+The network sees ``(x - centre) / scale``. The centre is subtracted as precisely as if in float64
+and only the result is rounded, so that a feature whose mean dwarfs its deviation loses no digits. A matrix that fits
+is prepared once and kept on the device; a larger one, a memmap say, is read one batch at a time,
+and a CSR matrix is densified one batch at a time, so that neither is ever copied whole.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+# A prepared copy up to this size is kept in memory; beyond it rows are read batch by batch.
+RESIDENT_BYTES = 2**28
+# A chunk of a walk over all rows holds about this many entries of its widest layer: large enough
+# for the matrix products, small enough for the caches.
+CHUNK_ENTRIES = 2**20
+MIN_CHUNK_ROWS = 256
+
+Which = slice | np.ndarray
+
+
+def chunk_slices(n_rows: int, widest: int) -> list[slice]:
+    """Cut ``n_rows`` into slices of nearly equal length for a walk over all rows."""
+    length = max(MIN_CHUNK_ROWS, CHUNK_ENTRIES // widest)
+    return equal_slices(n_rows, -(-n_rows // length))
+
+
+def equal_slices(n_rows: int, n_slices: int) -> list[slice]:
+    """Cut ``n_rows`` into ``n_slices`` slices whose lengths differ by one at most."""
+    bounds = [n_rows * k // n_slices for k in range(n_slices + 1)]
+    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+
+
+def centre_rows(
+    X: np.ndarray | sp.csr_array | sp.csr_matrix,
+    which: Which,
+    centre: np.ndarray,
+    scale: float,
+    out: Tensor,
+) -> None:
+    """Write ``(X[which] - centre) / scale`` into ``out``, dense.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Source, without duplicate entries if sparse.
+    which : slice or ndarray of int
+        Rows.
+    centre : ndarray of shape (n_features,), float64
+        Subtracted.
+    scale : float
+        Divided by.
+    out : Tensor of shape (n_rows, n_features), on the CPU
+        Result.
+    """
+    rows, target = X[which], out.numpy()
+    if sp.issparse(rows):
+        lengths = np.diff(rows.indptr)
+        at = np.repeat(np.arange(rows.shape[0]) * rows.shape[1], lengths) + rows.indices
+        target[...] = -centre / scale
+        target.reshape(-1)[at] = (rows.data - centre[rows.indices]) / scale
+    elif rows.dtype == target.dtype:
+        # In place, and as exact as in float64: the centre is subtracted as a sum of two floats.
+        np.copyto(target, rows)
+        high = centre.astype(target.dtype)
+        low = (centre - high).astype(target.dtype)
+        for part in (high, low):
+            if part.any():
+                out.sub_(torch.from_numpy(part))
+        if scale != 1.0:
+            out.mul_(1.0 / scale)
+    else:
+        np.divide(rows - centre, scale, out=target, casting="same_kind")
+
+
+class Rows:
+    """The rows a network is trained or judged on.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Source; never written to.
+    centre : ndarray of shape (n_features,), float64
+        Subtracted from every row.
+    scale : float
+        Every row is then divided by it.
+    dtype, device : torch.dtype, torch.device
+        Of the tensors given out.
+    index : ndarray of int, optional
+        The rows of X that count; all by default.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Weight of each row of X; all alike by default.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray | sp.csr_array | sp.csr_matrix,
+        *,
+        centre: np.ndarray,
+        scale: float,
+        dtype: torch.dtype,
+        device: torch.device,
+        index: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+    ) -> None:
+        self._source, self._index = X, index
+        self._centre, self._scale = centre, scale
+        self.dtype, self.device = dtype, device
+        self.n_rows = X.shape[0] if index is None else len(index)
+        self.n_features = X.shape[1]
+        self._buffers: dict[int, Tensor] = {}
+        self._resident: Tensor | None = None
+        self._weight: Tensor | None = None
+        if sample_weight is not None:
+            weight = sample_weight if index is None else sample_weight[index]
+            relative = np.asarray(weight / weight.mean(), dtype=np.float64)
+            if np.any(relative != 1.0):
+                self._weight = torch.as_tensor(relative, dtype=dtype, device=device)
+
+    def keep_resident(self) -> None:
+        """Prepare all rows once and keep them on the device, if they fit."""
+        n_bytes = self.n_rows * self.n_features * self.dtype.itemsize
+        room = RESIDENT_BYTES
+        if self.device.type == "cuda":
+            room = torch.cuda.mem_get_info(self.device)[0] // 2
+        if n_bytes > room or sp.issparse(self._source):
+            return
+        resident = torch.empty(self.n_rows, self.n_features, dtype=self.dtype, device=self.device)
+        for rows in chunk_slices(self.n_rows, self.n_features):
+            resident[rows] = self.take(rows)[0]
+        self._resident = resident
+        self._buffers.clear()
+
+    def take(self, which: Which) -> Tensor:
+        """Return some rows, centred; valid until the next call with as many rows.
+
+        Parameters
+        ----------
+        which : slice or ndarray of int
+            Positions among the rows that count.
+
+        Returns
+        -------
+        rows : Tensor of shape (1, n_taken, n_features)
+        """
+        if self._resident is None:
+            return self._read(which)
+        if isinstance(which, slice):
+            return self._resident[which].unsqueeze(0)
+        out = self._buffer(len(which), self.device)
+        torch.index_select(self._resident, 0, torch.from_numpy(which).to(self.device), out=out)
+        return out.unsqueeze(0)
+
+    def weight(self, which: Which, n_rows: int) -> Tensor:
+        """Return what each row counts in a batch, w_i / (n_rows * mean w), over all rows.
+
+        Returns
+        -------
+        weight : Tensor of shape (1, n_rows, 1), or (1, 1, 1) where all are alike
+        """
+        if self._weight is None:
+            return torch.full((1, 1, 1), 1.0 / n_rows, dtype=self.dtype, device=self.device)
+        if not isinstance(which, slice):
+            return self._weight[torch.from_numpy(which).to(self.device)].view(1, -1, 1) / n_rows
+        return self._weight[which].view(1, -1, 1) / n_rows
+
+    def chunks(self, widest: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Walk over all rows in order: yield (rows, weight), weights adding up to 1."""
+        for which in chunk_slices(self.n_rows, widest):
+            yield self.take(which), self.weight(which, self.n_rows)
+
+    def _buffer(self, n_rows: int, device: torch.device) -> Tensor:
+        if n_rows not in self._buffers:
+            shape = (n_rows, self.n_features)
+            self._buffers[n_rows] = torch.empty(shape, dtype=self.dtype, device=device)
+        return self._buffers[n_rows]
+
+    def _read(self, which: Which) -> Tensor:
+        n_taken = which.stop - which.start if isinstance(which, slice) else len(which)
+        source = which if self._index is None else self._index[which]
+        out = self._buffer(n_taken, torch.device("cpu"))
+        centre_rows(self._source, source, self._centre, self._scale, out)
+        return out.to(self.device).unsqueeze(0)

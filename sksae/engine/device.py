@@ -1,0 +1,77 @@
+"""From a device's name to a ``torch.device``, or a clear error."""
+
+import warnings
+
+import torch
+
+
+def _why_missing(device: torch.device) -> str | None:
+    """Return why a device cannot be used here, or None if it can."""
+    if device.type == "cpu":
+        return None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            return "torch sees no CUDA device here"
+        if device.index is not None and device.index >= torch.cuda.device_count():
+            return f"torch sees {torch.cuda.device_count()} CUDA device(s) here"
+        return None
+    if device.type == "mps":
+        return None if torch.backends.mps.is_available() else "torch sees no MPS device here"
+    return "only 'auto', 'cpu', 'cuda', 'cuda:<index>' and 'mps' are supported"
+
+
+def _parse(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device={name!r} is not a device: use 'auto', 'cpu', 'cuda', 'cuda:<index>' or 'mps'."
+        ) from error
+
+
+def training_device(name: str, dtype: str) -> torch.device:
+    """Return the device to train on.
+
+    Parameters
+    ----------
+    name : str
+        "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
+    dtype : {"float32", "float64"}
+        Precision of training.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, the device is not there, or it cannot do the precision.
+    """
+    device = _parse(name)
+    reason = _why_missing(device)
+    if reason is not None:
+        raise ValueError(f"device={name!r} cannot be used: {reason}. Use device='auto' or 'cpu'.")
+    if device.type == "mps" and dtype == "float64":
+        raise ValueError("device='mps' has no float64: use dtype='float32' or device='cpu'.")
+    return device
+
+
+def inference_device(name: str, dtype: torch.dtype) -> torch.device:
+    """Return the device to compute codes on: the named one, or the CPU where it is missing."""
+    device = _parse(name)
+    reason = _why_missing(device)
+    if reason is not None:
+        warnings.warn(
+            f"device={name!r} cannot be used here ({reason}): computing on the CPU instead. "
+            "Set device='auto' to silence this warning.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return torch.device("cpu")
+    if device.type == "mps" and dtype == torch.float64:
+        return torch.device("cpu")
+    return device
+
+
+def to_wide(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in float64 for bookkeeping; on the CPU where the device has none (mps)."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()

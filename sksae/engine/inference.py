@@ -1,0 +1,184 @@
+"""A trained network at work: rows to codes, codes to rows, and how well they agree.
+
+Everything is computed in the precision of what is given, chunk by chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.batches import Rows, chunk_slices
+from sksae.engine.device import inference_device, to_wide
+
+Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A trained network and the scaling around it, as numpy arrays.
+
+    It sees ``z = shift + (x - mean) / scale`` and reconstructs z.
+
+    Attributes
+    ----------
+    activations : tuple of str
+        One for each layer.
+    coefs, intercepts, slopes : list of ndarray
+        Of each layer, from input to output; slopes are None where there are none.
+    mean : ndarray of shape (n_features,)
+    scale, shift : float
+    """
+
+    activations: tuple[str, ...]
+    coefs: list[np.ndarray]
+    intercepts: list[np.ndarray]
+    slopes: list[np.ndarray | None]
+    mean: np.ndarray
+    scale: float
+    shift: float
+
+    @property
+    def n_encoder_layers(self) -> int:
+        return len(self.coefs) // 2
+
+
+class _Layers:
+    """A codec's layers as tensors of one precision on one device."""
+
+    def __init__(self, codec: Codec, dtype: np.dtype, device: str) -> None:
+        self._codec, self._dtype = codec, dtype
+        self.torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+        self.device = inference_device(device, self.torch_dtype)
+        self.widest = max(max(coef.shape) for coef in codec.coefs)
+
+    def as_tensor(self, array: np.ndarray) -> Tensor:
+        """Return an array in this precision on this device, without a copy if it can be."""
+        array = np.require(array, dtype=self._dtype, requirements="W")
+        return torch.from_numpy(array).to(self.device)
+
+    def _activate(self, layer: int, pre: Tensor) -> Tensor:
+        activation = ACTIVATIONS[self._codec.activations[layer]]
+        slope = self._codec.slopes[layer]
+        out = torch.empty_like(pre) if activation.keeps_pre else pre
+        activation.apply(pre, out, None if slope is None else self.as_tensor(slope))
+        return out
+
+    def run(self, rows: Tensor, first: int, last: int) -> Tensor:
+        """Send rows of shape (n_rows, n_in) through the layers from ``first`` up to ``last``."""
+        for layer in range(first, last):
+            weight = self.as_tensor(self._codec.coefs[layer])
+            bias = self.as_tensor(self._codec.intercepts[layer])
+            rows = self._activate(layer, torch.addmm(bias, rows, weight))
+        return rows
+
+    def after_first(self, X: Matrix) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (which, activation of the first layer), scaling included, chunk by chunk."""
+        codec = self._codec
+        coef, intercept = codec.coefs[0], codec.intercepts[0]
+        if sp.issparse(X):
+            # A sparse row stays sparse: mean, scale and shift move into weight and bias instead.
+            folded = codec.shift - codec.mean / codec.scale
+            bias = (intercept + folded @ coef.astype(np.float64)).astype(self._dtype)
+            coef = (coef / codec.scale).astype(self._dtype)
+            for which in self._slices(X.shape[0]):
+                pre = torch.from_numpy(X[which] @ coef + bias).to(self.device)
+                yield which, self._activate(0, pre)
+            return
+        if codec.shift != 0.0:
+            intercept = intercept + codec.shift * coef.sum(axis=0, dtype=np.float64)
+        weight, bias = self.as_tensor(coef), self.as_tensor(intercept)
+        for which, rows in self.centred(X):
+            yield which, self._activate(0, torch.addmm(bias, rows, weight))
+
+    def centred(self, X: Matrix) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (which, (X[which] - mean) / scale) as dense tensors, chunk by chunk."""
+        rows = Rows(
+            X,
+            centre=self._codec.mean,
+            scale=self._codec.scale,
+            dtype=self.torch_dtype,
+            device=self.device,
+        )
+        for which in self._slices(X.shape[0]):
+            yield which, rows.take(which)[0]
+
+    def _slices(self, n_rows: int) -> list[slice]:
+        return chunk_slices(n_rows, self.widest)
+
+
+def encode(codec: Codec, X: Matrix, device: str) -> np.ndarray:
+    """Return the codes of some rows.
+
+    Parameters
+    ----------
+    codec : Codec
+        The network.
+    X : ndarray or CSR matrix of shape (n_samples, n_features), float32 or float64
+        Rows.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_components), of X's dtype
+    """
+    layers = _Layers(codec, X.dtype, device)
+    codes = np.empty((X.shape[0], codec.coefs[codec.n_encoder_layers - 1].shape[1]), X.dtype)
+    for which, rows in layers.after_first(X):
+        codes[which] = layers.run(rows, 1, codec.n_encoder_layers).cpu().numpy()
+    return codes
+
+
+def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
+    """Return the rows that some codes stand for, in the units of X.
+
+    Parameters
+    ----------
+    codec : Codec
+        The network.
+    codes : ndarray of shape (n_samples, n_components), float32 or float64
+        Codes.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_features), of the codes' dtype
+    """
+    layers = _Layers(codec, codes.dtype, device)
+    X = np.empty((codes.shape[0], codec.coefs[-1].shape[1]), codes.dtype)
+    for which in chunk_slices(codes.shape[0], layers.widest):
+        rows = layers.run(layers.as_tensor(codes[which]), codec.n_encoder_layers, len(codec.coefs))
+        output = rows.cpu().numpy()
+        X[which] = (output - codec.shift) * codec.scale + codec.mean
+    return X
+
+
+def squared_errors(codec: Codec, X: Matrix, device: str) -> np.ndarray:
+    """Return each row's squared reconstruction error in the units of X.
+
+    Parameters
+    ----------
+    codec : Codec
+        The network.
+    X : ndarray or CSR matrix of shape (n_samples, n_features), float32 or float64
+        Rows.
+    device : str
+        Where to compute.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_samples,), float64
+    """
+    layers = _Layers(codec, X.dtype, device)
+    errors = np.empty(X.shape[0])
+    for (which, hidden), (_, rows) in zip(layers.after_first(X), layers.centred(X), strict=True):
+        output = layers.run(hidden, 1, len(codec.coefs))
+        distance = torch.linalg.vector_norm(output - codec.shift - rows, dim=-1)
+        errors[which] = to_wide(distance).square_().cpu().numpy() * codec.scale**2
+    return errors

@@ -1,0 +1,237 @@
+"""L-BFGS on a flat vector in float64, made for objectives whose values carry rounding noise.
+
+The direction comes from the compact form of the inverse Hessian (Byrd, Nocedal & Schnabel 1994,
+eq. 3.1): two passes over the stored pairs instead of the two-loop recursion's hundreds of small
+operations. The line search accepts a step by Hager and Zhang's approximate Wolfe condition (2005,
+eq. 4.1) as well as by the strong Wolfe conditions: near a minimum the differences of J drown in
+the rounding of float32 products while its slope is still sharp.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isfinite
+
+import numpy as np
+import torch
+from scipy.linalg import solve_triangular
+from torch import Tensor
+
+Evaluate = Callable[[Tensor], tuple[float, Tensor]]
+
+MAX_PAIRS = 100
+# The stored pairs take at most this much memory, but never fewer than MIN_PAIRS are kept.
+HISTORY_BYTES = 2**27
+MIN_PAIRS = 8
+
+SUFFICIENT_DECREASE = 1e-4
+CURVATURE = 0.9
+MAX_EVALUATIONS = 25
+
+
+class InverseHessian:
+    """The last curvature pairs s = change of parameters, y = change of gradient.
+
+    Parameters
+    ----------
+    like : Tensor of shape (n_parameters,)
+        Gives size, precision and device.
+    """
+
+    def __init__(self, like: Tensor) -> None:
+        fitting = HISTORY_BYTES // (2 * like.element_size() * len(like))
+        self._max_pairs = int(np.clip(fitting, MIN_PAIRS, MAX_PAIRS))
+        # Row k holds s_k and row max_pairs + k holds y_k, so that one product serves both.
+        self._pairs = like.new_zeros(2 * self._max_pairs, len(like))
+        self._products = np.zeros((2 * self._max_pairs, 2 * self._max_pairs))
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all pairs."""
+        self._slots: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def update(self, step: Tensor, change: Tensor) -> None:
+        """Store a pair, dropping the oldest if need be; ignored unless it is curved upward."""
+        curvature = float(torch.dot(step, change))
+        if curvature <= np.finfo(np.float64).eps * float(torch.dot(change, change)):
+            return
+        full = len(self._slots) == self._max_pairs
+        slot = self._slots.pop(0) if full else len(self._slots)
+        self._slots.append(slot)
+        pair = [slot, self._max_pairs + slot]
+        self._pairs[slot] = step
+        self._pairs[self._max_pairs + slot] = change
+        products = (self._pairs @ torch.stack((step, change), dim=1)).cpu().numpy()
+        self._products[:, pair] = products
+        self._products[pair, :] = products.T
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """Return -H g."""
+        if not self._slots:
+            return -gradient
+        order = np.array(self._slots)
+        of_s, of_y = order, self._max_pairs + order
+        latest_s, latest_y = of_s[-1], of_y[-1]
+        gamma = self._products[latest_s, latest_y] / self._products[latest_y, latest_y]
+        upper = np.triu(self._products[np.ix_(of_s, of_y)])
+        middle = np.diag(np.diag(upper)) + gamma * self._products[np.ix_(of_y, of_y)]
+
+        projected = (self._pairs @ gradient).cpu().numpy()
+        u = solve_triangular(upper, projected[of_s], check_finite=False)
+        v = solve_triangular(
+            upper, middle @ u - gamma * projected[of_y], trans="T", check_finite=False
+        )
+        coefficients = np.zeros(len(self._pairs))
+        coefficients[of_s], coefficients[of_y] = -v, gamma * u
+        combined = torch.as_tensor(coefficients, device=gradient.device) @ self._pairs
+        return combined.sub_(gradient, alpha=float(gamma))
+
+
+@dataclass
+class Point:
+    """A point on the search line: its step, J there, J's slope along the line, the gradient."""
+
+    step: float
+    value: float
+    slope: float
+    gradient: Tensor
+
+
+def _cubic_minimum(a: Point, b: Point) -> float:
+    """Return the minimiser of the cubic through two points (Nocedal & Wright 2006, eq. 3.59)."""
+    d1 = a.slope + b.slope - 3.0 * (a.value - b.value) / (a.step - b.step)
+    square = d1 * d1 - a.slope * b.slope
+    if not square >= 0.0:
+        return 0.5 * (a.step + b.step)
+    d2 = np.copysign(np.sqrt(square), b.step - a.step)
+    return b.step - (b.step - a.step) * (b.slope + d2 - d1) / (b.slope - a.slope + 2.0 * d2)
+
+
+def _inside(step: float, low: float, high: float, margin: float = 0.1) -> float:
+    """Keep a trial step away from the ends of its bracket; bisect if it is not a number."""
+    if not isfinite(step):
+        return 0.5 * (low + high)
+    width = high - low
+    return min(max(step, low + margin * width), high - margin * width)
+
+
+def line_search(
+    probe: Callable[[float], Point], start: Point, first_step: float, noise: float
+) -> Point | None:
+    """Find a step that satisfies the Wolfe conditions, or the approximate ones.
+
+    Parameters
+    ----------
+    probe : callable
+        Evaluates J at a step along the line.
+    start : Point
+        At step 0; its slope is negative.
+    first_step : float
+        First step tried.
+    noise : float
+        Rounding error to be expected in a value of J.
+
+    Returns
+    -------
+    point : Point or None
+        None if none was found in ``MAX_EVALUATIONS``.
+    """
+
+    def is_too_far(point: Point) -> bool:
+        if not isfinite(point.value):
+            return True
+        drop = SUFFICIENT_DECREASE * point.step * start.slope
+        exact = point.value <= start.value + drop
+        approximate = (
+            point.value <= start.value + noise
+            and point.slope <= (2.0 * SUFFICIENT_DECREASE - 1.0) * start.slope
+        )
+        return not (exact or approximate)
+
+    low, high = start, None
+    step = first_step
+    for _ in range(MAX_EVALUATIONS):
+        point = probe(step)
+        if is_too_far(point):
+            high = point
+        elif abs(point.slope) <= -CURVATURE * start.slope:
+            return point
+        elif point.slope < 0.0:
+            low = point
+        else:
+            high = point
+        if high is None:
+            step = min(max(_cubic_minimum(start, point), 2.0 * step), 10.0 * step)
+        else:
+            usable = isfinite(high.value) and isfinite(high.slope)
+            guess = _cubic_minimum(low, high) if usable else inf
+            step = _inside(guess, low.step, high.step)
+    return low if low.step > 0.0 else None
+
+
+class LBFGS:
+    """Limited-memory BFGS (Liu & Nocedal 1989), one accepted step a call.
+
+    Parameters
+    ----------
+    evaluate : callable
+        Returns J, a float, and its gradient at a flat float64 vector.
+    start : Tensor of shape (n_parameters,), float64
+        Where to begin.
+    noise : float
+        Relative rounding error of J: the machine epsilon of the matrix products.
+
+    Attributes
+    ----------
+    flat : Tensor
+        The point reached; J there is ``value``.
+    n_evaluations : int
+        Calls of ``evaluate`` so far.
+    """
+
+    def __init__(self, evaluate: Evaluate, start: Tensor, noise: float) -> None:
+        self._evaluate = evaluate
+        self._noise = noise
+        self._hessian = InverseHessian(start)
+        self.flat = start.clone()
+        self.value, self._gradient = evaluate(self.flat)
+        self.n_evaluations = 1
+
+    def step(self) -> bool:
+        """Take one step; return False if none that lowers J can be found."""
+        if not self._gradient.any():
+            return False
+        if self._search():
+            return True
+        # A direction spoilt by rounding: try once more from the steepest descent.
+        if not len(self._hessian):
+            return False
+        self._hessian.clear()
+        return self._search()
+
+    def _search(self) -> bool:
+        direction = self._hessian.direction(self._gradient)
+        slope = float(torch.dot(direction, self._gradient))
+        if not slope < 0.0:
+            return False
+        start = Point(0.0, self.value, slope, self._gradient)
+        trial = torch.empty_like(self.flat)
+
+        def probe(step: float) -> Point:
+            torch.add(self.flat, direction, alpha=step, out=trial)
+            value, gradient = self._evaluate(trial)
+            self.n_evaluations += 1
+            return Point(step, value, float(torch.dot(direction, gradient)), gradient)
+
+        # Without curvature there is no scale to a step: begin with a short one.
+        first = 1.0 if len(self._hessian) else min(1.0, 1.0 / float(direction.abs().sum()))
+        found = line_search(probe, start, first, noise=self._noise * abs(self.value))
+        if found is None:
+            return False
+        moved = direction.mul_(found.step)
+        self._hessian.update(moved, found.gradient - self._gradient)
+        self.flat = self.flat + moved
+        self.value, self._gradient = found.value, found.gradient
+        return True

@@ -1,0 +1,317 @@
+"""The objective J and its gradient, over a minibatch and over all rows.
+
+    J = sum_i w_i / (n mean w) * 1/2 * ||x_hat_i - x_i||^2  +  beta * S  +  alpha/2 * sum ||W||^2
+
+which is that of the UFLDL notes (Ng, CS294A, 2011, section 3, eq. 8 and the sparsity term).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows, chunk_slices
+from sksae.engine.device import to_wide
+from sksae.engine.network import Parameters, Workspace, backward, forward
+from sksae.engine.sparsity import Sparsity, make_sparsity
+
+# Over how many batches the running mean of the code reaches back.
+RHO_HAT_WINDOW = 10
+# Activations of the encoder are kept between the two halves of a pass up to this many entries.
+KEPT_ENTRIES = 2**24
+
+PerModel = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Penalties:
+    """The terms of J besides the squared error; a number for all models or one for each.
+
+    Attributes
+    ----------
+    sparsity : {"kl", "l1", "l2", None}
+        What S is.
+    rho, beta, alpha : float or sequence of float
+        Wanted mean activation, weight of S, weight decay.
+    """
+
+    sparsity: str | None
+    rho: PerModel
+    beta: PerModel
+    alpha: PerModel
+
+
+class Terms:
+    """J bound to an architecture, a precision and a device."""
+
+    def __init__(self, penalties: Penalties, parameters: Parameters, offset: np.ndarray) -> None:
+        like, architecture = parameters.flat, parameters.architecture
+
+        def per_model(value: PerModel) -> Tensor:
+            value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+            return value.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
+
+        self.code_layer = architecture.n_encoder_layers - 1
+        self.sparsity: Sparsity = make_sparsity(
+            penalties.sparsity, architecture.activations[self.code_layer]
+        )
+        self.rho = per_model(penalties.rho)
+        self.beta = per_model(penalties.beta)
+        self.alpha = per_model(penalties.alpha)
+        # The target is the centred row plus this; nothing to add where the output is centred too.
+        self.offset = (
+            torch.as_tensor(offset, dtype=like.dtype, device=like.device) if offset.any() else None
+        )
+        self.decay = torch.cat(
+            [
+                self.alpha.expand(-1, *weight.shape[1:]).reshape(-1)
+                for weight in parameters.weights
+            ]
+        )
+
+    def error(self, output: Tensor, rows: Tensor, out: Tensor) -> Tensor:
+        """Write x_hat - x into ``out``."""
+        torch.sub(output, rows, out=out)
+        return out if self.offset is None else out.sub_(self.offset)
+
+    def weight_decay(self, parameters: Parameters) -> Tensor:
+        """Return alpha/2 * sum_l ||W_l||_F^2 of each model, shape (n_models,)."""
+        norms = [torch.linalg.vector_norm(w, dim=(1, 2)).square_() for w in parameters.weights]
+        return self.alpha.view(-1) / 2 * sum(norms)
+
+
+def half_squared_error(error: Tensor, weight: Tensor) -> Tensor:
+    """Return sum_i weight_i * 1/2 * ||error_i||^2 of each model, shape (n_models,)."""
+    squares = torch.linalg.vector_norm(error, dim=-1).square_()
+    return (squares * weight[..., 0]).sum(dim=-1) / 2
+
+
+def weighted_sum(code: Tensor, weight: Tensor) -> Tensor:
+    """Return sum_i weight_i * code_i, shape (n_models, 1, n_components)."""
+    if weight.shape[1] == 1:
+        return code.sum(dim=1, keepdim=True) * weight
+    return torch.bmm(weight.mT.expand(code.shape[0], -1, -1), code)
+
+
+class MinibatchObjective:
+    """J and its gradient over one minibatch after another.
+
+    The mean activation that kl compares with rho is a running mean over the last batches. A
+    single batch estimates a small rho badly, and as 1/rho_hat is convex the errors do not cancel:
+    they keep the units from becoming selective. The window never exceeds an epoch, so that a
+    batch of all rows gives J itself.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The network; moved by a solver between calls.
+    offset : ndarray of shape (n_features,)
+        What is added to the centred rows to make the target.
+    window : int
+        Batches over which the mean activation is taken.
+    mean_code : ndarray of shape (n_models, 1, n_components), optional
+        Where the running mean stood when a training goes on.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        offset: np.ndarray,
+        *,
+        window: int = RHO_HAT_WINDOW,
+        mean_code: np.ndarray | None = None,
+        n_seen: int = 0,
+    ) -> None:
+        self.parameters = parameters
+        self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+        self._terms = Terms(penalties, parameters, offset)
+        self._workspaces: dict[int, Workspace] = {}
+        self._window = window
+        self.n_seen = n_seen
+        self.mean_code: Tensor | None = None
+        if mean_code is not None:
+            like = parameters.flat
+            self.mean_code = torch.as_tensor(mean_code, dtype=like.dtype, device=like.device)
+
+    def __call__(self, rows: Tensor, weight: Tensor) -> Tensor:
+        """Write the gradient into ``gradient`` and return J, shape (n_models,)."""
+        terms, parameters = self._terms, self.parameters
+        n_rows = rows.shape[1]
+        if n_rows not in self._workspaces:
+            self._workspaces[n_rows] = Workspace(parameters, n_rows)
+        workspace = self._workspaces[n_rows]
+
+        output = forward(parameters, rows, workspace)
+        error = terms.error(output, rows, out=workspace.gradient[-1])
+        loss = half_squared_error(error, weight)
+        error.mul_(weight)
+
+        code = workspace.out[terms.code_layer]
+        if terms.sparsity.of_mean_activation:
+            self._track(code, weight)
+        code_gradient = terms.sparsity.gradient(
+            code, self.mean_code, terms.rho, weight * terms.beta
+        )
+        backward(parameters, rows, workspace, self.gradient, code_gradient)
+        self.gradient.decayed.addcmul_(parameters.decayed, terms.decay)
+        return loss + self._penalty(code, weight) + terms.weight_decay(parameters)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next minibatch's gradient depends on besides the parameters."""
+        if self.mean_code is None:
+            return {}
+        mean_code = self.mean_code.cpu().numpy().copy()
+        return {"mean_code": mean_code, "n_seen": np.asarray(self.n_seen)}
+
+    def _track(self, code: Tensor, weight: Tensor) -> None:
+        """Move the running mean of the code on by one batch."""
+        mean = weighted_sum(code, weight)
+        if weight.shape[1] > 1:
+            mean /= weight.sum(dim=1, keepdim=True)
+        if self.mean_code is None:
+            self.mean_code = mean.clone()
+        else:
+            self.mean_code.lerp_(mean, max(1.0 / (self.n_seen + 1), 1.0 / self._window))
+        self.n_seen += 1
+
+    def _penalty(self, code: Tensor, weight: Tensor) -> Tensor | float:
+        terms = self._terms
+        if self.mean_code is not None:
+            return terms.beta.view(-1) * terms.sparsity.unit_penalty(self.mean_code, terms.rho)
+        by_row = terms.sparsity.row_penalty(code)
+        if by_row is None:
+            return 0.0
+        return terms.beta.view(-1) * (by_row * weight[..., 0]).sum(dim=-1)
+
+
+class FullObjective:
+    """J over all rows, walked in chunks, with sums in float64; and its gradient.
+
+    A penalty on mean activations couples all rows, so a gradient needs two walks: encode every
+    chunk, then, with rho_hat known, go through decoder and backward. What the encoder computed is
+    kept between the two where memory allows, and computed again otherwise.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The network, in the precision of the matrix products.
+    rows : Rows
+        All of them.
+    offset : ndarray of shape (n_features,)
+        What is added to the centred rows to make the target.
+    """
+
+    def __init__(
+        self, penalties: Penalties, parameters: Parameters, rows: Rows, offset: np.ndarray
+    ) -> None:
+        architecture = parameters.architecture
+        self.parameters = parameters
+        self._rows = rows
+        self._terms = Terms(penalties, parameters, offset)
+        self._wide = Terms(penalties, parameters.with_flat(to_wide(parameters.flat)), offset)
+        self._widest = max(architecture.sizes)
+        self._encoder = range(architecture.n_encoder_layers)
+        self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
+        lengths = [s.stop - s.start for s in chunk_slices(rows.n_rows, self._widest)]
+        n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
+        self._keeps = n_encoded * parameters.n_models <= KEPT_ENTRIES
+        scratch = {length: Workspace(parameters, length) for length in set(lengths)}
+        self._workspaces = [
+            Workspace(parameters, length, scratch[length]) if self._keeps else scratch[length]
+            for length in lengths
+        ]
+        self._chunk_gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+
+    def _chunks(self) -> Iterator[tuple[Workspace, Tensor, Tensor]]:
+        for workspace, (rows, weight) in zip(
+            self._workspaces, self._rows.chunks(self._widest), strict=True
+        ):
+            yield workspace, rows, weight
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Return J and the mean code of the network as it stands.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_models,), float64
+        mean_code : Tensor of shape (n_models, 1, n_components), float64
+        """
+        terms, loss, mean_code = self._terms, 0.0, 0.0
+        for workspace, rows, weight in self._chunks():
+            output = forward(self.parameters, rows, workspace)
+            code = workspace.out[terms.code_layer]
+            error = terms.error(output, rows, out=workspace.gradient[-1])
+            loss = loss + self._row_terms(error, code, weight)
+            mean_code = mean_code + weighted_sum(to_wide(code), to_wide(weight))
+        weights = self.parameters.with_flat(to_wide(self.parameters.flat))
+        return loss + self._other_terms(mean_code, weights), mean_code
+
+    def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J and its gradient at the parameters given.
+
+        Parameters
+        ----------
+        flat : Tensor of shape (n_models * n_parameters,), float64
+            Rounded to the precision of the matrix products for these alone.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_models,), float64
+        gradient : Tensor like ``flat``
+        """
+        terms, parameters = self._terms, self.parameters
+        parameters.flat.copy_(flat)
+        mean_code = narrow_mean = None
+        if terms.sparsity.of_mean_activation:
+            mean_code = self._encode_all()
+            narrow_mean = mean_code.to(parameters.flat)
+        encoded = mean_code is not None and self._keeps
+        total, loss = torch.zeros_like(flat), 0.0
+        for workspace, rows, weight in self._chunks():
+            if encoded:
+                code = workspace.out[terms.code_layer]
+                output = forward(parameters, code, workspace, self._decoder)
+            else:
+                output = forward(parameters, rows, workspace)
+                code = workspace.out[terms.code_layer]
+            error = terms.error(output, rows, out=workspace.gradient[-1])
+            loss = loss + self._row_terms(error, code, weight)
+            error.mul_(weight)
+            code_gradient = terms.sparsity.gradient(
+                code, narrow_mean, terms.rho, weight * terms.beta
+            )
+            backward(parameters, rows, workspace, self._chunk_gradient, code_gradient)
+            total += to_wide(self._chunk_gradient.flat)
+        wide, wide_total = parameters.with_flat(flat), parameters.with_flat(total)
+        wide_total.decayed.addcmul_(wide.decayed, self._wide.decay)
+        return loss + self._other_terms(mean_code, wide), total
+
+    def _encode_all(self) -> Tensor:
+        mean_code = 0.0
+        for workspace, rows, weight in self._chunks():
+            code = forward(self.parameters, rows, workspace, self._encoder)
+            mean_code = mean_code + weighted_sum(to_wide(code), to_wide(weight))
+        return mean_code
+
+    def _row_terms(self, error: Tensor, code: Tensor, weight: Tensor) -> Tensor:
+        """Return one chunk's part of J: squared error, and the penalty on its rows' codes."""
+        squares = to_wide(torch.linalg.vector_norm(error, dim=-1)).square_() / 2.0
+        by_row = self._terms.sparsity.row_penalty(code)
+        if by_row is not None:
+            squares += self._wide.beta.view(-1, 1) * to_wide(by_row)
+        return (squares * to_wide(weight[..., 0])).sum(dim=-1)
+
+    def _other_terms(self, mean_code: Tensor | None, weights: Parameters) -> Tensor:
+        """Return the parts of J that are not sums over rows."""
+        wide = self._wide
+        decay = wide.weight_decay(weights)
+        if not wide.sparsity.of_mean_activation:
+            return decay
+        return decay + wide.beta.view(-1) * wide.sparsity.unit_penalty(mean_code, wide.rho)

@@ -1,0 +1,104 @@
+"""Each way to be sparse: the penalty S on a code, and its gradient.
+
+A penalty is a sum of two kinds of terms, and a sparsity defines one of them: a function of each
+unit's mean activation over the rows (kl), or a mean over rows of a function of the row's code
+(l1, l2). Formulas are those of the UFLDL notes (Ng, CS294A, 2011, section 3) for kl.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def kl_divergence(rho: Tensor | float, mean_activation: Tensor) -> Tensor:
+    """Return KL(rho || rho_hat) of two Bernoulli variables, elementwise (CS294A, section 3)."""
+    off = 1.0 - mean_activation
+    return rho * torch.log(rho / mean_activation) + (1.0 - rho) * torch.log((1.0 - rho) / off)
+
+
+def _inside_unit_interval(mean_activation: Tensor) -> Tensor:
+    """Keep rho_hat off 0 and 1 by one rounding unit, so that a saturated unit stays finite."""
+    eps = torch.finfo(mean_activation.dtype).eps
+    return mean_activation.clamp(eps, 1.0 - eps)
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """No penalty at all, and the interface of those that are one.
+
+    Codes have shape (n_models, n_rows, n_components), means over rows (n_models, 1,
+    n_components), row weights (n_models or 1, n_rows, 1); ``rho`` and ``beta`` are tensors of
+    shape (n_models, 1, 1).
+    """
+
+    of_mean_activation = False
+
+    def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor | None:
+        """Return the part of S that depends on means over all rows, shape (n_models,)."""
+        return None
+
+    def row_penalty(self, code: Tensor) -> Tensor | None:
+        """Return each row's part of S, shape (n_models, n_rows)."""
+        return None
+
+    def gradient(
+        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
+    ) -> Tensor | None:
+        """Return dS/dcode, broadcastable to the code, where row i counts ``weight[i]``."""
+        return None
+
+
+@dataclass(frozen=True)
+class KullbackLeibler(Sparsity):
+    """Sum over units of KL(rho || rho_hat); a tanh code is read as the activity (1 + a) / 2."""
+
+    signed: bool = False
+    of_mean_activation = True
+
+    def mean_activation(self, mean_code: Tensor) -> Tensor:
+        return (1.0 + mean_code) / 2.0 if self.signed else mean_code
+
+    def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
+        rho_hat = _inside_unit_interval(self.mean_activation(mean_code))
+        return kl_divergence(rho, rho_hat).sum(dim=(1, 2))
+
+    def gradient(
+        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
+    ) -> Tensor:
+        rho_hat = _inside_unit_interval(self.mean_activation(mean_code))
+        per_unit = (1.0 - rho) / (1.0 - rho_hat) - rho / rho_hat
+        return per_unit * (weight / 2.0 if self.signed else weight)
+
+
+@dataclass(frozen=True)
+class L1(Sparsity):
+    """Mean over rows of the sum over units of abs(a)."""
+
+    def row_penalty(self, code: Tensor) -> Tensor:
+        return code.abs().sum(dim=-1)
+
+    def gradient(
+        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
+    ) -> Tensor:
+        return torch.sign(code).mul_(weight)
+
+
+@dataclass(frozen=True)
+class L2(Sparsity):
+    """Mean over rows of half the sum over units of a squared."""
+
+    def row_penalty(self, code: Tensor) -> Tensor:
+        return code.square().sum(dim=-1) / 2.0
+
+    def gradient(
+        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
+    ) -> Tensor:
+        return code * weight
+
+
+def make_sparsity(name: str | None, code_activation: str) -> Sparsity:
+    """Return the sparsity of that name for a code with that activation."""
+    if name == "kl":
+        return KullbackLeibler(signed=code_activation == "tanh")
+    return {"l1": L1(), "l2": L2(), None: Sparsity()}[name]

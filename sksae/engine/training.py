@@ -1,0 +1,393 @@
+"""Training: from starting parameters and rows to a trained network, epoch by epoch.
+
+`train` is the engine's front door. It takes and gives plain numbers and numpy arrays; everything
+that it needs to know of a training stands in the frozen descriptions `Penalties` and `Schedule`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf, isfinite
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows, equal_slices
+from sksae.engine.device import to_wide
+from sksae.engine.lbfgs import LBFGS
+from sksae.engine.network import Architecture, Parameters, Workspace, forward
+from sksae.engine.objective import (
+    RHO_HAT_WINDOW,
+    FullObjective,
+    MinibatchObjective,
+    Penalties,
+)
+from sksae.engine.solvers import SGD, Adam, Patience, Solver, State, learning_rate_at
+
+
+class NonFiniteLossError(ValueError):
+    """The loss stopped being finite, so that training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in what steps to train.
+
+    Attributes
+    ----------
+    solver : {"adam", "sgd", "lbfgs"}
+        Who moves the parameters.
+    learning_rate, learning_rate_schedule, momentum
+        Of adam and sgd.
+    batch_size : int
+        Most rows in a minibatch.
+    max_iter : int
+        Epochs, or iterations of lbfgs.
+    tol, n_iter_no_change
+        When to stop before.
+    shuffle : bool
+        Whether every epoch visits the rows in a new order.
+    seed : int
+        Of that order; epoch k of any training with this seed visits the rows alike.
+    first_epoch : int
+        Epochs done before.
+    rho_hat_window : int, optional
+        Batches over which the mean activation is averaged; an epoch's at most by default.
+    """
+
+    solver: str
+    max_iter: int
+    tol: float = 0.0
+    n_iter_no_change: int = 10
+    learning_rate: float = 1e-2
+    learning_rate_schedule: str = "linear"
+    momentum: float = 0.9
+    batch_size: int = 256
+    shuffle: bool = True
+    seed: int = 0
+    first_epoch: int = 0
+    rho_hat_window: int | None = None
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network at one moment of its training, as numpy arrays of its own.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters in the precision of training, for centred rows.
+    loss_curve, validation_curve : list of float
+        As in `Trained`, up to this moment.
+    """
+
+    flat: np.ndarray
+    loss_curve: list[float]
+    validation_curve: list[float]
+
+
+@dataclass
+class Trained:
+    """What a training leaves behind.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters, for centred rows.
+    loss : float
+        J over all training rows.
+    mean_code : ndarray of shape (n_components,)
+        Weighted mean of the code over the training rows.
+    loss_curve, validation_curve : list of float
+        One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
+    n_steps : int
+        Steps taken.
+    stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
+        Why training ended.
+    state : dict of ndarray
+        What a training that goes on from here needs.
+    """
+
+    flat: np.ndarray
+    loss: float = inf
+    mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+    n_steps: int = 0
+    stopped_by: str = "max_iter"
+    state: State = field(default_factory=dict)
+
+
+TakeSnapshot = Callable[[], Snapshot]
+
+
+class Monitor(Protocol):
+    """Who is told of every epoch (of every iteration, for lbfgs)."""
+
+    def epoch_begins(self, snapshot: TakeSnapshot) -> None:
+        """Hear of an epoch about to start."""
+
+    def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
+        """Hear of an epoch just ended; return whether to stop training."""
+
+
+class HeldOut:
+    """Rows kept aside, and the R^2 with which a network reconstructs them."""
+
+    def __init__(self, parameters: Parameters, rows: Rows, offset: np.ndarray) -> None:
+        self._parameters, self._rows = parameters, rows
+        like = parameters.flat
+        self._offset = torch.as_tensor(offset, dtype=like.dtype, device=like.device)
+        self._widest = max(parameters.architecture.sizes)
+        mean, square = 0.0, 0.0
+        for chunk, weight in rows.chunks(self._widest):
+            chunk, weight = to_wide(chunk), to_wide(weight)
+            mean = mean + (chunk * weight).sum(dim=1)
+            square = square + float((chunk.square() * weight).sum())
+        self._deviation = square - float(mean.square().sum())
+
+    def score(self) -> float:
+        """Return 1 - squared error / squared deviation from the held-out rows' own mean."""
+        error = 0.0
+        for chunk, weight in self._rows.chunks(self._widest):
+            workspace = Workspace(self._parameters, chunk.shape[1])
+            output = forward(self._parameters, chunk, workspace)
+            squares = torch.linalg.vector_norm(output - chunk - self._offset, dim=-1)
+            error += float((to_wide(squares).square() * to_wide(weight)[..., 0]).sum())
+        if self._deviation <= 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / self._deviation
+
+
+class Watch:
+    """Follows a training from epoch to epoch: curves, stopping, the best weights so far."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        parameters: Parameters,
+        trained: Trained,
+        held_out: HeldOut | None,
+        monitor: Monitor | None,
+    ) -> None:
+        self._schedule, self._parameters, self._trained = schedule, parameters, trained
+        self._held_out, self._monitor = held_out, monitor
+        # R^2 has a scale of its own, so there the tolerance is absolute.
+        self._patience = Patience(
+            schedule.tol, schedule.n_iter_no_change, relative=held_out is None
+        )
+        self._best: Tensor | None = None
+
+    def epoch_begins(self) -> None:
+        """Announce the next epoch."""
+        if self._monitor is not None:
+            self._monitor.epoch_begins(self._snapshot)
+
+    def should_stop(self, loss: float) -> bool:
+        """Take the loss of the epoch just ended and return whether it was the last."""
+        trained = self._trained
+        if not isfinite(loss):
+            raise self.failure(len(trained.loss_curve) + 1)
+        trained.loss_curve.append(loss)
+        watched = loss
+        if self._held_out is not None:
+            score = self._held_out.score()
+            if score > max(trained.validation_curve, default=-inf):
+                self._best = self._parameters.flat.clone()
+            trained.validation_curve.append(score)
+            watched = -score
+        if self._monitor is not None and self._monitor.epoch_ends(self._snapshot):
+            trained.stopped_by = "callback"
+            return True
+        if self._patience.exhausted(watched):
+            trained.stopped_by = "tol"
+            return True
+        return False
+
+    def restore_best(self) -> None:
+        """Put back the weights that served the held-out rows best, if any are held out."""
+        if self._best is not None:
+            self._parameters.flat.copy_(self._best)
+
+    def failure(self, epoch: int) -> NonFiniteLossError:
+        """Return the error that says where training broke down."""
+        epoch += self._schedule.first_epoch
+        if self._schedule.solver == "lbfgs":
+            return NonFiniteLossError(
+                f"The loss is not finite at iteration {epoch} of solver='lbfgs': scale X "
+                "(scale_data=True)."
+            )
+        return NonFiniteLossError(
+            f"The loss stopped being finite in epoch {epoch} at "
+            f"learning_rate={self._schedule.learning_rate}: lower the learning rate, or scale X "
+            "(scale_data=True)."
+        )
+
+    def _snapshot(self) -> Snapshot:
+        curves = self._trained.loss_curve, self._trained.validation_curve
+        flat = self._parameters.flat.cpu().numpy().copy()
+        return Snapshot(flat, *(list(curve) for curve in curves))
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the precision of that name, "float32" or "float64"."""
+    return {"float32": torch.float32, "float64": torch.float64}[name]
+
+
+def train(
+    architecture: Architecture,
+    penalties: Penalties,
+    schedule: Schedule,
+    rows: Rows,
+    start: np.ndarray,
+    *,
+    offset: np.ndarray,
+    held_out: Rows | None = None,
+    state: State | None = None,
+    monitor: Monitor | None = None,
+) -> Trained:
+    """Train a network.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers.
+    penalties : Penalties
+        The terms of J besides the squared error.
+    schedule : Schedule
+        Solver, length and steps.
+    rows : Rows
+        What to reconstruct; their dtype and device are those of training.
+    start : ndarray of shape (n_parameters,)
+        Parameters to start from, for centred rows.
+    offset : ndarray of shape (n_features,)
+        Target minus centred row, the same for every row.
+    held_out : Rows, optional
+        Rows whose R^2 decides when to stop and which weights are kept.
+    state : dict of ndarray, optional
+        ``Trained.state`` of the training that this one continues.
+    monitor : Monitor, optional
+        Told of every epoch, and asked whether to stop.
+
+    Returns
+    -------
+    trained : Trained
+
+    Raises
+    ------
+    NonFiniteLossError
+        If the loss stops being finite.
+    """
+    flat = torch.as_tensor(start).to(device=rows.device, dtype=rows.dtype, copy=True)
+    parameters = Parameters(architecture, flat)
+    rows.keep_resident()
+    judge = HeldOut(parameters, held_out, offset) if held_out is not None else None
+    trained = Trained(flat=start)
+    watch = Watch(schedule, parameters, trained, judge, monitor)
+    full = None
+    try:
+        if schedule.solver == "lbfgs":
+            full = FullObjective(penalties, parameters, rows, offset)
+            _iterate(full, schedule, start, watch, trained)
+        else:
+            _descend(penalties, parameters, schedule, rows, offset, watch, trained, state or {})
+    except KeyboardInterrupt:
+        trained.stopped_by = "interrupt"
+    watch.restore_best()
+
+    full = full or FullObjective(penalties, parameters, rows, offset)
+    loss, mean_code = full.evaluate()
+    trained.loss = float(loss)
+    if not isfinite(trained.loss):
+        raise watch.failure(len(trained.loss_curve))
+    trained.mean_code = mean_code.flatten().cpu().numpy()
+    trained.flat = parameters.flat.cpu().numpy()
+    return trained
+
+
+def _descend(
+    penalties: Penalties,
+    parameters: Parameters,
+    schedule: Schedule,
+    rows: Rows,
+    offset: np.ndarray,
+    watch: Watch,
+    trained: Trained,
+    state: State,
+) -> None:
+    """Train by minibatches: adam and sgd."""
+    slices = equal_slices(rows.n_rows, -(-rows.n_rows // schedule.batch_size))
+    objective = MinibatchObjective(
+        penalties,
+        parameters,
+        offset,
+        window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
+        mean_code=state.get("mean_code"),
+        n_seen=int(state.get("n_seen", 0)),
+    )
+    solver = _make_solver(schedule, parameters.flat, state)
+    n_all = schedule.max_iter * len(slices)
+    try:
+        for epoch in range(schedule.max_iter):
+            watch.epoch_begins()
+            order = _order(schedule, epoch, rows.n_rows)
+            losses = []
+            for which in slices:
+                picked = which if order is None else order[which]
+                losses.append(
+                    objective(rows.take(picked), rows.weight(picked, which.stop - which.start))
+                )
+                rate = learning_rate_at(
+                    schedule.learning_rate,
+                    schedule.learning_rate_schedule,
+                    trained.n_steps / n_all,
+                )
+                solver.step(objective.gradient.flat, rate)
+                trained.n_steps += 1
+            if watch.should_stop(float(torch.stack(losses).mean())):
+                break
+    finally:
+        trained.state = solver.state() | objective.state()
+
+
+def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:
+    if schedule.solver == "adam":
+        return Adam(flat, state if "first_moment" in state else None)
+    return SGD(flat, schedule.momentum, state if "velocity" in state else None)
+
+
+def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
+    """Return the order in which an epoch visits the rows; a function of seed and epoch alone."""
+    if not schedule.shuffle:
+        return None
+    return np.random.default_rng([schedule.seed, schedule.first_epoch + epoch]).permutation(n_rows)
+
+
+def _iterate(
+    full: FullObjective, schedule: Schedule, start: np.ndarray, watch: Watch, trained: Trained
+) -> None:
+    """Train by L-BFGS on all rows: parameters and sums in float64, products in their dtype."""
+    parameters = full.parameters
+
+    def evaluate(flat: Tensor) -> tuple[float, Tensor]:
+        loss, gradient = full.gradient(flat)
+        return float(loss), gradient
+
+    begin = to_wide(torch.as_tensor(start).to(parameters.flat.device))
+    noise = torch.finfo(parameters.flat.dtype).eps
+    solver = LBFGS(evaluate, begin, noise)
+    if not isfinite(solver.value):
+        raise watch.failure(0)
+    try:
+        for _ in range(schedule.max_iter):
+            watch.epoch_begins()
+            if not solver.step():
+                trained.stopped_by = "precision"
+                break
+            trained.n_steps += 1
+            parameters.flat.copy_(solver.flat)
+            if watch.should_stop(solver.value):
+                break
+    finally:
+        parameters.flat.copy_(solver.flat)

@@ -1,0 +1,300 @@
+"""From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.callback import CallbackContext
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from sksae import validation
+from sksae.monitoring import EpochMonitor
+from sksae.scaling import Scaling, find_scaling
+
+if TYPE_CHECKING:
+    from sksae.engine.network import Architecture
+    from sksae.engine.training import Schedule, Trained
+    from sksae.transformer import SparseAutoencoderTransformer
+
+Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+
+AUTO_BATCH_SIZE = 256
+
+
+def fitted_attributes(
+    estimator: "SparseAutoencoderTransformer",
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    *,
+    resume: bool,
+    one_pass: bool,
+    context: CallbackContext | None,
+) -> dict[str, Any]:
+    """Train a network as an estimator's parameters say.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoderTransformer
+        Read only.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Validated weights.
+    resume : bool
+        Whether to go on from the estimator's fitted attributes.
+    one_pass : bool
+        Whether to make a single pass at the constant rate, as ``partial_fit`` does.
+    context : CallbackContext or None
+        Where callbacks hear of the fit.
+
+    Returns
+    -------
+    attributes : dict
+        Every fitted attribute and its value.
+    """
+    from sksae.engine.batches import Rows
+    from sksae.engine.device import training_device
+    from sksae.engine.network import starting_parameters
+    from sksae.engine.objective import Penalties
+    from sksae.engine.training import torch_dtype, train
+
+    device = training_device(estimator.device, estimator.dtype)
+    architecture = make_architecture(estimator, X.shape[1])
+    rho = validation.resolve_rho(estimator.rho, estimator.n_components)
+    check_parameters(estimator)
+    validation.warn_of_unreachable_targets(
+        X, estimator.output_activation, estimator.scale_data
+    )
+    random_state = check_random_state(estimator.random_state)
+    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, random_state)
+
+    if resume:
+        check_same_network(estimator, architecture)
+        scaling = Scaling(
+            estimator.mean_, estimator.scale_, estimator._shift, estimator._centre
+        )
+        start = parameters_of(estimator, scaling)
+        seed = estimator._seed
+    else:
+        scaling = find_scaling(
+            X,
+            index,
+            sample_weight,
+            scale_data=estimator.scale_data,
+            output_activation=estimator.output_activation,
+        )
+        seed = int(random_state.randint(np.iinfo(np.int32).max))
+        code_activation = architecture.activations[architecture.n_encoder_layers - 1]
+        start = starting_parameters(
+            architecture,
+            random_state,
+            code_bias=validation.code_bias(estimator.sparsity, code_activation, rho),
+            target_mean=scaling.offset,
+        )
+
+    def rows(of: np.ndarray | None) -> Rows:
+        return Rows(
+            X,
+            centre=scaling.centre,
+            scale=scaling.scale,
+            dtype=torch_dtype(estimator.dtype),
+            device=device,
+            index=of,
+            sample_weight=sample_weight,
+        )
+
+    schedule = make_schedule(estimator, seed, resume=resume, one_pass=one_pass)
+    task = {"X": X, "y": None, "metadata": {"sample_weight": sample_weight}}
+    monitor = EpochMonitor(
+        estimator,
+        context,
+        task,
+        lambda snapshot: network_attributes(architecture, snapshot.flat, scaling),
+        estimator.verbose,
+    )
+    if context is not None:
+        context.call_on_fit_task_begin(estimator=estimator, **task)
+    trained = train(
+        architecture,
+        Penalties(estimator.sparsity, rho, estimator.beta, estimator.alpha),
+        schedule,
+        rows(index),
+        start,
+        offset=scaling.offset,
+        held_out=None if held_out_index is None else rows(held_out_index),
+        state=estimator._state if resume else None,
+        monitor=monitor,
+    )
+    attributes = network_attributes(architecture, trained.flat, scaling)
+    attributes |= record(estimator, architecture, trained, resume=resume)
+    attributes |= {"_seed": seed, "_state": trained.state}
+    if not one_pass:
+        warn_of_end(trained, schedule)
+    if context is not None:
+        context.call_on_fit_task_end(
+            estimator=estimator, reconstruction_attributes=attributes, **task
+        )
+    return attributes
+
+
+def make_architecture(
+    estimator: "SparseAutoencoderTransformer", n_features: int
+) -> "Architecture":
+    """Return the layers that an estimator's parameters describe."""
+    from sksae.engine.network import Architecture
+
+    return Architecture.autoencoder(
+        n_features,
+        estimator.n_components,
+        hidden_layer_sizes=validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes),
+        hidden_activation=estimator.hidden_activation,
+        activation=validation.resolve_activation(estimator.activation, estimator.sparsity),
+        output_activation=estimator.output_activation,
+    )
+
+
+def check_parameters(estimator: "SparseAutoencoderTransformer") -> None:
+    """Raise on parameters that contradict each other, warn of those that do nothing."""
+    validation.check_scaling(estimator.output_activation, estimator.scale_data)
+    defaults = type(estimator)().get_params(deep=False)
+    validation.warn_of_idle_penalty(estimator.sparsity, estimator.get_params(deep=False), defaults)
+
+
+def check_same_network(
+    estimator: "SparseAutoencoderTransformer", architecture: "Architecture"
+) -> None:
+    """Raise if training is to go on with other layers than it began with."""
+    sizes = (*(coef.shape[0] for coef in estimator.coefs_), estimator.coefs_[-1].shape[1])
+    before, now = (sizes, estimator._activations), (architecture.sizes, architecture.activations)
+    if before != now:
+        raise ValueError(
+            "Training can only go on with the layers it began with: they had sizes "
+            f"{before[0]} and activations {before[1]}, the parameters now ask for {now[0]} and "
+            f"{now[1]}. Set the parameters back, or fit anew with warm_start=False."
+        )
+
+
+def split_rows(
+    estimator: "SparseAutoencoderTransformer",
+    n_samples: int,
+    sample_weight: np.ndarray | None,
+    random_state: np.random.RandomState,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the indices of training rows (None: all) and of rows held out (None: none)."""
+    index = None
+    if sample_weight is not None and not sample_weight.all():
+        index = np.flatnonzero(sample_weight)
+    if not estimator.early_stopping:
+        return index, None
+    order = random_state.permutation(np.arange(n_samples) if index is None else index)
+    n_held_out = int(np.ceil(estimator.validation_fraction * len(order)))
+    if len(order) - n_held_out < 1 or n_held_out < 2:
+        raise ValueError(
+            f"early_stopping=True with validation_fraction={estimator.validation_fraction} would "
+            f"hold out {n_held_out} of {len(order)} rows: at least 2 must be held out and 1 must "
+            "remain. Change validation_fraction, or use early_stopping=False."
+        )
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def make_schedule(
+    estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
+) -> "Schedule":
+    """Return the solver and the steps that an estimator's parameters describe."""
+    from sksae.engine.objective import RHO_HAT_WINDOW
+    from sksae.engine.training import Schedule
+
+    batch_size = estimator.batch_size
+    return Schedule(
+        solver=estimator.solver,
+        max_iter=1 if one_pass else estimator.max_iter,
+        tol=estimator.tol,
+        n_iter_no_change=estimator.n_iter_no_change,
+        learning_rate=estimator.learning_rate,
+        learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
+        momentum=estimator.momentum,
+        batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size,
+        shuffle=estimator.shuffle,
+        seed=seed,
+        first_epoch=estimator.n_iter_ if resume else 0,
+        # The rows of a call are a sample of a stream, however few batches they make.
+        rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
+    )
+
+
+def network_attributes(
+    architecture: "Architecture", flat: np.ndarray, scaling: Scaling
+) -> dict[str, Any]:
+    """Return the fitted attributes that make a network work, from its centred parameters."""
+    from sksae.engine.network import to_layers
+
+    coefs, intercepts, slopes = to_layers(architecture, flat)
+    moved = scaling.offset @ coefs[0].astype(np.float64)
+    intercepts[0] = (intercepts[0] - moved).astype(flat.dtype)
+    return {
+        "coefs_": coefs,
+        "intercepts_": intercepts,
+        "slopes_": slopes,
+        "mean_": scaling.mean,
+        "scale_": scaling.scale,
+        "_shift": scaling.shift,
+        "_centre": scaling.centre,
+        "_activations": architecture.activations,
+    }
+
+
+def parameters_of(estimator: "SparseAutoencoderTransformer", scaling: Scaling) -> np.ndarray:
+    """Return an estimator's parameters for centred rows; undoes `network_attributes`."""
+    from sksae.engine.network import to_flat
+
+    first = estimator.intercepts_[0] + scaling.offset @ estimator.coefs_[0].astype(np.float64)
+    return to_flat(estimator.coefs_, [first, *estimator.intercepts_[1:]], estimator.slopes_)
+
+
+def record(
+    estimator: "SparseAutoencoderTransformer",
+    architecture: "Architecture",
+    trained: "Trained",
+    *,
+    resume: bool,
+) -> dict[str, Any]:
+    """Return the fitted attributes that tell how training went."""
+    code_activation = architecture.activations[architecture.n_encoder_layers - 1]
+    signed = code_activation == "tanh"
+    curve, validation_curve = trained.loss_curve, trained.validation_curve
+    n_iter, n_steps = len(curve), trained.n_steps
+    if resume:
+        curve = [*estimator.loss_curve_, *curve]
+        validation_curve = [*(estimator.validation_score_curve_ or []), *validation_curve]
+        n_iter += estimator.n_iter_
+        n_steps += estimator.n_steps_
+    return {
+        "loss_": trained.loss,
+        "loss_curve_": curve,
+        "validation_score_curve_": validation_curve or None,
+        "mean_activation_": (1.0 + trained.mean_code) / 2.0 if signed else trained.mean_code,
+        "n_iter_": n_iter,
+        "n_steps_": n_steps,
+    }
+
+
+def warn_of_end(trained: "Trained", schedule: "Schedule") -> None:
+    """Warn if training ended before it was done."""
+    if trained.stopped_by == "interrupt":
+        warnings.warn("Training interrupted by user.", UserWarning, stacklevel=6)
+    if trained.stopped_by != "max_iter":
+        return
+    curve = trained.loss_curve
+    if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
+        # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
+        earlier = curve[-min(schedule.n_iter_no_change + 1, len(curve))]
+        if earlier - curve[-1] <= schedule.tol * abs(earlier):
+            return
+    warnings.warn(
+        f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
+        "converged yet: raise max_iter, or tol.",
+        ConvergenceWarning,
+        stacklevel=6,
+    )

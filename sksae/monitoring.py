@@ -1,0 +1,67 @@
+"""From the engine's epochs to scikit-learn's callbacks and the lines that ``verbose`` prints."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext
+
+if TYPE_CHECKING:
+    from sksae.engine.training import Snapshot
+
+
+class EpochMonitor:
+    """Opens a callback context for every epoch, and prints its loss if asked to.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one being fitted.
+    context : CallbackContext or None
+        That of the whole fit; None where callbacks are not supported (``partial_fit``).
+    task : dict
+        What callbacks may ask for: X, y and metadata of the fit.
+    attributes : callable
+        Turns a `Snapshot` into fitted attributes, arrays of their own.
+    verbose : bool or int
+        Whether to print.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        context: CallbackContext | None,
+        task: dict[str, Any],
+        attributes: Callable[["Snapshot"], dict[str, Any]],
+        verbose: bool | int,
+    ) -> None:
+        self._estimator, self._context, self._task = estimator, context, task
+        self._attributes, self._verbose = attributes, verbose
+        self._epoch_context: CallbackContext | None = None
+
+    def epoch_begins(self, snapshot: Callable[[], "Snapshot"]) -> None:
+        if self._context is None:
+            return
+        self._epoch_context = self._context.subcontext(task_name="epoch")
+        self._epoch_context.call_on_fit_task_begin(
+            estimator=self._estimator,
+            reconstruction_attributes=lambda: self._attributes(snapshot()),
+            **self._task,
+        )
+
+    def epoch_ends(self, snapshot: Callable[[], "Snapshot"]) -> bool:
+        if self._verbose:
+            self._print(snapshot())
+        if self._epoch_context is None:
+            return False
+        return self._epoch_context.call_on_fit_task_end(
+            estimator=self._estimator,
+            reconstruction_attributes=lambda: self._attributes(snapshot()),
+            **self._task,
+        )
+
+    def _print(self, snapshot: "Snapshot") -> None:
+        line = f"Epoch {len(snapshot.loss_curve)}, loss = {snapshot.loss_curve[-1]:.8g}"
+        if snapshot.validation_curve:
+            line += f", held-out R^2 = {snapshot.validation_curve[-1]:.6f}"
+        print(line)

@@ -1,0 +1,119 @@
+"""How rows are scaled for training, from their weighted moments summed in float64."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils.sparsefuncs import mean_variance_axis
+
+# Overall standard deviation of scaled data: the one that the UFLDL recipe gives its patches
+# (clipped to three deviations, then mapped to [0.1, 0.9]).
+SCALED_DEVIATION = 0.4 / 3.0
+# Entries of X that are widened to float64 at a time.
+CHUNK_ENTRIES = 2**19
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The network sees ``z = shift + (x - mean) / scale``; it trains on z less its own mean.
+
+    Taking the mean away is a change of coordinates only: the first layer's bias takes it up, and
+    J is the same function. But steps along weights and bias no longer disturb each other, and
+    training gets much further in as many steps (LeCun et al. 1998, "Efficient BackProp", 4.3).
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_features,)
+    scale, shift : float
+    centre : ndarray of shape (n_features,)
+        Mean of the training rows; equals ``mean`` unless data are not scaled.
+    """
+
+    mean: np.ndarray
+    scale: float
+    shift: float
+    centre: np.ndarray
+
+    @property
+    def offset(self) -> np.ndarray:
+        """What the mean training row is in the space of z."""
+        return self.shift + (self.centre - self.mean) / self.scale
+
+
+def find_scaling(
+    X: np.ndarray | sp.csr_array | sp.csr_matrix,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+    *,
+    scale_data: bool,
+    output_activation: str,
+) -> Scaling:
+    """Return the scaling of the rows that count: of all of X by one scalar, or none."""
+    centre, variance = weighted_moments(X, index, weight)
+    if not scale_data:
+        return Scaling(mean=np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre)
+    scale = float(np.sqrt(variance)) / SCALED_DEVIATION if variance > 0.0 else 1.0
+    shift = 0.5 if output_activation == "sigmoid" else 0.0
+    return Scaling(mean=centre, scale=scale, shift=shift, centre=centre)
+
+
+def weighted_moments(
+    X: np.ndarray | sp.csr_array | sp.csr_matrix,
+    index: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+) -> tuple[np.ndarray, float]:
+    """Return the mean of each feature, and the variance about it averaged over features.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Data; read in chunks if dense.
+    index : ndarray of int, optional
+        The rows that count; all by default.
+    weight : ndarray of shape (n_samples,), optional
+        Weight of each row of X; all alike by default.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,), float64
+    variance : float
+        sum_ij w_i (x_ij - mean_j)^2 / (n_features * sum_i w_i); exactly 0 where nothing but
+        rounding distinguishes the rows.
+    """
+    if weight is not None and index is not None:
+        weight = weight[index]
+    if sp.issparse(X):
+        rows = X if index is None else X[index]
+        mean, variances = mean_variance_axis(rows.astype(np.float64), axis=0, weights=weight)
+        variance = float(variances.mean())
+    else:
+        mean, variance = _dense_moments(X, index, weight)
+    # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant matrix.
+    rounding = np.finfo(np.float64).eps * np.abs(mean).max()
+    return mean, 0.0 if variance <= (4.0 * rounding) ** 2 else variance
+
+
+def _dense_moments(
+    X: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None
+) -> tuple[np.ndarray, float]:
+    """Sum deviations from the first chunk's mean, so that no digits cancel."""
+    n_rows = X.shape[0] if index is None else len(index)
+    length = max(1, CHUNK_ENTRIES // X.shape[1])
+    reference, total, squares = None, 0.0, 0.0
+    buffer = np.empty((min(length, n_rows), X.shape[1]))
+    for start in range(0, n_rows, length):
+        which = slice(start, min(start + length, n_rows))
+        rows = X[which] if index is None else X[index[which]]
+        if reference is None:
+            reference = rows.mean(axis=0, dtype=np.float64)
+        deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
+        if weight is None:
+            total = total + deviation.sum(axis=0)
+            squares += float(np.vdot(deviation, deviation))
+        else:
+            total = total + weight[which] @ deviation
+            squares += float(weight[which] @ np.einsum("ij,ij->i", deviation, deviation))
+    sum_of_weights = n_rows if weight is None else weight.sum()
+    moved = total / sum_of_weights
+    variance = squares / sum_of_weights / X.shape[1] - float(np.mean(moved**2))
+    return reference + moved, max(variance, 0.0)

@@ -1,0 +1,373 @@
+"""SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
+
+import warnings
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import Tags, check_array
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from sksae.fitting import fitted_attributes
+from sksae.scaling import weighted_moments
+
+if TYPE_CHECKING:
+    from sksae.engine.inference import Codec
+
+Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
+
+ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
+
+
+class SparseAutoencoderTransformer(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """TODO."""
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "sparsity": [StrOptions({"kl", "l1", "l2"}), None],
+        "rho": [
+            Interval(Real, 0, 1, closed="neither"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
+        "output_activation": [StrOptions(ACTIVATION_NAMES)],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
+        "scale_data": ["boolean"],
+        "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate_schedule": [StrOptions({"linear", "constant"})],
+        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "shuffle": ["boolean"],
+        "warm_start": ["boolean"],
+        "dtype": [StrOptions({"float32", "float64"})],
+        "device": [str],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 100,
+        *,
+        sparsity: Literal["kl", "l1", "l2"] | None = "kl",
+        rho: float = 0.05,
+        beta: float = 3.0,
+        alpha: float = 1e-4,
+        activation: Literal["auto"] | ActivationName = "auto",
+        output_activation: ActivationName = "identity",
+        hidden_layer_sizes: Sequence[int] | int = (),
+        hidden_activation: ActivationName = "relu",
+        scale_data: bool = True,
+        solver: Literal["adam", "sgd", "lbfgs"] = "adam",
+        learning_rate: float = 1e-2,
+        learning_rate_schedule: Literal["linear", "constant"] = "linear",
+        momentum: float = 0.9,
+        batch_size: Literal["auto"] | int = "auto",
+        max_iter: int = 200,
+        tol: float = 1e-4,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        shuffle: bool = True,
+        warm_start: bool = False,
+        dtype: Literal["float32", "float64"] = "float32",
+        device: str = "auto",
+        verbose: bool | int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.sparsity = sparsity
+        self.rho = rho
+        self.beta = beta
+        self.alpha = alpha
+        self.activation = activation
+        self.output_activation = output_activation
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.hidden_activation = hidden_activation
+        self.scale_data = scale_data
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.shuffle = shuffle
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Learn a sparse code of X.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows. float32 and float64 arrays and memory maps are used in place; a CSR
+            matrix is densified one minibatch at a time.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row; rows of weight 0 are left out altogether.
+
+        Returns
+        -------
+        self : SparseAutoencoderTransformer
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the data is invalid, or if the loss stops being finite.
+        """
+        resume = self.warm_start and hasattr(self, "coefs_")
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        return self._fit(X, sample_weight, resume=resume, context=context)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Go once over the rows given, in minibatches, at the constant learning rate.
+
+        Scaling is fixed at the first call.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        self : SparseAutoencoderTransformer
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If solver is "lbfgs" or early_stopping is set, which need all rows at once; if a
+            parameter or the data is invalid; if the loss stops being finite.
+        """
+        for name, value in (("solver", "lbfgs"), ("early_stopping", True)):
+            if getattr(self, name) == value:
+                raise ValueError(f"partial_fit does not support {name}={value!r}.")
+        return self._fit(X, sample_weight, resume=hasattr(self, "coefs_"), one_pass=True)
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes of some rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+            Activations of the code layer, computed and returned in the precision of X (float32
+            stays float32, everything else is float64).
+        """
+        from sksae.engine.inference import encode
+
+        X = self._check_rows(X)
+        return encode(self._codec(), X, self.device)
+
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Return the rows that some codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` makes them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Reconstruction in the units of the training data, in the precision of the codes.
+        """
+        from sksae.engine.inference import decode
+
+        check_is_fitted(self)
+        X = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if X.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but inverse_transform expects codes of "
+                f"n_components={self._n_features_out} columns."
+            )
+        return decode(self._codec(), X, self.device)
+
+    def score(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return R^2 of the reconstruction; no penalty is in it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        score : float
+            1 - sum_i w_i ||x_hat_i - x_i||^2 / sum_i w_i ||x_i - mean||^2 with the weighted mean
+            of the rows given; at most 1. nan for fewer than two rows; without any deviation 1.0
+            if the error is 0 and 0.0 otherwise, as in :func:`sklearn.metrics.r2_score`.
+        """
+        from sksae.engine.inference import squared_errors
+
+        X = self._check_rows(X)
+        if X.shape[0] < 2:
+            warnings.warn(
+                "R^2 is not well-defined with less than two rows.",
+                UndefinedMetricWarning,
+                stacklevel=2,
+            )
+            return float("nan")
+        weight = self._check_weight(sample_weight, X)
+        errors = squared_errors(self._codec(), X, self.device)
+        _, variance = weighted_moments(X, weight=weight)
+        error = float(np.average(errors, weights=weight))
+        deviation = variance * X.shape[1]
+        if deviation == 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / deviation
+
+    def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return minus each row's squared reconstruction error; low scores are unusual rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+            -||x_hat_i - x_i||^2 in the units of X.
+        """
+        from sksae.engine.inference import squared_errors
+
+        X = self._check_rows(X)
+        return -squared_errors(self._codec(), X, self.device)
+
+    @property
+    def components_(self) -> np.ndarray:
+        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features)."""
+        check_is_fitted(self)
+        if len(self.coefs_) > 2:
+            raise AttributeError(
+                "components_ does not exist with hidden layers: the decoder is not linear, so "
+                "there are no atoms. Decode one code at a time with inverse_transform."
+            )
+        return self.coefs_[-1] * np.asarray(self.scale_, dtype=self.coefs_[-1].dtype)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.coefs_[len(self.coefs_) // 2].shape[0]
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "coefs_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _check_rows(self, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False) -> Matrix:
+        """Return X as an array or canonical CSR matrix of floats, without a copy if it can be."""
+        if not reset:
+            check_is_fitted(self)
+        X = validate_data(
+            self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
+        )
+        if sp.issparse(X) and not X.has_canonical_format:
+            X = X.copy()
+            X.sum_duplicates()
+        return X
+
+    def _check_weight(self, sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | None:
+        if sample_weight is None:
+            return None
+        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+
+    def _fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        sample_weight: ArrayLike | None,
+        *,
+        resume: bool,
+        context: CallbackContext | None = None,
+        one_pass: bool = False,
+    ) -> Self:
+        X = self._check_rows(X, reset=not resume)
+        weight = self._check_weight(sample_weight, X)
+        attributes = fitted_attributes(
+            self, X, weight, resume=resume, one_pass=one_pass, context=context
+        )
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        return self
+
+    def _codec(self) -> "Codec":
+        from sksae.engine.inference import Codec
+
+        return Codec(
+            activations=self._activations,
+            coefs=self.coefs_,
+            intercepts=self.intercepts_,
+            slopes=self.slopes_,
+            mean=self.mean_,
+            scale=self.scale_,
+            shift=self._shift,
+        )

@@ -1,0 +1,97 @@
+"""What the parameters of `SparseAutoencoderTransformer` mean together, and which make no sense."""
+
+import warnings
+from collections.abc import Sequence
+from math import log
+from numbers import Integral
+
+import numpy as np
+import scipy.sparse as sp
+
+BOUNDED = ("sigmoid", "tanh")
+OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
+
+
+def resolve_activation(activation: str, sparsity: str | None) -> str:
+    """Return the code's activation: "auto" is sigmoid for kl and relu otherwise."""
+    if activation == "auto":
+        return "sigmoid" if sparsity == "kl" else "relu"
+    if sparsity == "kl" and activation not in BOUNDED:
+        raise ValueError(
+            f"sparsity='kl' compares mean activations with rho, which needs a bounded code: "
+            f"activation must be 'sigmoid', 'tanh' or 'auto', got {activation!r}. "
+            "Use sparsity='l1' or 'l2' with this activation."
+        )
+    return activation
+
+
+def resolve_rho(rho: float, n_components: int) -> float:
+    """Return rho as a share of units; an int counts units."""
+    if not isinstance(rho, Integral):
+        return float(rho)
+    if rho >= n_components:
+        raise ValueError(
+            f"rho={rho} counts active units and must be less than n_components={n_components}; "
+            "give a float in (0, 1) for a share of them."
+        )
+    return int(rho) / n_components
+
+
+def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
+    """Return the sizes of the layers between input and code as a tuple of ints."""
+    layers = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    for size in layers:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(
+                f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}."
+            )
+    return tuple(int(size) for size in layers)
+
+
+def code_bias(sparsity: str | None, activation: str, rho: float) -> float:
+    """Return the pre-activation at which a kl code's activity is rho; 0 without kl."""
+    if sparsity != "kl":
+        return 0.0
+    logit = log(rho / (1.0 - rho))
+    return logit if activation == "sigmoid" else logit / 2.0
+
+
+def check_scaling(output_activation: str, scale_data: bool) -> None:
+    """Raise if the output cannot reach the scaled data at all."""
+    if scale_data and output_activation == "relu":
+        raise ValueError(
+            "output_activation='relu' cannot reconstruct scaled data, half of which is negative: "
+            "use scale_data=False or output_activation='identity'."
+        )
+
+
+def warn_of_idle_penalty(
+    sparsity: str | None, given: dict[str, float], defaults: dict[str, float]
+) -> None:
+    """Warn of a rho or beta set by the user that has no effect with this sparsity."""
+    idle = {"kl": (), "l1": ("rho",), "l2": ("rho",), None: ("rho", "beta")}[sparsity]
+    for name in idle:
+        if given[name] != defaults[name]:
+            warnings.warn(
+                f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+
+def warn_of_unreachable_targets(
+    X: np.ndarray | sp.csr_array | sp.csr_matrix, output_activation: str, scale_data: bool
+) -> None:
+    """Warn if values of X lie outside the range of the output activation."""
+    if scale_data or output_activation not in OUTPUT_RANGES:
+        return
+    low, high = OUTPUT_RANGES[output_activation]
+    smallest, largest = X.min(), X.max()
+    if smallest < low or largest > high:
+        warnings.warn(
+            f"X holds values from {smallest:.4g} to {largest:.4g}, but "
+            f"output_activation={output_activation!r} reaches [{low:g}, {high:g}] only: scale X "
+            "into that range, or use scale_data=True or output_activation='identity'.",
+            UserWarning,
+            stacklevel=5,
+        )
