@@ -1,7 +1,7 @@
 """From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sksae.engine.training import Schedule, Trained
     from sksae.transformer import SparseAutoencoderTransformer
 
-Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 AUTO_BATCH_SIZE = 256
 
@@ -64,17 +64,13 @@ def fitted_attributes(
     architecture = make_architecture(estimator, X.shape[1])
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
     check_parameters(estimator)
-    validation.warn_of_unreachable_targets(
-        X, estimator.output_activation, estimator.scale_data
-    )
+    validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
     random_state = check_random_state(estimator.random_state)
     index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, random_state)
 
     if resume:
         check_same_network(estimator, architecture)
-        scaling = Scaling(
-            estimator.mean_, estimator.scale_, estimator._shift, estimator._centre
-        )
+        scaling = Scaling(estimator.mean_, estimator.scale_, estimator._shift, estimator._centre)
         start = parameters_of(estimator, scaling)
         seed = estimator._seed
     else:
@@ -118,7 +114,7 @@ def fitted_attributes(
         context.call_on_fit_task_begin(estimator=estimator, **task)
     trained = train(
         architecture,
-        Penalties(estimator.sparsity, rho, estimator.beta, estimator.alpha),
+        Penalties(estimator.sparsity, rho, float(estimator.beta), float(estimator.alpha)),
         schedule,
         rows(index),
         start,
@@ -139,9 +135,7 @@ def fitted_attributes(
     return attributes
 
 
-def make_architecture(
-    estimator: "SparseAutoencoderTransformer", n_features: int
-) -> "Architecture":
+def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":
     """Return the layers that an estimator's parameters describe."""
     from sksae.engine.network import Architecture
 
@@ -289,8 +283,9 @@ def warn_of_end(trained: "Trained", schedule: "Schedule") -> None:
     curve = trained.loss_curve
     if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
         # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
-        earlier = curve[-min(schedule.n_iter_no_change + 1, len(curve))]
-        if earlier - curve[-1] <= schedule.tol * abs(earlier):
+        n_epochs = min(schedule.n_iter_no_change, len(curve) - 1)
+        earlier = curve[-1 - n_epochs]
+        if earlier - curve[-1] <= n_epochs * schedule.tol * abs(earlier):
             return
     warnings.warn(
         f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "

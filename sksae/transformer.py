@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -26,7 +26,7 @@ from sksae.scaling import weighted_moments
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
 
-Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
@@ -324,13 +324,13 @@ class SparseAutoencoderTransformer(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check_rows(self, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False) -> Matrix:
+    def _check_rows(
+        self, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False
+    ) -> Matrix:
         """Return X as an array or canonical CSR matrix of floats, without a copy if it can be."""
         if not reset:
             check_is_fitted(self)
-        X = validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
-        )
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32])
         if sp.issparse(X) and not X.has_canonical_format:
             X = X.copy()
             X.sum_duplicates()

@@ -42,9 +42,7 @@ def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
     layers = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     for size in layers:
         if not isinstance(size, Integral) or size < 1:
-            raise ValueError(
-                f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}."
-            )
+            raise ValueError(f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}.")
     return tuple(int(size) for size in layers)
 
 

@@ -113,6 +113,7 @@ class Rows:
         self.n_rows = X.shape[0] if index is None else len(index)
         self.n_features = X.shape[1]
         self._buffers: dict[int, Tensor] = {}
+        self._alike: dict[int, Tensor] = {}
         self._resident: Tensor | None = None
         self._weight: Tensor | None = None
         if sample_weight is not None:
@@ -135,12 +136,41 @@ class Rows:
         self._resident = resident
         self._buffers.clear()
 
-    def take(self, which: Which) -> Tensor:
+    def batches(
+        self, slices: list[slice], order: np.ndarray | None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (rows, weight) of one minibatch after another.
+
+        Parameters
+        ----------
+        slices : list of slice
+            The batches, as positions in the order.
+        order : ndarray of int, optional
+            Order in which the rows are visited; as they are by default.
+
+        Yields
+        ------
+        rows : Tensor of shape (1, n_taken, n_features)
+            Valid until the next batch.
+        weight : Tensor of shape (1, n_taken, 1) or (1, 1, 1)
+        """
+        picks: list[Which | Tensor]
+        if order is None:
+            picks = list(slices)
+        elif self._resident is None:
+            picks = [order[which] for which in slices]
+        else:
+            on_device = torch.from_numpy(order).to(self.device)
+            picks = [on_device[which] for which in slices]
+        for pick, which in zip(picks, slices, strict=True):
+            yield self.take(pick), self.weight(pick, which.stop - which.start)
+
+    def take(self, which: Which | Tensor) -> Tensor:
         """Return some rows, centred; valid until the next call with as many rows.
 
         Parameters
         ----------
-        which : slice or ndarray of int
+        which : slice, ndarray of int, or Tensor of int if the rows are resident
             Positions among the rows that count.
 
         Returns
@@ -152,21 +182,22 @@ class Rows:
         if isinstance(which, slice):
             return self._resident[which].unsqueeze(0)
         out = self._buffer(len(which), self.device)
-        torch.index_select(self._resident, 0, torch.from_numpy(which).to(self.device), out=out)
-        return out.unsqueeze(0)
+        torch.index_select(self._resident, 0, which, out=out[0])
+        return out
 
-    def weight(self, which: Which, n_rows: int) -> Tensor:
+    def weight(self, which: Which | Tensor, n_rows: int) -> Tensor:
         """Return what each row counts in a batch, w_i / (n_rows * mean w), over all rows.
 
         Returns
         -------
         weight : Tensor of shape (1, n_rows, 1), or (1, 1, 1) where all are alike
         """
-        if self._weight is None:
-            return torch.full((1, 1, 1), 1.0 / n_rows, dtype=self.dtype, device=self.device)
-        if not isinstance(which, slice):
-            return self._weight[torch.from_numpy(which).to(self.device)].view(1, -1, 1) / n_rows
-        return self._weight[which].view(1, -1, 1) / n_rows
+        if self._weight is not None:
+            return self._weight[which].view(1, -1, 1) / n_rows
+        if n_rows not in self._alike:
+            alike = torch.full((1, 1, 1), 1.0 / n_rows, dtype=self.dtype, device=self.device)
+            self._alike[n_rows] = alike
+        return self._alike[n_rows]
 
     def chunks(self, widest: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Walk over all rows in order: yield (rows, weight), weights adding up to 1."""
@@ -175,7 +206,7 @@ class Rows:
 
     def _buffer(self, n_rows: int, device: torch.device) -> Tensor:
         if n_rows not in self._buffers:
-            shape = (n_rows, self.n_features)
+            shape = (1, n_rows, self.n_features)
             self._buffers[n_rows] = torch.empty(shape, dtype=self.dtype, device=device)
         return self._buffers[n_rows]
 
@@ -183,5 +214,5 @@ class Rows:
         n_taken = which.stop - which.start if isinstance(which, slice) else len(which)
         source = which if self._index is None else self._index[which]
         out = self._buffer(n_taken, torch.device("cpu"))
-        centre_rows(self._source, source, self._centre, self._scale, out)
-        return out.to(self.device).unsqueeze(0)
+        centre_rows(self._source, source, self._centre, self._scale, out[0])
+        return out.to(self.device)

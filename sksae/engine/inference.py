@@ -5,6 +5,7 @@ Everything is computed in the precision of what is given, chunk by chunk.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,7 +16,7 @@ from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import Rows, chunk_slices
 from sksae.engine.device import inference_device, to_wide
 
-Matrix = np.ndarray | sp.csr_array | sp.csr_matrix
+Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,10 @@ class Parameters:
         self.slopes: list[Tensor | None] = [
             next(slopes) if has else None for has in architecture.has_slopes
         ]
-        self.decayed = flat[: n_models * architecture.n_weights]
+        n_decayed = n_models * architecture.n_weights
+        self.decayed, self.undecayed = flat[:n_decayed], flat[n_decayed:]
+        self.weights_transposed = [weight.mT for weight in self.weights]
+        self.activations = [ACTIVATIONS[name] for name in architecture.activations]
 
     @classmethod
     def zeros(
@@ -241,8 +244,8 @@ class Workspace:
 
         self.pre = buffers(own)
         self.out = [
-            torch.empty_like(pre) if ACTIVATIONS[name].keeps_pre else pre
-            for pre, name in zip(self.pre, architecture.activations[:own], strict=True)
+            torch.empty_like(pre) if activation.keeps_pre else pre
+            for pre, activation in zip(self.pre, parameters.activations, strict=False)
         ]
         if scratch is None:
             self.gradient = buffers(architecture.n_layers)
@@ -250,6 +253,7 @@ class Workspace:
             self.pre += scratch.pre[own:]
             self.out += scratch.out[own:]
             self.gradient = scratch.gradient
+        self.out_transposed = [out.mT for out in self.out]
 
 
 def forward(
@@ -273,13 +277,12 @@ def forward(
     out : Tensor of shape (n_models, n_rows, n_out)
         A buffer of the workspace.
     """
-    architecture = parameters.architecture
     if rows.shape[0] != parameters.n_models:
         rows = rows.expand(parameters.n_models, -1, -1)
-    for layer in layers or range(architecture.n_layers):
+    for layer in layers or range(parameters.architecture.n_layers):
         pre, out = workspace.pre[layer], workspace.out[layer]
         torch.baddbmm(parameters.biases[layer], rows, parameters.weights[layer], out=pre)
-        ACTIVATIONS[architecture.activations[layer]].apply(pre, out, parameters.slopes[layer])
+        parameters.activations[layer].apply(pre, out, parameters.slopes[layer])
         rows = out
     return rows
 
@@ -308,25 +311,26 @@ def backward(
     code_gradient : Tensor broadcastable to the code, or None
         dJ/dcode of the terms that act on the code itself, the sparsity penalty.
     """
-    architecture = parameters.architecture
-    code_layer = architecture.n_encoder_layers - 1
-    if rows.shape[0] != parameters.n_models:
-        rows = rows.expand(parameters.n_models, -1, -1)
-    for layer in reversed(range(architecture.n_layers)):
+    code_layer = parameters.architecture.n_encoder_layers - 1
+    for layer in reversed(range(parameters.architecture.n_layers)):
         delta = workspace.gradient[layer]
-        ACTIVATIONS[architecture.activations[layer]].chain(
+        parameters.activations[layer].chain(
             delta,
             workspace.out[layer],
             workspace.pre[layer],
             parameters.slopes[layer],
             gradient.slopes[layer],
         )
-        entered = workspace.out[layer - 1] if layer else rows
-        torch.bmm(entered.mT, delta, out=gradient.weights[layer])
         torch.sum(delta, dim=1, keepdim=True, out=gradient.biases[layer])
-        if layer:
-            out, back = workspace.gradient[layer - 1], parameters.weights[layer].mT
-            if layer - 1 == code_layer and code_gradient is not None:
-                torch.baddbmm(code_gradient, delta, back, out=out)
-            else:
-                torch.bmm(delta, back, out=out)
+        if layer == 0:
+            entered = rows.mT
+            if rows.shape[0] != parameters.n_models:
+                entered = entered.expand(parameters.n_models, -1, -1)
+            torch.bmm(entered, delta, out=gradient.weights[0])
+            return
+        torch.bmm(workspace.out_transposed[layer - 1], delta, out=gradient.weights[layer])
+        out, back = workspace.gradient[layer - 1], parameters.weights_transposed[layer]
+        if layer - 1 == code_layer and code_gradient is not None:
+            torch.baddbmm(code_gradient, delta, back, out=out)
+        else:
+            torch.bmm(delta, back, out=out)

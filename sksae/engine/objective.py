@@ -64,12 +64,12 @@ class Terms:
         self.offset = (
             torch.as_tensor(offset, dtype=like.dtype, device=like.device) if offset.any() else None
         )
-        self.decay = torch.cat(
-            [
-                self.alpha.expand(-1, *weight.shape[1:]).reshape(-1)
-                for weight in parameters.weights
-            ]
-        )
+        # One weight decay for all models is left to the solver, which adds it in passing.
+        self.uniform_alpha = penalties.alpha if isinstance(penalties.alpha, float) else None
+        self.decay: Tensor | None = None
+        if self.uniform_alpha is None:
+            by_layer = [self.alpha.expand(-1, *w.shape[1:]) for w in parameters.weights]
+            self.decay = torch.cat([alpha.reshape(-1) for alpha in by_layer])
 
     def error(self, output: Tensor, rows: Tensor, out: Tensor) -> Tensor:
         """Write x_hat - x into ``out``."""
@@ -80,12 +80,6 @@ class Terms:
         """Return alpha/2 * sum_l ||W_l||_F^2 of each model, shape (n_models,)."""
         norms = [torch.linalg.vector_norm(w, dim=(1, 2)).square_() for w in parameters.weights]
         return self.alpha.view(-1) / 2 * sum(norms)
-
-
-def half_squared_error(error: Tensor, weight: Tensor) -> Tensor:
-    """Return sum_i weight_i * 1/2 * ||error_i||^2 of each model, shape (n_models,)."""
-    squares = torch.linalg.vector_norm(error, dim=-1).square_()
-    return (squares * weight[..., 0]).sum(dim=-1) / 2
 
 
 def weighted_sum(code: Tensor, weight: Tensor) -> Tensor:
@@ -133,13 +127,14 @@ class MinibatchObjective:
         self._workspaces: dict[int, Workspace] = {}
         self._window = window
         self.n_seen = n_seen
+        self._forget()
         self.mean_code: Tensor | None = None
         if mean_code is not None:
             like = parameters.flat
             self.mean_code = torch.as_tensor(mean_code, dtype=like.dtype, device=like.device)
 
-    def __call__(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """Write the gradient into ``gradient`` and return J, shape (n_models,)."""
+    def __call__(self, rows: Tensor, weight: Tensor) -> None:
+        """Write the gradient by one minibatch into ``gradient``, and note what J was."""
         terms, parameters = self._terms, self.parameters
         n_rows = rows.shape[1]
         if n_rows not in self._workspaces:
@@ -148,18 +143,48 @@ class MinibatchObjective:
 
         output = forward(parameters, rows, workspace)
         error = terms.error(output, rows, out=workspace.gradient[-1])
-        loss = half_squared_error(error, weight)
+        self._distances.append(torch.linalg.vector_norm(error, dim=-1))
+        self._weights.append(weight)
         error.mul_(weight)
 
         code = workspace.out[terms.code_layer]
         if terms.sparsity.of_mean_activation:
             self._track(code, weight)
+        else:
+            self._row_penalties.append(terms.sparsity.row_penalty(code))
         code_gradient = terms.sparsity.gradient(
             code, self.mean_code, terms.rho, weight * terms.beta
         )
         backward(parameters, rows, workspace, self.gradient, code_gradient)
-        self.gradient.decayed.addcmul_(parameters.decayed, terms.decay)
-        return loss + self._penalty(code, weight) + terms.weight_decay(parameters)
+        if terms.decay is not None:
+            self.gradient.decayed.addcmul_(parameters.decayed, terms.decay)
+
+    def epoch_loss(self) -> Tensor:
+        """Return J averaged over the batches since the last call, shape (n_models,).
+
+        What the batches noted is put together here, all at once: at every step it would cost
+        more than the products of a small network. The weight decay is that of the weights now.
+        """
+        terms = self._terms
+        weight = torch.cat(
+            [w.expand(1, d.shape[1], 1) for w, d in zip(self._weights, self._distances)], dim=1
+        )[..., 0]
+        n_batches = len(self._weights)
+        loss = (torch.cat(self._distances, dim=1).square_() * weight).sum(dim=1) / (2 * n_batches)
+        if self._mean_codes:
+            divergence = terms.sparsity.unit_penalty(torch.cat(self._mean_codes, dim=1), terms.rho)
+            loss += terms.beta.view(-1) * divergence / n_batches
+        elif self._row_penalties[0] is not None:
+            penalty = (torch.cat(self._row_penalties, dim=1) * weight).sum(dim=1)
+            loss += terms.beta.view(-1) * penalty / n_batches
+        self._forget()
+        return loss + terms.weight_decay(self.parameters)
+
+    def _forget(self) -> None:
+        self._distances: list[Tensor] = []
+        self._weights: list[Tensor] = []
+        self._row_penalties: list[Tensor | None] = []
+        self._mean_codes: list[Tensor] = []
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the next minibatch's gradient depends on besides the parameters."""
@@ -170,23 +195,16 @@ class MinibatchObjective:
 
     def _track(self, code: Tensor, weight: Tensor) -> None:
         """Move the running mean of the code on by one batch."""
-        mean = weighted_sum(code, weight)
-        if weight.shape[1] > 1:
-            mean /= weight.sum(dim=1, keepdim=True)
+        if weight.shape[1] == 1:
+            mean = code.mean(dim=1, keepdim=True)
+        else:
+            mean = weighted_sum(code, weight) / weight.sum(dim=1, keepdim=True)
         if self.mean_code is None:
             self.mean_code = mean.clone()
         else:
             self.mean_code.lerp_(mean, max(1.0 / (self.n_seen + 1), 1.0 / self._window))
         self.n_seen += 1
-
-    def _penalty(self, code: Tensor, weight: Tensor) -> Tensor | float:
-        terms = self._terms
-        if self.mean_code is not None:
-            return terms.beta.view(-1) * terms.sparsity.unit_penalty(self.mean_code, terms.rho)
-        by_row = terms.sparsity.row_penalty(code)
-        if by_row is None:
-            return 0.0
-        return terms.beta.view(-1) * (by_row * weight[..., 0]).sum(dim=-1)
+        self._mean_codes.append(self.mean_code.clone())
 
 
 class FullObjective:
@@ -290,7 +308,7 @@ class FullObjective:
             backward(parameters, rows, workspace, self._chunk_gradient, code_gradient)
             total += to_wide(self._chunk_gradient.flat)
         wide, wide_total = parameters.with_flat(flat), parameters.with_flat(total)
-        wide_total.decayed.addcmul_(wide.decayed, self._wide.decay)
+        wide_total.decayed.add_(wide.decayed, alpha=self._wide.uniform_alpha)
         return loss + self._other_terms(mean_code, wide), total
 
     def _encode_all(self) -> Tensor:

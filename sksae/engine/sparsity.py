@@ -67,7 +67,9 @@ class KullbackLeibler(Sparsity):
         self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
     ) -> Tensor:
         rho_hat = _inside_unit_interval(self.mean_activation(mean_code))
-        per_unit = (1.0 - rho) / (1.0 - rho_hat) - rho / rho_hat
+        # (1 - rho) / (1 - rho_hat) - rho / rho_hat, in as few operations as it takes.
+        variance = torch.addcmul(rho_hat, rho_hat, rho_hat, value=-1)
+        per_unit = torch.sub(rho_hat, rho).div_(variance)
         return per_unit * (weight / 2.0 if self.signed else weight)
 
 

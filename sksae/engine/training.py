@@ -326,35 +326,31 @@ def _descend(
         mean_code=state.get("mean_code"),
         n_seen=int(state.get("n_seen", 0)),
     )
-    solver = _make_solver(schedule, parameters.flat, state)
+    solver = _make_solver(schedule, parameters, penalties.alpha, state)
     n_all = schedule.max_iter * len(slices)
     try:
         for epoch in range(schedule.max_iter):
             watch.epoch_begins()
             order = _order(schedule, epoch, rows.n_rows)
-            losses = []
-            for which in slices:
-                picked = which if order is None else order[which]
-                losses.append(
-                    objective(rows.take(picked), rows.weight(picked, which.stop - which.start))
-                )
+            for batch, weight in rows.batches(slices, order):
+                objective(batch, weight)
                 rate = learning_rate_at(
                     schedule.learning_rate,
                     schedule.learning_rate_schedule,
                     trained.n_steps / n_all,
                 )
-                solver.step(objective.gradient.flat, rate)
+                solver.step(objective.gradient, rate)
                 trained.n_steps += 1
-            if watch.should_stop(float(torch.stack(losses).mean())):
+            if watch.should_stop(float(objective.epoch_loss())):
                 break
     finally:
         trained.state = solver.state() | objective.state()
 
 
-def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:
+def _make_solver(schedule: Schedule, parameters: Parameters, alpha: float, state: State) -> Solver:
     if schedule.solver == "adam":
-        return Adam(flat, state if "first_moment" in state else None)
-    return SGD(flat, schedule.momentum, state if "velocity" in state else None)
+        return Adam(parameters, alpha, state if "first_moment" in state else None)
+    return SGD(parameters, alpha, schedule.momentum, state if "velocity" in state else None)
 
 
 def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
