@@ -40,6 +40,7 @@ class EpochMonitor:
         self._epoch_context: CallbackContext | None = None
 
     def epoch_begins(self, snapshot: Callable[[], "Snapshot"]) -> None:
+        """Open the epoch's context."""
         if self._context is None:
             return
         self._epoch_context = self._context.subcontext(task_name="epoch")
@@ -50,6 +51,7 @@ class EpochMonitor:
         )
 
     def epoch_ends(self, snapshot: Callable[[], "Snapshot"]) -> bool:
+        """Close the epoch's context, and return whether a callback asks to stop."""
         if self._verbose:
             self._print(snapshot())
         if self._epoch_context is None:

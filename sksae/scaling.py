@@ -99,19 +99,19 @@ def _dense_moments(
     """Sum deviations from the first chunk's mean, so that no digits cancel."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
-    reference, total, squares = None, 0.0, 0.0
+    first = X[:length] if index is None else X[index[:length]]
+    reference = first.mean(axis=0, dtype=np.float64)
+    total, squares = np.zeros_like(reference), 0.0
     buffer = np.empty((min(length, n_rows), X.shape[1]))
     for start in range(0, n_rows, length):
         which = slice(start, min(start + length, n_rows))
         rows = X[which] if index is None else X[index[which]]
-        if reference is None:
-            reference = rows.mean(axis=0, dtype=np.float64)
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
         if weight is None:
-            total = total + deviation.sum(axis=0)
+            total += deviation.sum(axis=0)
             squares += float(np.vdot(deviation, deviation))
         else:
-            total = total + weight[which] @ deviation
+            total += weight[which] @ deviation
             squares += float(weight[which] @ np.einsum("ij,ij->i", deviation, deviation))
     sum_of_weights = n_rows if weight is None else weight.sum()
     moved = total / sum_of_weights

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -35,9 +35,195 @@ ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
 class SparseAutoencoderTransformer(
     CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
-    """TODO."""
+    r"""Learn sparse codes of rows with an autoencoder.
 
-    _parameter_constraints: dict[str, list[Any]] = {
+    An encoder turns every row into a code of ``n_components`` activations, most of them near
+    zero, and a decoder turns the code back into the row. Both are trained together to minimise
+
+    .. math::
+
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+            + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
+
+    the objective of the UFLDL notes [1]_, where z is the scaled row (see ``scale_data``), w the
+    ``sample_weight`` and S the sparsity term of the code a:
+
+    - "kl": :math:`\sum_j \rho \ln(\rho / \hat\rho_j) + (1 - \rho) \ln((1 - \rho) / (1 -
+      \hat\rho_j))`, where :math:`\hat\rho_j` is the (weighted) mean over rows of
+      :math:`a_j`, or of :math:`(1 + a_j) / 2` for a tanh code;
+    - "l1": the mean over rows of :math:`\sum_j |a_{ij}|`;
+    - "l2": the mean over rows of :math:`\tfrac12 \sum_j a_{ij}^2`.
+
+    Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
+    fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
+
+    Parameters
+    ----------
+    n_components : int, default=100
+        Size of the code, the number of units; at least 1. May exceed the number of features.
+
+    sparsity : {"kl", "l1", "l2"} or None, default="kl"
+        What makes the code sparse, S above. "kl" needs a bounded code (sigmoid or tanh).
+
+    rho : float in (0, 1) or int >= 1, default=0.05
+        Wanted share of active units. An int is a number of units and is divided by
+        ``n_components``, which it must be less than. The target of "kl"; without effect (and a
+        warning, if set) otherwise.
+
+    beta : float >= 0, default=3.0
+        Weight of the sparsity term. Without effect if ``sparsity`` is None.
+
+    alpha : float >= 0, default=1e-4
+        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay.
+
+    activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
+        Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
+        unit.
+
+    output_activation : {"identity", "sigmoid", "tanh", "relu", "prelu"}, default="identity"
+        Of the reconstruction, in the space of z.
+
+    hidden_layer_sizes : sequence of int, default=()
+        Units of the layers between input and code; the decoder mirrors them.
+
+    hidden_activation : {"relu", "sigmoid", "tanh", "prelu", "identity"}, default="relu"
+        Of those layers.
+
+    scale_data : bool, default=True
+        Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
+        scalar for the whole matrix, such that the standard deviation of z is 0.4/3 overall (that
+        of UFLDL's patches) and c is 0.5 for a sigmoid output and 0 otherwise. Codes then do not
+        depend on the units of X, and rho, beta, alpha and the learning rate mean the same on
+        every data set. With False z is X itself. Either way `transform` takes and
+        `inverse_transform` gives rows in the units of X.
+
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
+        on small data and for a precise optimum.
+
+    learning_rate : float > 0, default=1e-2
+        Of "adam" and "sgd".
+
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
+
+    momentum : float in [0, 1), default=0.9
+        Of "sgd".
+
+    batch_size : int >= 1 or "auto", default="auto"
+        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256. An epoch is cut into batches
+        of nearly equal size.
+
+    max_iter : int >= 1, default=200
+        Epochs; iterations for "lbfgs".
+
+    tol : float >= 0, default=1e-4
+        Training ends when ``n_iter_no_change`` epochs in a row have not lowered the loss by more
+        than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more
+        than this).
+
+    n_iter_no_change : int >= 1, default=10
+        See ``tol``.
+
+    early_stopping : bool, default=False
+        Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights
+        that did best on them.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Share of rows held out with ``early_stopping``.
+
+    shuffle : bool, default=True
+        Whether each epoch visits the rows in a new order.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from where the last one ended, over ``max_iter`` more epochs.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training. "lbfgs" keeps parameters, sums and directions in float64 in either
+        case. `transform` computes in the precision of its input.
+
+    device : str, default="auto"
+        "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". A fitted
+        model whose device is missing computes on the CPU, with a warning.
+
+    verbose : bool or int, default=0
+        Whether to print the loss after each epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of starting weights, minibatches and held-out rows. With an int, the same data,
+        parameters and number of threads give the same bits.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Atoms: what a unit of each code adds to a row in the units of X, ``coefs_[-1] * scale_``
+        (before the output's activation). With hidden layers there are none.
+    coefs_ : list of ndarray of shape (n_in, n_out)
+        Weights of each layer from input to output, in the space of z.
+    intercepts_ : list of ndarray of shape (n_out,)
+        Biases likewise.
+    slopes_ : list of ndarray of shape (n_out,) or None
+        prelu slopes likewise; None for layers of other activations.
+    mean_ : ndarray of shape (n_features,), float64
+        Mean of each feature; zeros if ``scale_data`` is False.
+    scale_ : float
+        What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
+    mean_activation_ : ndarray of shape (n_components,), float64
+        Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
+    loss_ : float
+        J of the fitted weights over all training rows.
+    loss_curve_ : list of float
+        For each epoch the mean of J over its minibatches, with the weight decay at its end; J
+        after each iteration for "lbfgs".
+    validation_score_curve_ : list of float or None
+        R^2 of the held-out rows after each epoch; None without ``early_stopping``.
+    n_iter_ : int
+        Epochs (iterations for "lbfgs") so far.
+    n_steps_ : int
+        Steps of the solver so far.
+    n_features_in_ : int
+        Number of features seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has names that are all strings.
+
+    See Also
+    --------
+    sklearn.decomposition.MiniBatchDictionaryLearning : Sparse codes by a linear dictionary, each
+        found by solving an optimisation problem.
+    sklearn.decomposition.PCA : The best linear code, dense.
+    sklearn.neural_network.BernoulliRBM : Binary features by a generative model.
+
+    Notes
+    -----
+    Training takes place in coordinates in which the training rows have mean zero; the first bias
+    takes the mean up afterwards. It is the same J, but much better conditioned [2]_. Weights start
+    uniform in :math:`\pm\sqrt{6 / (n_{in} + n_{out} + 1)}`; the code's bias starts where its
+    activity at the mean row is rho ("kl"), the output's bias where it gives the mean row.
+
+    In minibatches the mean activation of "kl" is a running mean over the last 10 batches (an epoch
+    at most): a single batch tells little about a small rho.
+
+    References
+    ----------
+    .. [1] A. Ng, "Sparse autoencoder", CS294A lecture notes, 2011; and the UFLDL tutorial.
+    .. [2] Y. LeCun, L. Bottou, G. Orr and K.-R. Mueller, "Efficient BackProp", 1998, section 4.3.
+    .. [3] D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [4] R. Byrd, J. Nocedal and R. Schnabel, "Representations of quasi-Newton matrices and their
+           use in limited memory methods", Mathematical Programming 63, 1994.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoderTransformer(64, rho=0.1, max_iter=50, random_state=0).fit(X)
+    >>> sae.transform(X).shape
+    (1797, 64)
+    >>> print(f"mean activation {sae.mean_activation_.mean():.2f}, R^2 {sae.score(X):.1f}")
+    mean activation 0.10, R^2 0.9
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "sparsity": [StrOptions({"kl", "l1", "l2"}), None],
         "rho": [
@@ -231,13 +417,13 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import decode
 
         check_is_fitted(self)
-        X = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-        if X.shape[1] != self._n_features_out:
+        codes: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        if codes.shape[1] != self._n_features_out:
             raise ValueError(
-                f"X has {X.shape[1]} columns, but inverse_transform expects codes of "
+                f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
                 f"n_components={self._n_features_out} columns."
             )
-        return decode(self._codec(), X, self.device)
+        return decode(self._codec(), codes, self.device)
 
     def score(
         self,

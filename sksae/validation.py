@@ -39,7 +39,7 @@ def resolve_rho(rho: float, n_components: int) -> float:
 
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
     """Return the sizes of the layers between input and code as a tuple of ints."""
-    layers = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    layers = (sizes,) if isinstance(sizes, int | np.integer) else tuple(sizes)
     for size in layers:
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}.")

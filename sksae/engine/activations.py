@@ -8,6 +8,7 @@ zero it came from.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Activation:
     ----------
     apply : callable
         ``apply(pre, out, slope)`` writes f(pre) into ``out``; the two may be the same buffer
-        unless ``keeps_pre``.
+        unless ``keeps_pre``. ``slope`` is None for all but prelu.
     chain : callable
         ``chain(gradient, out, pre, slope, slope_gradient)`` turns dJ/df(pre) into dJ/dpre, in
         place, and writes dJ/dslope where there is a slope.
@@ -40,8 +41,8 @@ class Activation:
         Whether ``chain`` needs the pre-activation besides the value.
     """
 
-    apply: Callable[[Tensor, Tensor, Tensor | None], object]
-    chain: Callable[[Tensor, Tensor, Tensor, Tensor | None, Tensor | None], object]
+    apply: Callable[[Tensor, Tensor, Any], object]
+    chain: Callable[[Tensor, Tensor, Tensor, Any, Any], object]
     inverse: Callable[[np.ndarray], np.ndarray]
     keeps_pre: bool = False
 
@@ -59,13 +60,13 @@ def _itself(value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _prelu(pre: Tensor, out: Tensor, slope: Tensor | None) -> None:
+def _prelu(pre: Tensor, out: Tensor, slope: Tensor) -> None:
     torch.mul(pre, slope, out=out)
     torch.where(pre > 0, pre, out, out=out)
 
 
 def _prelu_chain(
-    gradient: Tensor, out: Tensor, pre: Tensor, slope: Tensor | None, slope_gradient: Tensor | None
+    gradient: Tensor, out: Tensor, pre: Tensor, slope: Tensor, slope_gradient: Tensor
 ) -> None:
     torch.sum(gradient * pre.clamp(max=0), dim=-2, keepdim=True, out=slope_gradient)
     torch.where(pre > 0, gradient, gradient * slope, out=gradient)

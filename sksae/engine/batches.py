@@ -1,12 +1,14 @@
 """X (array, memmap, CSR) -> tensors of centred rows on the device.
 
-The network sees ``(x - centre) / scale``. The centre is subtracted as precisely as if in float64
-and only the result is rounded, so that a feature whose mean dwarfs its deviation loses no digits. A matrix that fits
-is prepared once and kept on the device; a larger one, a memmap say, is read one batch at a time,
-and a CSR matrix is densified one batch at a time, so that neither is ever copied whole.
+The network sees ``(x - centre) / scale``. The centre is subtracted as precisely as in float64 and
+only the result is rounded, so that a feature whose mean dwarfs its deviation loses no digits. A
+matrix that fits is prepared once and kept on the device; a larger one, a memmap say, is read one
+batch at a time, and a CSR matrix is densified one batch at a time: neither is ever copied whole.
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -32,7 +34,7 @@ def chunk_slices(n_rows: int, widest: int) -> list[slice]:
 def equal_slices(n_rows: int, n_slices: int) -> list[slice]:
     """Cut ``n_rows`` into ``n_slices`` slices whose lengths differ by one at most."""
     bounds = [n_rows * k // n_slices for k in range(n_slices + 1)]
-    return [slice(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def centre_rows(
@@ -57,7 +59,8 @@ def centre_rows(
     out : Tensor of shape (n_rows, n_features), on the CPU
         Result.
     """
-    rows, target = X[which], out.numpy()
+    rows: Any = X[which]
+    target = out.numpy()
     if sp.issparse(rows):
         lengths = np.diff(rows.indptr)
         at = np.repeat(np.arange(rows.shape[0]) * rows.shape[1], lengths) + rows.indices
@@ -178,9 +181,11 @@ class Rows:
         rows : Tensor of shape (1, n_taken, n_features)
         """
         if self._resident is None:
+            assert not isinstance(which, Tensor)
             return self._read(which)
         if isinstance(which, slice):
             return self._resident[which].unsqueeze(0)
+        assert isinstance(which, Tensor)
         out = self._buffer(len(which), self.device)
         torch.index_select(self._resident, 0, which, out=out[0])
         return out

@@ -84,10 +84,10 @@ class _Layers:
         if sp.issparse(X):
             # A sparse row stays sparse: mean, scale and shift move into weight and bias instead.
             folded = codec.shift - codec.mean / codec.scale
-            bias = (intercept + folded @ coef.astype(np.float64)).astype(self._dtype)
+            moved = (intercept + folded @ coef.astype(np.float64)).astype(self._dtype)
             coef = (coef / codec.scale).astype(self._dtype)
             for which in self._slices(X.shape[0]):
-                pre = torch.from_numpy(X[which] @ coef + bias).to(self.device)
+                pre = torch.from_numpy(X[which] @ coef + moved).to(self.device)
                 yield which, self._activate(0, pre)
             return
         if codec.shift != 0.0:

@@ -50,8 +50,8 @@ class Terms:
         like, architecture = parameters.flat, parameters.architecture
 
         def per_model(value: PerModel) -> Tensor:
-            value = torch.as_tensor(value, dtype=like.dtype, device=like.device)
-            return value.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
+            values = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+            return values.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
 
         self.code_layer = architecture.n_encoder_layers - 1
         self.sparsity: Sparsity = make_sparsity(
@@ -64,12 +64,6 @@ class Terms:
         self.offset = (
             torch.as_tensor(offset, dtype=like.dtype, device=like.device) if offset.any() else None
         )
-        # One weight decay for all models is left to the solver, which adds it in passing.
-        self.uniform_alpha = penalties.alpha if isinstance(penalties.alpha, float) else None
-        self.decay: Tensor | None = None
-        if self.uniform_alpha is None:
-            by_layer = [self.alpha.expand(-1, *w.shape[1:]) for w in parameters.weights]
-            self.decay = torch.cat([alpha.reshape(-1) for alpha in by_layer])
 
     def error(self, output: Tensor, rows: Tensor, out: Tensor) -> Tensor:
         """Write x_hat - x into ``out``."""
@@ -78,8 +72,13 @@ class Terms:
 
     def weight_decay(self, parameters: Parameters) -> Tensor:
         """Return alpha/2 * sum_l ||W_l||_F^2 of each model, shape (n_models,)."""
-        norms = [torch.linalg.vector_norm(w, dim=(1, 2)).square_() for w in parameters.weights]
-        return self.alpha.view(-1) / 2 * sum(norms)
+        norms = [torch.linalg.vector_norm(w, dim=(1, 2)) for w in parameters.weights]
+        return self.alpha.view(-1) / 2 * torch.stack(norms).square_().sum(dim=0)
+
+    def add_weight_decay(self, gradient: Parameters, parameters: Parameters) -> None:
+        """Add the gradient of `weight_decay`."""
+        for part, weight in zip(gradient.weights, parameters.weights, strict=True):
+            part.add_(self.alpha * weight)
 
 
 def weighted_sum(code: Tensor, weight: Tensor) -> Tensor:
@@ -124,6 +123,9 @@ class MinibatchObjective:
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         self._terms = Terms(penalties, parameters, offset)
+        # A weight decay that all models share is left to the solver, which adds it in passing.
+        self.alpha_left = penalties.alpha if isinstance(penalties.alpha, float) else 0.0
+        self._decays = not isinstance(penalties.alpha, float)
         self._workspaces: dict[int, Workspace] = {}
         self._window = window
         self.n_seen = n_seen
@@ -148,16 +150,18 @@ class MinibatchObjective:
         error.mul_(weight)
 
         code = workspace.out[terms.code_layer]
+        scaled = weight * terms.beta
         if terms.sparsity.of_mean_activation:
-            self._track(code, weight)
+            mean_code = self._track(code, weight)
+            code_gradient = terms.sparsity.unit_gradient(mean_code, terms.rho, scaled)
         else:
-            self._row_penalties.append(terms.sparsity.row_penalty(code))
-        code_gradient = terms.sparsity.gradient(
-            code, self.mean_code, terms.rho, weight * terms.beta
-        )
+            penalty = terms.sparsity.row_penalty(code)
+            if penalty is not None:
+                self._row_penalties.append(penalty)
+            code_gradient = terms.sparsity.row_gradient(code, scaled)
         backward(parameters, rows, workspace, self.gradient, code_gradient)
-        if terms.decay is not None:
-            self.gradient.decayed.addcmul_(parameters.decayed, terms.decay)
+        if self._decays:
+            terms.add_weight_decay(self.gradient, parameters)
 
     def epoch_loss(self) -> Tensor:
         """Return J averaged over the batches since the last call, shape (n_models,).
@@ -166,15 +170,14 @@ class MinibatchObjective:
         more than the products of a small network. The weight decay is that of the weights now.
         """
         terms = self._terms
-        weight = torch.cat(
-            [w.expand(1, d.shape[1], 1) for w, d in zip(self._weights, self._distances)], dim=1
-        )[..., 0]
+        pairs = zip(self._weights, self._distances, strict=True)
+        weight = torch.cat([w[..., 0].expand(1, d.shape[1]) for w, d in pairs], dim=1)
         n_batches = len(self._weights)
         loss = (torch.cat(self._distances, dim=1).square_() * weight).sum(dim=1) / (2 * n_batches)
         if self._mean_codes:
             divergence = terms.sparsity.unit_penalty(torch.cat(self._mean_codes, dim=1), terms.rho)
             loss += terms.beta.view(-1) * divergence / n_batches
-        elif self._row_penalties[0] is not None:
+        if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * weight).sum(dim=1)
             loss += terms.beta.view(-1) * penalty / n_batches
         self._forget()
@@ -183,7 +186,7 @@ class MinibatchObjective:
     def _forget(self) -> None:
         self._distances: list[Tensor] = []
         self._weights: list[Tensor] = []
-        self._row_penalties: list[Tensor | None] = []
+        self._row_penalties: list[Tensor] = []
         self._mean_codes: list[Tensor] = []
 
     def state(self) -> dict[str, np.ndarray]:
@@ -193,8 +196,8 @@ class MinibatchObjective:
         mean_code = self.mean_code.cpu().numpy().copy()
         return {"mean_code": mean_code, "n_seen": np.asarray(self.n_seen)}
 
-    def _track(self, code: Tensor, weight: Tensor) -> None:
-        """Move the running mean of the code on by one batch."""
+    def _track(self, code: Tensor, weight: Tensor) -> Tensor:
+        """Move the running mean of the code on by one batch and return it."""
         if weight.shape[1] == 1:
             mean = code.mean(dim=1, keepdim=True)
         else:
@@ -205,6 +208,7 @@ class MinibatchObjective:
             self.mean_code.lerp_(mean, max(1.0 / (self.n_seen + 1), 1.0 / self._window))
         self.n_seen += 1
         self._mean_codes.append(self.mean_code.clone())
+        return self.mean_code
 
 
 class FullObjective:
@@ -261,13 +265,14 @@ class FullObjective:
         loss : Tensor of shape (n_models,), float64
         mean_code : Tensor of shape (n_models, 1, n_components), float64
         """
-        terms, loss, mean_code = self._terms, 0.0, 0.0
+        terms = self._terms
+        loss, mean_code = self._zero_loss(), self._zero_mean_code()
         for workspace, rows, weight in self._chunks():
             output = forward(self.parameters, rows, workspace)
             code = workspace.out[terms.code_layer]
             error = terms.error(output, rows, out=workspace.gradient[-1])
-            loss = loss + self._row_terms(error, code, weight)
-            mean_code = mean_code + weighted_sum(to_wide(code), to_wide(weight))
+            loss += self._row_terms(error, code, weight)
+            mean_code += weighted_sum(to_wide(code), to_wide(weight))
         weights = self.parameters.with_flat(to_wide(self.parameters.flat))
         return loss + self._other_terms(mean_code, weights), mean_code
 
@@ -286,12 +291,11 @@ class FullObjective:
         """
         terms, parameters = self._terms, self.parameters
         parameters.flat.copy_(flat)
-        mean_code = narrow_mean = None
-        if terms.sparsity.of_mean_activation:
-            mean_code = self._encode_all()
-            narrow_mean = mean_code.to(parameters.flat)
-        encoded = mean_code is not None and self._keeps
-        total, loss = torch.zeros_like(flat), 0.0
+        by_unit = terms.sparsity.of_mean_activation
+        mean_code = self._encode_all() if by_unit else self._zero_mean_code()
+        narrow_mean = mean_code.to(parameters.flat)
+        encoded = by_unit and self._keeps
+        total, loss = torch.zeros_like(flat), self._zero_loss()
         for workspace, rows, weight in self._chunks():
             if encoded:
                 code = workspace.out[terms.code_layer]
@@ -300,22 +304,25 @@ class FullObjective:
                 output = forward(parameters, rows, workspace)
                 code = workspace.out[terms.code_layer]
             error = terms.error(output, rows, out=workspace.gradient[-1])
-            loss = loss + self._row_terms(error, code, weight)
+            loss += self._row_terms(error, code, weight)
             error.mul_(weight)
-            code_gradient = terms.sparsity.gradient(
-                code, narrow_mean, terms.rho, weight * terms.beta
+            scaled = weight * terms.beta
+            code_gradient = (
+                terms.sparsity.unit_gradient(narrow_mean, terms.rho, scaled)
+                if by_unit
+                else terms.sparsity.row_gradient(code, scaled)
             )
             backward(parameters, rows, workspace, self._chunk_gradient, code_gradient)
             total += to_wide(self._chunk_gradient.flat)
-        wide, wide_total = parameters.with_flat(flat), parameters.with_flat(total)
-        wide_total.decayed.add_(wide.decayed, alpha=self._wide.uniform_alpha)
+        wide = parameters.with_flat(flat)
+        self._wide.add_weight_decay(parameters.with_flat(total), wide)
         return loss + self._other_terms(mean_code, wide), total
 
     def _encode_all(self) -> Tensor:
-        mean_code = 0.0
+        mean_code = self._zero_mean_code()
         for workspace, rows, weight in self._chunks():
             code = forward(self.parameters, rows, workspace, self._encoder)
-            mean_code = mean_code + weighted_sum(to_wide(code), to_wide(weight))
+            mean_code += weighted_sum(to_wide(code), to_wide(weight))
         return mean_code
 
     def _row_terms(self, error: Tensor, code: Tensor, weight: Tensor) -> Tensor:
@@ -326,7 +333,14 @@ class FullObjective:
             squares += self._wide.beta.view(-1, 1) * to_wide(by_row)
         return (squares * to_wide(weight[..., 0])).sum(dim=-1)
 
-    def _other_terms(self, mean_code: Tensor | None, weights: Parameters) -> Tensor:
+    def _zero_loss(self) -> Tensor:
+        return torch.zeros_like(self._wide.alpha[:, 0, 0])
+
+    def _zero_mean_code(self) -> Tensor:
+        n_components = self.parameters.architecture.sizes[self._encoder.stop]
+        return self._wide.alpha.new_zeros(self.parameters.n_models, 1, n_components)
+
+    def _other_terms(self, mean_code: Tensor, weights: Parameters) -> Tensor:
         """Return the parts of J that are not sums over rows."""
         wide = self._wide
         decay = wide.weight_decay(weights)

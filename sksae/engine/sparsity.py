@@ -23,29 +23,35 @@ def _inside_unit_interval(mean_activation: Tensor) -> Tensor:
     return mean_activation.clamp(eps, 1.0 - eps)
 
 
-@dataclass(frozen=True)
 class Sparsity:
     """No penalty at all, and the interface of those that are one.
 
     Codes have shape (n_models, n_rows, n_components), means over rows (n_models, 1,
-    n_components), row weights (n_models or 1, n_rows, 1); ``rho`` and ``beta`` are tensors of
-    shape (n_models, 1, 1).
+    n_components), row weights (n_models or 1, n_rows or 1, 1) and ``rho`` (n_models, 1, 1). A
+    gradient is dS/dcode, broadcastable to the code, with each row's part times its weight.
+
+    Attributes
+    ----------
+    of_mean_activation : bool
+        Which pair of methods S is made of: the penalty on units or the one on rows.
     """
 
     of_mean_activation = False
 
-    def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor | None:
-        """Return the part of S that depends on means over all rows, shape (n_models,)."""
-        return None
+    def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
+        """Return S as a function of the mean code, shape (n_models,)."""
+        raise NotImplementedError
+
+    def unit_gradient(self, mean_code: Tensor, rho: Tensor, weight: Tensor) -> Tensor:
+        """Return the gradient of `unit_penalty`."""
+        raise NotImplementedError
 
     def row_penalty(self, code: Tensor) -> Tensor | None:
-        """Return each row's part of S, shape (n_models, n_rows)."""
+        """Return the function of each row's code whose mean is S, shape (n_models, n_rows)."""
         return None
 
-    def gradient(
-        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
-    ) -> Tensor | None:
-        """Return dS/dcode, broadcastable to the code, where row i counts ``weight[i]``."""
+    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor | None:
+        """Return the gradient of `row_penalty`."""
         return None
 
 
@@ -57,45 +63,39 @@ class KullbackLeibler(Sparsity):
     of_mean_activation = True
 
     def mean_activation(self, mean_code: Tensor) -> Tensor:
-        return (1.0 + mean_code) / 2.0 if self.signed else mean_code
+        """Return rho_hat, kept off 0 and 1 so that a saturated unit stays finite."""
+        rho_hat = (1.0 + mean_code) / 2.0 if self.signed else mean_code
+        eps = torch.finfo(rho_hat.dtype).eps
+        return rho_hat.clamp(eps, 1.0 - eps)
 
     def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
-        rho_hat = _inside_unit_interval(self.mean_activation(mean_code))
-        return kl_divergence(rho, rho_hat).sum(dim=(1, 2))
+        return kl_divergence(rho, self.mean_activation(mean_code)).sum(dim=(1, 2))
 
-    def gradient(
-        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
-    ) -> Tensor:
-        rho_hat = _inside_unit_interval(self.mean_activation(mean_code))
+    def unit_gradient(self, mean_code: Tensor, rho: Tensor, weight: Tensor) -> Tensor:
+        rho_hat = self.mean_activation(mean_code)
         # (1 - rho) / (1 - rho_hat) - rho / rho_hat, in as few operations as it takes.
         variance = torch.addcmul(rho_hat, rho_hat, rho_hat, value=-1)
         per_unit = torch.sub(rho_hat, rho).div_(variance)
         return per_unit * (weight / 2.0 if self.signed else weight)
 
 
-@dataclass(frozen=True)
 class L1(Sparsity):
     """Mean over rows of the sum over units of abs(a)."""
 
     def row_penalty(self, code: Tensor) -> Tensor:
         return code.abs().sum(dim=-1)
 
-    def gradient(
-        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
-    ) -> Tensor:
+    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor:
         return torch.sign(code).mul_(weight)
 
 
-@dataclass(frozen=True)
 class L2(Sparsity):
     """Mean over rows of half the sum over units of a squared."""
 
     def row_penalty(self, code: Tensor) -> Tensor:
         return code.square().sum(dim=-1) / 2.0
 
-    def gradient(
-        self, code: Tensor, mean_code: Tensor | None, rho: Tensor, weight: Tensor
-    ) -> Tensor:
+    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor:
         return code * weight
 
 

@@ -140,11 +140,13 @@ class HeldOut:
         like = parameters.flat
         self._offset = torch.as_tensor(offset, dtype=like.dtype, device=like.device)
         self._widest = max(parameters.architecture.sizes)
-        mean, square = 0.0, 0.0
+        mean = torch.zeros_like(to_wide(self._offset))
+        square = 0.0
         for chunk, weight in rows.chunks(self._widest):
-            chunk, weight = to_wide(chunk), to_wide(weight)
-            mean = mean + (chunk * weight).sum(dim=1)
-            square = square + float((chunk.square() * weight).sum())
+            wide = to_wide(chunk)
+            weighted = wide * to_wide(weight)
+            mean += weighted.sum(dim=(0, 1))
+            square += float((wide * weighted).sum())
         self._deviation = square - float(mean.square().sum())
 
     def score(self) -> float:
@@ -326,7 +328,7 @@ def _descend(
         mean_code=state.get("mean_code"),
         n_seen=int(state.get("n_seen", 0)),
     )
-    solver = _make_solver(schedule, parameters, penalties.alpha, state)
+    solver = _make_solver(schedule, parameters, objective.alpha_left, state)
     n_all = schedule.max_iter * len(slices)
     try:
         for epoch in range(schedule.max_iter):
