@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 AUTO_BATCH_SIZE = 256
+# Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
+AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 
 
 def fitted_attributes(
@@ -200,13 +202,15 @@ def make_schedule(
     from sksae.engine.objective import RHO_HAT_WINDOW
     from sksae.engine.training import Schedule
 
-    batch_size = estimator.batch_size
+    batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
     return Schedule(
         solver=estimator.solver,
         max_iter=1 if one_pass else estimator.max_iter,
         tol=estimator.tol,
         n_iter_no_change=estimator.n_iter_no_change,
-        learning_rate=estimator.learning_rate,
+        learning_rate=(
+            AUTO_LEARNING_RATES[estimator.solver] if learning_rate == "auto" else learning_rate
+        ),
         learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
         momentum=estimator.momentum,
         batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size,

@@ -101,8 +101,8 @@ class SparseAutoencoderTransformer(
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
         on small data and for a precise optimum.
 
-    learning_rate : float > 0, default=1e-2
-        Of "adam" and "sgd".
+    learning_rate : float > 0 or "auto", default="auto"
+        Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd".
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
@@ -238,7 +238,7 @@ class SparseAutoencoderTransformer(
         "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
         "scale_data": ["boolean"],
         "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
         "learning_rate_schedule": [StrOptions({"linear", "constant"})],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -269,7 +269,7 @@ class SparseAutoencoderTransformer(
         hidden_activation: ActivationName = "relu",
         scale_data: bool = True,
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
-        learning_rate: float = 1e-2,
+        learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",

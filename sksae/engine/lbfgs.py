@@ -31,6 +31,9 @@ MAX_EVALUATIONS = 25
 class InverseHessian:
     """The last curvature pairs s = change of parameters, y = change of gradient.
 
+    All products of pairs with each other that the direction needs are differences of their
+    products with successive gradients, which it computes anyway.
+
     Parameters
     ----------
     like : Tensor of shape (n_parameters,)
@@ -40,53 +43,76 @@ class InverseHessian:
     def __init__(self, like: Tensor) -> None:
         fitting = HISTORY_BYTES // (2 * like.element_size() * len(like))
         self._max_pairs = int(np.clip(fitting, MIN_PAIRS, MAX_PAIRS))
-        # Row k holds s_k and row max_pairs + k holds y_k, so that one product serves both.
+        # Rows 2k and 2k + 1 hold s_k and y_k, so that one product serves both.
         self._pairs = like.new_zeros(2 * self._max_pairs, len(like))
-        self._products = np.zeros((2 * self._max_pairs, 2 * self._max_pairs))
+        # [i, j] holds s_i^T y_j (for i not newer than j) and y_i^T y_j.
+        self._sy = np.zeros((self._max_pairs, self._max_pairs))
+        self._yy = np.zeros((self._max_pairs, self._max_pairs))
         self.clear()
 
     def clear(self) -> None:
         """Forget all pairs."""
-        self._slots: list[int] = []
+        self._slots: list[int] = []  # of the pairs, oldest first
+        self._projected: np.ndarray | None = None  # their products with the last gradient
+        self._newest: int | None = None  # slot whose products are still missing
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def update(self, step: Tensor, change: Tensor) -> None:
-        """Store a pair, dropping the oldest if need be; ignored unless it is curved upward."""
-        curvature = float(torch.dot(step, change))
-        if curvature <= np.finfo(np.float64).eps * float(torch.dot(change, change)):
+        """Store a pair, dropping the oldest if need be; ignored unless it is curved upward.
+
+        Call once between two calls of `direction`, with the change between their gradients.
+        """
+        curvature, square = float(torch.dot(step, change)), float(torch.dot(change, change))
+        if curvature <= np.finfo(np.float64).eps * square:
+            self._projected = None
             return
         full = len(self._slots) == self._max_pairs
         slot = self._slots.pop(0) if full else len(self._slots)
         self._slots.append(slot)
-        pair = [slot, self._max_pairs + slot]
-        self._pairs[slot] = step
-        self._pairs[self._max_pairs + slot] = change
-        products = (self._pairs @ torch.stack((step, change), dim=1)).cpu().numpy()
-        self._products[:, pair] = products
-        self._products[pair, :] = products.T
+        self._pairs[2 * slot] = step
+        self._pairs[2 * slot + 1] = change
+        self._sy[slot, slot], self._yy[slot, slot] = curvature, square
+        self._newest = slot
+
+    def _multiply_newest(self, projected: np.ndarray) -> None:
+        """Fill in the products of the newest pair's y with the older pairs."""
+        newest, older = self._newest, self._slots[:-1]
+        if newest is None:
+            return
+        if self._projected is None:
+            used = self._pairs[: 2 * len(self._slots)]
+            products = (used @ self._pairs[2 * newest + 1]).cpu().numpy()
+        else:
+            products = projected[: len(self._projected)] - self._projected
+        products = products.reshape(-1, 2)
+        self._sy[older, newest] = products[older, 0]
+        self._yy[older, newest] = self._yy[newest, older] = products[older, 1]
+        self._newest = None
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return -H g."""
         if not self._slots:
             return -gradient
-        order = np.array(self._slots)
-        of_s, of_y = order, self._max_pairs + order
-        latest_s, latest_y = of_s[-1], of_y[-1]
-        gamma = self._products[latest_s, latest_y] / self._products[latest_y, latest_y]
-        upper = np.triu(self._products[np.ix_(of_s, of_y)])
-        middle = np.diag(np.diag(upper)) + gamma * self._products[np.ix_(of_y, of_y)]
+        used = self._pairs[: 2 * len(self._slots)]
+        projected = (used @ gradient).cpu().numpy()
+        self._multiply_newest(projected)
+        self._projected = projected
 
-        projected = (self._pairs @ gradient).cpu().numpy()
-        u = solve_triangular(upper, projected[of_s], check_finite=False)
-        v = solve_triangular(
-            upper, middle @ u - gamma * projected[of_y], trans="T", check_finite=False
-        )
-        coefficients = np.zeros(len(self._pairs))
-        coefficients[of_s], coefficients[of_y] = -v, gamma * u
-        combined = torch.as_tensor(coefficients, device=gradient.device) @ self._pairs
-        return combined.sub_(gradient, alpha=float(gamma))
+        order = np.array(self._slots)
+        latest = order[-1]
+        gamma = self._sy[latest, latest] / self._yy[latest, latest]
+        square = np.ix_(order, order)
+        upper = np.triu(self._sy[square])
+        middle = np.diag(np.diag(upper)) + gamma * self._yy[square]
+        on_s, on_y = projected.reshape(-1, 2)[order].T
+        u = solve_triangular(upper, on_s, check_finite=False)
+        v = solve_triangular(upper, middle @ u - gamma * on_y, trans="T", check_finite=False)
+        coefficients = np.empty((len(order), 2))
+        coefficients[order, 0], coefficients[order, 1] = -v, gamma * u
+        weights = torch.as_tensor(coefficients.ravel(), device=gradient.device)
+        return (weights @ used).sub_(gradient, alpha=float(gamma))
 
 
 @dataclass

@@ -151,6 +151,7 @@ class MinibatchObjective:
 
         code = workspace.out[terms.code_layer]
         scaled = weight * terms.beta
+        code_gradient: Tensor | None
         if terms.sparsity.of_mean_activation:
             mean_code = self._track(code, weight)
             code_gradient = terms.sparsity.unit_gradient(mean_code, terms.rho, scaled)
