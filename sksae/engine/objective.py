@@ -238,7 +238,10 @@ class FullObjective:
         self.parameters = parameters
         self._rows = rows
         self._terms = Terms(penalties, parameters, offset)
-        self._wide = Terms(penalties, parameters.with_flat(to_wide(parameters.flat)), offset)
+        # Parameters and gradient in float64, for all that is not a product over rows.
+        self._weights = parameters.with_flat(torch.zeros_like(to_wide(parameters.flat)))
+        self._total = parameters.with_flat(torch.zeros_like(self._weights.flat))
+        self._wide = Terms(penalties, self._weights, offset)
         self._widest = max(architecture.sizes)
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
@@ -274,8 +277,8 @@ class FullObjective:
             error = terms.error(output, rows, out=workspace.gradient[-1])
             loss += self._row_terms(error, code, weight)
             mean_code += weighted_sum(to_wide(code), to_wide(weight))
-        weights = self.parameters.with_flat(to_wide(self.parameters.flat))
-        return loss + self._other_terms(mean_code, weights), mean_code
+        self._weights.flat.copy_(self.parameters.flat)
+        return loss + self._other_terms(mean_code), mean_code
 
     def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return J and its gradient at the parameters given.
@@ -290,13 +293,15 @@ class FullObjective:
         loss : Tensor of shape (n_models,), float64
         gradient : Tensor like ``flat``
         """
-        terms, parameters = self._terms, self.parameters
+        terms, parameters, total = self._terms, self.parameters, self._total
         parameters.flat.copy_(flat)
+        self._weights.flat.copy_(flat)
+        total.flat.zero_()
         by_unit = terms.sparsity.of_mean_activation
         mean_code = self._encode_all() if by_unit else self._zero_mean_code()
         narrow_mean = mean_code.to(parameters.flat)
         encoded = by_unit and self._keeps
-        total, loss = torch.zeros_like(flat), self._zero_loss()
+        loss = self._zero_loss()
         for workspace, rows, weight in self._chunks():
             if encoded:
                 code = workspace.out[terms.code_layer]
@@ -314,10 +319,9 @@ class FullObjective:
                 else terms.sparsity.row_gradient(code, scaled)
             )
             backward(parameters, rows, workspace, self._chunk_gradient, code_gradient)
-            total += to_wide(self._chunk_gradient.flat)
-        wide = parameters.with_flat(flat)
-        self._wide.add_weight_decay(parameters.with_flat(total), wide)
-        return loss + self._other_terms(mean_code, wide), total
+            total.flat.add_(to_wide(self._chunk_gradient.flat))
+        self._wide.add_weight_decay(total, self._weights)
+        return loss + self._other_terms(mean_code), total.flat.clone()
 
     def _encode_all(self) -> Tensor:
         mean_code = self._zero_mean_code()
@@ -341,10 +345,10 @@ class FullObjective:
         n_components = self.parameters.architecture.sizes[self._encoder.stop]
         return self._wide.alpha.new_zeros(self.parameters.n_models, 1, n_components)
 
-    def _other_terms(self, mean_code: Tensor, weights: Parameters) -> Tensor:
+    def _other_terms(self, mean_code: Tensor) -> Tensor:
         """Return the parts of J that are not sums over rows."""
         wide = self._wide
-        decay = wide.weight_decay(weights)
+        decay = wide.weight_decay(self._weights)
         if not wide.sparsity.of_mean_activation:
             return decay
         return decay + wide.beta.view(-1) * wide.sparsity.unit_penalty(mean_code, wide.rho)

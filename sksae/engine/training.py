@@ -137,6 +137,7 @@ class HeldOut:
 
     def __init__(self, parameters: Parameters, rows: Rows, offset: np.ndarray) -> None:
         self._parameters, self._rows = parameters, rows
+        rows.keep_resident()
         like = parameters.flat
         self._offset = torch.as_tensor(offset, dtype=like.dtype, device=like.device)
         self._widest = max(parameters.architecture.sizes)
