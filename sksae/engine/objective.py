@@ -153,7 +153,7 @@ class MinibatchObjective:
         scaled = weight * terms.beta
         code_gradient: Tensor | None
         if terms.sparsity.of_mean_activation:
-            mean_code = self._track(code, weight)
+            mean_code = self._track(workspace, weight)
             code_gradient = terms.sparsity.unit_gradient(mean_code, terms.rho, scaled)
         else:
             penalty = terms.sparsity.row_penalty(code)
@@ -197,14 +197,15 @@ class MinibatchObjective:
         mean_code = self.mean_code.cpu().numpy().copy()
         return {"mean_code": mean_code, "n_seen": np.asarray(self.n_seen)}
 
-    def _track(self, code: Tensor, weight: Tensor) -> Tensor:
+    def _track(self, workspace: Workspace, weight: Tensor) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
+        code = workspace.out[self._terms.code_layer]
         if weight.shape[1] == 1:
-            mean = code.mean(dim=1, keepdim=True)
+            mean = torch.bmm(workspace.averaging, code)
         else:
             mean = weighted_sum(code, weight) / weight.sum(dim=1, keepdim=True)
         if self.mean_code is None:
-            self.mean_code = mean.clone()
+            self.mean_code = mean
         else:
             self.mean_code.lerp_(mean, max(1.0 / (self.n_seen + 1), 1.0 / self._window))
         self.n_seen += 1
