@@ -1,6 +1,5 @@
 """From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
 
-import warnings
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils import check_random_state
 from sksae import validation
 from sksae.monitoring import EpochMonitor
 from sksae.scaling import Scaling, find_scaling
+from sksae.warning import warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.network import Architecture
@@ -281,7 +281,7 @@ def record(
 def warn_of_end(trained: "Trained", schedule: "Schedule") -> None:
     """Warn if training ended before it was done."""
     if trained.stopped_by == "interrupt":
-        warnings.warn("Training interrupted by user.", UserWarning, stacklevel=6)
+        warn_user("Training interrupted by user.")
     if trained.stopped_by != "max_iter":
         return
     curve = trained.loss_curve
@@ -291,9 +291,8 @@ def warn_of_end(trained: "Trained", schedule: "Schedule") -> None:
         earlier = curve[-1 - n_epochs]
         if earlier - curve[-1] <= n_epochs * schedule.tol * abs(earlier):
             return
-    warnings.warn(
+    warn_user(
         f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
         "converged yet: raise max_iter, or tol.",
         ConvergenceWarning,
-        stacklevel=6,
     )

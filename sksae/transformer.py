@@ -1,6 +1,5 @@
 """SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
 
-import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
@@ -22,6 +21,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from sksae.fitting import fitted_attributes
 from sksae.scaling import weighted_moments
+from sksae.warning import warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
@@ -453,15 +453,12 @@ class SparseAutoencoderTransformer(
 
         X = self._check_rows(X)
         if X.shape[0] < 2:
-            warnings.warn(
-                "R^2 is not well-defined with less than two rows.",
-                UndefinedMetricWarning,
-                stacklevel=2,
-            )
+            warn_user("R^2 is not well-defined with less than two rows.", UndefinedMetricWarning)
             return float("nan")
         weight = self._check_weight(sample_weight, X)
         errors = squared_errors(self._codec(), X, self.device)
-        _, variance = weighted_moments(X, weight=weight)
+        counted = None if weight is None else np.flatnonzero(weight)
+        _, variance = weighted_moments(X, counted, weight)
         error = float(np.average(errors, weights=weight))
         deviation = variance * X.shape[1]
         if deviation == 0.0:

@@ -1,12 +1,13 @@
 """What the parameters of `SparseAutoencoderTransformer` mean together, and which make no sense."""
 
-import warnings
 from collections.abc import Sequence
 from math import log
 from numbers import Integral
 
 import numpy as np
 import scipy.sparse as sp
+
+from sksae.warning import warn_user
 
 BOUNDED = ("sigmoid", "tanh")
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
@@ -70,11 +71,7 @@ def warn_of_idle_penalty(
     idle = {"kl": (), "l1": ("rho",), "l2": ("rho",), None: ("rho", "beta")}[sparsity]
     for name in idle:
         if given[name] != defaults[name]:
-            warnings.warn(
-                f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.",
-                UserWarning,
-                stacklevel=5,
-            )
+            warn_user(f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.")
 
 
 def warn_of_unreachable_targets(
@@ -86,10 +83,8 @@ def warn_of_unreachable_targets(
     low, high = OUTPUT_RANGES[output_activation]
     smallest, largest = X.min(), X.max()
     if smallest < low or largest > high:
-        warnings.warn(
+        warn_user(
             f"X holds values from {smallest:.4g} to {largest:.4g}, but "
             f"output_activation={output_activation!r} reaches [{low:g}, {high:g}] only: scale X "
-            "into that range, or use scale_data=True or output_activation='identity'.",
-            UserWarning,
-            stacklevel=5,
+            "into that range, or use scale_data=True or output_activation='identity'."
         )

@@ -1,8 +1,8 @@
 """From a device's name to a ``torch.device``, or a clear error."""
 
-import warnings
-
 import torch
+
+from sksae.warning import warn_user
 
 
 def _why_missing(device: torch.device) -> str | None:
@@ -60,11 +60,9 @@ def inference_device(name: str, dtype: torch.dtype) -> torch.device:
     device = _parse(name)
     reason = _why_missing(device)
     if reason is not None:
-        warnings.warn(
+        warn_user(
             f"device={name!r} cannot be used here ({reason}): computing on the CPU instead. "
-            "Set device='auto' to silence this warning.",
-            UserWarning,
-            stacklevel=4,
+            "Set device='auto' to silence this warning."
         )
         return torch.device("cpu")
     if device.type == "mps" and dtype == torch.float64:

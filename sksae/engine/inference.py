@@ -84,8 +84,9 @@ class _Layers:
         if sp.issparse(X):
             # A sparse row stays sparse: mean, scale and shift move into weight and bias instead.
             folded = codec.shift - codec.mean / codec.scale
-            moved = (intercept + folded @ coef.astype(np.float64)).astype(self._dtype)
-            coef = (coef / codec.scale).astype(self._dtype)
+            wide = coef.astype(np.float64)
+            moved = (intercept + folded @ wide).astype(self._dtype)
+            coef = (wide / codec.scale).astype(self._dtype)
             for which in self._slices(X.shape[0]):
                 pre = torch.from_numpy(X[which] @ coef + moved).to(self.device)
                 yield which, self._activate(0, pre)

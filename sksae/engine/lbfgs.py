@@ -171,7 +171,7 @@ def line_search(
         drop = SUFFICIENT_DECREASE * point.step * start.slope
         exact = point.value <= start.value + drop
         approximate = (
-            point.value <= start.value + noise
+            abs(point.value - start.value) <= noise
             and point.slope <= (2.0 * SUFFICIENT_DECREASE - 1.0) * start.slope
         )
         return not (exact or approximate)
@@ -194,7 +194,7 @@ def line_search(
             usable = isfinite(high.value) and isfinite(high.slope)
             guess = _cubic_minimum(low, high) if usable else inf
             step = _inside(guess, low.step, high.step)
-    return low if low.step > 0.0 else None
+    return low if low.value < start.value else None
 
 
 class LBFGS:
@@ -257,6 +257,8 @@ class LBFGS:
         if found is None:
             return False
         moved = direction.mul_(found.step)
+        if not torch.any(self.flat + moved != self.flat):
+            return False
         self._hessian.update(moved, found.gradient - self._gradient)
         self.flat = self.flat + moved
         self.value, self._gradient = found.value, found.gradient
