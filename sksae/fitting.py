@@ -28,6 +28,7 @@ AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 def fitted_attributes(
     estimator: "SparseAutoencoderTransformer",
     X: Matrix,
+    y: object,
     sample_weight: np.ndarray | None,
     *,
     resume: bool,
@@ -42,6 +43,8 @@ def fitted_attributes(
         Read only.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Validated rows.
+    y : object
+        Nothing but shown to callbacks.
     sample_weight : ndarray of shape (n_samples,), optional
         Validated weights.
     resume : bool
@@ -104,7 +107,8 @@ def fitted_attributes(
         )
 
     schedule = make_schedule(estimator, seed, resume=resume, one_pass=one_pass)
-    task = {"X": X, "y": None, "metadata": {"sample_weight": sample_weight}}
+    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+    task = {"X": X, "y": y, "metadata": metadata}
     monitor = EpochMonitor(
         estimator,
         context,

@@ -38,6 +38,7 @@ class EpochMonitor:
         self._estimator, self._context, self._task = estimator, context, task
         self._attributes, self._verbose = attributes, verbose
         self._epoch_context: CallbackContext | None = None
+        self._n_printed = 0
 
     def epoch_begins(self, snapshot: Callable[[], "Snapshot"]) -> None:
         """Open the epoch's context."""
@@ -53,7 +54,7 @@ class EpochMonitor:
     def epoch_ends(self, snapshot: Callable[[], "Snapshot"]) -> bool:
         """Close the epoch's context, and return whether a callback asks to stop."""
         if self._verbose:
-            self._print(snapshot())
+            self._print_new(snapshot())
         if self._epoch_context is None:
             return False
         return self._epoch_context.call_on_fit_task_end(
@@ -62,8 +63,12 @@ class EpochMonitor:
             **self._task,
         )
 
-    def _print(self, snapshot: "Snapshot") -> None:
-        line = f"Epoch {len(snapshot.loss_curve)}, loss = {snapshot.loss_curve[-1]:.8g}"
+    def _print_new(self, snapshot: "Snapshot") -> None:
+        n_epochs = len(snapshot.loss_curve)
+        if n_epochs == self._n_printed:
+            return
+        self._n_printed = n_epochs
+        line = f"Epoch {n_epochs}, loss = {snapshot.loss_curve[-1]:.8g}"
         if snapshot.validation_curve:
             line += f", held-out R^2 = {snapshot.validation_curve[-1]:.6f}"
         print(line)

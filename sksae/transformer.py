@@ -17,6 +17,7 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.fitting import fitted_attributes
@@ -30,6 +31,12 @@ Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
+
+
+def _goes_by_minibatches(estimator: "SparseAutoencoderTransformer") -> bool:
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
+    return True
 
 
 class SparseAutoencoderTransformer(
@@ -344,8 +351,9 @@ class SparseAutoencoderTransformer(
         """
         resume = self.warm_start and hasattr(self, "coefs_")
         context = self._init_callback_context(max_subtasks=self.max_iter)
-        return self._fit(X, sample_weight, resume=resume, context=context)
+        return self._fit(X, y, sample_weight, resume=resume, context=context)
 
+    @available_if(_goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -374,13 +382,17 @@ class SparseAutoencoderTransformer(
         Raises
         ------
         ValueError
-            If solver is "lbfgs" or early_stopping is set, which need all rows at once; if a
-            parameter or the data is invalid; if the loss stops being finite.
+            If ``early_stopping`` is set; if a parameter or the data is invalid; if the loss stops
+            being finite.
+        AttributeError
+            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
         """
-        for name, value in (("solver", "lbfgs"), ("early_stopping", True)):
-            if getattr(self, name) == value:
-                raise ValueError(f"partial_fit does not support {name}={value!r}.")
-        return self._fit(X, sample_weight, resume=hasattr(self, "coefs_"), one_pass=True)
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit cannot hold out rows for early_stopping=True: use "
+                "early_stopping=False, or fit."
+            )
+        return self._fit(X, y, sample_weight, resume=hasattr(self, "coefs_"), one_pass=True)
 
     def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the codes of some rows.
@@ -527,6 +539,7 @@ class SparseAutoencoderTransformer(
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object,
         sample_weight: ArrayLike | None,
         *,
         resume: bool,
@@ -536,7 +549,7 @@ class SparseAutoencoderTransformer(
         X = self._check_rows(X, reset=not resume)
         weight = self._check_weight(sample_weight, X)
         attributes = fitted_attributes(
-            self, X, weight, resume=resume, one_pass=one_pass, context=context
+            self, X, y, weight, resume=resume, one_pass=one_pass, context=context
         )
         for name, value in attributes.items():
             setattr(self, name, value)

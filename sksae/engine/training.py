@@ -187,6 +187,11 @@ class Watch:
         if self._monitor is not None:
             self._monitor.epoch_begins(self._snapshot)
 
+    def epoch_came_to_nothing(self) -> None:
+        """Announce the end of an epoch that changed nothing."""
+        if self._monitor is not None:
+            self._monitor.epoch_ends(self._snapshot)
+
     def should_stop(self, loss: float) -> bool:
         """Take the loss of the epoch just ended and return whether it was the last."""
         trained = self._trained
@@ -382,6 +387,7 @@ def _iterate(
         for _ in range(schedule.max_iter):
             watch.epoch_begins()
             if not solver.step():
+                watch.epoch_came_to_nothing()
                 trained.stopped_by = "precision"
                 break
             trained.n_steps += 1

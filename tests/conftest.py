@@ -1,0 +1,42 @@
+"""What all tests share: threads, hypothesis, real data."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+# Tests must not pass or fail by the clock or by chance.
+hypothesis.settings.register_profile("sksae", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("sksae")
+
+
+def pytest_configure(config):
+    """Give each xdist worker one thread; they inherit this process's environment."""
+    if getattr(config.option, "numprocesses", None):
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
+@pytest.fixture(scope="session")
+def data_directory():
+    """Where real data are: $SKSAE_DATA, else shared/data beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    return Path(os.environ.get("SKSAE_DATA", beside))
+
+
+@pytest.fixture(scope="session")
+def load(data_directory):
+    """Return the function that reads a file of real data, or skips the test."""
+
+    @cache
+    def read(name):
+        path = data_directory / name
+        if not path.is_file():
+            pytest.skip(f"needs {name}, which is not in {data_directory} (set SKSAE_DATA)")
+        with np.load(path) as arrays:
+            return dict(arrays)
+
+    return read

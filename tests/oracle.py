@@ -1,0 +1,287 @@
+"""The objective of DESIGN.md, section 2, as plainly as it can be written.
+
+This is what the engine is compared with, and shares no line with it. One text serves numpy, for
+values, and torch, for autograd: ``xp`` is one of the two modules. At the end stands `Problem`, a
+small network and its rows, which both sides can be asked about.
+"""
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from sksae.engine.batches import Rows
+from sksae.engine.network import Architecture, Parameters
+from sksae.engine.objective import FullObjective, MinibatchObjective, Penalties
+
+
+@dataclass(frozen=True)
+class Network:
+    """Weights (n_in, n_out), biases, prelu slopes or None, and activations, by layer."""
+
+    coefs: list[Any]
+    intercepts: list[Any]
+    slopes: list[Any]
+    activations: tuple[str, ...]
+
+    @property
+    def code_layer(self):
+        return len(self.coefs) // 2 - 1
+
+
+@dataclass(frozen=True)
+class Terms:
+    sparsity: str | None
+    rho: float = 0.05
+    beta: float = 0.0
+    alpha: float = 0.0
+
+
+def activate(xp, name, pre, slope):
+    if name == "sigmoid":
+        return 1.0 / (1.0 + xp.exp(-pre))
+    if name == "tanh":
+        return xp.tanh(pre)
+    if name == "relu":
+        return pre * (pre > 0)
+    if name == "prelu":
+        return pre * (pre > 0) + slope * pre * (pre <= 0)
+    return pre
+
+
+def forward(xp, network, rows):
+    """Return the pre-activations and the activations of every layer."""
+    pres, outs = [], []
+    for coef, intercept, slope, name in zip(
+        network.coefs, network.intercepts, network.slopes, network.activations, strict=True
+    ):
+        pres.append((outs[-1] if outs else rows) @ coef + intercept)
+        outs.append(activate(xp, name, pres[-1], slope))
+    return pres, outs
+
+
+def mean_activation(network, code, share):
+    """Return rho_hat, where row i counts ``share[i]`` and the shares add up to 1."""
+    mean = share @ code
+    return (1 + mean) / 2 if network.activations[network.code_layer] == "tanh" else mean
+
+
+def penalty(xp, network, terms, code, share):
+    """Return S."""
+    if terms.sparsity == "kl":
+        rho, rho_hat = terms.rho, mean_activation(network, code, share)
+        on, off = rho / rho_hat, (1 - rho) / (1 - rho_hat)
+        return (rho * xp.log(on) + (1 - rho) * xp.log(off)).sum()
+    if terms.sparsity == "l1":
+        return (share @ abs(code)).sum()
+    if terms.sparsity == "l2":
+        return (share @ code**2).sum() / 2
+    return 0.0
+
+
+def objective(xp, network, terms, rows, target, share):
+    """Return J of a network that is shown ``rows`` and shall give ``target``."""
+    outs = forward(xp, network, rows)[1]
+    error = share @ ((outs[-1] - target) ** 2).sum(1) / 2
+    decay = terms.alpha / 2 * sum((coef**2).sum() for coef in network.coefs)
+    code = outs[network.code_layer]
+    return error + terms.beta * penalty(xp, network, terms, code, share) + decay
+
+
+def shares(n_rows, weight=None):
+    """Return w_i / sum w."""
+    return np.full(n_rows, 1 / n_rows) if weight is None else weight / np.sum(weight)
+
+
+def network_of(model):
+    """Return a fitted estimator's network in float64; activations as its parameters say."""
+    depth = len(model.coefs_) // 2 - 1
+    auto = "sigmoid" if model.sparsity == "kl" else "relu"
+    code = auto if model.activation == "auto" else model.activation
+    hidden = (model.hidden_activation,) * depth
+
+    def wide(arrays):
+        return [None if array is None else np.asarray(array, np.float64) for array in arrays]
+
+    return Network(
+        wide(model.coefs_),
+        wide(model.intercepts_),
+        wide(model.slopes_),
+        (*hidden, code, *hidden, model.output_activation),
+    )
+
+
+def terms_of(model):
+    return Terms(model.sparsity, model.rho, model.beta, model.alpha)
+
+
+def scaled(model, X):
+    """Return z, the rows as the network of a fitted estimator sees them."""
+    shift = 0.5 if model.scale_data and model.output_activation == "sigmoid" else 0.0
+    return shift + (np.asarray(X, np.float64) - model.mean_) / model.scale_
+
+
+def loss_of(model, X, weight=None):
+    """Return what ``loss_`` of a fitted estimator must be."""
+    z = scaled(model, X)
+    return objective(np, network_of(model), terms_of(model), z, z, shares(len(z), weight))
+
+
+def mean_activation_of(model, X, weight=None):
+    """Return what ``mean_activation_`` of a fitted estimator must be."""
+    network, z = network_of(model), scaled(model, X)
+    code = forward(np, network, z)[1][network.code_layer]
+    return mean_activation(network, code, shares(len(z), weight))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A network of given parameters, and the rows that it is judged on.
+
+    The network is shown ``X - centre`` and shall give ``X - centre + offset``.
+    """
+
+    architecture: Architecture
+    terms: Terms
+    X: np.ndarray
+    centre: np.ndarray
+    offset: np.ndarray
+    flat: np.ndarray
+    weight: np.ndarray | None = None
+    chosen: np.ndarray | None = field(default=None, kw_only=True)
+
+    @classmethod
+    def draw(
+        cls,
+        sparsity="kl",
+        activation="sigmoid",
+        output_activation="sigmoid",
+        hidden_layer_sizes=(),
+        hidden_activation="relu",
+        *,
+        weighted=False,
+        n_rows=8,
+        seed=0,
+    ):
+        """Draw a problem in which no kink lies near: no pre-activation is within 1e-3 of 0."""
+        rng = np.random.default_rng(seed)
+        architecture = Architecture.autoencoder(
+            4,
+            3,
+            hidden_layer_sizes=hidden_layer_sizes,
+            hidden_activation=hidden_activation,
+            activation=activation,
+            output_activation=output_activation,
+        )
+        n_slopes = sum(
+            n_out
+            for n_out, name in zip(architecture.sizes[1:], architecture.activations, strict=True)
+            if name == "prelu"
+        )
+        n_parameters = architecture.n_parameters
+        for _ in range(1000):
+            problem = cls(
+                architecture,
+                Terms(sparsity, rho=0.2, beta=0.7, alpha=0.03),
+                X=rng.random((n_rows, 4)),
+                centre=rng.random(4),
+                offset=rng.random(4),
+                flat=np.concatenate(
+                    [
+                        rng.normal(scale=0.6, size=n_parameters - n_slopes),
+                        rng.uniform(0.1, 0.5, n_slopes),
+                    ]
+                ),
+                weight=rng.uniform(0.2, 2.0, n_rows) if weighted else None,
+            )
+            pres = forward(np, problem.network(problem.flat), problem.X - problem.centre)[0]
+            if min(abs(pre).min() for pre in pres) > 1e-3:
+                return problem
+        raise AssertionError("no problem without kinks found")
+
+    def but(self, **changes):
+        return replace(self, **changes)
+
+    # What the oracle says.
+
+    def network(self, flat):
+        """Cut a flat vector, numpy's or torch's, into all weights, all biases, all slopes."""
+        sizes, names = self.architecture.sizes, self.architecture.activations
+        taken = 0
+
+        def take(*shape):
+            nonlocal taken
+            block = flat[taken : taken + int(np.prod(shape))]
+            taken += len(block)
+            return block.reshape(shape)
+
+        coefs = [take(*shape) for shape in pairwise(sizes)]
+        intercepts = [take(n_out) for n_out in sizes[1:]]
+        slopes = [
+            take(n_out) if name == "prelu" else None
+            for n_out, name in zip(sizes[1:], names, strict=True)
+        ]
+        assert taken == len(flat)
+        return Network(coefs, intercepts, slopes, names)
+
+    def value(self, flat=None):
+        """Return J by numpy."""
+        rows = self.X - self.centre
+        network = self.network(self.flat if flat is None else flat)
+        share = shares(len(rows), self.weight)
+        return objective(np, network, self.terms, rows, rows + self.offset, share)
+
+    def autograd(self):
+        """Return J and its gradient by torch.autograd."""
+        flat = torch.tensor(self.flat, requires_grad=True)
+        rows = torch.tensor(self.X - self.centre)
+        share = torch.tensor(shares(len(rows), self.weight))
+        target = rows + torch.tensor(self.offset)
+        value = objective(torch, self.network(flat), self.terms, rows, target, share)
+        (gradient,) = torch.autograd.grad(value, flat)
+        return value.item(), gradient.numpy()
+
+    # What the engine is given.
+
+    @property
+    def penalties(self):
+        terms = self.terms
+        return Penalties(terms.sparsity, terms.rho, terms.beta, terms.alpha)
+
+    def rows(self, dtype=torch.float64):
+        return Rows(
+            self.X,
+            centre=self.centre,
+            scale=1.0,
+            dtype=dtype,
+            device=torch.device("cpu"),
+            index=self.chosen,
+            sample_weight=self.weight,
+        )
+
+    def full(self, dtype=torch.float64):
+        """Return the engine's J and gradient over all rows, the sums in float64."""
+        flat = torch.tensor(self.flat)
+        parameters = Parameters(self.architecture, flat.to(dtype))
+        full = FullObjective(self.penalties, parameters, self.rows(dtype), self.offset)
+        value, gradient = full.gradient(flat)
+        return value.item(), gradient.numpy()
+
+    def minibatch(self, dtype=torch.float64):
+        """Return the engine's J and gradient over one minibatch of all rows."""
+        parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
+        # A list of one weight decay, so that the objective adds it and not the solver.
+        penalties = replace(self.penalties, alpha=[self.terms.alpha])
+        batch = MinibatchObjective(penalties, parameters, self.offset, window=1)
+        rows = self.rows(dtype)
+        everything = slice(0, rows.n_rows)
+        batch(rows.take(everything), rows.weight(everything, rows.n_rows))
+        return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
+
+
+def relative_error(got, expected):
+    """Return ||got - expected|| / ||expected||."""
+    got, expected = np.asarray(got, np.float64), np.asarray(expected, np.float64)
+    return np.linalg.norm(got - expected) / np.linalg.norm(expected)

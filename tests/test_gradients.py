@@ -1,0 +1,173 @@
+"""The gradient written out by hand is the gradient: of autograd, and of differences of J."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from oracle import Problem, relative_error
+
+from sksae.engine.network import Parameters
+from sksae.engine.objective import FullObjective, MinibatchObjective, Penalties
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
+# kl needs a bounded code.
+CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
+LAYERS = {
+    "shallow": ((), "relu"),
+    "relu": ((5,), "relu"),
+    "prelu": ((5,), "prelu"),
+    "relu-relu": ((6, 5), "relu"),
+    "prelu-prelu": ((6, 5), "prelu"),
+}
+
+each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
+each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+each_weighting = pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
+
+
+def slopes_by_differences(problem, directions, step=2e-4):
+    """Return J's slopes along some directions, by central differences of fourth order."""
+
+    def value(direction, steps):
+        return problem.value(problem.flat + steps * step * direction)
+
+    return [
+        (8 * (value(d, 1) - value(d, -1)) - (value(d, 2) - value(d, -2))) / (12 * step)
+        for d in directions
+    ]
+
+
+def check_gradients(problem):
+    expected_value, expected = problem.autograd()
+    directions = np.random.default_rng(1).normal(size=(3, len(expected)))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    slopes = slopes_by_differences(problem, directions)
+    for objective in (problem.minibatch, problem.full):
+        value, gradient = objective()
+        assert value == pytest.approx(expected_value, rel=1e-13)
+        # 1e-8 is what is promised; two right formulas agree much better in float64.
+        assert relative_error(gradient, expected) < 1e-12
+        assert relative_error(directions @ gradient, slopes) < 1e-8
+
+
+@each_weighting
+@each_depth
+@pytest.mark.parametrize("output_activation", ACTIVATIONS)
+@each_code
+def test_gradient_is_that_of_autograd_and_of_differences(
+    sparsity, activation, output_activation, layers, weighted
+):
+    check_gradients(
+        Problem.draw(sparsity, activation, output_activation, *layers, weighted=weighted)
+    )
+
+
+@pytest.mark.parametrize("hidden_activation", ["sigmoid", "tanh", "identity"])
+@each_code
+def test_gradient_passes_other_hidden_activations(sparsity, activation, hidden_activation):
+    check_gradients(Problem.draw(sparsity, activation, "identity", (6, 5), hidden_activation))
+
+
+@each_code
+def test_float32_gradient_is_that_of_float64_to_its_own_rounding(sparsity, activation):
+    problem = Problem.draw(sparsity, activation, "sigmoid", (5,), "prelu", weighted=True)
+    for objective in (problem.full, problem.minibatch):
+        value, gradient = objective(torch.float32)
+        assert value == pytest.approx(problem.value(), rel=1e-6)
+        assert relative_error(gradient, problem.autograd()[1]) < 1e-5
+
+
+@each_objective
+def test_weight_decay_leaves_biases_and_slopes_alone(objective):
+    problem = Problem.draw("l2", "prelu", "prelu", (5,), "prelu")
+    free = problem.but(terms=problem.terms.__class__("l2", 0.2, 0.7, alpha=0.0))
+    difference = getattr(problem, objective)()[1] - getattr(free, objective)()[1]
+    n_weights = problem.architecture.n_weights
+    np.testing.assert_allclose(
+        difference[:n_weights], 0.03 * problem.flat[:n_weights], rtol=1e-10, atol=1e-14
+    )
+    np.testing.assert_array_equal(difference[n_weights:], 0.0)
+
+
+def test_minibatch_leaves_a_common_weight_decay_to_the_solver():
+    problem = Problem.draw()
+    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+    batch = MinibatchObjective(problem.penalties, parameters, problem.offset, window=1)
+    rows = problem.rows()
+    batch(rows.take(slice(0, 8)), rows.weight(slice(0, 8), 8))
+    gradient = batch.gradient.flat.numpy().copy()
+    n_weights = problem.architecture.n_weights
+    gradient[:n_weights] += problem.terms.alpha * problem.flat[:n_weights]
+    assert relative_error(gradient, problem.autograd()[1]) < 1e-12
+
+
+def side_by_side(problems):
+    """Return the parameters of several networks of one architecture, interleaved by layer."""
+    architecture, n_models = problems[0].architecture, len(problems)
+    both = Parameters.zeros(architecture, n_models, torch.float64, torch.device("cpu"))
+    copy_models(problems, both, lambda one, many: many.copy_(one))
+    return both
+
+
+def copy_models(problems, both, move):
+    for model, problem in enumerate(problems):
+        one = Parameters(problem.architecture, torch.tensor(problem.flat))
+        pairs = zip(
+            (*one.weights, *one.biases, *one.slopes),
+            (*both.weights, *both.biases, *both.slopes),
+            strict=True,
+        )
+        for alone, many in pairs:
+            if alone is not None:
+                move(alone[0], many[model])
+
+
+def per_model(problems):
+    """Return the penalties of several problems as one list for each number."""
+    terms = [problem.terms for problem in problems]
+    return Penalties(
+        terms[0].sparsity,
+        [term.rho for term in terms],
+        [term.beta for term in terms],
+        [term.alpha for term in terms],
+    )
+
+
+@each_objective
+@each_weighting
+@pytest.mark.parametrize("layers", [LAYERS["shallow"], LAYERS["prelu"]], ids=["shallow", "prelu"])
+@each_code
+def test_two_models_side_by_side_get_the_gradients_that_each_gets_alone(
+    sparsity, activation, layers, weighted, objective
+):
+    first, second = (
+        Problem.draw(sparsity, activation, "sigmoid", *layers, weighted=weighted, seed=seed)
+        for seed in (0, 1)
+    )
+    terms = first.terms.__class__(sparsity, rho=0.1, beta=1.9, alpha=0.2)
+    # The same rows for both; everything else is different.
+    second = first.but(flat=second.flat, terms=terms)
+    parameters = side_by_side([first, second])
+    penalties, rows = per_model([first, second]), first.rows()
+    if objective == "full":
+        full = FullObjective(penalties, parameters, rows, first.offset)
+        values, flat = full.gradient(parameters.flat.clone())
+        gradient = parameters.with_flat(flat)
+    else:
+        batch = MinibatchObjective(penalties, parameters, first.offset, window=1)
+        batch(rows.take(slice(0, 8)), rows.weight(slice(0, 8), 8))
+        values, gradient = batch.epoch_loss(), batch.gradient
+
+    for model, problem in enumerate((first, second)):
+        value, alone = getattr(problem, objective)()
+        assert values[model].item() == pytest.approx(value, rel=1e-12)
+        parts = Parameters(problem.architecture, torch.tensor(alone))
+        for got, expected in zip(
+            (*gradient.weights, *gradient.biases, *gradient.slopes),
+            (*parts.weights, *parts.biases, *parts.slopes),
+            strict=True,
+        ):
+            if expected is not None:
+                np.testing.assert_allclose(got[model], expected[0], rtol=1e-12, atol=1e-14)

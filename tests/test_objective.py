@@ -1,0 +1,422 @@
+"""J is the formula of DESIGN.md, however its rows are weighted, ordered, cut and stored."""
+
+from itertools import product
+
+import numpy as np
+import oracle
+import pytest
+import scipy.sparse as sp
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from oracle import Problem, relative_error
+
+from sksae import SparseAutoencoderTransformer
+from sksae.engine import batches
+from sksae.engine import objective as engine
+from sksae.engine.network import Parameters
+from sksae.engine.objective import FullObjective, MinibatchObjective
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
+CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
+OUTPUTS = [
+    *((name, False) for name in ACTIVATIONS),
+    *((name, True) for name in ACTIVATIONS if name != "relu"),  # which cannot give scaled data
+]
+LAYERS = {"shallow": ((), "relu"), "prelu": ((5,), "prelu"), "relu-relu": ((6, 5), "relu")}
+# Relative agreement of J and gradients that differ by the order of their sums alone.
+ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
+
+each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
+each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+each_dtype = pytest.mark.parametrize("dtype", ROUNDING, ids=["float64", "float32"])
+each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
+each_sparsity = pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+# The default code of each sparsity.
+AUTO = {"kl": "sigmoid", "l1": "relu", "l2": "relu", None: "relu"}
+
+never_converges = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+out_of_range = pytest.mark.filterwarnings("ignore:X holds values from")
+
+
+def make_rows(n_rows=20, n_features=6, seed=0):
+    """Return rows in (0.1, 0.9), which every output activation can give, of low rank and noisy."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, 2)) @ rng.normal(size=(2, n_features))
+    X += 0.3 * rng.normal(size=X.shape)
+    return 0.1 + 0.8 * (X - X.min()) / np.ptp(X)
+
+
+def make_model(**params):
+    given = {
+        "n_components": 3,
+        "rho": 0.05,
+        "beta": 0.5,
+        "alpha": 1e-3,
+        "max_iter": 2,
+        "tol": 0.0,
+        "dtype": "float64",
+        "random_state": 0,
+    }
+    given |= params
+    if given.get("sparsity", "kl") is None:
+        given["beta"] = SparseAutoencoderTransformer().beta  # anything else draws a warning
+    return SparseAutoencoderTransformer(**given)
+
+
+# loss_ and mean_activation_ of fitted estimators
+
+
+@never_converges
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@each_depth
+@pytest.mark.parametrize(("output_activation", "scale_data"), OUTPUTS)
+@each_code
+def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
+    sparsity, activation, output_activation, scale_data, layers, weighted
+):
+    X = make_rows()
+    # Every fourth row has weight 0.
+    weight = np.tile([0.0, 0.5, 1.0, 2.5], 5) if weighted else None
+    model = make_model(
+        sparsity=sparsity,
+        activation=activation,
+        output_activation=output_activation,
+        scale_data=scale_data,
+        hidden_layer_sizes=layers[0],
+        hidden_activation=layers[1],
+        batch_size=7,
+    ).fit(X, sample_weight=weight)
+    assert model.loss_ == pytest.approx(oracle.loss_of(model, X, weight), rel=1e-10)
+    np.testing.assert_allclose(
+        model.mean_activation_, oracle.mean_activation_of(model, X, weight), rtol=1e-10, atol=1e-10
+    )
+
+
+@never_converges
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@pytest.mark.parametrize("scale_data", [False, True])
+@each_sparsity
+def test_loss_is_the_formula_after_every_solver(sparsity, scale_data, solver):
+    X = make_rows()
+    model = make_model(
+        sparsity=sparsity, scale_data=scale_data, solver=solver, max_iter=10, learning_rate=1e-3
+    ).fit(X)
+    assert model.loss_ == pytest.approx(oracle.loss_of(model, X), rel=1e-10)
+    if solver == "lbfgs":
+        assert model.loss_curve_[-1] == pytest.approx(model.loss_, rel=1e-12)
+
+
+@never_converges
+@each_sparsity
+def test_float32_loss_is_the_formula_to_its_own_rounding(sparsity):
+    X = make_rows(200)
+    model = make_model(sparsity=sparsity, dtype="float32", max_iter=20).fit(X)
+    assert model.loss_ == pytest.approx(oracle.loss_of(model, X), rel=1e-5)
+
+
+@never_converges
+@each_sparsity
+def test_loss_of_partial_fit_is_the_formula_over_the_rows_of_the_last_call(sparsity):
+    model = make_model(sparsity=sparsity)
+    for seed in range(3):
+        X = make_rows(seed=seed)
+        weight = np.linspace(0.5, 1.5, len(X))
+        model.partial_fit(X, sample_weight=weight)
+    assert model.loss_ == pytest.approx(oracle.loss_of(model, X, weight), rel=1e-10)
+    np.testing.assert_allclose(
+        model.mean_activation_, oracle.mean_activation_of(model, X, weight), rtol=1e-10
+    )
+
+
+@never_converges
+def test_scaled_data_have_the_deviation_of_uflds_patches():
+    X = make_rows()
+    for output_activation, mean in (("identity", 0.0), ("sigmoid", 0.5)):
+        model = make_model(output_activation=output_activation).fit(X)
+        z = oracle.scaled(model, X)
+        np.testing.assert_allclose(z.mean(axis=0), mean, atol=1e-12)
+        assert (z - z.mean(axis=0)).std() == pytest.approx(0.4 / 3, rel=1e-12)
+
+
+@never_converges
+def test_an_int_rho_counts_units():
+    X = make_rows()
+    counted = make_model(n_components=5, rho=1).fit(X)
+    shared = make_model(n_components=5, rho=0.2).fit(X)
+    assert counted.loss_ == shared.loss_ == pytest.approx(oracle.loss_of(shared, X), rel=1e-10)
+
+
+@never_converges
+@each_sparsity
+def test_training_starts_at_the_trivial_solution(sparsity):
+    X = make_rows(200)
+    # A step this short changes nothing, so what is returned is the start.
+    start = make_model(
+        sparsity=sparsity,
+        scale_data=False,
+        output_activation="sigmoid",
+        solver="sgd",
+        learning_rate=1e-300,
+        max_iter=1,
+    ).fit(X)
+    network = oracle.network_of(start)
+    bound = np.sqrt(6 / (6 + 3 + 1))
+    assert all(abs(coef).max() <= bound for coef in network.coefs)
+    # At the mean row the code is at rest, and without the code the output is the mean row.
+    code = oracle.forward(np, network, X.mean(axis=0)[None])[0][0]
+    np.testing.assert_allclose(code, np.log(0.05 / 0.95) if sparsity == "kl" else 0.0, atol=1e-12)
+    output = oracle.activate(np, "sigmoid", network.intercepts[-1], None)
+    np.testing.assert_allclose(output, X.mean(axis=0), rtol=1e-12)
+
+
+# J and its gradient at fixed parameters
+
+
+def assert_same(problem, other, objective, dtype):
+    value, gradient = getattr(problem, objective)(dtype)
+    other_value, other_gradient = getattr(other, objective)(dtype)
+    assert value == pytest.approx(other_value, rel=ROUNDING[dtype])
+    assert relative_error(gradient, other_gradient) < ROUNDING[dtype]
+
+
+@st.composite
+def problems(draw):
+    """Draw a problem of some sparsity, code and depth."""
+    sparsity, activation = draw(st.sampled_from(CODES))
+    layers = draw(st.sampled_from(list(LAYERS.values())))
+    seed = draw(st.integers(0, 99))
+    return Problem.draw(sparsity, activation, "sigmoid", *layers, seed=seed)
+
+
+counts = st.lists(st.integers(0, 4), min_size=8, max_size=8).filter(any).map(np.array)
+
+
+@each_dtype
+@each_objective
+@given(problem=problems(), count=counts)
+def test_an_integer_weight_is_as_many_equal_rows(objective, dtype, problem, count):
+    weighted = problem.but(weight=count.astype(float), chosen=np.flatnonzero(count))
+    repeated = problem.but(X=np.repeat(problem.X, count, axis=0))
+    assert_same(weighted, repeated, objective, dtype)
+
+
+@each_dtype
+@each_objective
+@given(problem=problems(), count=counts, junk=st.floats(-1e6, 1e6))
+def test_rows_of_weight_zero_have_no_influence(objective, dtype, problem, count, junk):
+    some = np.flatnonzero(count)
+    without = problem.but(X=problem.X[some], weight=count[some].astype(float))
+    X = np.where(count[:, None] > 0, problem.X, junk)
+    assert_same(
+        problem.but(X=X, weight=count.astype(float), chosen=some), without, objective, dtype
+    )
+
+
+@each_dtype
+@each_objective
+@given(problem=problems(), order=st.permutations(range(8)))
+def test_the_order_of_rows_is_nothing_to_the_objective(objective, dtype, problem, order):
+    order = np.array(order)
+    weight = np.linspace(0.5, 2.0, 8)
+    ordered = problem.but(weight=weight)
+    permuted = problem.but(X=problem.X[order], weight=weight[order])
+    assert_same(ordered, permuted, objective, dtype)
+
+
+@each_objective
+@given(problem=problems(), factor=st.floats(1e-6, 1e6))
+def test_only_ratios_of_weights_matter(objective, problem, factor):
+    weight = np.linspace(0.5, 2.0, 8)
+    one, other = problem.but(weight=weight), problem.but(weight=weight * factor)
+    assert_same(one, other, objective, torch.float64)
+
+
+@given(problem=problems(), count=counts)
+def test_the_objective_of_weighted_rows_is_the_formula(problem, count):
+    weighted = problem.but(weight=count.astype(float))
+    expected = weighted.value()
+    for objective in (weighted.full, weighted.minibatch):
+        assert objective()[0] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@each_depth
+@each_code
+def test_chunks_add_up_to_one_walk_over_all_rows(
+    sparsity, activation, layers, weighted, kept_entries, monkeypatch
+):
+    problem = Problem.draw(sparsity, activation, "sigmoid", *layers, weighted=weighted, n_rows=23)
+    value, gradient = problem.full()
+    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(engine, "KEPT_ENTRIES", kept_entries)
+    assert len(batches.chunk_slices(23, 6)) == 5
+    chunked_value, chunked_gradient = problem.full()
+    assert chunked_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(chunked_gradient, gradient) < 1e-12
+
+
+@pytest.mark.parametrize("n_chunks", [1, 4])
+@each_code
+def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
+    sparsity, activation, n_chunks, monkeypatch
+):
+    problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=20)
+    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 20 // n_chunks)
+    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+    full = FullObjective(problem.penalties, parameters, problem.rows(), problem.offset)
+    value, mean_code = full.evaluate()
+    assert value.item() == pytest.approx(problem.value(), rel=1e-12)
+    network = problem.network(problem.flat)
+    code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]
+    np.testing.assert_allclose(
+        mean_code.numpy().ravel(), oracle.shares(20, problem.weight) @ code, rtol=1e-12, atol=1e-14
+    )
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["read", "resident"])
+@pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.csr_matrix])
+@each_sparsity
+def test_the_form_of_rows_is_nothing_to_the_objective(sparsity, form, resident):
+    problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=12)
+    problem = problem.but(X=problem.X * (problem.X > 0.5))
+    rows = problem.but(X=form(problem.X)).rows()
+    if resident:
+        rows.keep_resident()
+    flat = torch.tensor(problem.flat)
+    full = FullObjective(
+        problem.penalties, Parameters(problem.architecture, flat.clone()), rows, problem.offset
+    )
+    value, gradient = full.gradient(flat)
+    expected_value, expected = problem.autograd()
+    assert value.item() == pytest.approx(expected_value, rel=1e-12)
+    assert relative_error(gradient, expected) < 1e-12
+
+
+# Minibatches
+
+
+def minibatches(problem, n_batches, **options):
+    """Return a minibatch objective, and the slices into which it is given the rows."""
+    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+    objective = MinibatchObjective(problem.penalties, parameters, problem.offset, **options)
+    return objective, batches.equal_slices(len(problem.X), n_batches)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("sparsity", ["l1", "l2", None])
+def test_batches_add_up_to_the_objective(sparsity, weighted):
+    problem = Problem.draw(sparsity, "relu", weighted=weighted, n_rows=12)
+    objective, slices = minibatches(problem, 4)
+    total = 0.0
+    for batch, weight in problem.rows().batches(slices, np.random.default_rng(0).permutation(12)):
+        objective(batch, weight)
+        total = total + objective.gradient.flat.numpy() / 4
+    n_weights = problem.architecture.n_weights
+    total[:n_weights] += problem.terms.alpha * problem.flat[:n_weights]
+    value, gradient = problem.autograd()
+    assert objective.epoch_loss().item() == pytest.approx(value, rel=1e-12)
+    assert relative_error(total, gradient) < 1e-12
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_kl_compares_rho_with_a_running_mean_over_the_last_batches(activation, resumed):
+    problem = Problem.draw("kl", activation, weighted=True, n_rows=24)
+    objective, slices = minibatches(problem, 6, window=3)
+    network = problem.network(problem.flat)
+    code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]
+    running, divergence = None, 0.0
+    given = zip(slices, problem.rows().batches(slices, None), strict=True)
+    for n_seen, (which, (batch, weight)) in enumerate(given):
+        if resumed and n_seen == 4:
+            state = objective.state()
+            objective, _ = minibatches(
+                problem, 6, window=3, mean_code=state["mean_code"], n_seen=int(state["n_seen"])
+            )
+            divergence = 0.0
+        objective(batch, weight)
+        mean = oracle.shares(4, problem.weight[which]) @ code[which]
+        # The mean of all batches until there are three, then exponentially forgetting.
+        share = max(1 / (n_seen + 1), 1 / 3)
+        running = mean if running is None else (1 - share) * running + share * mean
+        rho_hat = (1 + running) / 2 if activation == "tanh" else running
+        rho = problem.terms.rho
+        divergence += np.sum(
+            rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat))
+        )
+    np.testing.assert_allclose(objective.state()["mean_code"].ravel(), running, rtol=1e-12)
+    # The loss speaks of the batches since it was last asked for: here since the resumption.
+    since = slice(16, 24) if resumed else slice(0, 24)
+    share = problem.weight[since] / problem.weight.mean() / (since.stop - since.start)
+    rows = (problem.X - problem.centre)[since]
+    output = oracle.forward(np, network, rows)[1][-1]
+    error = share @ ((output - rows - problem.offset) ** 2).sum(axis=1) / 2
+    decay = problem.terms.alpha / 2 * sum((coef**2).sum() for coef in network.coefs)
+    n_batches = 2 if resumed else 6
+    expected = error + problem.terms.beta * divergence / n_batches + decay
+    assert objective.epoch_loss().item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_saturated_unit_keeps_the_objective_finite():
+    problem = Problem.draw("kl", "sigmoid")
+    network = problem.network(problem.flat.copy())
+    network.intercepts[0][:] = [-1e4, 1e4, 0.0]
+    flat = np.concatenate([block.ravel() for block in (*network.coefs, *network.intercepts)])
+    for dtype in ROUNDING:
+        for objective in (problem.but(flat=flat).full, problem.but(flat=flat).minibatch):
+            value, gradient = objective(dtype)
+            assert np.isfinite(value)
+            assert np.isfinite(gradient).all()
+
+
+# Trainings
+
+
+def weights_and_repeats():
+    """Return rows, integer weights with zeros among them, and the rows so often."""
+    X = make_rows(150, 8)
+    count = np.random.default_rng(1).integers(0, 4, len(X))
+    return X, count, np.repeat(X, count, axis=0)
+
+
+@never_converges
+@pytest.mark.parametrize(
+    ("solver", "dtype"), [("lbfgs", "float64"), ("lbfgs", "float32"), ("adam", "float32")]
+)
+@each_sparsity
+def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
+    X, count, repeated = weights_and_repeats()
+    model = make_model(
+        n_components=6, sparsity=sparsity, solver=solver, dtype=dtype, max_iter=200, batch_size=1000
+    )
+    weighted = model.fit(X, sample_weight=count).loss_
+    assert weighted == pytest.approx(model.fit(repeated).loss_, rel=1e-4)
+
+
+@never_converges
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+@each_sparsity
+def test_rows_of_weight_zero_leave_no_trace_in_training(sparsity, solver):
+    X, count, _ = weights_and_repeats()
+    some = count > 0
+    X[~some] = 1e3
+    model = make_model(sparsity=sparsity, solver=solver, batch_size=32, max_iter=5)
+    without = model.fit(X[some], sample_weight=count[some]).coefs_
+    for coef, expected in zip(model.fit(X, sample_weight=count).coefs_, without, strict=True):
+        np.testing.assert_allclose(coef, expected, rtol=1e-10, atol=1e-12)
+
+
+@never_converges
+@out_of_range
+@pytest.mark.parametrize("form", [sp.csr_array, np.asfortranarray])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_training_does_not_depend_on_the_form_of_rows(solver, form):
+    X = make_rows(100) * (make_rows(100) > 0.4)
+    model = make_model(solver=solver, batch_size=32, max_iter=5)
+    coefs = model.fit(X).coefs_
+    for coef, expected in zip(model.fit(form(X)).coefs_, coefs, strict=True):
+        np.testing.assert_allclose(coef, expected, rtol=1e-8, atol=1e-10)
