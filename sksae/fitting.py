@@ -132,8 +132,7 @@ def fitted_attributes(
     attributes = network_attributes(architecture, trained.flat, scaling)
     attributes |= record(estimator, architecture, trained, resume=resume)
     attributes |= {"_seed": seed, "_state": trained.state}
-    if not one_pass:
-        warn_of_end(trained, schedule)
+    warn_of_end(trained, schedule, one_pass=one_pass)
     if context is not None:
         context.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=attributes, **task
@@ -282,11 +281,11 @@ def record(
     }
 
 
-def warn_of_end(trained: "Trained", schedule: "Schedule") -> None:
-    """Warn if training ended before it was done."""
+def warn_of_end(trained: "Trained", schedule: "Schedule", *, one_pass: bool) -> None:
+    """Warn if training ended before it was done; a single pass never claims to be."""
     if trained.stopped_by == "interrupt":
         warn_user("Training interrupted by user.")
-    if trained.stopped_by != "max_iter":
+    if one_pass or trained.stopped_by != "max_iter":
         return
     curve = trained.loss_curve
     if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":

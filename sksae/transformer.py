@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
+SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
 
 
@@ -546,11 +547,21 @@ class SparseAutoencoderTransformer(
         context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
-        X = self._check_rows(X, reset=not resume)
-        weight = self._check_weight(sample_weight, X)
-        attributes = fitted_attributes(
-            self, X, y, weight, resume=resume, one_pass=one_pass, context=context
-        )
+        seen = {name: getattr(self, name) for name in SEEN_BY_VALIDATION if hasattr(self, name)}
+        try:
+            X = self._check_rows(X, reset=not resume)
+            weight = self._check_weight(sample_weight, X)
+            attributes = fitted_attributes(
+                self, X, y, weight, resume=resume, one_pass=one_pass, context=context
+            )
+        except BaseException:
+            # Leave the model as it was: what validation noted belongs to a fit that failed.
+            for name in SEEN_BY_VALIDATION:
+                if hasattr(self, name):
+                    delattr(self, name)
+            for name, value in seen.items():
+                setattr(self, name, value)
+            raise
         for name, value in attributes.items():
             setattr(self, name, value)
         return self

@@ -86,7 +86,7 @@ def test_only_what_is_installed_with_sksae_is_imported(path):
 IMPORTS = """
 import sys
 import sksae
-heavy = {"torch", "pandas", "polars", "matplotlib", "rich"} & set(sys.modules)
+heavy = {"torch", "polars", "matplotlib"} & set(sys.modules)
 assert not heavy, heavy
 sksae.SparseAutoencoderTransformer(3, device="cuda").get_params()
 repr(sksae.SparseAutoencoderTransformer())
@@ -119,7 +119,7 @@ def own_methods():
     return {
         name: getattr(SparseAutoencoderTransformer, name)
         for name, member in vars(SparseAutoencoderTransformer).items()
-        if not name.startswith("_") and not isinstance(member, property)
+        if not name.startswith(("_", "set_")) and not isinstance(member, property)
     }
 
 

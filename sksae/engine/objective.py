@@ -133,7 +133,8 @@ class MinibatchObjective:
         self.mean_code: Tensor | None = None
         if mean_code is not None:
             like = parameters.flat
-            self.mean_code = torch.as_tensor(mean_code, dtype=like.dtype, device=like.device)
+            # A copy, as all that a training resumes from: the running mean moves in place.
+            self.mean_code = torch.tensor(mean_code, dtype=like.dtype, device=like.device)
 
     def __call__(self, rows: Tensor, weight: Tensor) -> None:
         """Write the gradient by one minibatch into ``gradient``, and note what J was."""

@@ -46,8 +46,8 @@ class Adam:
             "second_moment": np.zeros(len(flat)),
             "n_steps": np.zeros(()),
         }
-        self._first = torch.as_tensor(state["first_moment"]).to(flat, copy=True)
-        self._second = torch.as_tensor(state["second_moment"]).to(flat, copy=True)
+        self._first = torch.tensor(state["first_moment"]).to(flat)
+        self._second = torch.tensor(state["second_moment"]).to(flat)
         self._n_steps = torch.tensor(float(state["n_steps"]), device=flat.device)
         self._parameters, self._alpha = parameters, alpha
         # The kernel can add the weight decay in passing, but then weights and biases take a call
@@ -110,7 +110,7 @@ class SGD:
     ) -> None:
         state = state or {"velocity": np.zeros(len(parameters.flat))}
         self._parameters, self._alpha, self._momentum = parameters, alpha, momentum
-        self._velocity = torch.as_tensor(state["velocity"]).to(parameters.flat, copy=True)
+        self._velocity = torch.tensor(state["velocity"]).to(parameters.flat)
 
     def step(self, gradient: Parameters, learning_rate: float) -> None:
         gradient.decayed.add_(self._parameters.decayed, alpha=self._alpha)
