@@ -16,7 +16,7 @@ from sklearn.base import (
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Tags, check_array
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -235,7 +235,7 @@ class SparseAutoencoderTransformer(
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "sparsity": [StrOptions({"kl", "l1", "l2"}), None],
         "rho": [
-            Interval(Real, 0, 1, closed="neither"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
         ],
         "beta": [Interval(Real, 0, None, closed="left")],
