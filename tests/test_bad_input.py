@@ -1,5 +1,6 @@
 """What cannot work is refused before any training, in words that name it and what to do."""
 
+import copy
 import re
 import signal
 import threading
@@ -171,7 +172,7 @@ def test_too_few_rows_to_hold_out_are_refused(X, no_training, n_rows, fraction):
 )
 @each_method
 def test_an_idle_rho_or_beta_warns(X, params, idle, method):
-    with pytest.warns(UserWarning) as record:
+    with pytest.warns(UserWarning, match="no effect") as record:
         getattr(make(learning_rate=1e-9, **params), method)(X)
     messages = [str(warning.message) for warning in record if "effect" in str(warning.message)]
     assert len(messages) == len(idle)
@@ -320,9 +321,13 @@ def test_a_loss_that_breaks_down_names_epoch_and_learning_rate(X, dtype, method)
     model = make(
         sparsity=None, solver="sgd", learning_rate=1e6, scale_data=False, dtype=dtype, max_iter=50
     )
-    with pytest.raises(ValueError, match=r"epoch \d+ at learning_rate=1000000\.0"):
+
+    def train():
         for _ in range(50):
             getattr(model, method)(X)
+
+    with pytest.raises(ValueError, match=r"epoch \d+ at learning_rate=1000000\.0"):
+        train()
     if method != "partial_fit":
         assert_unfitted(model, X)
 
@@ -363,6 +368,19 @@ def test_a_failed_fit_leaves_the_model_of_before(X, solver):
         assert model.n_features_in_ == 6
 
 
+@each_descent
+def test_a_failed_pass_leaves_the_model_of_before(X, solver):
+    model = make(solver=solver, sparsity=None, scale_data=False).partial_fit(X)
+    twin = copy.deepcopy(model)
+    model.set_params(learning_rate=1e30)
+    with pytest.raises(ValueError, match="epoch 2"):
+        model.partial_fit(X).partial_fit(X)
+    model.set_params(learning_rate="auto")
+    np.testing.assert_array_equal(model.transform(X), twin.transform(X))
+    model.partial_fit(X)
+    np.testing.assert_array_equal(model.transform(X), twin.partial_fit(X).transform(X))
+
+
 # Interrupts.
 
 
@@ -400,6 +418,22 @@ def test_an_interrupt_leaves_what_was_learned_so_far(X, solver, early_stopping):
     assert model.mean_activation_.shape == (4,)
     model.set_callbacks().set_params(warm_start=True, max_iter=2).fit(X)
     assert model.n_iter_ == 5
+
+
+@each_solver
+def test_an_interrupt_before_the_first_epoch_leaves_the_start(X, solver):
+    class AtOnce(Interrupt):
+        def on_fit_task_begin(self, estimator, context):
+            if context.task_name == "epoch":
+                raise KeyboardInterrupt
+
+    model = make(solver=solver).set_callbacks(AtOnce(1, raise_interrupt))
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X)
+    assert (model.n_iter_, model.n_steps_, model.loss_curve_) == (0, 0, [])
+    assert np.isfinite(model.transform(X)).all()
+    model.set_callbacks().set_params(warm_start=True).fit(X)
+    assert model.n_iter_ == 4
 
 
 @each_descent

@@ -290,7 +290,7 @@ json.dump(
 @pytest.mark.parametrize(
     ("n_rows", "n_columns", "limit"),
     [
-        (40_000, 5_000, 200e6),
+        (20_000, 5_000, 120e6),
         pytest.param(200_000, 50_000, 500e6, marks=pytest.mark.slow),
     ],
 )

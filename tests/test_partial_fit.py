@@ -43,7 +43,9 @@ def assert_same_network(a, b, rtol=1e-9):
 @pytest.mark.parametrize("container", [np.asarray, csr_array])
 @each_sparsity
 @each_descent
-def test_single_passes_make_a_fit_with_constant_schedule(X, solver, sparsity, container, scale_data):
+def test_single_passes_make_a_fit_with_constant_schedule(
+    X, solver, sparsity, container, scale_data
+):
     params = {"sparsity": sparsity, "solver": solver, "scale_data": scale_data}
     whole = make(**params, **STEADY, max_iter=6).fit(container(X))
     passes = make(**params)
@@ -235,9 +237,7 @@ def test_without_warm_start_fit_begins_anew(X):
 
 
 def test_a_first_fit_with_warm_start_is_a_fit(X):
-    assert_same_network(
-        make(max_iter=3, warm_start=True).fit(X), make(max_iter=3).fit(X), rtol=0.0
-    )
+    assert_same_network(make(max_iter=3, warm_start=True).fit(X), make(max_iter=3).fit(X), rtol=0.0)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

@@ -134,10 +134,13 @@ def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
         np.testing.assert_array_equal(again.components_, model.components_)
 
 
+@pytest.mark.parametrize("mmap_mode", [None, "r"])
 @pytest.mark.parametrize("name", ["default", "float64", "sgd", "deep prelu"])
-def test_training_goes_on_after_loading_as_it_would_have(X, fitted, name):
+def test_training_goes_on_after_loading_as_it_would_have(X, fitted, tmp_path, name, mmap_mode):
     model = fitted(name)
-    again = pickle.loads(pickle.dumps(model))
+    path = tmp_path / "model.joblib"
+    joblib.dump(model, path)
+    again = joblib.load(path, mmap_mode=mmap_mode)
     np.testing.assert_array_equal(
         again.partial_fit(X).transform(X), model.partial_fit(X).transform(X)
     )
@@ -150,8 +153,11 @@ def arrays_in(value):
     """Return every array in a value made of containers."""
     if isinstance(value, np.ndarray):
         return [value]
-    parts = value.values() if isinstance(value, dict) else value
-    return sum(map(arrays_in, parts), []) if isinstance(value, dict | list | tuple) else []
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [array for part in value for array in arrays_in(part)]
+    return []
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
