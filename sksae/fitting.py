@@ -1,16 +1,15 @@
 """From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.callback import CallbackContext
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from sksae import validation
 from sksae.monitoring import EpochMonitor
-from sksae.scaling import Scaling, find_scaling
+from sksae.scaling import Matrix, Scaling, find_scaling
 from sksae.warning import warn_user
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from sksae.engine.training import Schedule, Trained
     from sksae.transformer import SparseAutoencoderTransformer
 
-Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 AUTO_BATCH_SIZE = 256
 # Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
@@ -68,16 +66,26 @@ def fitted_attributes(
     device = training_device(estimator.device, estimator.dtype)
     architecture = make_architecture(estimator, X.shape[1])
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
+    validation.check_precision(estimator.dtype, rho=rho, beta=estimator.beta, alpha=estimator.alpha)
     check_parameters(estimator)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
-    random_state = check_random_state(estimator.random_state)
-    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, random_state)
-
     if resume:
         check_same_network(estimator, architecture)
-        scaling = Scaling(estimator.mean_, estimator.scale_, estimator._shift, estimator._centre)
-        start = parameters_of(estimator, scaling)
         seed = estimator._seed
+    else:
+        random_state = check_random_state(estimator.random_state)
+        seed = int(random_state.randint(np.iinfo(np.int32).max))
+    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, seed)
+
+    if resume:
+        scaling = Scaling(
+            mean=estimator.mean_,
+            scale=estimator.scale_,
+            shift=estimator._shift,
+            centre=estimator._centre,
+            scaled=estimator._scaled,
+        )
+        start = parameters_of(estimator, scaling)
     else:
         scaling = find_scaling(
             X,
@@ -86,7 +94,6 @@ def fitted_attributes(
             scale_data=estimator.scale_data,
             output_activation=estimator.output_activation,
         )
-        seed = int(random_state.randint(np.iinfo(np.int32).max))
         code_activation = architecture.activations[architecture.n_encoder_layers - 1]
         start = starting_parameters(
             architecture,
@@ -114,7 +121,8 @@ def fitted_attributes(
         context,
         task,
         lambda snapshot: network_attributes(architecture, snapshot.flat, scaling),
-        estimator.verbose,
+        verbose=estimator.verbose,
+        n_before=estimator.n_iter_ if resume else 0,
     )
     if context is not None:
         context.call_on_fit_task_begin(estimator=estimator, **task)
@@ -165,6 +173,11 @@ def check_same_network(
     estimator: "SparseAutoencoderTransformer", architecture: "Architecture"
 ) -> None:
     """Raise if training is to go on with other layers than it began with."""
+    if estimator.scale_data != estimator._scaled:
+        raise ValueError(
+            f"Training can only go on with scale_data={estimator._scaled}, with which it began: "
+            "set it back, or fit anew with warm_start=False."
+        )
     sizes = (*(coef.shape[0] for coef in estimator.coefs_), estimator.coefs_[-1].shape[1])
     before, now = (sizes, estimator._activations), (architecture.sizes, architecture.activations)
     if before != now:
@@ -179,15 +192,19 @@ def split_rows(
     estimator: "SparseAutoencoderTransformer",
     n_samples: int,
     sample_weight: np.ndarray | None,
-    random_state: np.random.RandomState,
+    seed: int,
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the indices of training rows (None: all) and of rows held out (None: none)."""
+    """Return the indices of training rows (None: all) and of rows held out (None: none).
+
+    A function of the seed, so that a training that goes on holds out the same rows.
+    """
     index = None
     if sample_weight is not None and not sample_weight.all():
         index = np.flatnonzero(sample_weight)
     if not estimator.early_stopping:
         return index, None
-    order = random_state.permutation(np.arange(n_samples) if index is None else index)
+    rows = np.arange(n_samples) if index is None else index
+    order = np.random.default_rng(seed).permutation(rows)
     n_held_out = int(np.ceil(estimator.validation_fraction * len(order)))
     if len(order) - n_held_out < 1 or n_held_out < 2:
         raise ValueError(
@@ -243,6 +260,7 @@ def network_attributes(
         "_shift": scaling.shift,
         "_centre": scaling.centre,
         "_activations": architecture.activations,
+        "_scaled": scaling.scaled,
     }
 
 

@@ -25,6 +25,8 @@ class EpochMonitor:
         Turns a `Snapshot` into fitted attributes, arrays of their own.
     verbose : bool or int
         Whether to print.
+    n_before : int
+        Epochs before this fit, counted on from when printing.
     """
 
     def __init__(
@@ -33,12 +35,14 @@ class EpochMonitor:
         context: CallbackContext | None,
         task: dict[str, Any],
         attributes: Callable[["Snapshot"], dict[str, Any]],
+        *,
         verbose: bool | int,
+        n_before: int,
     ) -> None:
         self._estimator, self._context, self._task = estimator, context, task
         self._attributes, self._verbose = attributes, verbose
         self._epoch_context: CallbackContext | None = None
-        self._n_printed = 0
+        self._n_before, self._n_printed = n_before, 0
 
     def epoch_begins(self, snapshot: Callable[[], "Snapshot"]) -> None:
         """Open the epoch's context."""
@@ -68,7 +72,7 @@ class EpochMonitor:
         if n_epochs == self._n_printed:
             return
         self._n_printed = n_epochs
-        line = f"Epoch {n_epochs}, loss = {snapshot.loss_curve[-1]:.8g}"
+        line = f"Epoch {self._n_before + n_epochs}, loss = {snapshot.loss_curve[-1]:.8g}"
         if snapshot.validation_curve:
             line += f", held-out R^2 = {snapshot.validation_curve[-1]:.6f}"
         print(line)

@@ -1,6 +1,7 @@
 """How rows are scaled for training, from their weighted moments summed in float64."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,6 +12,9 @@ from sklearn.utils.sparsefuncs import mean_variance_axis
 SCALED_DEVIATION = 0.4 / 3.0
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**19
+
+
+Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 
 @dataclass(frozen=True)
@@ -26,13 +30,16 @@ class Scaling:
     mean : ndarray of shape (n_features,)
     scale, shift : float
     centre : ndarray of shape (n_features,)
-        Mean of the training rows; equals ``mean`` unless data are not scaled.
+        Mean of the training rows; equals ``mean`` if data are scaled.
+    scaled : bool
+        Whether they are.
     """
 
     mean: np.ndarray
     scale: float
     shift: float
     centre: np.ndarray
+    scaled: bool
 
     @property
     def offset(self) -> np.ndarray:
@@ -41,7 +48,7 @@ class Scaling:
 
 
 def find_scaling(
-    X: np.ndarray | sp.csr_array | sp.csr_matrix,
+    X: Matrix,
     index: np.ndarray | None,
     weight: np.ndarray | None,
     *,
@@ -51,14 +58,19 @@ def find_scaling(
     """Return the scaling of the rows that count: of all of X by one scalar, or none."""
     centre, variance = weighted_moments(X, index, weight)
     if not scale_data:
-        return Scaling(mean=np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre)
+        zeros = np.zeros_like(centre)
+        return Scaling(mean=zeros, scale=1.0, shift=0.0, centre=centre, scaled=False)
+    if not np.isfinite(variance):
+        raise ValueError(
+            "The values of X are too large for their variance: divide X by a constant."
+        )
     scale = float(np.sqrt(variance)) / SCALED_DEVIATION if variance > 0.0 else 1.0
     shift = 0.5 if output_activation == "sigmoid" else 0.0
-    return Scaling(mean=centre, scale=scale, shift=shift, centre=centre)
+    return Scaling(mean=centre, scale=scale, shift=shift, centre=centre, scaled=True)
 
 
 def weighted_moments(
-    X: np.ndarray | sp.csr_array | sp.csr_matrix,
+    X: Matrix,
     index: np.ndarray | None = None,
     weight: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
@@ -85,35 +97,31 @@ def weighted_moments(
     if sp.issparse(X):
         rows = X if index is None else X[index]
         mean, variances = mean_variance_axis(rows.astype(np.float64), axis=0, weights=weight)
-        variance = float(variances.mean())
     else:
-        mean, variance = _dense_moments(X, index, weight)
-    # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant matrix.
-    rounding = np.finfo(np.float64).eps * np.abs(mean).max()
-    return mean, 0.0 if variance <= (4.0 * rounding) ** 2 else variance
+        mean, variances = _dense_moments(X, index, weight)
+    # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant feature.
+    rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
+    variances[variances <= rounding**2] = 0.0
+    return mean, float(variances.mean())
 
 
 def _dense_moments(
     X: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray]:
     """Sum deviations from the first chunk's mean, so that no digits cancel."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
     first = X[:length] if index is None else X[index[:length]]
     reference = first.mean(axis=0, dtype=np.float64)
-    total, squares = np.zeros_like(reference), 0.0
+    total, squares = np.zeros_like(reference), np.zeros_like(reference)
     buffer = np.empty((min(length, n_rows), X.shape[1]))
     for start in range(0, n_rows, length):
         which = slice(start, min(start + length, n_rows))
         rows = X[which] if index is None else X[index[which]]
+        share = np.ones(len(rows)) if weight is None else weight[which]
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
-        if weight is None:
-            total += deviation.sum(axis=0)
-            squares += float(np.vdot(deviation, deviation))
-        else:
-            total += weight[which] @ deviation
-            squares += float(weight[which] @ np.einsum("ij,ij->i", deviation, deviation))
+        total += share @ deviation
+        squares += share @ np.square(deviation, out=deviation)
     sum_of_weights = n_rows if weight is None else weight.sum()
     moved = total / sum_of_weights
-    variance = squares / sum_of_weights / X.shape[1] - float(np.mean(moved**2))
-    return reference + moved, max(variance, 0.0)
+    return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,13 +21,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.fitting import fitted_attributes
-from sksae.scaling import weighted_moments
+from sksae.scaling import Matrix, weighted_moments
 from sksae.warning import warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
 
-Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
 SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")

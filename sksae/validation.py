@@ -5,8 +5,8 @@ from math import log
 from numbers import Integral
 
 import numpy as np
-import scipy.sparse as sp
 
+from sksae.scaling import Matrix
 from sksae.warning import warn_user
 
 BOUNDED = ("sigmoid", "tanh")
@@ -64,6 +64,18 @@ def check_scaling(output_activation: str, scale_data: bool) -> None:
         )
 
 
+def check_precision(dtype: str, **values: float) -> None:
+    """Raise on a number that the precision of training cannot hold."""
+    limits = np.finfo(dtype)
+    for name, value in values.items():
+        low, high = (limits.eps, 1.0 - limits.eps) if name == "rho" else (0.0, limits.max)
+        if not low <= value <= high:
+            raise ValueError(
+                f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
+                f"{low:.3g} and {high:.8g}."
+            )
+
+
 def warn_of_idle_penalty(
     sparsity: str | None, given: dict[str, float], defaults: dict[str, float]
 ) -> None:
@@ -74,9 +86,7 @@ def warn_of_idle_penalty(
             warn_user(f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.")
 
 
-def warn_of_unreachable_targets(
-    X: np.ndarray | sp.csr_array | sp.csr_matrix, output_activation: str, scale_data: bool
-) -> None:
+def warn_of_unreachable_targets(X: Matrix, output_activation: str, scale_data: bool) -> None:
     """Warn if values of X lie outside the range of the output activation."""
     if scale_data or output_activation not in OUTPUT_RANGES:
         return

@@ -7,9 +7,9 @@ import oracle
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import Problem, relative_error
+from oracle import Problem, Terms, relative_error
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches
@@ -67,29 +67,50 @@ def make_model(**params):
 # loss_ and mean_activation_ of fitted estimators
 
 
-@never_converges
-@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@each_depth
-@pytest.mark.parametrize(("output_activation", "scale_data"), OUTPUTS)
-@each_code
-def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
-    sparsity, activation, output_activation, scale_data, layers, weighted
-):
+def check_loss(weighted, **params):
     X = make_rows()
     # Every fourth row has weight 0.
     weight = np.tile([0.0, 0.5, 1.0, 2.5], 5) if weighted else None
-    model = make_model(
-        sparsity=sparsity,
-        activation=activation,
-        output_activation=output_activation,
-        scale_data=scale_data,
-        hidden_layer_sizes=layers[0],
-        hidden_activation=layers[1],
-        batch_size=7,
-    ).fit(X, sample_weight=weight)
+    model = make_model(batch_size=7, **params).fit(X, sample_weight=weight)
     assert model.loss_ == pytest.approx(oracle.loss_of(model, X, weight), rel=1e-10)
     np.testing.assert_allclose(
         model.mean_activation_, oracle.mean_activation_of(model, X, weight), rtol=1e-10, atol=1e-10
+    )
+
+
+@never_converges
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("scale_data", [False, True])
+@each_depth
+@each_code
+def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
+    sparsity, activation, layers, scale_data, weighted
+):
+    check_loss(
+        weighted,
+        sparsity=sparsity,
+        activation=activation,
+        output_activation="sigmoid",
+        hidden_layer_sizes=layers[0],
+        hidden_activation=layers[1],
+        scale_data=scale_data,
+    )
+
+
+@never_converges
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize(("output_activation", "scale_data"), OUTPUTS)
+@each_sparsity
+def test_loss_and_mean_activation_are_the_formula_for_every_output(
+    sparsity, output_activation, scale_data, weighted
+):
+    check_loss(
+        weighted,
+        sparsity=sparsity,
+        output_activation=output_activation,
+        hidden_layer_sizes=(5,),
+        hidden_activation="tanh",
+        scale_data=scale_data,
     )
 
 
@@ -194,6 +215,7 @@ counts = st.lists(st.integers(0, 4), min_size=8, max_size=8).filter(any).map(np.
 
 @each_dtype
 @each_objective
+@settings(max_examples=40)
 @given(problem=problems(), count=counts)
 def test_an_integer_weight_is_as_many_equal_rows(objective, dtype, problem, count):
     weighted = problem.but(weight=count.astype(float), chosen=np.flatnonzero(count))
@@ -203,6 +225,7 @@ def test_an_integer_weight_is_as_many_equal_rows(objective, dtype, problem, coun
 
 @each_dtype
 @each_objective
+@settings(max_examples=40)
 @given(problem=problems(), count=counts, junk=st.floats(-1e6, 1e6))
 def test_rows_of_weight_zero_have_no_influence(objective, dtype, problem, count, junk):
     some = np.flatnonzero(count)
@@ -215,6 +238,7 @@ def test_rows_of_weight_zero_have_no_influence(objective, dtype, problem, count,
 
 @each_dtype
 @each_objective
+@settings(max_examples=40)
 @given(problem=problems(), order=st.permutations(range(8)))
 def test_the_order_of_rows_is_nothing_to_the_objective(objective, dtype, problem, order):
     order = np.array(order)
@@ -225,6 +249,7 @@ def test_the_order_of_rows_is_nothing_to_the_objective(objective, dtype, problem
 
 
 @each_objective
+@settings(max_examples=40)
 @given(problem=problems(), factor=st.floats(1e-6, 1e6))
 def test_only_ratios_of_weights_matter(objective, problem, factor):
     weight = np.linspace(0.5, 2.0, 8)
@@ -232,6 +257,7 @@ def test_only_ratios_of_weights_matter(objective, problem, factor):
     assert_same(one, other, objective, torch.float64)
 
 
+@settings(max_examples=40)
 @given(problem=problems(), count=counts)
 def test_the_objective_of_weighted_rows_is_the_formula(problem, count):
     weighted = problem.but(weight=count.astype(float))
@@ -322,43 +348,89 @@ def test_batches_add_up_to_the_objective(sparsity, weighted):
     assert relative_error(total, gradient) < 1e-12
 
 
-@pytest.mark.parametrize("resumed", [False, True])
+def divergence_of(problem, batches_given, window):
+    """Return the mean divergence that a minibatch objective saw: what J has that beta brings."""
+    losses = []
+    for beta in (1.0, 0.0):
+        terms = Terms("kl", problem.terms.rho, beta, 0.0)
+        objective, _ = minibatches(problem.but(terms=terms), 1, window=window)
+        for batch, weight in batches_given():
+            objective(batch, weight)
+        losses.append(objective.epoch_loss().item())
+    return losses[0] - losses[1]
+
+
+def divergence_by_formula(problem, rho_hat):
+    rho = problem.terms.rho
+    return np.sum(rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat)))
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
-def test_kl_compares_rho_with_a_running_mean_over_the_last_batches(activation, resumed):
-    problem = Problem.draw("kl", activation, weighted=True, n_rows=24)
-    objective, slices = minibatches(problem, 6, window=3)
-    network = problem.network(problem.flat)
+def test_kl_compares_rho_with_a_running_mean_over_the_last_batches(activation, weighted):
+    problem = Problem.draw("kl", activation, weighted=weighted, n_rows=24)
+    network, slices = problem.network(problem.flat), batches.equal_slices(24, 6)
     code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]
-    running, divergence = None, 0.0
-    given = zip(slices, problem.rows().batches(slices, None), strict=True)
-    for n_seen, (which, (batch, weight)) in enumerate(given):
-        if resumed and n_seen == 4:
-            state = objective.state()
-            objective, _ = minibatches(
-                problem, 6, window=3, mean_code=state["mean_code"], n_seen=int(state["n_seen"])
-            )
-            divergence = 0.0
-        objective(batch, weight)
-        mean = oracle.shares(4, problem.weight[which]) @ code[which]
+    weight = problem.weight if weighted else np.ones(24)
+    running, divergence = 0.0, 0.0
+    for n_seen, which in enumerate(slices):
         # The mean of all batches until there are three, then exponentially forgetting.
         share = max(1 / (n_seen + 1), 1 / 3)
-        running = mean if running is None else (1 - share) * running + share * mean
-        rho_hat = (1 + running) / 2 if activation == "tanh" else running
-        rho = problem.terms.rho
-        divergence += np.sum(
-            rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat))
-        )
-    np.testing.assert_allclose(objective.state()["mean_code"].ravel(), running, rtol=1e-12)
-    # The loss speaks of the batches since it was last asked for: here since the resumption.
-    since = slice(16, 24) if resumed else slice(0, 24)
-    share = problem.weight[since] / problem.weight.mean() / (since.stop - since.start)
-    rows = (problem.X - problem.centre)[since]
-    output = oracle.forward(np, network, rows)[1][-1]
-    error = share @ ((output - rows - problem.offset) ** 2).sum(axis=1) / 2
-    decay = problem.terms.alpha / 2 * sum((coef**2).sum() for coef in network.coefs)
-    n_batches = 2 if resumed else 6
-    expected = error + problem.terms.beta * divergence / n_batches + decay
-    assert objective.epoch_loss().item() == pytest.approx(expected, rel=1e-12)
+        sums = np.append(weight[which] @ code[which], weight[which].sum())
+        running = (1 - share) * running + share * sums
+        mean = running[:-1] / running[-1]
+        rho_hat = (1 + mean) / 2 if activation == "tanh" else mean
+        divergence += divergence_by_formula(problem, rho_hat) / 6
+    got = divergence_of(problem, lambda: problem.rows().batches(slices, None), window=3)
+    assert got == pytest.approx(divergence, rel=1e-11)
+
+
+@given(weight=st.lists(st.none() | st.floats(0.1, 10.0), min_size=2, max_size=6))
+def test_the_running_mean_of_a_constant_code_is_that_code_whatever_the_weights(weight):
+    problem = Problem.draw("kl", "sigmoid", n_rows=8)
+    network = problem.network(problem.flat.copy())
+    network.coefs[0][:] = 0.0
+    problem = problem.but(
+        flat=np.concatenate([*map(np.ravel, (*network.coefs, *network.intercepts))])
+    )
+
+    def given():
+        for w in weight:
+            # Weights of some mean; none where rows count alike, as in a call without weights.
+            rows = problem.but(weight=None if w is None else np.append(np.ones(7), w)).rows()
+            yield from rows.batches([slice(0, 4), slice(4, 8)], None)
+
+    expected = divergence_by_formula(problem, 1 / (1 + np.exp(-network.intercepts[0])))
+    assert divergence_of(problem, given, window=3) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+def test_a_minibatch_objective_resumes_from_its_state(weighted):
+    problem = Problem.draw("kl", "sigmoid", weighted=weighted, n_rows=24)
+    objective, slices = minibatches(problem, 6, window=3)
+    resumed = None
+    for n_seen, (batch, weight) in enumerate(problem.rows().batches(slices, None)):
+        if n_seen == 4:
+            resumed, _ = minibatches(problem, 6, window=3, state=objective.state())
+            objective.epoch_loss()
+        objective(batch, weight)
+        if resumed is not None:
+            resumed(batch, weight)
+    np.testing.assert_array_equal(resumed.gradient.flat, objective.gradient.flat)
+    assert resumed.epoch_loss() == objective.epoch_loss()
+
+
+@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeypatch):
+    problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=24)
+    losses = []
+    for folded in (1, 3, 256):
+        monkeypatch.setattr(engine, "FOLDED_TOGETHER", folded)
+        objective, slices = minibatches(problem, 8, window=3)
+        for batch, weight in problem.rows().batches(slices, None):
+            objective(batch, weight)
+        losses.append(objective.epoch_loss().item())
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-12)
 
 
 def test_a_saturated_unit_keeps_the_objective_finite():

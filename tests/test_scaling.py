@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -41,6 +41,7 @@ def weighted_matrices(draw):
 @each_dtype
 @each_form
 @pytest.mark.parametrize("chunk_entries", [1, 20, 2**19])
+@settings(max_examples=30)
 @given(drawn=weighted_matrices(), shift=st.sampled_from([0.0, 1e3]))
 def test_moments_are_those_of_numpy(form, dtype, chunk_entries, drawn, shift):
     X, index, weight = drawn
@@ -69,6 +70,7 @@ def test_integer_weights_have_the_moments_of_repeated_rows(form, drawn, count):
 
 @each_dtype
 @each_form
+@settings(max_examples=50)
 @given(
     row=hnp.arrays(np.float64, st.integers(1, 6), elements=st.floats(-1e6, 1e6, width=32)),
     n_rows=st.integers(1, 60),

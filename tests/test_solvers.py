@@ -12,7 +12,7 @@ from scipy.optimize import rosen, rosen_der
 from sksae.engine import lbfgs, solvers
 from sksae.engine.lbfgs import LBFGS, InverseHessian, Point, line_search
 from sksae.engine.network import Parameters
-from sksae.engine.solvers import SGD, Adam, Patience, learning_rate_at
+from sksae.engine.solvers import SGD, Adam, LearningRate, Patience
 
 EPS = np.finfo(np.float64).eps
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1, 0.03]
@@ -110,18 +110,44 @@ def test_a_solver_resumes_from_its_state_as_if_never_interrupted(network, make):
         np.testing.assert_array_equal(state[name], value)
 
 
+def rates(learning_rate):
+    """Return the rates of all steps that are left."""
+    values = []
+    while not learning_rate.is_over:
+        values.append(learning_rate.value)
+        learning_rate.advance()
+    return values
+
+
+def test_a_constant_learning_rate_is_constant():
+    assert rates(LearningRate(0.01, "constant", 4)) == [0.01] * 4
+
+
+def test_a_linear_learning_rate_falls_to_zero_at_the_end():
+    assert rates(LearningRate(0.01, "linear", 4)) == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+
+
 @pytest.mark.parametrize(
-    ("schedule", "progress", "rate"),
+    ("n_steps", "left"),
     [
-        ("constant", 0.0, 0.01),
-        ("constant", 0.75, 0.01),
-        ("linear", 0.0, 0.01),
-        ("linear", 0.75, 0.0025),
-        ("linear", 1.0, 0.0),
+        (2, [0.08, 0.04]),
+        (4, [0.08, 0.06, 0.04, 0.02]),
+        (100, [0.08 * k / 8 for k in range(8, 0, -1)]),
     ],
+    ids=["short", "longer", "longer than what is left"],
 )
-def test_learning_rate_is_constant_or_falls_linearly_to_zero(schedule, progress, rate):
-    assert learning_rate_at(0.01, schedule, progress) == pytest.approx(rate)
+def test_a_linear_learning_rate_can_be_made_to_fall_sooner(n_steps, left):
+    learning_rate = LearningRate(0.1, "linear", 10)
+    for _ in range(2):
+        learning_rate.advance()
+    assert learning_rate.cool_down(n_steps)
+    assert rates(learning_rate) == pytest.approx(left)
+
+
+def test_a_constant_learning_rate_cannot_be_made_to_fall():
+    learning_rate = LearningRate(0.1, "constant", 3)
+    assert not learning_rate.cool_down(1)
+    assert rates(learning_rate) == [0.1] * 3
 
 
 @pytest.mark.parametrize(

@@ -35,8 +35,9 @@ class Activation:
         ``chain(gradient, out, pre, slope, slope_gradient)`` turns dJ/df(pre) into dJ/dpre, in
         place, and writes dJ/dslope where there is a slope.
     inverse : callable
-        A pre-activation at which the function takes the given values, for numpy arrays; values
-        outside a bounded range are clipped into it. Starting biases come from here.
+        The pre-activation at which a starting bias makes the function take the given values, for
+        numpy arrays: values outside a bounded range are clipped into it, and all others of an
+        unbounded function are taken as they are.
     keeps_pre : bool
         Whether ``chain`` needs the pre-activation besides the value.
     """

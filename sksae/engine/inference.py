@@ -56,61 +56,60 @@ class _Layers:
         self.torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
         self.device = inference_device(device, self.torch_dtype)
         self.widest = max(max(coef.shape) for coef in codec.coefs)
+        self._tensors: dict[int, Tensor] = {}
 
     def as_tensor(self, array: np.ndarray) -> Tensor:
         """Return an array in this precision on this device, without a copy if it can be."""
         array = np.require(array, dtype=self._dtype, requirements="W")
         return torch.from_numpy(array).to(self.device)
 
+    def _kept(self, array: np.ndarray) -> Tensor:
+        """Return one of the codec's arrays as a tensor, the same for every chunk."""
+        if id(array) not in self._tensors:
+            self._tensors[id(array)] = self.as_tensor(array)
+        return self._tensors[id(array)]
+
     def _activate(self, layer: int, pre: Tensor) -> Tensor:
         activation = ACTIVATIONS[self._codec.activations[layer]]
         slope = self._codec.slopes[layer]
         out = torch.empty_like(pre) if activation.keeps_pre else pre
-        activation.apply(pre, out, None if slope is None else self.as_tensor(slope))
+        activation.apply(pre, out, None if slope is None else self._kept(slope))
         return out
 
     def run(self, rows: Tensor, first: int, last: int) -> Tensor:
         """Send rows of shape (n_rows, n_in) through the layers from ``first`` up to ``last``."""
         for layer in range(first, last):
-            weight = self.as_tensor(self._codec.coefs[layer])
-            bias = self.as_tensor(self._codec.intercepts[layer])
+            weight = self._kept(self._codec.coefs[layer])
+            bias = self._kept(self._codec.intercepts[layer])
             rows = self._activate(layer, torch.addmm(bias, rows, weight))
         return rows
 
-    def after_first(self, X: Matrix) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (which, activation of the first layer), scaling included, chunk by chunk."""
+    def first_of_centred(self, X: Matrix) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """Yield (which, (X[which] - mean) / scale, activation of the first layer) by chunks."""
         codec = self._codec
-        coef, intercept = codec.coefs[0], codec.intercepts[0]
-        if sp.issparse(X):
-            # A sparse row stays sparse: mean, scale and shift move into weight and bias instead.
-            folded = codec.shift - codec.mean / codec.scale
-            wide = coef.astype(np.float64)
-            moved = (intercept + folded @ wide).astype(self._dtype)
-            coef = (wide / codec.scale).astype(self._dtype)
-            for which in self._slices(X.shape[0]):
-                pre = torch.from_numpy(X[which] @ coef + moved).to(self.device)
-                yield which, self._activate(0, pre)
-            return
-        if codec.shift != 0.0:
-            intercept = intercept + codec.shift * coef.sum(axis=0, dtype=np.float64)
-        weight, bias = self.as_tensor(coef), self.as_tensor(intercept)
-        for which, rows in self.centred(X):
-            yield which, self._activate(0, torch.addmm(bias, rows, weight))
-
-    def centred(self, X: Matrix) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (which, (X[which] - mean) / scale) as dense tensors, chunk by chunk."""
         rows = Rows(
-            X,
-            centre=self._codec.mean,
-            scale=self._codec.scale,
-            dtype=self.torch_dtype,
-            device=self.device,
+            X, centre=codec.mean, scale=codec.scale, dtype=self.torch_dtype, device=self.device
         )
-        for which in self._slices(X.shape[0]):
-            yield which, rows.take(which)[0]
+        intercept = codec.intercepts[0]
+        if codec.shift != 0.0:
+            intercept = intercept + codec.shift * codec.coefs[0].sum(axis=0, dtype=np.float64)
+        weight, bias = self.as_tensor(codec.coefs[0]), self.as_tensor(intercept)
+        for which in chunk_slices(X.shape[0], self.widest):
+            centred = rows.take(which)[0]
+            yield which, centred, self._activate(0, torch.addmm(bias, centred, weight))
 
-    def _slices(self, n_rows: int) -> list[slice]:
-        return chunk_slices(n_rows, self.widest)
+    def first_of_sparse(self, X: sp.csr_array | sp.csr_matrix) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (which, activation of the first layer) by chunks, without making them dense.
+
+        Mean, scale and shift move into weight and bias, in float64.
+        """
+        codec = self._codec
+        coef = codec.coefs[0].astype(np.float64)
+        bias = codec.intercepts[0] + (codec.shift - codec.mean / codec.scale) @ coef
+        coef, bias = (coef / codec.scale).astype(self._dtype), bias.astype(self._dtype)
+        for which in chunk_slices(X.shape[0], self.widest):
+            pre = torch.from_numpy(X[which] @ coef + bias).to(self.device)
+            yield which, self._activate(0, pre)
 
 
 def encode(codec: Codec, X: Matrix, device: str) -> np.ndarray:
@@ -131,8 +130,12 @@ def encode(codec: Codec, X: Matrix, device: str) -> np.ndarray:
     """
     layers = _Layers(codec, X.dtype, device)
     codes = np.empty((X.shape[0], codec.coefs[codec.n_encoder_layers - 1].shape[1]), X.dtype)
-    for which, rows in layers.after_first(X):
-        codes[which] = layers.run(rows, 1, codec.n_encoder_layers).cpu().numpy()
+    if sp.issparse(X):
+        chunks = layers.first_of_sparse(X)
+    else:
+        chunks = ((which, hidden) for which, _, hidden in layers.first_of_centred(X))
+    for which, hidden in chunks:
+        codes[which] = layers.run(hidden, 1, codec.n_encoder_layers).cpu().numpy()
     return codes
 
 
@@ -179,8 +182,8 @@ def squared_errors(codec: Codec, X: Matrix, device: str) -> np.ndarray:
     """
     layers = _Layers(codec, X.dtype, device)
     errors = np.empty(X.shape[0])
-    for (which, hidden), (_, rows) in zip(layers.after_first(X), layers.centred(X), strict=True):
+    for which, centred, hidden in layers.first_of_centred(X):
         output = layers.run(hidden, 1, len(codec.coefs))
-        distance = torch.linalg.vector_norm(output - codec.shift - rows, dim=-1)
+        distance = torch.linalg.vector_norm(output - codec.shift - centred, dim=-1)
         errors[which] = to_wide(distance).square_().cpu().numpy() * codec.scale**2
     return errors

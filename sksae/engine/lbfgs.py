@@ -24,7 +24,9 @@ HISTORY_BYTES = 2**27
 MIN_PAIRS = 8
 
 SUFFICIENT_DECREASE = 1e-4
-CURVATURE = 0.9
+# A fairly exact search: at 0.9, the usual value, a few units more are lost on the way, and J on
+# UFLDL's patches ends 0.2 % higher in as many iterations.
+CURVATURE = 0.5
 MAX_EVALUATIONS = 25
 
 

@@ -119,7 +119,7 @@ class Parameters:
             next(slopes) if has else None for has in architecture.has_slopes
         ]
         n_decayed = n_models * architecture.n_weights
-        self.decayed, self.undecayed = flat[:n_decayed], flat[n_decayed:]
+        self.decayed = flat[:n_decayed]
         self.weights_transposed = [weight.mT for weight in self.weights]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
 

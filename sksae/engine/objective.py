@@ -19,6 +19,8 @@ from sksae.engine.sparsity import Sparsity, make_sparsity
 
 # Over how many batches the running mean of the code reaches back.
 RHO_HAT_WINDOW = 10
+# Of how many batches the notes for the loss curve are kept before they are added up.
+FOLDED_TOGETHER = 256
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
 
@@ -106,8 +108,8 @@ class MinibatchObjective:
         What is added to the centred rows to make the target.
     window : int
         Batches over which the mean activation is taken.
-    mean_code : ndarray of shape (n_models, 1, n_components), optional
-        Where the running mean stood when a training goes on.
+    state : dict of ndarray, optional
+        What `state` gave, when a training goes on.
     """
 
     def __init__(
@@ -117,8 +119,7 @@ class MinibatchObjective:
         offset: np.ndarray,
         *,
         window: int = RHO_HAT_WINDOW,
-        mean_code: np.ndarray | None = None,
-        n_seen: int = 0,
+        state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
@@ -128,16 +129,25 @@ class MinibatchObjective:
         self._decays = not isinstance(penalties.alpha, float)
         self._workspaces: dict[int, Workspace] = {}
         self._window = window
-        self.n_seen = n_seen
-        self._forget()
-        self.mean_code: Tensor | None = None
-        if mean_code is not None:
+        self._n_seen = 0
+        # Running means of the sum over rows of weight * code, and of the weights themselves.
+        self._code_sum = parameters.flat.new_zeros(1)
+        self._weight_sum = parameters.flat.new_ones(1, 1, 1)
+        if state and "code_sum" in state:
+            # Copies, as all that a training resumes from: running means move in place.
             like = parameters.flat
-            # A copy, as all that a training resumes from: the running mean moves in place.
-            self.mean_code = torch.tensor(mean_code, dtype=like.dtype, device=like.device)
+            self._n_seen = int(state["n_seen"])
+            self._code_sum = torch.tensor(state["code_sum"], dtype=like.dtype, device=like.device)
+            self._weight_sum = torch.tensor(
+                state["weight_sum"], dtype=like.dtype, device=like.device
+            )
+        self._loss_so_far, self._n_folded = to_wide(parameters.flat.new_zeros(1)), 0
+        self._forget()
 
     def __call__(self, rows: Tensor, weight: Tensor) -> None:
         """Write the gradient by one minibatch into ``gradient``, and note what J was."""
+        if len(self._weights) == FOLDED_TOGETHER:
+            self._fold()
         terms, parameters = self._terms, self.parameters
         n_rows = rows.shape[1]
         if n_rows not in self._workspaces:
@@ -168,22 +178,31 @@ class MinibatchObjective:
     def epoch_loss(self) -> Tensor:
         """Return J averaged over the batches since the last call, shape (n_models,).
 
-        What the batches noted is put together here, all at once: at every step it would cost
+        What the batches noted is put together later, many at once: at every step it would cost
         more than the products of a small network. The weight decay is that of the weights now.
         """
-        terms = self._terms
+        self._fold()
+        loss = self._loss_so_far / self._n_folded
+        self._loss_so_far, self._n_folded = torch.zeros_like(loss), 0
+        return loss + to_wide(self._terms.weight_decay(self.parameters))
+
+    def _fold(self) -> None:
+        """Add up what the batches noted, so that the notes do not grow with the epoch."""
+        terms, n_batches = self._terms, len(self._weights)
+        if n_batches == 0:
+            return
         pairs = zip(self._weights, self._distances, strict=True)
         weight = torch.cat([w[..., 0].expand(1, d.shape[1]) for w, d in pairs], dim=1)
-        n_batches = len(self._weights)
-        loss = (torch.cat(self._distances, dim=1).square_() * weight).sum(dim=1) / (2 * n_batches)
+        loss = (torch.cat(self._distances, dim=1).square_() * weight).sum(dim=1) / 2
         if self._mean_codes:
             divergence = terms.sparsity.unit_penalty(torch.cat(self._mean_codes, dim=1), terms.rho)
-            loss += terms.beta.view(-1) * divergence / n_batches
+            loss += terms.beta.view(-1) * divergence
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * weight).sum(dim=1)
-            loss += terms.beta.view(-1) * penalty / n_batches
+            loss += terms.beta.view(-1) * penalty
+        self._loss_so_far = self._loss_so_far + to_wide(loss)
+        self._n_folded += n_batches
         self._forget()
-        return loss + terms.weight_decay(self.parameters)
 
     def _forget(self) -> None:
         self._distances: list[Tensor] = []
@@ -193,25 +212,33 @@ class MinibatchObjective:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the next minibatch's gradient depends on besides the parameters."""
-        if self.mean_code is None:
+        if self._n_seen == 0:
             return {}
-        mean_code = self.mean_code.cpu().numpy().copy()
-        return {"mean_code": mean_code, "n_seen": np.asarray(self.n_seen)}
+        return {
+            "code_sum": self._code_sum.cpu().numpy().copy(),
+            "weight_sum": self._weight_sum.cpu().numpy().copy(),
+            "n_seen": np.asarray(self._n_seen),
+        }
 
     def _track(self, workspace: Workspace, weight: Tensor) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
         code = workspace.out[self._terms.code_layer]
-        if weight.shape[1] == 1:
-            mean = torch.bmm(workspace.averaging, code)
+        newest = max(1.0 / (self._n_seen + 1), 1.0 / self._window)
+        alike = weight.shape[1] == 1
+        code_sum = torch.bmm(workspace.averaging, code) if alike else weighted_sum(code, weight)
+        if self._n_seen == 0:
+            self._code_sum = code_sum
         else:
-            mean = weighted_sum(code, weight) / weight.sum(dim=1, keepdim=True)
-        if self.mean_code is None:
-            self.mean_code = mean
+            self._code_sum.lerp_(code_sum, newest)
+        self._n_seen += 1
+        if alike:
+            mean_code = self._code_sum.clone()
         else:
-            self.mean_code.lerp_(mean, max(1.0 / (self.n_seen + 1), 1.0 / self._window))
-        self.n_seen += 1
-        self._mean_codes.append(self.mean_code.clone())
-        return self.mean_code
+            self._weight_sum.lerp_(weight.sum(dim=1, keepdim=True), newest)
+            tiny = torch.finfo(weight.dtype).tiny
+            mean_code = self._code_sum / self._weight_sum.clamp(min=tiny)
+        self._mean_codes.append(mean_code)
+        return mean_code
 
 
 class FullObjective:

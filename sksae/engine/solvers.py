@@ -121,12 +121,53 @@ class SGD:
         return {"velocity": self._velocity.cpu().numpy().copy()}
 
 
-def learning_rate_at(base: float, schedule: str, progress: float) -> float:
-    """Return the rate when a share ``progress`` of all steps is done.
+class LearningRate:
+    """The rate of each step, and when the last one is taken.
 
-    "constant" is ``base`` throughout; "linear" falls from it to zero.
+    Parameters
+    ----------
+    base : float
+        Rate of the first step.
+    schedule : {"constant", "linear"}
+        "linear" falls from ``base`` to zero over all steps.
+    n_steps : int
+        How many they are.
     """
-    return base if schedule == "constant" else base * (1.0 - progress)
+
+    def __init__(self, base: float, schedule: str, n_steps: int) -> None:
+        self._from, self._falls = base, schedule == "linear"
+        self._begin, self._end, self._now = 0, n_steps, 0
+
+    @property
+    def value(self) -> float:
+        """Rate of the next step."""
+        if not self._falls:
+            return self._from
+        return self._from * (self._end - self._now) / (self._end - self._begin)
+
+    @property
+    def is_over(self) -> bool:
+        return self._now >= self._end
+
+    def advance(self) -> None:
+        """Go on to the next step."""
+        self._now += 1
+
+    def cool_down(self, n_steps: int) -> bool:
+        """Fall to zero over the next ``n_steps``, or in what is left if that is less.
+
+        Weights that have settled at a high rate still jitter about the minimum: to stop there
+        would waste what the fall of the rate is for.
+
+        Returns
+        -------
+        cools : bool
+            False if the rate does not fall at all, so that training may stop at once.
+        """
+        if self._falls:
+            self._from, self._begin = self.value, self._now
+            self._end = min(self._end, self._now + n_steps)
+        return self._falls
 
 
 @dataclass

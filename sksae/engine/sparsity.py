@@ -17,12 +17,6 @@ def kl_divergence(rho: Tensor | float, mean_activation: Tensor) -> Tensor:
     return rho * torch.log(rho / mean_activation) + (1.0 - rho) * torch.log((1.0 - rho) / off)
 
 
-def _inside_unit_interval(mean_activation: Tensor) -> Tensor:
-    """Keep rho_hat off 0 and 1 by one rounding unit, so that a saturated unit stays finite."""
-    eps = torch.finfo(mean_activation.dtype).eps
-    return mean_activation.clamp(eps, 1.0 - eps)
-
-
 class Sparsity:
     """No penalty at all, and the interface of those that are one.
 

@@ -23,7 +23,7 @@ from sksae.engine.objective import (
     MinibatchObjective,
     Penalties,
 )
-from sksae.engine.solvers import SGD, Adam, Patience, Solver, State, learning_rate_at
+from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 
 
 class NonFiniteLossError(ValueError):
@@ -181,6 +181,10 @@ class Watch:
             schedule.tol, schedule.n_iter_no_change, relative=held_out is None
         )
         self._best: Tensor | None = None
+        self._best_score = -inf
+        if held_out is not None and schedule.first_epoch:
+            # A training that goes on must not end worse than it began.
+            self._best, self._best_score = parameters.flat.clone(), held_out.score()
 
     def epoch_begins(self) -> None:
         """Announce the next epoch."""
@@ -192,8 +196,8 @@ class Watch:
         if self._monitor is not None:
             self._monitor.epoch_ends(self._snapshot)
 
-    def should_stop(self, loss: float) -> bool:
-        """Take the loss of the epoch just ended and return whether it was the last."""
+    def verdict(self, loss: float) -> str | None:
+        """Take the loss of the epoch just ended and return a reason to stop, if there is one."""
         trained = self._trained
         if not isfinite(loss):
             raise self.failure(len(trained.loss_curve) + 1)
@@ -201,17 +205,13 @@ class Watch:
         watched = loss
         if self._held_out is not None:
             score = self._held_out.score()
-            if score > max(trained.validation_curve, default=-inf):
-                self._best = self._parameters.flat.clone()
+            if score > self._best_score:
+                self._best, self._best_score = self._parameters.flat.clone(), score
             trained.validation_curve.append(score)
             watched = -score
         if self._monitor is not None and self._monitor.epoch_ends(self._snapshot):
-            trained.stopped_by = "callback"
-            return True
-        if self._patience.exhausted(watched):
-            trained.stopped_by = "tol"
-            return True
-        return False
+            return "callback"
+        return "tol" if self._patience.exhausted(watched) else None
 
     def restore_best(self) -> None:
         """Put back the weights that served the held-out rows best, if any are held out."""
@@ -331,25 +331,29 @@ def _descend(
         parameters,
         offset,
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
-        mean_code=state.get("mean_code"),
-        n_seen=int(state.get("n_seen", 0)),
+        state=state,
     )
     solver = _make_solver(schedule, parameters, objective.alpha_left, state)
-    n_all = schedule.max_iter * len(slices)
+    rate = LearningRate(
+        schedule.learning_rate,
+        schedule.learning_rate_schedule,
+        schedule.max_iter * len(slices),
+    )
     try:
-        for epoch in range(schedule.max_iter):
+        while not rate.is_over:
             watch.epoch_begins()
-            order = _order(schedule, epoch, rows.n_rows)
+            order = _order(schedule, len(trained.loss_curve), rows.n_rows)
             for batch, weight in rows.batches(slices, order):
                 objective(batch, weight)
-                rate = learning_rate_at(
-                    schedule.learning_rate,
-                    schedule.learning_rate_schedule,
-                    trained.n_steps / n_all,
-                )
-                solver.step(objective.gradient, rate)
+                solver.step(objective.gradient, rate.value)
+                rate.advance()
                 trained.n_steps += 1
-            if watch.should_stop(float(objective.epoch_loss())):
+            verdict = watch.verdict(float(objective.epoch_loss()))
+            if verdict is None or trained.stopped_by == "tol" == verdict:
+                continue
+            trained.stopped_by = verdict
+            cools = verdict == "tol" and rate.cool_down(schedule.n_iter_no_change * len(slices))
+            if not cools:
                 break
     finally:
         trained.state = solver.state() | objective.state()
@@ -392,7 +396,9 @@ def _iterate(
                 break
             trained.n_steps += 1
             parameters.flat.copy_(solver.flat)
-            if watch.should_stop(solver.value):
+            verdict = watch.verdict(solver.value)
+            if verdict is not None:
+                trained.stopped_by = verdict
                 break
     finally:
         parameters.flat.copy_(solver.flat)
