@@ -78,10 +78,12 @@ class SparseAutoencoderTransformer(
         warning, if set) otherwise.
 
     beta : float >= 0, default=3.0
-        Weight of the sparsity term. Without effect if ``sparsity`` is None.
+        Weight of the sparsity term. The default suits "kl"; "l1" and "l2" need far less, about
+        0.01 to 0.1, and let all units die at 3. Without effect if ``sparsity`` is None.
 
     alpha : float >= 0, default=1e-4
-        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay.
+        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
+        1e-2 and more the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
         Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
@@ -112,7 +114,8 @@ class SparseAutoencoderTransformer(
         Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd".
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
-        "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
+        "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
+        loss has settled (see ``tol``).
 
     momentum : float in [0, 1), default=0.9
         Of "sgd".
@@ -125,9 +128,10 @@ class SparseAutoencoderTransformer(
         Epochs; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-4
-        Training ends when ``n_iter_no_change`` epochs in a row have not lowered the loss by more
+        The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
         than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more
-        than this).
+        than this). A "linear" learning rate then falls to zero over as many epochs again;
+        otherwise training ends at once.
 
     n_iter_no_change : int >= 1, default=10
         See ``tol``.
@@ -207,8 +211,11 @@ class SparseAutoencoderTransformer(
     uniform in :math:`\pm\sqrt{6 / (n_{in} + n_{out} + 1)}`; the code's bias starts where its
     activity at the mean row is rho ("kl"), the output's bias where it gives the mean row.
 
-    In minibatches the mean activation of "kl" is a running mean over the last 10 batches (an epoch
-    at most): a single batch tells little about a small rho.
+    In minibatches the mean activation of "kl" is a running mean over the last 10 batches (in `fit`
+    an epoch at most): a single batch tells little about a small rho.
+
+    The codes of "kl" vary little about rho. A linear model with a penalty on its weights does
+    better on them after a :class:`~sklearn.preprocessing.StandardScaler`.
 
     References
     ----------
@@ -332,8 +339,9 @@ class SparseAutoencoderTransformer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. float32 and float64 arrays and memory maps are used in place; a CSR
-            matrix is densified one minibatch at a time.
+            Training rows. Of a dense X of up to 256 MB in the precision of training a scaled copy
+            is kept; larger ones, memory maps say, are read in place, and a CSR matrix is
+            densified, one minibatch at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

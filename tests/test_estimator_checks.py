@@ -106,7 +106,7 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
     rng = np.random.default_rng(0)
     X, weight = rng.random((40, 4)), rng.integers(0, 4, 40)
     # L-BFGS is only comparable where it has converged.
-    max_iter = 300 if estimator.solver == "lbfgs" else 30
+    max_iter = 3000 if estimator.solver == "lbfgs" else 30
     weighted = clone(estimator).set_params(
         n_components=2, max_iter=max_iter, tol=1e-7, random_state=0
     )

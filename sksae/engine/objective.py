@@ -95,8 +95,7 @@ class MinibatchObjective:
 
     The mean activation that kl compares with rho is a running mean over the last batches. A
     single batch estimates a small rho badly, and as 1/rho_hat is convex the errors do not cancel:
-    they keep the units from becoming selective. The window never exceeds an epoch, so that a
-    batch of all rows gives J itself.
+    they keep the units from becoming selective. A window of 1 gives J of each batch itself.
 
     Parameters
     ----------
