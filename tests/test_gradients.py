@@ -41,7 +41,7 @@ def slopes_by_differences(problem, directions, step=2e-4):
 
 def check_gradients(problem):
     expected_value, expected = problem.autograd()
-    directions = np.random.default_rng(1).normal(size=(3, len(expected)))
+    directions = np.random.default_rng(1).normal(size=(2, len(expected)))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     slopes = slopes_by_differences(problem, directions)
     for objective in (problem.minibatch, problem.full):

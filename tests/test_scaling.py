@@ -68,6 +68,14 @@ def test_integer_weights_have_the_moments_of_repeated_rows(form, drawn, count):
     assert variance == pytest.approx(repeated, rel=1e-12, abs=1e-20)
 
 
+@each_form
+def test_rows_of_weight_zero_have_no_part_in_the_moments(form):
+    X = np.array([[0.0, 1.0, 0.0], [0.1, 0.3, 1e-3], [0.1, 0.3, 1e-3]])
+    mean, variance = weighted_moments(form(X), weight=np.array([0.0, 1.0, 2.0]))
+    assert variance == 0.0
+    np.testing.assert_allclose(mean, X[1], rtol=1e-15)
+
+
 @each_dtype
 @each_form
 @settings(max_examples=50)
