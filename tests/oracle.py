@@ -207,7 +207,10 @@ class Problem:
     # What the oracle says.
 
     def network(self, flat):
-        """Cut a flat vector, numpy's or torch's, into all weights, all biases, all slopes."""
+        """Cut a flat vector, numpy's or torch's, into all weights, all biases, all slopes.
+
+        Weights of all layers but the last are stored transposed.
+        """
         sizes, names = self.architecture.sizes, self.architecture.activations
         taken = 0
 
@@ -217,7 +220,8 @@ class Problem:
             taken += len(block)
             return block.reshape(shape)
 
-        coefs = [take(*shape) for shape in pairwise(sizes)]
+        *hidden, last = pairwise(sizes)
+        coefs = [*(take(n_out, n_in).T for n_in, n_out in hidden), take(*last)]
         intercepts = [take(n_out) for n_out in sizes[1:]]
         slopes = [
             take(n_out) if name == "prelu" else None
@@ -272,12 +276,10 @@ class Problem:
     def minibatch(self, dtype=torch.float64):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        # A list of one weight decay, so that the objective adds it and not the solver.
-        penalties = replace(self.penalties, alpha=[self.terms.alpha])
-        batch = MinibatchObjective(penalties, parameters, self.offset, window=1)
+        batch = MinibatchObjective(self.penalties, parameters, self.offset, window=1)
         rows = self.rows(dtype)
         everything = slice(0, rows.n_rows)
-        batch(rows.take(everything), rows.weight(everything, rows.n_rows))
+        batch(rows.take(everything), rows.weight(everything))
         return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
 
 

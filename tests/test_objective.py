@@ -14,7 +14,7 @@ from oracle import Problem, Terms, relative_error
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches
 from sksae.engine import objective as engine
-from sksae.engine.network import Parameters
+from sksae.engine.network import Parameters, to_flat
 from sksae.engine.objective import FullObjective, MinibatchObjective
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
@@ -284,6 +284,36 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
     assert relative_error(chunked_gradient, gradient) < 1e-12
 
 
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("part_rows", [1, 3, 5])
+@pytest.mark.parametrize("chunk_rows", [5, 9, 23])
+@each_code
+def test_parts_side_by_side_add_up_to_one_walk_over_all_rows(
+    sparsity, activation, chunk_rows, part_rows, weighted, monkeypatch
+):
+    problem = Problem.draw(sparsity, activation, "prelu", (5,), weighted=weighted, n_rows=23)
+    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", chunk_rows)
+    value, gradient = problem.full()
+    monkeypatch.setattr(engine, "PART_ROWS", part_rows)
+    split_value, split_gradient = problem.full()
+    assert split_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(split_gradient, gradient) < 1e-12
+
+
+@given(n_rows=st.integers(1, 10**5), widest=st.integers(1, 10**5), min_part=st.integers(1, 10**4))
+def test_part_slices_cover_all_rows_in_parts_of_equal_length(n_rows, widest, min_part):
+    cuts = batches.part_slices(n_rows, widest, min_part)
+    bounds = [0, *(which.stop for which, _ in cuts)]
+    assert [which.start for which, _ in cuts] == bounds[:-1]
+    assert bounds[-1] == n_rows
+    lengths = [which.stop - which.start for which, _ in cuts]
+    assert all(length % n_parts == 0 for length, (_, n_parts) in zip(lengths, cuts, strict=True))
+    assert lengths[0] // cuts[0][1] >= min(min_part, lengths[0])
+    chunk = max(s.stop - s.start for s in batches.chunk_slices(n_rows, widest))
+    assert max(lengths) < chunk + cuts[0][1]
+
+
 @pytest.mark.parametrize("n_chunks", [1, 4])
 @each_code
 def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
@@ -341,8 +371,6 @@ def test_batches_add_up_to_the_objective(sparsity, weighted):
     for batch, weight in problem.rows().batches(slices, np.random.default_rng(0).permutation(12)):
         objective(batch, weight)
         total = total + objective.gradient.flat.numpy() / 4
-    n_weights = problem.architecture.n_weights
-    total[:n_weights] += problem.terms.alpha * problem.flat[:n_weights]
     value, gradient = problem.autograd()
     assert objective.epoch_loss().item() == pytest.approx(value, rel=1e-12)
     assert relative_error(total, gradient) < 1e-12
@@ -390,9 +418,7 @@ def test_the_running_mean_of_a_constant_code_is_that_code_whatever_the_weights(w
     problem = Problem.draw("kl", "sigmoid", n_rows=8)
     network = problem.network(problem.flat.copy())
     network.coefs[0][:] = 0.0
-    problem = problem.but(
-        flat=np.concatenate([*map(np.ravel, (*network.coefs, *network.intercepts))])
-    )
+    problem = problem.but(flat=to_flat(network.coefs, network.intercepts, network.slopes))
 
     def given():
         for w in weight:
@@ -437,7 +463,7 @@ def test_a_saturated_unit_keeps_the_objective_finite():
     problem = Problem.draw("kl", "sigmoid")
     network = problem.network(problem.flat.copy())
     network.intercepts[0][:] = [-1e4, 1e4, 0.0]
-    flat = np.concatenate([block.ravel() for block in (*network.coefs, *network.intercepts)])
+    flat = to_flat(network.coefs, network.intercepts, network.slopes)
     for dtype in ROUNDING:
         for objective in (problem.but(flat=flat).full, problem.but(flat=flat).minibatch):
             value, gradient = objective(dtype)
@@ -472,8 +498,8 @@ def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
         activation="sigmoid",
         solver=solver,
         dtype=dtype,
-        max_iter=400,
-        n_iter_no_change=400,
+        max_iter=1000,
+        n_iter_no_change=1000,
         batch_size=1000,
     )
     weighted = model.fit(X, sample_weight=count).loss_

@@ -6,12 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from oracle import Problem
 from scipy.optimize import rosen, rosen_der
 
-from sksae.engine import lbfgs, solvers
+from sksae.engine import lbfgs
 from sksae.engine.lbfgs import LBFGS, InverseHessian, Point, line_search
-from sksae.engine.network import Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience
 
 EPS = np.finfo(np.float64).eps
@@ -20,40 +18,30 @@ N = 40  # parameters where nothing depends on how many
 
 
 @pytest.fixture
-def network():
-    """Return a network's parameters and as many gradients as there are rates."""
-    problem = Problem.draw("l2", "prelu", "identity", (5,))
-    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+def descent():
+    """Return a starting point and as many gradients as there are rates, small and large."""
+    rng = np.random.default_rng(1)
     scales = 10.0 ** np.arange(len(RATES)) / 1e3
-    gradients = np.random.default_rng(1).normal(size=(len(RATES), len(problem.flat)))
-    return parameters, gradients * scales[:, None]
+    return rng.normal(size=N), rng.normal(size=(len(RATES), N)) * scales[:, None]
 
 
-def decayed(parameters, flat, alpha):
-    """Return alpha * W for weights and 0 for biases and slopes."""
-    return np.where(np.arange(len(flat)) < len(parameters.decayed), alpha * flat, 0.0)
-
-
-def descend(solver, parameters, gradients, rates):
+def descend(solver, flat, gradients, rates):
     """Take a step for each gradient and return where each ends."""
     path = []
     for gradient, rate in zip(gradients, rates, strict=True):
-        # A copy, since solvers may add the weight decay in place.
-        solver.step(parameters.with_flat(torch.tensor(gradient)), rate)
-        path.append(parameters.flat.numpy().copy())
+        solver.step(torch.tensor(gradient), rate)
+        path.append(flat.numpy().copy())
     return np.array(path)
 
 
 # Minibatch solvers
 
 
-def adam_by_formula(parameters, gradients, rates, alpha):
+def adam_by_formula(flat, gradients, rates):
     """Kingma & Ba (2015), algorithm 1."""
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    flat, path = parameters.flat.numpy().copy(), []
-    m, v = np.zeros_like(flat), np.zeros_like(flat)
-    for t, (gradient, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
-        g = gradient + decayed(parameters, flat, alpha)
+    path, m, v = [], np.zeros_like(flat), np.zeros_like(flat)
+    for t, (g, rate) in enumerate(zip(gradients, rates, strict=True), start=1):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
         m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
@@ -62,42 +50,38 @@ def adam_by_formula(parameters, gradients, rates, alpha):
     return np.array(path)
 
 
-@pytest.mark.parametrize("small", [0, 2**17], ids=["decay-in-passing", "decay-before"])
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_adam_is_the_algorithm_of_kingma_and_ba(network, alpha, small, monkeypatch):
-    monkeypatch.setattr(solvers, "SMALL", small)
-    parameters, gradients = network
-    expected = adam_by_formula(parameters, gradients, RATES, alpha)
-    path = descend(Adam(parameters, alpha), parameters, gradients, RATES)
-    np.testing.assert_allclose(path, expected, rtol=1e-10, atol=1e-12)
+def test_adam_is_the_algorithm_of_kingma_and_ba(descent):
+    start, gradients = descent
+    flat = torch.tensor(start)
+    path = descend(Adam(flat), flat, gradients, RATES)
+    np.testing.assert_allclose(
+        path, adam_by_formula(start, gradients, RATES), rtol=1e-10, atol=1e-12
+    )
 
 
-def sgd_by_formula(parameters, gradients, rates, alpha, momentum):
-    flat, path = parameters.flat.numpy().copy(), []
-    velocity = np.zeros_like(flat)
+def sgd_by_formula(flat, gradients, rates, momentum):
+    path, velocity = [], np.zeros_like(flat)
     for gradient, rate in zip(gradients, rates, strict=True):
-        velocity = momentum * velocity - rate * (gradient + decayed(parameters, flat, alpha))
+        velocity = momentum * velocity - rate * gradient
         flat = flat + velocity
         path.append(flat)
     return np.array(path)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
-def test_sgd_is_gradient_descent_with_momentum(network, alpha, momentum):
-    parameters, gradients = network
-    expected = sgd_by_formula(parameters, gradients, RATES, alpha, momentum)
-    path = descend(SGD(parameters, alpha, momentum), parameters, gradients, RATES)
+def test_sgd_is_gradient_descent_with_momentum(descent, momentum):
+    start, gradients = descent
+    flat = torch.tensor(start)
+    path = descend(SGD(flat, momentum), flat, gradients, RATES)
+    expected = sgd_by_formula(start, gradients, RATES, momentum)
     np.testing.assert_allclose(path, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize(
-    "make", [partial(Adam, alpha=0.3), partial(SGD, alpha=0.3, momentum=0.9)], ids=["adam", "sgd"]
-)
-def test_a_solver_resumes_from_its_state_as_if_never_interrupted(network, make):
-    parameters, gradients = network
-    other = parameters.with_flat(parameters.flat.clone())
-    whole = descend(make(parameters), parameters, gradients, RATES)[-1]
+@pytest.mark.parametrize("make", [Adam, partial(SGD, momentum=0.9)], ids=["adam", "sgd"])
+def test_a_solver_resumes_from_its_state_as_if_never_interrupted(descent, make):
+    start, gradients = descent
+    flat, other = torch.tensor(start), torch.tensor(start)
+    whole = descend(make(flat), flat, gradients, RATES)[-1]
 
     first = make(other)
     descend(first, other, gradients[:3], RATES[:3])

@@ -69,7 +69,7 @@ def _prelu(pre: Tensor, out: Tensor, slope: Tensor) -> None:
 def _prelu_chain(
     gradient: Tensor, out: Tensor, pre: Tensor, slope: Tensor, slope_gradient: Tensor
 ) -> None:
-    torch.sum(gradient * pre.clamp(max=0), dim=-2, keepdim=True, out=slope_gradient)
+    slope_gradient.copy_((gradient * pre.clamp(max=0)).sum_to_size(slope.shape))
     torch.where(pre > 0, gradient, gradient * slope, out=gradient)
 
 

@@ -31,6 +31,26 @@ def chunk_slices(n_rows: int, widest: int) -> list[slice]:
     return equal_slices(n_rows, -(-n_rows // length))
 
 
+def part_slices(n_rows: int, widest: int, min_part: int) -> list[tuple[slice, int]]:
+    """Cut ``n_rows`` as `chunk_slices` does, into slices that can be split into equal parts.
+
+    Returns
+    -------
+    cuts : list of (slice, int)
+        Each slice, and the number of parts that its length is a multiple of: a power of two,
+        such that parts have at least ``min_part`` rows, but for a short one at the end.
+    """
+    longest = max(which.stop - which.start for which in chunk_slices(n_rows, widest))
+    n_parts = 2 ** max(0, (longest // min_part).bit_length() - 1)
+    length = -(-longest // n_parts) * n_parts
+    rest = n_rows % n_parts
+    cuts = [
+        (slice(start, min(start + length, n_rows - rest)), n_parts)
+        for start in range(0, n_rows - rest, length)
+    ]
+    return [*cuts, (slice(n_rows - rest, n_rows), 1)] if rest else cuts
+
+
 def equal_slices(n_rows: int, n_slices: int) -> list[slice]:
     """Cut ``n_rows`` into ``n_slices`` slices whose lengths differ by one at most."""
     bounds = [n_rows * k // n_slices for k in range(n_slices + 1)]
@@ -116,7 +136,6 @@ class Rows:
         self.n_rows = X.shape[0] if index is None else len(index)
         self.n_features = X.shape[1]
         self._buffers: dict[int, Tensor] = {}
-        self._alike: dict[int, Tensor] = {}
         self._resident: Tensor | None = None
         self._weight: Tensor | None = None
         if sample_weight is not None:
@@ -141,7 +160,7 @@ class Rows:
 
     def batches(
         self, slices: list[slice], order: np.ndarray | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
         """Yield (rows, weight) of one minibatch after another.
 
         Parameters
@@ -155,7 +174,7 @@ class Rows:
         ------
         rows : Tensor of shape (1, n_taken, n_features)
             Valid until the next batch.
-        weight : Tensor of shape (1, n_taken, 1) or (1, 1, 1)
+        weight : Tensor of shape (1, n_taken, 1), or None where all rows are alike
         """
         picks: list[Which | Tensor]
         if order is None:
@@ -165,8 +184,8 @@ class Rows:
         else:
             on_device = torch.from_numpy(order).to(self.device)
             picks = [on_device[which] for which in slices]
-        for pick, which in zip(picks, slices, strict=True):
-            yield self.take(pick), self.weight(pick, which.stop - which.start)
+        for pick in picks:
+            yield self.take(pick), self.weight(pick)
 
     def take(self, which: Which | Tensor) -> Tensor:
         """Return some rows, centred; valid until the next call with as many rows.
@@ -190,24 +209,19 @@ class Rows:
         torch.index_select(self._resident, 0, which, out=out[0])
         return out
 
-    def weight(self, which: Which | Tensor, n_rows: int) -> Tensor:
-        """Return what each row counts in a batch, w_i / (n_rows * mean w), over all rows.
+    def weight(self, which: Which | Tensor) -> Tensor | None:
+        """Return the weights of some rows, relative to the mean over all.
 
         Returns
         -------
-        weight : Tensor of shape (1, n_rows, 1), or (1, 1, 1) where all are alike
+        weight : Tensor of shape (1, n_taken, 1), or None where all are alike
         """
-        if self._weight is not None:
-            return self._weight[which].view(1, -1, 1) / n_rows
-        if n_rows not in self._alike:
-            alike = torch.full((1, 1, 1), 1.0 / n_rows, dtype=self.dtype, device=self.device)
-            self._alike[n_rows] = alike
-        return self._alike[n_rows]
+        return None if self._weight is None else self._weight[which].view(1, -1, 1)
 
-    def chunks(self, widest: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Walk over all rows in order: yield (rows, weight), weights adding up to 1."""
+    def chunks(self, widest: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Walk over all rows in order: yield (rows, weight)."""
         for which in chunk_slices(self.n_rows, widest):
-            yield self.take(which), self.weight(which, self.n_rows)
+            yield self.take(which), self.weight(which)
 
     def _buffer(self, n_rows: int, device: torch.device) -> Tensor:
         if n_rows not in self._buffers:

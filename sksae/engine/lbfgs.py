@@ -13,7 +13,7 @@ from math import inf, isfinite
 
 import numpy as np
 import torch
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 from torch import Tensor
 
 Evaluate = Callable[[Tensor], tuple[float, Tensor]]
@@ -45,18 +45,18 @@ class InverseHessian:
     def __init__(self, like: Tensor) -> None:
         fitting = HISTORY_BYTES // (2 * like.element_size() * len(like))
         self._max_pairs = int(np.clip(fitting, MIN_PAIRS, MAX_PAIRS))
-        # Rows 2k and 2k + 1 hold s_k and y_k, so that one product serves both.
+        # Rows 2k and 2k + 1 hold s and y of slot k, so that one product serves both.
         self._pairs = like.new_zeros(2 * self._max_pairs, len(like))
-        # [i, j] holds s_i^T y_j (for i not newer than j) and y_i^T y_j.
-        self._sy = np.zeros((self._max_pairs, self._max_pairs))
-        self._yy = np.zeros((self._max_pairs, self._max_pairs))
         self.clear()
 
     def clear(self) -> None:
         """Forget all pairs."""
         self._slots: list[int] = []  # of the pairs, oldest first
-        self._projected: np.ndarray | None = None  # their products with the last gradient
-        self._newest: int | None = None  # slot whose products are still missing
+        # By age, oldest first: s_i^T y_j for i not newer than j, 0 below; and y_i^T y_j.
+        self._sy = np.zeros((self._max_pairs, self._max_pairs), order="F")
+        self._yy = np.zeros((self._max_pairs, self._max_pairs))
+        self._projected: np.ndarray | None = None  # (slots, 2): pairs times the last gradient
+        self._newest_is_bare = False  # its products with the older pairs are still missing
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -70,51 +70,55 @@ class InverseHessian:
         if curvature <= np.finfo(np.float64).eps * square:
             self._projected = None
             return
-        full = len(self._slots) == self._max_pairs
-        slot = self._slots.pop(0) if full else len(self._slots)
+        n_pairs = len(self._slots)
+        if n_pairs == self._max_pairs:
+            slot = self._slots.pop(0)
+            for products in (self._sy, self._yy):
+                products[:-1, :-1] = products[1:, 1:].copy()
+                products[-1] = 0.0
+        else:
+            slot = n_pairs
         self._slots.append(slot)
         self._pairs[2 * slot] = step
         self._pairs[2 * slot + 1] = change
-        self._sy[slot, slot], self._yy[slot, slot] = curvature, square
-        self._newest = slot
+        newest = len(self._slots) - 1
+        self._sy[newest, newest], self._yy[newest, newest] = curvature, square
+        self._newest_is_bare = True
 
     def _multiply_newest(self, projected: np.ndarray) -> None:
         """Fill in the products of the newest pair's y with the older pairs."""
-        newest, older = self._newest, self._slots[:-1]
-        if newest is None:
+        if not self._newest_is_bare:
             return
         if self._projected is None:
             used = self._pairs[: 2 * len(self._slots)]
-            products = (used @ self._pairs[2 * newest + 1]).cpu().numpy()
+            products = (used @ self._pairs[2 * self._slots[-1] + 1]).cpu().numpy().reshape(-1, 2)
         else:
             products = projected[: len(self._projected)] - self._projected
-        products = products.reshape(-1, 2)
-        self._sy[older, newest] = products[older, 0]
-        self._yy[older, newest] = self._yy[newest, older] = products[older, 1]
-        self._newest = None
+        newest = len(self._slots) - 1
+        products = products[self._slots[:-1]]
+        self._sy[:newest, newest] = products[:, 0]
+        self._yy[:newest, newest] = self._yy[newest, :newest] = products[:, 1]
+        self._newest_is_bare = False
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return -H g."""
-        if not self._slots:
+        n_pairs = len(self._slots)
+        if n_pairs == 0:
             return -gradient
-        used = self._pairs[: 2 * len(self._slots)]
-        projected = (used @ gradient).cpu().numpy()
+        used = self._pairs[: 2 * n_pairs]
+        projected = (used @ gradient).cpu().numpy().reshape(-1, 2)
         self._multiply_newest(projected)
         self._projected = projected
 
-        order = np.array(self._slots)
-        latest = order[-1]
-        gamma = self._sy[latest, latest] / self._yy[latest, latest]
-        square = np.ix_(order, order)
-        upper = np.triu(self._sy[square])
-        middle = np.diag(np.diag(upper)) + gamma * self._yy[square]
-        on_s, on_y = projected.reshape(-1, 2)[order].T
-        u = solve_triangular(upper, on_s, check_finite=False)
-        v = solve_triangular(upper, middle @ u - gamma * on_y, trans="T", check_finite=False)
-        coefficients = np.empty((len(order), 2))
-        coefficients[order, 0], coefficients[order, 1] = -v, gamma * u
-        weights = torch.as_tensor(coefficients.ravel(), device=gradient.device)
-        return (weights @ used).sub_(gradient, alpha=float(gamma))
+        sy, yy = self._sy[:n_pairs, :n_pairs], self._yy[:n_pairs, :n_pairs]
+        gamma = sy[-1, -1] / yy[-1, -1]
+        on_s, on_y = projected[self._slots].T
+        u = dtrtrs(sy, on_s)[0]
+        v = dtrtrs(sy, np.diag(sy) * u + gamma * (yy @ u - on_y), trans=1)[0]
+        weights = np.empty((n_pairs, 2))
+        weights[self._slots, 0], weights[self._slots, 1] = -v, gamma * u
+        on_pairs = torch.from_numpy(weights.ravel()).to(gradient.device)
+        return (on_pairs @ used).sub_(gradient, alpha=float(gamma))
 
 
 @dataclass

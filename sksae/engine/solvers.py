@@ -6,19 +6,16 @@ from typing import Protocol
 
 import numpy as np
 import torch
-
-from sksae.engine.network import Parameters
+from torch import Tensor
 
 State = dict[str, np.ndarray]
-
-SMALL = 2**17  # entries
 
 
 class Solver(Protocol):
     """What turns a gradient into a step, and a state of numpy arrays to resume from."""
 
-    def step(self, gradient: Parameters, learning_rate: float) -> None:
-        """Move the parameters against the gradient and the weight decay."""
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        """Move the parameters against the gradient."""
 
     def state(self) -> State:
         """Return copies of what the next step depends on."""
@@ -29,64 +26,49 @@ class Adam:
 
     Parameters
     ----------
-    parameters : Parameters
-        Moved in place.
-    alpha : float
-        Weight decay that the gradient does not hold yet: alpha * W is added in the same pass.
+    flat : Tensor of shape (n,)
+        Parameters, moved in place.
     state : dict of ndarray, optional
         Where an earlier training stood.
     """
 
     BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
-    def __init__(self, parameters: Parameters, alpha: float, state: State | None = None) -> None:
-        flat = parameters.flat
+    def __init__(self, flat: Tensor, state: State | None = None) -> None:
         state = state or {
             "first_moment": np.zeros(len(flat)),
             "second_moment": np.zeros(len(flat)),
             "n_steps": np.zeros(()),
         }
-        self._first = torch.tensor(state["first_moment"]).to(flat)
-        self._second = torch.tensor(state["second_moment"]).to(flat)
-        self._n_steps = torch.tensor(float(state["n_steps"]), device=flat.device)
-        self._parameters, self._alpha = parameters, alpha
-        # The kernel can add the weight decay in passing, but then weights and biases take a call
-        # each: worth it only where a pass over the weights costs more than a call.
-        n_decayed = len(parameters.decayed)
-        self._in_passing = alpha > 0.0 and n_decayed > SMALL
-        cuts = [slice(n_decayed), slice(n_decayed, None)] if self._in_passing else [slice(None)]
-        decays = [alpha, 0.0] if self._in_passing else [0.0]
-        self._parts = [
-            (cut, [flat[cut]], [self._first[cut]], [self._second[cut]], decay)
-            for cut, decay in zip(cuts, decays, strict=True)
-        ]
+        # Lists, as the kernel takes many tensors at once.
+        self._flat = [flat]
+        self._first = [torch.tensor(state["first_moment"]).to(flat)]
+        self._second = [torch.tensor(state["second_moment"]).to(flat)]
+        self._n_steps = [torch.tensor(float(state["n_steps"]), device=flat.device)]
 
-    def step(self, gradient: Parameters, learning_rate: float) -> None:
-        self._n_steps += 1
-        if self._alpha > 0.0 and not self._in_passing:
-            gradient.decayed.add_(self._parameters.decayed, alpha=self._alpha)
-        for cut, flat, first, second, decay in self._parts:
-            torch._fused_adam_(
-                flat,
-                [gradient.flat[cut]],
-                first,
-                second,
-                [],
-                [self._n_steps],
-                lr=learning_rate,
-                beta1=self.BETA1,
-                beta2=self.BETA2,
-                eps=self.EPS,
-                weight_decay=decay,
-                amsgrad=False,
-                maximize=False,
-            )
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        self._n_steps[0].add_(1)
+        torch._fused_adam_(
+            self._flat,
+            [gradient],
+            self._first,
+            self._second,
+            [],
+            self._n_steps,
+            lr=learning_rate,
+            beta1=self.BETA1,
+            beta2=self.BETA2,
+            eps=self.EPS,
+            weight_decay=0.0,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def state(self) -> State:
         return {
-            "first_moment": self._first.cpu().numpy().copy(),
-            "second_moment": self._second.cpu().numpy().copy(),
-            "n_steps": self._n_steps.cpu().numpy().copy(),
+            "first_moment": self._first[0].cpu().numpy().copy(),
+            "second_moment": self._second[0].cpu().numpy().copy(),
+            "n_steps": self._n_steps[0].cpu().numpy().copy(),
         }
 
 
@@ -95,27 +77,22 @@ class SGD:
 
     Parameters
     ----------
-    parameters : Parameters
-        Moved in place.
-    alpha : float
-        Weight decay that the gradient does not hold yet.
+    flat : Tensor of shape (n,)
+        Parameters, moved in place.
     momentum : float
         Share of the last step's velocity that is kept.
     state : dict of ndarray, optional
         Where an earlier training stood.
     """
 
-    def __init__(
-        self, parameters: Parameters, alpha: float, momentum: float, state: State | None = None
-    ) -> None:
-        state = state or {"velocity": np.zeros(len(parameters.flat))}
-        self._parameters, self._alpha, self._momentum = parameters, alpha, momentum
-        self._velocity = torch.tensor(state["velocity"]).to(parameters.flat)
+    def __init__(self, flat: Tensor, momentum: float, state: State | None = None) -> None:
+        state = state or {"velocity": np.zeros(len(flat))}
+        self._flat, self._momentum = flat, momentum
+        self._velocity = torch.tensor(state["velocity"]).to(flat)
 
-    def step(self, gradient: Parameters, learning_rate: float) -> None:
-        gradient.decayed.add_(self._parameters.decayed, alpha=self._alpha)
-        self._velocity.mul_(self._momentum).add_(gradient.flat, alpha=-learning_rate)
-        self._parameters.flat.add_(self._velocity)
+    def step(self, gradient: Tensor, learning_rate: float) -> None:
+        self._velocity.mul_(self._momentum).add_(gradient, alpha=-learning_rate)
+        self._flat.add_(self._velocity)
 
     def state(self) -> State:
         return {"velocity": self._velocity.cpu().numpy().copy()}

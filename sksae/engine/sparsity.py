@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_cross_entropy_backward = torch.ops.aten.binary_cross_entropy_backward
+_NO_REDUCTION = 0
+
 
 def kl_divergence(rho: Tensor | float, mean_activation: Tensor) -> Tensor:
     """Return KL(rho || rho_hat) of two Bernoulli variables, elementwise (CS294A, section 3)."""
@@ -20,9 +23,8 @@ def kl_divergence(rho: Tensor | float, mean_activation: Tensor) -> Tensor:
 class Sparsity:
     """No penalty at all, and the interface of those that are one.
 
-    Codes have shape (n_models, n_rows, n_components), means over rows (n_models, 1,
-    n_components), row weights (n_models or 1, n_rows or 1, 1) and ``rho`` (n_models, 1, 1). A
-    gradient is dS/dcode, broadcastable to the code, with each row's part times its weight.
+    Codes have shape (n_models, n_components, n_rows); means over rows, ``rho`` and ``beta``
+    (n_models, n_components, 1).
 
     Attributes
     ----------
@@ -36,16 +38,16 @@ class Sparsity:
         """Return S as a function of the mean code, shape (n_models,)."""
         raise NotImplementedError
 
-    def unit_gradient(self, mean_code: Tensor, rho: Tensor, weight: Tensor) -> Tensor:
-        """Return the gradient of `unit_penalty`."""
+    def unit_gradient(self, mean_code: Tensor, rho: Tensor, beta: Tensor) -> Tensor:
+        """Return beta times the gradient of `unit_penalty` by the mean code."""
         raise NotImplementedError
 
     def row_penalty(self, code: Tensor) -> Tensor | None:
         """Return the function of each row's code whose mean is S, shape (n_models, n_rows)."""
         return None
 
-    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor | None:
-        """Return the gradient of `row_penalty`."""
+    def row_gradient(self, code: Tensor, beta: Tensor) -> Tensor | None:
+        """Return beta times the gradient of `row_penalty` by the code."""
         return None
 
 
@@ -65,32 +67,32 @@ class KullbackLeibler(Sparsity):
     def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
         return kl_divergence(rho, self.mean_activation(mean_code)).sum(dim=(1, 2))
 
-    def unit_gradient(self, mean_code: Tensor, rho: Tensor, weight: Tensor) -> Tensor:
+    def unit_gradient(self, mean_code: Tensor, rho: Tensor, beta: Tensor) -> Tensor:
+        # The divergence is the cross entropy but for a constant, and torch has the derivative
+        # of that, (rho_hat - rho) / (rho_hat (1 - rho_hat)), in one operation.
         rho_hat = self.mean_activation(mean_code)
-        # (1 - rho) / (1 - rho_hat) - rho / rho_hat, in as few operations as it takes.
-        variance = torch.addcmul(rho_hat, rho_hat, rho_hat, value=-1)
-        per_unit = torch.sub(rho_hat, rho).div_(variance)
-        return per_unit * (weight / 2.0 if self.signed else weight)
+        gradient = _cross_entropy_backward(beta, rho_hat, rho, None, _NO_REDUCTION)
+        return gradient / 2.0 if self.signed else gradient
 
 
 class L1(Sparsity):
     """Mean over rows of the sum over units of abs(a)."""
 
     def row_penalty(self, code: Tensor) -> Tensor:
-        return code.abs().sum(dim=-1)
+        return code.abs().sum(dim=1)
 
-    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor:
-        return torch.sign(code).mul_(weight)
+    def row_gradient(self, code: Tensor, beta: Tensor) -> Tensor:
+        return torch.sign(code).mul_(beta)
 
 
 class L2(Sparsity):
     """Mean over rows of half the sum over units of a squared."""
 
     def row_penalty(self, code: Tensor) -> Tensor:
-        return code.square().sum(dim=-1) / 2.0
+        return code.square().sum(dim=1) / 2.0
 
-    def row_gradient(self, code: Tensor, weight: Tensor) -> Tensor:
-        return code * weight
+    def row_gradient(self, code: Tensor, beta: Tensor) -> Tensor:
+        return code * beta
 
 
 def make_sparsity(name: str | None, code_activation: str) -> Sparsity:

@@ -145,9 +145,9 @@ class HeldOut:
         square = 0.0
         for chunk, weight in rows.chunks(self._widest):
             wide = to_wide(chunk)
-            weighted = wide * to_wide(weight)
-            mean += weighted.sum(dim=(0, 1))
-            square += float((wide * weighted).sum())
+            weighted = wide if weight is None else wide * to_wide(weight)
+            mean += weighted.sum(dim=(0, 1)) / rows.n_rows
+            square += float((wide * weighted).sum()) / rows.n_rows
         self._deviation = square - float(mean.square().sum())
 
     def score(self) -> float:
@@ -155,9 +155,12 @@ class HeldOut:
         error = 0.0
         for chunk, weight in self._rows.chunks(self._widest):
             workspace = Workspace(self._parameters, chunk.shape[1])
-            output = forward(self._parameters, chunk, workspace)
-            squares = torch.linalg.vector_norm(output - chunk - self._offset, dim=-1)
-            error += float((to_wide(squares).square() * to_wide(weight)[..., 0]).sum())
+            output = forward(self._parameters, chunk.mT, workspace)
+            distances = torch.linalg.vector_norm(output - chunk - self._offset, dim=-1)
+            squares = to_wide(distances).square()
+            if weight is not None:
+                squares *= to_wide(weight)[..., 0]
+            error += float(squares.sum()) / self._rows.n_rows
         if self._deviation <= 0.0:
             return 1.0 if error == 0.0 else 0.0
         return 1.0 - error / self._deviation
@@ -333,7 +336,7 @@ def _descend(
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
         state=state,
     )
-    solver = _make_solver(schedule, parameters, objective.alpha_left, state)
+    solver = _make_solver(schedule, parameters.flat, state)
     rate = LearningRate(
         schedule.learning_rate,
         schedule.learning_rate_schedule,
@@ -345,7 +348,7 @@ def _descend(
             order = _order(schedule, len(trained.loss_curve), rows.n_rows)
             for batch, weight in rows.batches(slices, order):
                 objective(batch, weight)
-                solver.step(objective.gradient, rate.value)
+                solver.step(objective.gradient.flat, rate.value)
                 rate.advance()
                 trained.n_steps += 1
             verdict = watch.verdict(float(objective.epoch_loss()))
@@ -359,10 +362,10 @@ def _descend(
         trained.state = solver.state() | objective.state()
 
 
-def _make_solver(schedule: Schedule, parameters: Parameters, alpha: float, state: State) -> Solver:
+def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:
     if schedule.solver == "adam":
-        return Adam(parameters, alpha, state if "first_moment" in state else None)
-    return SGD(parameters, alpha, schedule.momentum, state if "velocity" in state else None)
+        return Adam(flat, state if "first_moment" in state else None)
+    return SGD(flat, schedule.momentum, state if "velocity" in state else None)
 
 
 def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
