@@ -7,7 +7,7 @@ batch at a time, and a CSR matrix is densified one batch at a time: neither is e
 """
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ RESIDENT_BYTES = 2**28
 # for the matrix products, small enough for the caches.
 CHUNK_ENTRIES = 2**20
 MIN_CHUNK_ROWS = 256
+# Rows of a minibatch are a multiple of this where they can be.
+ALIGNED_ROWS = 16
 
 Which = slice | np.ndarray
 
@@ -29,6 +31,23 @@ def chunk_slices(n_rows: int, widest: int) -> list[slice]:
     """Cut ``n_rows`` into slices of nearly equal length for a walk over all rows."""
     length = max(MIN_CHUNK_ROWS, CHUNK_ENTRIES // widest)
     return equal_slices(n_rows, -(-n_rows // length))
+
+
+def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
+    """Cut ``n_rows`` into minibatches of at most ``batch_size`` rows, nearly equal in length.
+
+    A short batch at the end would tell as much about the mean activation as a full one. Lengths
+    are multiples of 16 where the size asked for is one, since products of odd lengths take longer.
+    """
+    n_batches = -(-n_rows // batch_size)
+    unit = ALIGNED_ROWS if batch_size % ALIGNED_ROWS == 0 else 1
+    if n_rows < unit * n_batches:
+        unit = 1
+    n_units, rest = divmod(n_rows, unit)
+    shorter, n_longer = divmod(n_units, n_batches)
+    lengths = [unit * shorter] * (n_batches - n_longer) + [unit * (shorter + 1)] * n_longer
+    lengths[0] += rest
+    return [slice(a, b) for a, b in pairwise([0, *accumulate(lengths)])]
 
 
 def part_slices(n_rows: int, widest: int, min_part: int) -> list[tuple[slice, int]]:
@@ -87,13 +106,12 @@ def centre_rows(
         target[...] = -centre / scale
         target.reshape(-1)[at] = (rows.data - centre[rows.indices]) / scale
     elif rows.dtype == target.dtype:
-        # In place, and as exact as in float64: the centre is subtracted as a sum of two floats.
-        np.copyto(target, rows)
+        # As exact as in float64: the centre is subtracted as a sum of two floats.
         high = centre.astype(target.dtype)
         low = (centre - high).astype(target.dtype)
-        for part in (high, low):
-            if part.any():
-                out.sub_(torch.from_numpy(part))
+        np.subtract(rows, high, out=target)
+        if low.any():
+            out.sub_(torch.from_numpy(low))
         if scale != 1.0:
             out.mul_(1.0 / scale)
     else:
@@ -152,9 +170,17 @@ class Rows:
             room = torch.cuda.mem_get_info(self.device)[0] // 2
         if n_bytes > room or sp.issparse(self._source):
             return
-        resident = torch.empty(self.n_rows, self.n_features, dtype=self.dtype, device=self.device)
-        for rows in chunk_slices(self.n_rows, self.n_features):
-            resident[rows] = self.take(rows)[0]
+        if self.device.type == "cpu":
+            # numpy's memory lies in huge pages where there are any, which are the sooner written.
+            like = torch.empty(0, dtype=self.dtype).numpy()
+            resident = torch.from_numpy(np.empty((self.n_rows, self.n_features), like.dtype))
+            for rows in chunk_slices(self.n_rows, self.n_features):
+                self._prepare(resident[rows], rows)
+        else:
+            shape = (self.n_rows, self.n_features)
+            resident = torch.empty(shape, dtype=self.dtype, device=self.device)
+            for rows in chunk_slices(self.n_rows, self.n_features):
+                resident[rows] = self.take(rows)[0]
         self._resident = resident
         self._buffers.clear()
 
@@ -231,7 +257,10 @@ class Rows:
 
     def _read(self, which: Which) -> Tensor:
         n_taken = which.stop - which.start if isinstance(which, slice) else len(which)
-        source = which if self._index is None else self._index[which]
         out = self._buffer(n_taken, torch.device("cpu"))
-        centre_rows(self._source, source, self._centre, self._scale, out[0])
+        self._prepare(out[0], which)
         return out.to(self.device)
+
+    def _prepare(self, out: Tensor, which: Which) -> None:
+        source = which if self._index is None else self._index[which]
+        centre_rows(self._source, source, self._centre, self._scale, out)

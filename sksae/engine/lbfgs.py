@@ -13,8 +13,8 @@ from math import inf, isfinite
 
 import numpy as np
 import torch
-from scipy.linalg.lapack import dtrtrs
 from torch import Tensor
+from torch.linalg import solve_triangular
 
 Evaluate = Callable[[Tensor], tuple[float, Tensor]]
 
@@ -52,10 +52,12 @@ class InverseHessian:
     def clear(self) -> None:
         """Forget all pairs."""
         self._slots: list[int] = []  # of the pairs, oldest first
-        # By age, oldest first: s_i^T y_j for i not newer than j, 0 below; and y_i^T y_j.
-        self._sy = np.zeros((self._max_pairs, self._max_pairs), order="F")
-        self._yy = np.zeros((self._max_pairs, self._max_pairs))
-        self._projected: np.ndarray | None = None  # (slots, 2): pairs times the last gradient
+        # By age, oldest first: s_i^T y_j for i not newer than j, 0 below; and y_i^T y_j. They are
+        # torch's and on the CPU: the threads of numpy's and scipy's BLAS spin for a while after
+        # each operation, and would take the cores from the products over rows.
+        self._sy = torch.zeros(self._max_pairs, self._max_pairs, dtype=torch.float64)
+        self._yy = torch.zeros_like(self._sy)
+        self._projected: Tensor | None = None  # (slots, 2): pairs times the last gradient
         self._newest_is_bare = False  # its products with the older pairs are still missing
 
     def __len__(self) -> int:
@@ -74,7 +76,7 @@ class InverseHessian:
         if n_pairs == self._max_pairs:
             slot = self._slots.pop(0)
             for products in (self._sy, self._yy):
-                products[:-1, :-1] = products[1:, 1:].copy()
+                products[:-1, :-1] = products[1:, 1:].clone()
                 products[-1] = 0.0
         else:
             slot = n_pairs
@@ -85,40 +87,43 @@ class InverseHessian:
         self._sy[newest, newest], self._yy[newest, newest] = curvature, square
         self._newest_is_bare = True
 
-    def _multiply_newest(self, projected: np.ndarray) -> None:
+    def _multiply_newest(self, projected: Tensor) -> None:
         """Fill in the products of the newest pair's y with the older pairs."""
         if not self._newest_is_bare:
             return
         if self._projected is None:
-            used = self._pairs[: 2 * len(self._slots)]
-            products = (used @ self._pairs[2 * self._slots[-1] + 1]).cpu().numpy().reshape(-1, 2)
+            products = self._project(self._pairs[2 * self._slots[-1] + 1])
         else:
             products = projected[: len(self._projected)] - self._projected
         newest = len(self._slots) - 1
-        products = products[self._slots[:-1]]
-        self._sy[:newest, newest] = products[:, 0]
-        self._yy[:newest, newest] = self._yy[newest, :newest] = products[:, 1]
+        on_s, on_y = products[self._slots[:-1]].T
+        self._sy[:newest, newest] = on_s
+        self._yy[:newest, newest] = self._yy[newest, :newest] = on_y
         self._newest_is_bare = False
+
+    def _project(self, vector: Tensor) -> Tensor:
+        """Return the products of a vector with s and y of each slot, shape (n_slots, 2)."""
+        return (self._pairs[: 2 * len(self._slots)] @ vector).cpu().view(-1, 2)
 
     def direction(self, gradient: Tensor) -> Tensor:
         """Return -H g."""
         n_pairs = len(self._slots)
         if n_pairs == 0:
             return -gradient
-        used = self._pairs[: 2 * n_pairs]
-        projected = (used @ gradient).cpu().numpy().reshape(-1, 2)
+        projected = self._project(gradient)
         self._multiply_newest(projected)
         self._projected = projected
 
         sy, yy = self._sy[:n_pairs, :n_pairs], self._yy[:n_pairs, :n_pairs]
         gamma = sy[-1, -1] / yy[-1, -1]
-        on_s, on_y = projected[self._slots].T
-        u = dtrtrs(sy, on_s)[0]
-        v = dtrtrs(sy, np.diag(sy) * u + gamma * (yy @ u - on_y), trans=1)[0]
-        weights = np.empty((n_pairs, 2))
-        weights[self._slots, 0], weights[self._slots, 1] = -v, gamma * u
-        on_pairs = torch.from_numpy(weights.ravel()).to(gradient.device)
-        return (on_pairs @ used).sub_(gradient, alpha=float(gamma))
+        on_s, on_y = projected[self._slots].split(1, dim=1)
+        u = solve_triangular(sy, on_s, upper=True)
+        right = sy.diagonal().unsqueeze(1) * u + gamma * (yy @ u - on_y)
+        v = solve_triangular(sy.T, right, upper=False)
+        weights = torch.empty(n_pairs, 2, dtype=torch.float64)
+        weights[self._slots] = torch.cat([-v, gamma * u], dim=1)
+        on_pairs = weights.view(-1).to(gradient.device)
+        return (on_pairs @ self._pairs[: 2 * n_pairs]).sub_(gradient, alpha=float(gamma))
 
 
 @dataclass

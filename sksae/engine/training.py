@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Rows, equal_slices
+from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.device import to_wide
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.network import Architecture, Parameters, Workspace, forward
@@ -328,7 +328,7 @@ def _descend(
     state: State,
 ) -> None:
     """Train by minibatches: adam and sgd."""
-    slices = equal_slices(rows.n_rows, -(-rows.n_rows // schedule.batch_size))
+    slices = batch_slices(rows.n_rows, schedule.batch_size)
     objective = MinibatchObjective(
         penalties,
         parameters,
