@@ -86,14 +86,14 @@ def weighted_moments(
     weight : ndarray of shape (n_samples,), optional
         Weight of each row of X; all alike by default.
     with_variance : bool, default=True
-        Whether the variance of dense rows is needed; it takes most of the time.
+        Whether the variance is needed: of dense rows it takes most of the time.
 
     Returns
     -------
     mean : ndarray of shape (n_features,), float64
     variance : float
         sum_ij w_i (x_ij - mean_j)^2 / (n_features * sum_i w_i); exactly 0 where nothing but
-        rounding distinguishes the rows, and nan where it is not asked for.
+        rounding distinguishes the rows; without meaning if it is not asked for.
     """
     if weight is not None and index is not None:
         weight = weight[index]
@@ -119,8 +119,8 @@ def _dense_moments(
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
     first = slice(length) if index is None else index[:length]
-    heed = weight[:length] if weight is not None and weight[:length].any() else None
-    reference = np.average(X[first].astype(np.float64), axis=0, weights=heed)
+    first_weight = None if weight is None or not weight[:length].any() else weight[:length]
+    reference = np.average(X[first].astype(np.float64), axis=0, weights=first_weight)
     total = np.zeros_like(reference)
     squares = np.full_like(reference, 0.0 if with_variance else np.nan)
     buffer = np.empty((min(length, n_rows), X.shape[1]))

@@ -1,6 +1,6 @@
 """The gradient written out by hand is the gradient: of autograd, and of differences of J."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -84,7 +84,8 @@ def test_weight_decay_leaves_biases_and_slopes_alone(objective):
     problem = Problem.draw("l2", "prelu", "prelu", (5,), "prelu")
     free = problem.but(terms=problem.terms.__class__("l2", 0.2, 0.7, alpha=0.0))
     difference = getattr(problem, objective)()[1] - getattr(free, objective)()[1]
-    n_weights = problem.architecture.n_weights
+    sizes = problem.architecture.sizes
+    n_weights = sum(n_in * n_out for n_in, n_out in pairwise(sizes))
     np.testing.assert_allclose(
         difference[:n_weights], 0.03 * problem.flat[:n_weights], rtol=1e-10, atol=1e-14
     )

@@ -301,6 +301,22 @@ def test_parts_side_by_side_add_up_to_one_walk_over_all_rows(
     assert relative_error(split_gradient, gradient) < 1e-12
 
 
+@given(n_rows=st.integers(1, 3000), batch_size=st.integers(1, 300) | st.sampled_from([16, 32, 256]))
+def test_minibatches_cover_all_rows_and_are_nearly_equal(n_rows, batch_size):
+    slices = batches.batch_slices(n_rows, batch_size)
+    assert len(slices) == -(-n_rows // batch_size)
+    bounds = [0, *(which.stop for which in slices)]
+    assert [which.start for which in slices] == bounds[:-1]
+    assert bounds[-1] == n_rows
+    lengths = np.diff(bounds)
+    shortest, longest = min(lengths), max(lengths)
+    assert 1 <= shortest <= longest <= batch_size
+    assert longest <= max(shortest + 1, 1.15 * shortest)
+    # All but the first are the multiples that the products like, where there is room for them.
+    if batch_size % 16 == 0 and shortest >= 128:
+        assert not (lengths[1:] % 16).any()
+
+
 @given(n_rows=st.integers(1, 10**5), widest=st.integers(1, 10**5), min_part=st.integers(1, 10**4))
 def test_part_slices_cover_all_rows_in_parts_of_equal_length(n_rows, widest, min_part):
     cuts = batches.part_slices(n_rows, widest, min_part)

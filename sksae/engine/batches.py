@@ -21,7 +21,7 @@ RESIDENT_BYTES = 2**28
 # for the matrix products, small enough for the caches.
 CHUNK_ENTRIES = 2**20
 MIN_CHUNK_ROWS = 256
-# Rows of a minibatch are a multiple of this where they can be.
+# Rows of a large minibatch are a multiple of this.
 ALIGNED_ROWS = 16
 
 Which = slice | np.ndarray
@@ -37,12 +37,12 @@ def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
     """Cut ``n_rows`` into minibatches of at most ``batch_size`` rows, nearly equal in length.
 
     A short batch at the end would tell as much about the mean activation as a full one. Lengths
-    are multiples of 16 where the size asked for is one, since products of odd lengths take longer.
+    of large batches are multiples of 16, if the size asked for is one, as products of odd lengths
+    take longer; small batches would differ by too much then.
     """
     n_batches = -(-n_rows // batch_size)
-    unit = ALIGNED_ROWS if batch_size % ALIGNED_ROWS == 0 else 1
-    if n_rows < unit * n_batches:
-        unit = 1
+    aligns = batch_size % ALIGNED_ROWS == 0 and n_rows >= 8 * ALIGNED_ROWS * n_batches
+    unit = ALIGNED_ROWS if aligns else 1
     n_units, rest = divmod(n_rows, unit)
     shorter, n_longer = divmod(n_units, n_batches)
     lengths = [unit * shorter] * (n_batches - n_longer) + [unit * (shorter + 1)] * n_longer
@@ -51,13 +51,14 @@ def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
 
 
 def part_slices(n_rows: int, widest: int, min_part: int) -> list[tuple[slice, int]]:
-    """Cut ``n_rows`` as `chunk_slices` does, into slices that can be split into equal parts.
+    """Cut ``n_rows`` into slices as long as `chunk_slices`, each to be split into equal parts.
 
     Returns
     -------
     cuts : list of (slice, int)
-        Each slice, and the number of parts that its length is a multiple of: a power of two,
-        such that parts have at least ``min_part`` rows, but for a short one at the end.
+        Each slice, and the number of parts that its length is a multiple of: a power of two, such
+        that parts have at least ``min_part`` rows. Those of the last slice may be shorter; what
+        cannot be split follows as a slice of its own.
     """
     longest = max(which.stop - which.start for which in chunk_slices(n_rows, widest))
     n_parts = 2 ** max(0, (longest // min_part).bit_length() - 1)

@@ -72,4 +72,9 @@ def inference_device(name: str, dtype: torch.dtype) -> torch.device:
 
 def to_wide(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor in float64 for bookkeeping; on the CPU where the device has none (mps)."""
-    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+    return tensor.to(bookkeeping_device(tensor.device)).double()
+
+
+def bookkeeping_device(device: torch.device) -> torch.device:
+    """Return where float64 tensors live: on the device, or on the CPU where it has none (mps)."""
+    return torch.device("cpu") if device.type == "mps" else device

@@ -7,8 +7,8 @@ Hidden layers, the code among them, work on columns as the UFLDL notes write the
 activations have shape (n_models, n_units, n_rows), weights (n_models, n_out, n_in), biases and
 prelu slopes (n_models, n_out, 1). The output layer works on rows as the data come, x_hat =
 f(a^T W + b): (n_models, n_rows, n_features), (n_models, n_in, n_out) and (n_models, 1, n_out). So
-no product has a long and narrow result, which libraries of matrix products are slowest at: with
-rows throughout the five products of a step take 5 to 25 % longer.
+no product of the encoder has a result of few columns, which libraries of matrix products are
+slowest at: with rows throughout, the five products of a step take 5 to 25 % longer.
 
 The gradient is written out in closed form: with preallocated buffers a training step costs
 little more than its matrix products, where autograd doubles them.
@@ -85,11 +85,6 @@ class Architecture:
         return (*weights, *biases, *slopes)
 
     @property
-    def n_weights(self) -> int:
-        """Entries of all weight matrices, the part of the vector that decays."""
-        return sum(map(prod, self.shapes[: self.n_layers]))
-
-    @property
     def n_parameters(self) -> int:
         return sum(map(prod, self.shapes))
 
@@ -98,7 +93,7 @@ class Parameters:
     """A network's parameters (or their gradient) as one flat vector with a view for each layer.
 
     Blocks follow each other as `Architecture.shapes` lists them, each holding all models, so that
-    every view is contiguous and the decayed part of the vector is its head.
+    every view is contiguous.
 
     Parameters
     ----------
@@ -140,7 +135,11 @@ class Parameters:
         return Parameters(self.architecture, flat, self.n_models)
 
     def side_by_side(self, n_copies: int) -> "Parameters":
-        """Return a single network as so many equal ones, all in the same memory."""
+        """Return a single network as so many equal ones, all in the same memory.
+
+        To go forward and backward with: ``flat`` stays that of the one network.
+        """
+        assert self.n_models == 1
         copies = Parameters(self.architecture, self.flat)
         copies.n_models = n_copies
 
@@ -244,12 +243,12 @@ class Workspace:
     Attributes
     ----------
     pre, out, gradient : list of Tensor, in the shapes of the layers' activations
-        Of each layer: pre-activation, activation, and dJ by the one and then the other, times
+        Of each layer: pre-activation, activation, and dJ by the latter and then the former, times
         1 / share. ``pre`` and ``out`` are one buffer unless the activation needs both.
     share : float
         What a row counts in J.
     sharing : Tensor of shape (n_models, n_rows, 1)
-        Full of it, so that a product with it is a mean: cheaper than torch.mean.
+        Full of it, so that a product with it is these rows' part of a mean: cheaper than a sum.
 
     Parameters
     ----------
@@ -381,6 +380,7 @@ def backward(
             columns = delta.mT
             left, right = workspace.out[layer - 1], delta
             torch.bmm(workspace.sharing.mT, delta, out=by_bias)
+        # At beta=0 the product takes nothing from its first argument.
         decayed = weight if alpha else by_weight
         torch.baddbmm(decayed, left, right, beta=alpha, alpha=workspace.share, out=by_weight)
         if layer == 0:

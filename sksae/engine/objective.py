@@ -58,14 +58,16 @@ class Terms:
             return values.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
 
         self.code_layer = architecture.n_encoder_layers - 1
-        self.n_components = architecture.sizes[architecture.n_encoder_layers]
         self.sparsity: Sparsity = make_sparsity(
             penalties.sparsity, architecture.activations[self.code_layer]
         )
-        self.rho = per_model(penalties.rho).repeat(1, self.n_components, 1)
-        self.beta = per_model(penalties.beta).repeat(1, self.n_components, 1)
+        # One for each unit, as torch's derivative of the cross entropy does not broadcast.
+        n_components = architecture.sizes[architecture.n_encoder_layers]
+        self.rho = per_model(penalties.rho).repeat(1, n_components, 1)
+        self.beta = per_model(penalties.beta).repeat(1, n_components, 1)
         self.alpha = per_model(penalties.alpha)
-        # A weight decay that all models share costs nothing in `backward`.
+        # A weight decay that all models share costs a minibatch nothing in `backward`; one for
+        # each model is added afterwards, and that of all rows once a walk and in float64.
         self.common_alpha = penalties.alpha if isinstance(penalties.alpha, float) else None
         # The target is the centred row plus this; nothing to add where the output is centred too.
         self.offset = (
@@ -302,7 +304,10 @@ class Chunk:
 
 
 class FullObjective:
-    """J over all rows, walked in chunks, with sums over chunks in float64; and its gradient.
+    """J over all rows, walked in chunks, and its gradient.
+
+    Squared errors are summed in float64; what a product sums over the rows of a chunk (or of a
+    part, see below) is in the precision of the products, and in float64 from there on.
 
     A penalty on mean activations couples all rows, so a gradient needs two walks: encode every
     chunk, then, with rho_hat known, go through decoder and backward. What the encoder computed is
@@ -411,8 +416,8 @@ class FullObjective:
         self._weights.flat.copy_(flat)
         total.flat.zero_()
         by_unit = terms.sparsity.of_mean_activation
-        mean_code = self._encode_all() if by_unit else None
-        narrow_mean = None if mean_code is None else mean_code.to(terms.rho)
+        mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
+        narrow_mean = mean_code.to(terms.rho) if by_unit else None
         loss = self._zero_loss()
         for chunk, rows, weight in self._walk():
             network, workspace = chunk.network, chunk.workspace
@@ -462,9 +467,9 @@ class FullObjective:
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])
 
-    def _other_terms(self, mean_code: Tensor | None) -> Tensor:
+    def _other_terms(self, mean_code: Tensor) -> Tensor:
         """Return the parts of J that are not sums over rows."""
         decay = self._wide.weight_decay(self._weights)
-        if mean_code is None or not self._wide.sparsity.of_mean_activation:
+        if not self._wide.sparsity.of_mean_activation:
             return decay
         return decay + self._wide.unit_penalty(mean_code)

@@ -61,7 +61,8 @@ class KullbackLeibler(Sparsity):
     def mean_activation(self, mean_code: Tensor) -> Tensor:
         """Return rho_hat, kept off 0 and 1 so that a saturated unit stays finite."""
         rho_hat = (1.0 + mean_code) / 2.0 if self.signed else mean_code
-        eps = torch.finfo(rho_hat.dtype).eps
+        # Not below 1e-12, where torch's derivative of the cross entropy stops growing.
+        eps = max(torch.finfo(rho_hat.dtype).eps, 1e-12)
         return rho_hat.clamp(eps, 1.0 - eps)
 
     def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:

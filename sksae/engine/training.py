@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.device import to_wide
+from sksae.engine.device import bookkeeping_device, to_wide
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.network import Architecture, Parameters, Workspace, forward
 from sksae.engine.objective import (
@@ -385,7 +385,8 @@ def _iterate(
         loss, gradient = full.gradient(flat)
         return float(loss), gradient
 
-    begin = to_wide(torch.as_tensor(start).to(parameters.flat.device))
+    device = bookkeeping_device(parameters.flat.device)
+    begin = torch.as_tensor(start, dtype=torch.float64).to(device)
     noise = torch.finfo(parameters.flat.dtype).eps
     solver = LBFGS(evaluate, begin, noise)
     if not isfinite(solver.value):
