@@ -18,6 +18,9 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Taken before the benchmark adds its own: other work on the machine spoils the ratios.
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+# Between runs: threads of OpenMP and of BLAS spin for a while after their last piece of work, and
+# would take the cores from whoever comes next.
+REST = 0.2  # seconds
 PACKAGES = ("sksae", "torch", "scikit-learn", "numpy", "scipy", "skorch")
 
 
@@ -252,6 +255,7 @@ def interleave(
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
             gc.collect()  # here, or it falls due in the middle of someone's run
+            time.sleep(REST)
             start = time.perf_counter()
             result = runs[name](round_)
             seconds[name].append(time.perf_counter() - start)
