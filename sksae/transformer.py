@@ -14,15 +14,14 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
-from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.fitting import fitted_attributes
-from sksae.scaling import Matrix, weighted_moments
-from sksae.warning import warn_user
+from sksae.reconstruction import r_squared
+from sksae.scaling import Matrix
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
@@ -472,18 +471,8 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import squared_errors
 
         X = self._check_rows(X)
-        if X.shape[0] < 2:
-            warn_user("R^2 is not well-defined with less than two rows.", UndefinedMetricWarning)
-            return float("nan")
         weight = self._check_weight(sample_weight, X)
-        errors = squared_errors(self._codec(), X, self.device)
-        counted = None if weight is None else np.flatnonzero(weight)
-        _, variance = weighted_moments(X, counted, weight)
-        error = float(np.average(errors, weights=weight))
-        deviation = variance * X.shape[1]
-        if deviation == 0.0:
-            return 1.0 if error == 0.0 else 0.0
-        return 1.0 - error / deviation
+        return r_squared(X, squared_errors(self._codec(), X, self.device), weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
