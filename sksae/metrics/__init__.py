@@ -1,0 +1,33 @@
+"""What a code is worth, and a dictionary.
+
+All of it is numpy and scipy: nothing here trains, and nothing imports torch.
+"""
+
+from sksae.metrics.codes import (
+    dead_fraction,
+    explained_variance,
+    feature_density,
+    kl_sparsity,
+    l0,
+    mean_activation,
+)
+from sksae.metrics.dictionaries import (
+    dictionary_coherence,
+    matched_correlation,
+    mean_max_cosine_similarity,
+)
+from sksae.metrics.sparseness import hoyer_sparsity, treves_rolls_sparseness
+
+__all__ = [
+    "dead_fraction",
+    "dictionary_coherence",
+    "explained_variance",
+    "feature_density",
+    "hoyer_sparsity",
+    "kl_sparsity",
+    "l0",
+    "matched_correlation",
+    "mean_activation",
+    "mean_max_cosine_similarity",
+    "treves_rolls_sparseness",
+]
