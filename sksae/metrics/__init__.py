@@ -1,4 +1,4 @@
-"""What a code is worth, and a dictionary.
+"""What a code is worth, and a dictionary; and scorers that tell it to a search over parameters.
 
 All of it is numpy and scipy: nothing here trains, and nothing imports torch.
 """
@@ -16,6 +16,7 @@ from sksae.metrics.dictionaries import (
     matched_correlation,
     mean_max_cosine_similarity,
 )
+from sksae.metrics.scoring import refit_sparsest, sparsity_scorers
 from sksae.metrics.sparseness import hoyer_sparsity, treves_rolls_sparseness
 
 __all__ = [
@@ -29,5 +30,7 @@ __all__ = [
     "matched_correlation",
     "mean_activation",
     "mean_max_cosine_similarity",
+    "refit_sparsest",
+    "sparsity_scorers",
     "treves_rolls_sparseness",
 ]

@@ -1,0 +1,282 @@
+"""Metrics where a search wants them: scorers of a fitted autoencoder, and the sparsest good one."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+
+from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
+from sksae.metrics.codes import dead_fraction, l0
+from sksae.metrics.sparseness import hoyer_sparsity
+from sksae.scaling import Matrix
+from sksae.transformer import SparseAutoencoderTransformer
+from sksae.warning import warn_user
+
+Results: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SparsityScorer:
+    """A function of (estimator, X, y=None) that scores the autoencoder in an estimator.
+
+    Attributes
+    ----------
+    metric : str
+        A key of `METRICS`.
+    threshold, relative, tol : float, bool, float
+        What makes a unit active, and what makes it dead.
+    """
+
+    metric: str
+    threshold: float
+    relative: bool
+    tol: float
+
+    def __call__(self, estimator: BaseEstimator, X: MatrixLike, y: object = None) -> float:
+        """Return the score; y is ignored."""
+        autoencoder, rows = _autoencoder_and_its_rows(estimator, X)
+        return METRICS[self.metric](self, autoencoder, rows)
+
+
+METRICS: dict[str, Callable[[SparsityScorer, SparseAutoencoderTransformer, MatrixLike], float]] = {
+    "explained_variance": lambda _, autoencoder, X: autoencoder.score(X),
+    "neg_l0": lambda scorer, autoencoder, X: (
+        -l0(_activity(autoencoder, X), threshold=scorer.threshold, relative=scorer.relative)
+    ),
+    "neg_mean_activation": lambda _, autoencoder, X: (
+        -float(abs(_activity(autoencoder, X)).mean(dtype=np.float64))
+    ),
+    "neg_dead_fraction": lambda scorer, autoencoder, X: (
+        -dead_fraction(_activity(autoencoder, X), tol=scorer.tol)
+    ),
+    "hoyer": lambda _, autoencoder, X: float(hoyer_sparsity(_activity(autoencoder, X)).mean()),
+}
+
+
+def sparsity_scorers(
+    *, threshold: float = 0.0, relative: bool = False, tol: float = 1e-3
+) -> dict[str, SparsityScorer]:
+    """Return scorers of reconstruction and sparsity for a search over parameters.
+
+    Each is a function of (estimator, X, y=None) for a fitted ``SparseAutoencoderTransformer``, or
+    a Pipeline with one, the last of them if there are more: X goes through the steps before it,
+    and those behind it, a classifier say, have no part in the score. No y is needed. Of all of
+    them greater is better:
+
+    - "explained_variance": R^2 of the reconstruction of what reaches the autoencoder, as its
+      ``score`` gives it;
+    - "neg_l0": minus the mean number of active units in a row, `l0`;
+    - "neg_mean_activation": minus the mean of abs(a) over rows and units;
+    - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
+    - "hoyer": the mean over rows of `hoyer_sparsity`.
+
+    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them.
+
+    Parameters
+    ----------
+    threshold : float >= 0, default=0.0
+        What abs(a) must exceed in an active unit; see `l0`. Of sigmoid codes all units are active
+        by the default: give 0.5, say.
+    relative : bool, default=False
+        Whether the threshold is a share of each unit's largest abs(a).
+    tol : float in [0, 1), default=1e-3
+        Share of its largest abs(a) that a unit which is not dead varies by.
+
+    Returns
+    -------
+    scorers : dict of str to callable
+        To be given as ``scoring`` as it is, or together with others:
+        ``{"accuracy": "accuracy", **sparsity_scorers()}``. They can be pickled. A scorer raises
+        NotFittedError for an autoencoder that is not fitted, and ValueError where there is none.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    See Also
+    --------
+    refit_sparsest : Which candidate to choose by them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.metrics import refit_sparsest, sparsity_scorers
+    >>> X = load_digits().data[:300]
+    >>> sae = SparseAutoencoderTransformer(30, tol=0.01, random_state=0)
+    >>> scoring, refit = sparsity_scorers(), refit_sparsest(sparsity="neg_mean_activation")
+    >>> search = GridSearchCV(sae, {"rho": [0.05, 0.3]}, scoring=scoring, refit=refit, cv=3)
+    >>> activity = search.fit(X).cv_results_["mean_test_neg_mean_activation"]
+    >>> bool(activity[0] > activity[1])
+    True
+    """
+    check_options("sparsity_scorers", tol=tol)
+    check_threshold("sparsity_scorers", threshold, relative)
+    return {name: SparsityScorer(name, threshold, relative, tol) for name in METRICS}
+
+
+def refit_sparsest(
+    within_se: float = 1.0,
+    *,
+    score: str = "explained_variance",
+    sparsity: str | Callable[[Results], ArrayLike] = "hoyer",
+) -> Callable[[Results], int]:
+    r"""Return a rule for ``GridSearchCV(refit=...)``: the sparsest candidate among the good ones.
+
+    Good is whose mean score over the folds is at least
+
+    .. math:: \bar s_{best} - c \, \frac{\mathrm{sd}(s_{best})}{\sqrt{k}} ,
+
+    the best candidate's, less c (``within_se``) standard errors of it over its k folds, with sd
+    the square root of the unbiased variance. With c = 1 it is the one-standard-error rule of [1]_,
+    where trees of a classifier are pruned by it. Among candidates equally sparse the one with the
+    best score is chosen, then the first.
+
+    Parameters
+    ----------
+    within_se : float >= 0, default=1.0
+        How many standard errors a candidate may stay behind the best one.
+    score : str, default="explained_variance"
+        What must stay good, greater is better: a key of ``scoring``, "accuracy" say, or "score"
+        where ``scoring`` is a single scorer.
+    sparsity : str or callable, default="hoyer"
+        What to choose by, greater is sparser: a key of ``scoring``, such as those of
+        `sparsity_scorers`; or a function that takes ``cv_results_`` and returns a number for
+        each candidate.
+
+    Returns
+    -------
+    refit : callable
+        Takes ``cv_results_`` and returns the index of the candidate. Candidates with a nan or
+        infinity for score or sparsity, such as those that failed in a fold, are never chosen. It
+        raises ValueError if there are no others, or if ``cv_results_`` lacks what it needs. With
+        a single split there is no standard error, so the best candidate is chosen, with a warning.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    References
+    ----------
+    .. [1] L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees",
+           1984, section 3.4.3.
+
+    Examples
+    --------
+    >>> from sksae.metrics import refit_sparsest
+    >>> results = {
+    ...     "mean_test_accuracy": [0.90, 0.88, 0.80],
+    ...     "split0_test_accuracy": [0.93, 0.88, 0.80],
+    ...     "split1_test_accuracy": [0.87, 0.88, 0.80],
+    ...     "mean_test_neg_l0": [-30.0, -12.0, -5.0],
+    ... }
+    >>> refit_sparsest(score="accuracy", sparsity="neg_l0")(results)
+    1
+    """
+    check_options("refit_sparsest", within_se=within_se, score=score, sparsity=sparsity)
+    return partial(_sparsest_index, within_se=within_se, score=score, sparsity=sparsity)
+
+
+def _sparsest_index(
+    results: Results,
+    *,
+    within_se: float,
+    score: str,
+    sparsity: str | Callable[[Results], ArrayLike],
+) -> int:
+    """Return the index of the sparsest candidate among those as good as the best one."""
+    mean = _column(results, f"mean_test_{score}")
+    if isinstance(sparsity, str):
+        sparseness = _column(results, f"mean_test_{sparsity}")
+    else:
+        sparseness = np.asarray(sparsity(results), dtype=np.float64)
+        if sparseness.shape != mean.shape:
+            raise ValueError(
+                f"sparsity must return one number for each of {len(mean)} candidates, got an "
+                f"array of shape {sparseness.shape}."
+            )
+    usable = np.flatnonzero(np.isfinite(mean) & np.isfinite(sparseness))
+    if len(usable) == 0:
+        raise ValueError(
+            f"No candidate has both a score ({score!r}) and a sparsity ({sparsity!r}): all "
+            "failed, or their scorers did. Search with error_score='raise' to see why."
+        )
+    best = usable[mean[usable].argmax()]
+    margin = within_se * _standard_error(results, score, best) if within_se > 0.0 else 0.0
+    good = usable[mean[usable] >= mean[best] - margin]
+    # The last key is the first to be sorted by; lexsort is stable, so ties go to the first.
+    return int(good[np.lexsort((-mean[good], -sparseness[good]))[0]])
+
+
+def _column(results: Results, name: str) -> np.ndarray:
+    if name not in results:
+        known = [key for key in results if key.startswith("mean_test_")]
+        raise ValueError(
+            f"cv_results_ has no {name!r}, only {known}: `score` and `sparsity` must be keys of "
+            "the search's `scoring` ('score' for a single scorer)."
+        )
+    return np.asarray(results[name], dtype=np.float64)
+
+
+def _standard_error(results: Results, score: str, candidate: int) -> float:
+    """Return the standard error of a candidate's mean score over the folds."""
+    folds: list[float] = []
+    while f"split{len(folds)}_test_{score}" in results:
+        folds.append(float(results[f"split{len(folds)}_test_{score}"][candidate]))
+    if not folds:
+        raise ValueError(
+            f"cv_results_ has no 'split0_test_{score}': the standard error needs the scores of "
+            "the folds."
+        )
+    if len(folds) == 1:
+        warn_user("A single split has no standard error: the best candidate is chosen.")
+        return 0.0
+    return float(np.std(folds, ddof=1) / np.sqrt(len(folds)))
+
+
+def _autoencoder_and_its_rows(
+    estimator: BaseEstimator, X: MatrixLike
+) -> tuple[SparseAutoencoderTransformer, MatrixLike]:
+    """Return the last autoencoder of an estimator, and X as it reaches it."""
+    steps = _steps_to_autoencoder(estimator)
+    if steps is None:
+        raise ValueError(
+            "This scorer needs a SparseAutoencoderTransformer or a Pipeline with one among its "
+            f"steps, got {estimator!r}."
+        )
+    *earlier, autoencoder = steps
+    # Before the other steps are used, whose errors would speak of them.
+    check_is_fitted(autoencoder)
+    for step in earlier:
+        X = step.transform(X)
+    return autoencoder, X
+
+
+def _steps_to_autoencoder(estimator: BaseEstimator) -> list[Any] | None:
+    """Return the transformers up to the last autoencoder, and that, or None if there is none."""
+    if isinstance(estimator, SparseAutoencoderTransformer):
+        return [estimator]
+    if isinstance(estimator, Pipeline):
+        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
+        for position in reversed(range(len(steps))):
+            found = _steps_to_autoencoder(steps[position])
+            if found is not None:
+                return steps[:position] + found
+    return None
+
+
+def _activity(autoencoder: SparseAutoencoderTransformer, X: MatrixLike) -> Matrix:
+    """Return codes in which what is inactive is 0 or little more."""
+    codes = check_matrix(autoencoder.transform(X), "codes")
+    if autoencoder.sparsity == "kl" and autoencoder.activation == "tanh":
+        return (1.0 + codes) / 2.0
+    return codes

@@ -1,0 +1,275 @@
+"""Scorers of an autoencoder in a search, and the sparsest candidate among the good ones."""
+
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_validate
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from sksae import SparseAutoencoderTransformer
+from sksae.metrics import dead_fraction, hoyer_sparsity, l0, refit_sparsest, sparsity_scorers
+
+
+@pytest.fixture(scope="module")
+def X():
+    return np.random.default_rng(0).random((90, 6))
+
+
+def sae(**params):
+    defaults = {"solver": "lbfgs", "max_iter": 100, "tol": 0.05, "random_state": 0}
+    return SparseAutoencoderTransformer(5, **defaults | params)
+
+
+EXPECTED = {
+    "explained_variance": lambda model, X, codes: model.score(X),
+    "neg_l0": lambda model, X, codes: -np.mean(np.sum(codes > 0.3, axis=1)),
+    "neg_mean_activation": lambda model, X, codes: -np.mean(codes),
+    "neg_dead_fraction": lambda model, X, codes: -dead_fraction(codes, tol=0.4),
+    "hoyer": lambda model, X, codes: np.mean(hoyer_sparsity(codes)),
+}
+
+
+@pytest.mark.parametrize("wrap", ["plain", "pipeline", "nested", "behind", "stacked"])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+def test_scorers_measure_the_autoencoder_wherever_it_stands(X, activation, wrap):
+    scaler, model = MinMaxScaler((0.0, 7.0)).fit(X), sae(activation=activation, rho=0.3)
+    rows = X if wrap == "plain" else scaler.transform(X)
+    if wrap == "stacked":
+        first = sae(rho=0.2).fit(rows)
+        rows = first.transform(rows)
+    model.fit(rows)
+    estimator = {
+        "plain": lambda: model,
+        "pipeline": lambda: make_pipeline("passthrough", scaler, None, model),
+        "nested": lambda: make_pipeline(scaler, make_pipeline(model, StandardScaler())),
+        "behind": lambda: make_pipeline(scaler, model, StandardScaler(), LogisticRegression()),
+        "stacked": lambda: make_pipeline(scaler, first, model),
+    }[wrap]()
+    codes = model.transform(rows)
+    codes = (1 + codes) / 2 if activation == "tanh" else codes
+    scorers = sparsity_scorers(threshold=0.3, tol=0.4)
+    assert set(scorers) == set(EXPECTED)
+    for name, scorer in scorers.items():
+        score = scorer(estimator, X)
+        assert type(score) is float
+        assert score == pytest.approx(EXPECTED[name](model, rows, codes), rel=1e-12), name
+
+
+def test_scorers_use_the_definitions_of_active_and_dead_units_given(X):
+    model = sae(rho=0.3).fit(X)
+    codes = model.transform(X)
+    variation = np.sort(np.ptp(codes, axis=0) / codes.max(axis=0))
+    tol = variation[1:3].mean()
+    scorers = sparsity_scorers(threshold=0.6, relative=True, tol=tol)
+    assert scorers["neg_l0"](model, X) == -l0(codes, threshold=0.6, relative=True)
+    assert scorers["neg_l0"](model, X) != -l0(codes, threshold=0.6)
+    assert scorers["neg_dead_fraction"](model, X) == -0.4
+
+
+def test_scorers_leave_other_tanh_codes_as_they_are(X):
+    model = sae(sparsity="l1", activation="tanh", beta=0.001).fit(X)
+    expected = -np.abs(model.transform(X)).mean()
+    assert sparsity_scorers()["neg_mean_activation"](model, X) == pytest.approx(expected)
+
+
+def test_scorers_take_sparse_rows_and_data_frames(X):
+    pandas = pytest.importorskip("pandas")
+    model = sae().fit(X)
+    frames = sae().set_output(transform="pandas").fit(pandas.DataFrame(X))
+    for scorer in sparsity_scorers(threshold=0.05).values():
+        expected = scorer(model, X)
+        assert scorer(model, sp.csr_array(X)) == pytest.approx(expected, rel=1e-9)
+        assert scorer(frames, pandas.DataFrame(X)) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("scorer", sparsity_scorers().values(), ids=sparsity_scorers())
+def test_scorers_name_what_is_missing(scorer, X):
+    for unfitted in (sae(), make_pipeline(MinMaxScaler(), sae())):
+        with pytest.raises(NotFittedError, match="SparseAutoencoderTransformer"):
+            scorer(unfitted, X)
+    for other in (MinMaxScaler().fit(X), Pipeline([("scale", MinMaxScaler())]).fit(X)):
+        with pytest.raises(ValueError, match=r"needs a SparseAutoencoderTransformer.*MinMaxScaler"):
+            scorer(other, X)
+
+
+def test_scorers_and_rules_can_be_pickled_and_cloned(X):
+    scorers, refit = sparsity_scorers(threshold=0.2), refit_sparsest(2.0)
+    assert pickle.loads(pickle.dumps(scorers)) == scorers
+    search = clone(GridSearchCV(sae(), {"rho": [0.1]}, scoring=scorers, refit=refit))
+    assert search.scoring == scorers
+    assert pickle.loads(pickle.dumps(search)).refit.keywords == refit.keywords
+
+
+def test_a_search_without_labels(X):
+    rho = [0.02, 0.1, 0.3]
+    search = GridSearchCV(
+        sae(beta=1.0),
+        {"rho": rho},
+        scoring=sparsity_scorers(),
+        refit=refit_sparsest(1000.0, sparsity="neg_mean_activation"),
+        cv=3,
+    ).fit(X)
+    for name in sparsity_scorers():
+        assert np.isfinite(search.cv_results_[f"mean_test_{name}"]).all()
+    activity = -search.cv_results_["mean_test_neg_mean_activation"]
+    assert np.all(np.diff(activity) > 0.0)
+    assert search.best_params_ == {"rho": 0.02}
+    again = search.set_params(refit=refit_sparsest(0.0)).fit(X)
+    assert again.best_index_ == search.cv_results_["mean_test_explained_variance"].argmax()
+    assert again.transform(X).shape == (90, 5)
+
+
+def test_a_search_with_a_classifier_behind(X):
+    y = X[:, 0] > 0.5
+    model = make_pipeline(MinMaxScaler(), sae(), StandardScaler(), LogisticRegression())
+    search = GridSearchCV(
+        model,
+        {"sparseautoencodertransformer__rho": [0.5, 0.1]},
+        scoring={"accuracy": "accuracy", **sparsity_scorers()},
+        refit=refit_sparsest(1000.0, score="accuracy", sparsity="neg_mean_activation"),
+        cv=3,
+    ).fit(X, y)
+    assert search.best_index_ == 1
+    assert search.predict(X).shape == y.shape
+
+
+def test_a_search_by_a_single_score(X):
+    search = GridSearchCV(
+        sae(),
+        {"rho": [0.3, 0.1, 0.2]},
+        refit=refit_sparsest(
+            1000.0,
+            score="score",
+            sparsity=lambda results: -results["param_rho"].astype(float),
+        ),
+        cv=3,
+    ).fit(X)
+    assert search.best_params_ == {"rho": 0.1}
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+def test_candidates_that_fail_in_a_search_are_not_chosen(X):
+    search = GridSearchCV(
+        sae(),
+        {"activation": ["relu", "sigmoid"]},
+        scoring=sparsity_scorers(),
+        refit=refit_sparsest(),
+        cv=3,
+    )
+    with pytest.warns(FitFailedWarning, match="bounded code"):
+        search.fit(X)
+    assert search.best_params_ == {"activation": "sigmoid"}
+
+
+def test_scorers_in_cross_validate_with_metadata_routing(X):
+    with config_context(enable_metadata_routing=True):
+        scores = cross_validate(sae(), X, scoring=sparsity_scorers(), cv=2)
+    assert np.isfinite(scores["test_hoyer"]).all()
+
+
+# The rule of one standard error.
+
+
+def results(scores, sparsity, name="explained_variance"):
+    """Return cv_results_ of candidates with these scores in each fold, and this sparsity."""
+    scores = np.asarray(scores, float)
+    return {
+        f"mean_test_{name}": scores.mean(axis=1),
+        "mean_test_hoyer": np.asarray(sparsity, float),
+        **{f"split{i}_test_{name}": fold for i, fold in enumerate(scores.T)},
+    }
+
+
+# The best has mean 0.9, standard deviation 0.03 (ddof=1) and standard error 0.015 over 4 folds.
+BEST = 0.9 + 0.03 * np.sqrt(3 / 4) * np.array([1, -1, 1, -1])
+
+
+@pytest.mark.parametrize(
+    ("within_se", "expected"), [(0.0, 1), (0.9, 1), (1.0, 2), (1.9, 2), (2.0, 3), (100.0, 0)]
+)
+def test_the_sparsest_within_so_many_standard_errors_is_chosen(within_se, expected):
+    scores = [[0.1] * 4, BEST, [0.8851] * 4, [0.8701] * 4]
+    found = results(scores, sparsity=[0.9, 0.2, 0.5, 0.6])
+    index = refit_sparsest(within_se)(found)
+    assert type(index) is int
+    assert index == expected
+
+
+def test_the_standard_error_is_that_of_the_best_candidate():
+    scores = [BEST, [0.8849] * 4, [0.8851, 0.4, 1.2, 1.0551]]
+    assert np.mean(scores[2]) < 0.9
+    found = results(scores, sparsity=[0.1, 0.9, 0.5])
+    assert refit_sparsest()(found) == 2
+
+
+def test_ties_go_to_the_better_score_and_then_to_the_first():
+    scores = [[0.89] * 4, BEST, [0.895] * 4, [0.895] * 4]
+    assert refit_sparsest()(results(scores, [0.5, 0.1, 0.5, 0.5])) == 2
+    assert refit_sparsest(0.0)(results([[0.5] * 2] * 3, [0.1, 0.2, 0.2])) == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_candidates_without_a_number_are_never_chosen(bad):
+    scores = np.array([BEST, BEST, BEST, [0.2] * 4])
+    scores[1, 2] = bad
+    found = results(scores, sparsity=[0.1, 0.9, bad, 0.5])
+    assert refit_sparsest()(found) == 0
+    assert refit_sparsest(100.0)(found) == 3
+
+
+def test_a_search_in_which_all_failed_says_so():
+    found = results(np.full((3, 4), np.nan), sparsity=[0.1, 0.2, 0.3])
+    with pytest.raises(ValueError, match=r"explained_variance.*hoyer.*all failed"):
+        refit_sparsest()(found)
+
+
+@pytest.mark.parametrize("missing", ["mean_test_accuracy", "mean_test_hoyer"])
+def test_missing_scores_are_named_with_those_there_are(missing):
+    found = results([BEST], [0.1], name="accuracy") | {"mean_test_other": [1.0]}
+    del found[missing]
+    with pytest.raises(ValueError, match=rf"no '{missing}', only \[.*'mean_test_other'.*scoring"):
+        refit_sparsest(score="accuracy")(found)
+
+
+def test_missing_folds_are_named():
+    found = results([BEST], [0.1])
+    del found["split0_test_explained_variance"]
+    with pytest.raises(ValueError, match="split0_test_explained_variance"):
+        refit_sparsest()(found)
+
+
+def test_a_single_split_gives_the_best_with_a_warning(X):
+    found = results([[0.8], [0.9]], [0.9, 0.1])
+    with pytest.warns(UserWarning, match="single split"):
+        assert refit_sparsest()(found) == 1
+    cv = ShuffleSplit(1, random_state=0)
+    search = GridSearchCV(
+        sae(), {"rho": [0.1]}, scoring=sparsity_scorers(), refit=refit_sparsest(0.0), cv=cv
+    )
+    assert search.fit(X).best_index_ == 0
+
+
+def test_a_function_for_sparsity_must_speak_of_all_candidates():
+    with pytest.raises(ValueError, match="each of 2 candidates"):
+        refit_sparsest(sparsity=lambda _: [1.0])(results([BEST, BEST], [0.1, 0.2]))
+
+
+MISTAKES = {
+    "scorers": (lambda: sparsity_scorers(threshold=-1.0), "'threshold'"),
+    "scorers whole": (lambda: sparsity_scorers(threshold=2.0, relative=True), "less than 1"),
+    "within": (lambda: refit_sparsest(-1.0), "'within_se'"),
+    "score": (lambda: refit_sparsest(score=None), "'score'"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
