@@ -15,6 +15,9 @@ from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blo
 from sksae.reconstruction import r_squared
 from sksae.scaling import weighted_moments
 
+# How near to 0 or 1 a mean activation may come, as in the objective.
+SATURATED = 1e-12
+
 
 def explained_variance(
     X: MatrixLike, X_hat: MatrixLike, *, sample_weight: ArrayLike | None = None
@@ -132,7 +135,7 @@ def kl_sparsity(
                   + (1 - \rho) \ln\frac{1 - \rho}{1 - \hat\rho_j}
 
     with `mean_activation` :math:`\hat\rho_j`, as in section 3 of [1]_. Like the objective, it
-    keeps :math:`\hat\rho_j` off 0 and 1 by 2.2e-16, so that S is finite for a dead unit.
+    keeps :math:`\hat\rho_j` off 0 and 1 by 1e-12, so that S is finite for a dead unit.
 
     Parameters
     ----------
@@ -178,8 +181,7 @@ def kl_sparsity(
             f"{largest:.4g}: S compares mean activations with rho{advice}."
         )
     rho_hat = mean_activation(codes, sample_weight=sample_weight, signed=signed)
-    eps = np.finfo(np.float64).eps
-    rho_hat = rho_hat.clip(eps, 1.0 - eps)
+    rho_hat = rho_hat.clip(SATURATED, 1.0 - SATURATED)
     return float(np.sum(rel_entr(rho, rho_hat) + rel_entr(1.0 - rho, 1.0 - rho_hat)))
 
 
