@@ -82,7 +82,7 @@ class Terms:
     def code_gradient(
         self, code: Tensor, mean_code: Tensor | None, weight: Tensor | None
     ) -> Tensor | None:
-        """Return the gradient of beta * S by the code, times the number of rows (see `backward`).
+        """Return the gradient of beta * S by the code, times 1 / share as `backward` wants it.
 
         Parameters
         ----------
