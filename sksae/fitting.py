@@ -219,7 +219,7 @@ def make_schedule(
     estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
-    from sksae.engine.objective import RHO_HAT_WINDOW
+    from sksae.engine.minibatch import RHO_HAT_WINDOW
     from sksae.engine.training import Schedule
 
     batch_size, learning_rate = estimator.batch_size, estimator.learning_rate

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 
 from sksae.engine.batches import Rows
+from sksae.engine.full_batch import FullObjective
+from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Architecture, Parameters
-from sksae.engine.objective import FullObjective, MinibatchObjective, Penalties
+from sksae.engine.objective import Penalties
 
 
 @dataclass(frozen=True)

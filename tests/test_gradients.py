@@ -7,8 +7,10 @@ import pytest
 import torch
 from oracle import Problem, relative_error
 
+from sksae.engine.full_batch import FullObjective
+from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Parameters
-from sksae.engine.objective import FullObjective, MinibatchObjective, Penalties
+from sksae.engine.objective import Penalties
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 # kl needs a bounded code.

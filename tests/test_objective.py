@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches
-from sksae.engine import objective as engine
+from sksae.engine import batches, full_batch, minibatch
+from sksae.engine.full_batch import FullObjective
+from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Parameters, to_flat
-from sksae.engine.objective import FullObjective, MinibatchObjective
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
@@ -277,7 +277,7 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
     value, gradient = problem.full()
     monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
     monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
-    monkeypatch.setattr(engine, "KEPT_ENTRIES", kept_entries)
+    monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
     assert len(batches.chunk_slices(23, 6)) == 5
     chunked_value, chunked_gradient = problem.full()
     assert chunked_value == pytest.approx(value, rel=1e-12)
@@ -295,7 +295,7 @@ def test_parts_side_by_side_add_up_to_one_walk_over_all_rows(
     monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
     monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", chunk_rows)
     value, gradient = problem.full()
-    monkeypatch.setattr(engine, "PART_ROWS", part_rows)
+    monkeypatch.setattr(full_batch, "PART_ROWS", part_rows)
     split_value, split_gradient = problem.full()
     assert split_value == pytest.approx(value, rel=1e-12)
     assert relative_error(split_gradient, gradient) < 1e-12
@@ -467,7 +467,7 @@ def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeyp
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=24)
     losses = []
     for folded in (1, 3, 256):
-        monkeypatch.setattr(engine, "FOLDED_TOGETHER", folded)
+        monkeypatch.setattr(minibatch, "FOLDED_TOGETHER", folded)
         objective, slices = minibatches(problem, 8, window=3)
         for batch, weight in problem.rows().batches(slices, None):
             objective(batch, weight)

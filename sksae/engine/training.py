@@ -15,14 +15,11 @@ from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.device import bookkeeping_device, to_wide
+from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs import LBFGS
+from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
 from sksae.engine.network import Architecture, Parameters, Workspace, forward
-from sksae.engine.objective import (
-    RHO_HAT_WINDOW,
-    FullObjective,
-    MinibatchObjective,
-    Penalties,
-)
+from sksae.engine.objective import Penalties
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 
 

@@ -1,0 +1,221 @@
+"""J and its gradient over all rows, walked in chunks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows, part_slices
+from sksae.engine.device import to_wide
+from sksae.engine.network import Parameters, Workspace, backward, forward
+from sksae.engine.objective import Penalties, Terms, share_out
+
+# Activations of the encoder are kept between the two halves of a pass up to this many entries.
+KEPT_ENTRIES = 2**24
+# On the CPU chunks are split into parts of at least so many rows.
+PART_ROWS = 1024
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows of a walk over all, and what they are processed with.
+
+    Attributes
+    ----------
+    which : slice
+        The rows.
+    n_parts : int
+        Equal parts that they are split into, processed side by side on the models axis.
+    network : Parameters
+        As many copies of the one network.
+    workspace : Workspace
+        Buffers of all parts.
+    """
+
+    which: slice
+    n_parts: int
+    network: Parameters
+    workspace: Workspace
+
+    def split(self, rows: Tensor) -> Tensor:
+        """Put the parts of rows, or of their weights, on the models axis."""
+        return rows if self.n_parts == 1 else rows.view(self.n_parts, -1, rows.shape[-1])
+
+    def join(self, values: Tensor) -> Tensor:
+        """Return the sum over parts, in float64."""
+        wide = to_wide(values)
+        return wide if self.n_parts == 1 else wide.sum(dim=0, keepdim=True)
+
+
+class FullObjective:
+    """J over all rows, walked in chunks, and its gradient.
+
+    Squared errors are summed in float64; what a product sums over the rows of a chunk (or of a
+    part, see below) is in the precision of the products, and in float64 from there on.
+
+    A penalty on mean activations couples all rows, so a gradient needs two walks: encode every
+    chunk, then, with rho_hat known, go through decoder and backward. What the encoder computed is
+    kept between the two where memory allows, and computed again otherwise.
+
+    On the CPU a long chunk goes through the network in parts, as the rows of several networks
+    that share their weights: each core then keeps to its own part and finds in its cache what it
+    left there, where a product over the whole chunk would divide the work anew each time.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The network, in the precision of the matrix products.
+    rows : Rows
+        All of them.
+    offset : ndarray of shape (n_features,)
+        What is added to the centred rows to make the target.
+    """
+
+    def __init__(
+        self, penalties: Penalties, parameters: Parameters, rows: Rows, offset: np.ndarray
+    ) -> None:
+        architecture = parameters.architecture
+        self.parameters = parameters
+        self._rows = rows
+        self._terms = Terms(penalties, parameters, offset)
+        # Parameters and gradient in float64, for all that is not a product over rows.
+        self._weights = parameters.with_flat(torch.zeros_like(to_wide(parameters.flat)))
+        self._total = parameters.with_flat(torch.zeros_like(self._weights.flat))
+        self._wide = Terms(penalties, self._weights, offset)
+        self._encoder = range(architecture.n_encoder_layers)
+        self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
+        n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
+        self._keeps = n_encoded * parameters.n_models <= KEPT_ENTRIES
+        self._chunks = self._make_chunks()
+        # The gradient of each part, by the number of parts.
+        self._gradients: dict[int, Parameters] = {}
+
+    def _make_chunks(self) -> list[Chunk]:
+        parameters, n_rows = self.parameters, self._rows.n_rows
+        splits = parameters.n_models == 1 and parameters.flat.device.type == "cpu"
+        cuts = part_slices(
+            n_rows,
+            max(parameters.architecture.sizes),
+            min_part=PART_ROWS if splits else n_rows,
+        )
+        networks: dict[int, Parameters] = {}
+        scratch: dict[tuple[int, int], Workspace] = {}
+        chunks = []
+        for which, n_parts in cuts:
+            if n_parts not in networks:
+                networks[n_parts] = parameters.side_by_side(n_parts) if n_parts > 1 else parameters
+            network, length = networks[n_parts], (which.stop - which.start) // n_parts
+            if (n_parts, length) not in scratch:
+                scratch[n_parts, length] = Workspace(network, length, 1.0 / n_rows)
+            workspace = scratch[n_parts, length]
+            if self._keeps:
+                workspace = Workspace(network, length, 1.0 / n_rows, workspace)
+            chunks.append(Chunk(which, n_parts, network, workspace))
+        return chunks
+
+    def _walk(self) -> Iterator[tuple[Chunk, Tensor, Tensor | None]]:
+        """Yield (chunk, rows, weight) with the parts of each chunk on the models axis."""
+        for chunk in self._chunks:
+            weight = self._rows.weight(chunk.which)
+            split_weight = None if weight is None else chunk.split(weight)
+            yield chunk, chunk.split(self._rows.take(chunk.which)), split_weight
+
+    def evaluate(self) -> tuple[Tensor, Tensor]:
+        """Return J and the mean code of the network as it stands.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_models,), float64
+        mean_code : Tensor of shape (n_models, n_components, 1), float64
+        """
+        terms = self._terms
+        loss, mean_code = self._zero_loss(), torch.zeros_like(self._wide.rho)
+        for chunk, rows, weight in self._walk():
+            workspace = chunk.workspace
+            output = forward(chunk.network, rows.mT, workspace)
+            code = workspace.out[terms.code_layer]
+            error = terms.error(output, rows, out=workspace.gradient[-1])
+            loss += self._row_terms(chunk, error, code, weight)
+            mean_code += chunk.join(torch.bmm(code, share_out(workspace, weight)))
+        self._weights.flat.copy_(self.parameters.flat)
+        return loss + self._other_terms(mean_code), mean_code
+
+    def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return J and its gradient at the parameters given.
+
+        Parameters
+        ----------
+        flat : Tensor of shape (n_models * n_parameters,), float64
+            Rounded to the precision of the matrix products for these alone.
+
+        Returns
+        -------
+        loss : Tensor of shape (n_models,), float64
+        gradient : Tensor like ``flat``
+        """
+        terms, total = self._terms, self._total
+        self.parameters.flat.copy_(flat)
+        self._weights.flat.copy_(flat)
+        total.flat.zero_()
+        by_unit = terms.sparsity.of_mean_activation
+        mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
+        narrow_mean = mean_code.to(terms.rho) if by_unit else None
+        loss = self._zero_loss()
+        for chunk, rows, weight in self._walk():
+            network, workspace = chunk.network, chunk.workspace
+            code = workspace.out[terms.code_layer]
+            if by_unit and self._keeps:
+                output = forward(network, code, workspace, self._decoder)
+            else:
+                output = forward(network, rows.mT, workspace)
+            error = terms.error(output, rows, out=workspace.gradient[-1])
+            loss += self._row_terms(chunk, error, code, weight)
+            if weight is not None:
+                error.mul_(weight)
+            code_gradient = terms.code_gradient(code, narrow_mean, weight)
+            backward(network, rows, workspace, self._gradient_of(chunk), code_gradient)
+            for block, part in zip(total.blocks, self._gradient_of(chunk).blocks, strict=True):
+                block.add_(chunk.join(part))
+        self._wide.add_weight_decay(total, self._weights)
+        return loss + self._other_terms(mean_code), total.flat.clone()
+
+    def _gradient_of(self, chunk: Chunk) -> Parameters:
+        network = chunk.network
+        if chunk.n_parts not in self._gradients:
+            self._gradients[chunk.n_parts] = Parameters.zeros(
+                network.architecture, network.n_models, network.flat.dtype, network.flat.device
+            )
+        return self._gradients[chunk.n_parts]
+
+    def _encode_all(self) -> Tensor:
+        mean_code = torch.zeros_like(self._wide.rho)
+        for chunk, rows, weight in self._walk():
+            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
+            mean_code += chunk.join(torch.bmm(code, share_out(chunk.workspace, weight)))
+        return mean_code
+
+    def _row_terms(
+        self, chunk: Chunk, error: Tensor, code: Tensor, weight: Tensor | None
+    ) -> Tensor:
+        """Return one chunk's part of J: squared error, and the penalty on its rows' codes."""
+        values = to_wide(torch.linalg.vector_norm(error, dim=-1)).square_() / 2.0
+        by_row = self._terms.sparsity.row_penalty(code)
+        if by_row is not None:
+            values += self._wide.beta[:, 0] * to_wide(by_row)
+        if weight is not None:
+            values *= to_wide(weight[..., 0])
+        return chunk.join(values.sum(dim=-1)) * chunk.workspace.share
+
+    def _zero_loss(self) -> Tensor:
+        return torch.zeros_like(self._wide.alpha[:, 0, 0])
+
+    def _other_terms(self, mean_code: Tensor) -> Tensor:
+        """Return the parts of J that are not sums over rows."""
+        decay = self._wide.weight_decay(self._weights)
+        if not self._wide.sparsity.of_mean_activation:
+            return decay
+        return decay + self._wide.unit_penalty(mean_code)

@@ -1,0 +1,165 @@
+"""J and its gradient over one minibatch after another."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.device import to_wide
+from sksae.engine.network import Parameters, Workspace, backward, forward
+from sksae.engine.objective import Penalties, Terms, share_out
+
+# Over how many batches the running mean of the code reaches back.
+RHO_HAT_WINDOW = 10
+# Of how many batches the notes for the loss curve are kept before they are added up.
+FOLDED_TOGETHER = 256
+
+
+class MinibatchObjective:
+    """J and its gradient over one minibatch after another.
+
+    The mean activation that kl compares with rho is a running mean over the last batches. A
+    single batch estimates a small rho badly, and as 1/rho_hat is convex the errors do not cancel:
+    they keep the units from becoming selective. A window of 1 gives J of each batch itself.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The network; moved by a solver between calls.
+    offset : ndarray of shape (n_features,)
+        What is added to the centred rows to make the target.
+    window : int
+        Batches over which the mean activation is taken.
+    state : dict of ndarray, optional
+        What `state` gave, when a training goes on.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        offset: np.ndarray,
+        *,
+        window: int = RHO_HAT_WINDOW,
+        state: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        self.parameters = parameters
+        self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+        self._terms = Terms(penalties, parameters, offset)
+        self._workspaces: dict[int, Workspace] = {}
+        self._window = window
+        self._n_seen = 0
+        # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
+        # kept as long as all rows are alike.
+        like = parameters.flat
+        self._code_sum = torch.zeros_like(self._terms.rho)
+        self._weight_sum: Tensor | None = None
+        if state and "code_sum" in state:
+            self._n_seen = int(state["n_seen"])
+            self._code_sum = torch.tensor(state["code_sum"], dtype=like.dtype, device=like.device)
+            if "weight_sum" in state:
+                self._weight_sum = torch.tensor(
+                    state["weight_sum"], dtype=like.dtype, device=like.device
+                )
+        self._loss_so_far, self._n_folded = to_wide(like.new_zeros(1)), 0
+        self._forget()
+
+    def __call__(self, rows: Tensor, weight: Tensor | None) -> None:
+        """Write the gradient by one minibatch into ``gradient``, and note what J was.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_models or 1, n_rows, n_features)
+            Centred rows.
+        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
+            Relative to the mean weight of all rows.
+        """
+        if len(self._shares) == FOLDED_TOGETHER:
+            self._fold()
+        terms, parameters = self._terms, self.parameters
+        n_rows = rows.shape[1]
+        if n_rows not in self._workspaces:
+            self._workspaces[n_rows] = Workspace(parameters, n_rows)
+        workspace = self._workspaces[n_rows]
+        share = share_out(workspace, weight)
+
+        output = forward(parameters, rows.mT, workspace)
+        error = terms.error(output, rows, out=workspace.gradient[-1])
+        self._shares.append(share)
+        self._distances.append(torch.linalg.vector_norm(error, dim=-1))
+        if weight is not None:
+            error.mul_(weight)
+
+        code = workspace.out[terms.code_layer]
+        mean_code = None
+        if terms.sparsity.of_mean_activation:
+            mean_code = self._track(code, share, weight)
+            self._mean_codes.append(mean_code)
+        else:
+            penalty = terms.sparsity.row_penalty(code)
+            if penalty is not None:
+                self._row_penalties.append(penalty)
+        code_gradient = terms.code_gradient(code, mean_code, weight)
+        alpha = terms.common_alpha
+        backward(parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0)
+        if alpha is None:
+            terms.add_weight_decay(self.gradient, parameters)
+
+    def epoch_loss(self) -> Tensor:
+        """Return J averaged over the batches since the last call, shape (n_models,).
+
+        What the batches noted is put together later, many at once: at every step it would cost
+        more than the products of a small network. The weight decay is that of the weights now.
+        """
+        self._fold()
+        loss = self._loss_so_far / self._n_folded
+        self._loss_so_far, self._n_folded = torch.zeros_like(loss), 0
+        return loss + to_wide(self._terms.weight_decay(self.parameters))
+
+    def _fold(self) -> None:
+        """Add up what the batches noted, so that the notes do not grow with the epoch."""
+        terms, n_batches = self._terms, len(self._shares)
+        if n_batches == 0:
+            return
+        share = torch.cat(self._shares, dim=1)[..., 0]
+        loss = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        if self._mean_codes:
+            loss += terms.unit_penalty(torch.cat(self._mean_codes, dim=2))
+        if self._row_penalties:
+            penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
+            loss += terms.beta[:, 0, 0] * penalty
+        self._loss_so_far = self._loss_so_far + to_wide(loss)
+        self._n_folded += n_batches
+        self._forget()
+
+    def _forget(self) -> None:
+        self._shares: list[Tensor] = []
+        self._distances: list[Tensor] = []
+        self._row_penalties: list[Tensor] = []
+        self._mean_codes: list[Tensor] = []
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next minibatch's gradient depends on besides the parameters."""
+        if self._n_seen == 0:
+            return {}
+        state = {
+            "code_sum": self._code_sum.cpu().numpy().copy(),
+            "n_seen": np.asarray(self._n_seen),
+        }
+        if self._weight_sum is not None:
+            state["weight_sum"] = self._weight_sum.cpu().numpy().copy()
+        return state
+
+    def _track(self, code: Tensor, share: Tensor, weight: Tensor | None) -> Tensor:
+        """Move the running mean of the code on by one batch and return it."""
+        newest = max(1.0 / (self._n_seen + 1), 1.0 / self._window)
+        self._n_seen += 1
+        # One operation for mean and running mean, into memory of its own: the notes keep it.
+        self._code_sum = torch.baddbmm(self._code_sum, code, share, beta=1.0 - newest, alpha=newest)
+        if weight is None and self._weight_sum is None:
+            return self._code_sum
+        if self._weight_sum is None:
+            self._weight_sum = share.new_ones(1, 1, 1)
+        self._weight_sum = self._weight_sum.lerp(share[:1].sum(dim=1, keepdim=True), newest)
+        return self._code_sum / self._weight_sum.clamp(min=torch.finfo(share.dtype).tiny)
