@@ -197,8 +197,9 @@ def weights_of(model) -> tuple:
 def five_products(batch: int, n_features: int, n_components: int) -> Callable[[], None]:
     """Return a function that does the five matrix products of one training step and no more.
 
-    No step can be faster than these: two forward, one back through the decoder, two for the
-    weights' gradients. The results go to memory allocated once, as in a tuned engine.
+    No step can do without them: two forward, one back through the decoder, two for the weights'
+    gradients. They are written as one would, with rows first. The results go to memory
+    allocated once, as in a tuned engine.
     """
     import torch
 
