@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
 if TYPE_CHECKING:
-    from sksae.engine.training import Snapshot
+    from sksae.engine.watching import Snapshot
 
 
 class EpochMonitor:

@@ -202,7 +202,7 @@ def test_sparsities_are_those_of_the_engine():
 
 
 def test_every_solver_has_a_learning_rate_of_its_own():
-    from sksae.fitting import AUTO_LEARNING_RATES
+    from sksae.planning import AUTO_LEARNING_RATES
 
     assert set(AUTO_LEARNING_RATES) == options("solver")
 

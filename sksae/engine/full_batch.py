@@ -99,7 +99,7 @@ class FullObjective:
         splits = parameters.n_models == 1 and parameters.flat.device.type == "cpu"
         cuts = part_slices(
             n_rows,
-            max(parameters.architecture.sizes),
+            max(parameters.architecture.sizes) * parameters.n_models,
             min_part=PART_ROWS if splits else n_rows,
         )
         networks: dict[int, Parameters] = {}

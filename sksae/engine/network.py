@@ -150,6 +150,42 @@ class Parameters:
         copies.slopes = repeat(self.slopes)
         return copies
 
+    @classmethod
+    def stacked(
+        cls, architecture: Architecture, flats: Sequence[np.ndarray | Tensor], like: Tensor
+    ) -> "Parameters":
+        """Return networks side by side, given each one's own flat vector of shape (n_parameters,).
+
+        ``like`` gives precision and device.
+        """
+        n_models = len(flats)
+        stacked = cls(architecture, like.new_empty(n_models * architecture.n_parameters), n_models)
+        bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1].tolist()
+        for model, flat in enumerate(flats):
+            parts = torch.as_tensor(flat).tensor_split(bounds)
+            for block, part in zip(stacked.blocks, parts, strict=True):
+                block[model].view(-1).copy_(part)
+        return stacked
+
+    def model(self, index: int) -> Tensor:
+        """Return one network's own flat vector: the memory itself where it is the only one."""
+        if self.n_models == 1:
+            return self.flat
+        return torch.cat([block[index].view(-1) for block in self.blocks])
+
+    def models(self, indices: list[int]) -> "Parameters":
+        """Return some of the networks, in memory of their own."""
+        flat = torch.cat([block[indices].view(-1) for block in self.blocks])
+        return Parameters(self.architecture, flat, len(indices))
+
+    def spread(self, values: list[float]) -> Tensor:
+        """Return a vector like ``flat`` that holds each network's value for all its parameters."""
+        spread = self.with_flat(torch.empty_like(self.flat))
+        per_model = self.flat.new_tensor(values).view(-1, 1, 1)
+        for block in spread.blocks:
+            block.copy_(per_model.expand_as(block))
+        return spread.flat
+
     @property
     def blocks(self) -> list[Tensor]:
         """The views in the order in which they stand in ``flat``."""

@@ -35,6 +35,16 @@ class Penalties:
     beta: PerModel
     alpha: PerModel
 
+    @classmethod
+    def side_by_side(cls, penalties: Sequence["Penalties"]) -> "Penalties":
+        """Join those of single models, which have one sparsity."""
+        if len(penalties) == 1:
+            return penalties[0]
+        rho, beta, alpha = (
+            [float(getattr(each, name)) for each in penalties] for name in ("rho", "beta", "alpha")
+        )
+        return cls(penalties[0].sparsity, rho, beta, alpha[0] if len(set(alpha)) == 1 else alpha)
+
 
 class Terms:
     """J bound to an architecture, a precision and a device."""

@@ -1,5 +1,6 @@
 """Who moves the parameters in minibatch training, and when to stop."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Protocol
@@ -14,11 +15,14 @@ State = dict[str, np.ndarray]
 class Solver(Protocol):
     """What turns a gradient into a step, and a state of numpy arrays to resume from."""
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        """Move the parameters against the gradient."""
+    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
+        """Move the parameters against the gradient, at one rate or one for each of them."""
 
     def state(self) -> State:
         """Return copies of what the next step depends on."""
+
+    def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "Solver":
+        """Return a solver that goes on with ``flat``, what ``pick`` takes of the parameters."""
 
 
 class Adam:
@@ -45,11 +49,23 @@ class Adam:
         self._first = [torch.tensor(state["first_moment"]).to(flat)]
         self._second = [torch.tensor(state["second_moment"]).to(flat)]
         self._n_steps = [torch.tensor(float(state["n_steps"]), device=flat.device)]
+        self._move = [torch.empty(0)]
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
+    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
         self._n_steps[0].add_(1)
+        if not isinstance(learning_rate, Tensor):
+            self._move_by(self._flat, gradient, learning_rate)
+            return
+        # The kernel knows one rate only: let it make the step of rate 1.
+        if len(self._move[0]) != len(gradient):
+            self._move = [torch.empty_like(gradient)]
+        self._move[0].zero_()
+        self._move_by(self._move, gradient, 1.0)
+        self._flat[0].addcmul_(self._move[0], learning_rate)
+
+    def _move_by(self, flat: list[Tensor], gradient: Tensor, learning_rate: float) -> None:
         torch._fused_adam_(
-            self._flat,
+            flat,
             [gradient],
             self._first,
             self._second,
@@ -71,6 +87,12 @@ class Adam:
             "n_steps": self._n_steps[0].cpu().numpy().copy(),
         }
 
+    def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "Adam":
+        rest = Adam(flat)
+        rest._first, rest._second = [pick(self._first[0])], [pick(self._second[0])]
+        rest._n_steps = [self._n_steps[0].clone()]
+        return rest
+
 
 class SGD:
     """Stochastic gradient descent with momentum (Polyak 1964).
@@ -90,12 +112,21 @@ class SGD:
         self._flat, self._momentum = flat, momentum
         self._velocity = torch.tensor(state["velocity"]).to(flat)
 
-    def step(self, gradient: Tensor, learning_rate: float) -> None:
-        self._velocity.mul_(self._momentum).add_(gradient, alpha=-learning_rate)
+    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
+        self._velocity.mul_(self._momentum)
+        if isinstance(learning_rate, Tensor):
+            self._velocity.addcmul_(gradient, learning_rate, value=-1.0)
+        else:
+            self._velocity.add_(gradient, alpha=-learning_rate)
         self._flat.add_(self._velocity)
 
     def state(self) -> State:
         return {"velocity": self._velocity.cpu().numpy().copy()}
+
+    def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "SGD":
+        rest = SGD(flat, self._momentum)
+        rest._velocity = pick(self._velocity)
+        return rest
 
 
 class LearningRate:

@@ -1,0 +1,160 @@
+"""Following one network's training from epoch to epoch: curves, held-out rows, when to stop."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows
+from sksae.engine.device import to_wide
+from sksae.engine.network import Parameters, Workspace, forward
+from sksae.engine.solvers import Patience
+
+
+class NonFiniteLossError(ValueError):
+    """The loss stopped being finite, so that training cannot go on."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network at one moment of its training, as numpy arrays of its own.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters in the precision of training, for centred rows.
+    loss_curve, validation_curve : list of float
+        As in `training.Trained`, up to this moment.
+    """
+
+    flat: np.ndarray
+    loss_curve: list[float]
+    validation_curve: list[float]
+
+
+TakeSnapshot = Callable[[], Snapshot]
+
+
+class Monitor(Protocol):
+    """Who is told of every epoch (of every iteration, for lbfgs)."""
+
+    def epoch_begins(self, snapshot: TakeSnapshot) -> None:
+        """Hear of an epoch about to start."""
+
+    def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
+        """Hear of an epoch just ended; return whether to stop training."""
+
+
+class HeldOut:
+    """Rows kept aside, and the R^2 with which networks reconstruct them."""
+
+    def __init__(self, rows: Rows, offset: np.ndarray, widest: int) -> None:
+        self._rows, self._widest = rows, widest
+        rows.keep_resident()
+        self._offset = torch.as_tensor(offset, dtype=rows.dtype, device=rows.device)
+        mean = torch.zeros_like(to_wide(self._offset))
+        square = 0.0
+        for chunk, weight in rows.chunks(widest):
+            wide = to_wide(chunk)
+            weighted = wide if weight is None else wide * to_wide(weight)
+            mean += weighted.sum(dim=(0, 1)) / rows.n_rows
+            square += float((wide * weighted).sum()) / rows.n_rows
+        self._deviation = square - float(mean.square().sum())
+
+    def scores(self, parameters: Parameters) -> list[float]:
+        """Return 1 - squared error / squared deviation from the rows' own mean, of each model."""
+        n_models, n_rows = parameters.n_models, self._rows.n_rows
+        errors = torch.zeros(n_models, dtype=torch.float64)
+        for chunk, weight in self._rows.chunks(self._widest * n_models):
+            workspace = Workspace(parameters, chunk.shape[1])
+            output = forward(parameters, chunk.mT, workspace)
+            distances = torch.linalg.vector_norm(output - chunk - self._offset, dim=-1)
+            squares = to_wide(distances).square()
+            if weight is not None:
+                squares *= to_wide(weight)[..., 0]
+            errors += squares.sum(dim=-1).cpu() / n_rows
+        return [self._score(error) for error in errors.tolist()]
+
+    def _score(self, error: float) -> float:
+        if self._deviation <= 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / self._deviation
+
+
+class Watch:
+    """Follows one network's training: curves, stopping, the best weights so far.
+
+    Parameters
+    ----------
+    patience : Patience
+        Told of every loss, or of minus every held-out score.
+    describe : callable
+        Returns the error to raise if the loss of that epoch, counted from 1, is not finite.
+    monitor : Monitor, optional
+        Told of every epoch.
+
+    Attributes
+    ----------
+    loss_curve, validation_curve : list of float
+        An entry for each epoch.
+    best : Tensor or None
+        Parameters that served the held-out rows best, if any are held out.
+    """
+
+    def __init__(
+        self,
+        patience: Patience,
+        describe: Callable[[int], NonFiniteLossError],
+        monitor: Monitor | None = None,
+    ) -> None:
+        self._patience, self._describe, self._monitor = patience, describe, monitor
+        self.loss_curve: list[float] = []
+        self.validation_curve: list[float] = []
+        self.best: Tensor | None = None
+        self._best_score = -inf
+
+    def epoch_begins(self, flat: Callable[[], Tensor]) -> None:
+        """Announce the next epoch, with the parameters that it starts from."""
+        if self._monitor is not None:
+            self._monitor.epoch_begins(lambda: self._snapshot(flat))
+
+    def epoch_came_to_nothing(self, flat: Callable[[], Tensor]) -> None:
+        """Announce the end of an epoch that changed nothing."""
+        if self._monitor is not None:
+            self._monitor.epoch_ends(lambda: self._snapshot(flat))
+
+    def keep_if_best(self, score: float, flat: Callable[[], Tensor]) -> None:
+        """Keep the parameters if they serve the held-out rows better than any before."""
+        if score > self._best_score:
+            self.best, self._best_score = flat().clone(), score
+
+    def verdict(self, loss: float, score: float | None, flat: Callable[[], Tensor]) -> str | None:
+        """Take what the epoch just ended came to; return a reason to stop, if there is one.
+
+        Parameters
+        ----------
+        loss : float
+            J.
+        score : float or None
+            R^2 of the held-out rows, if there are any.
+        flat : callable
+            Returns the parameters.
+        """
+        if not isfinite(loss):
+            raise self._describe(len(self.loss_curve) + 1)
+        self.loss_curve.append(loss)
+        if score is not None:
+            self.keep_if_best(score, flat)
+            self.validation_curve.append(score)
+        if self._monitor is not None and self._monitor.epoch_ends(lambda: self._snapshot(flat)):
+            return "callback"
+        return "tol" if self._patience.exhausted(loss if score is None else -score) else None
+
+    def _snapshot(self, flat: Callable[[], Tensor]) -> Snapshot:
+        return Snapshot(
+            flat().cpu().numpy().copy(), list(self.loss_curve), list(self.validation_curve)
+        )

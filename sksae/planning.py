@@ -1,0 +1,254 @@
+"""From an estimator's parameters and its rows to what the engine is to train."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from sksae import validation
+from sksae.scaling import Matrix, Scaling, find_scaling
+
+if TYPE_CHECKING:
+    from sksae.engine.batches import Rows
+    from sksae.engine.network import Architecture
+    from sksae.engine.objective import Penalties
+    from sksae.engine.training import Job, Schedule
+    from sksae.engine.watching import Monitor
+    from sksae.transformer import SparseAutoencoderTransformer
+
+
+AUTO_BATCH_SIZE = 256
+# Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
+AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training that an estimator asks for.
+
+    Attributes
+    ----------
+    architecture : Architecture
+    penalties : Penalties
+    schedule : Schedule
+    start : ndarray of shape (n_parameters,)
+        Parameters to start from, for centred rows.
+    state : dict of ndarray or None
+        Where the training stood that this one continues.
+    scaling : Scaling
+        Of the rows.
+    index, held_out_index : ndarray of int or None
+        Training rows (None: all) and rows held out (None: none).
+    dtype, device : str
+        Precision and place of training.
+    """
+
+    architecture: "Architecture"
+    penalties: "Penalties"
+    schedule: "Schedule"
+    start: np.ndarray
+    state: "dict[str, np.ndarray] | None"
+    scaling: Scaling
+    index: np.ndarray | None
+    held_out_index: np.ndarray | None
+    dtype: str
+    device: str
+
+    def job(self, monitor: "Monitor | None" = None) -> "Job":
+        """Return it in the engine's words."""
+        from sksae.engine.training import Job
+
+        return Job(self.penalties, self.schedule, self.start, self.state, monitor)
+
+    def rows(self, X: Matrix, sample_weight: np.ndarray | None, index: np.ndarray | None) -> "Rows":
+        """Return the rows of X that an index names as the network sees them."""
+        from sksae.engine.batches import Rows
+        from sksae.engine.device import training_device
+        from sksae.engine.training import torch_dtype
+
+        return Rows(
+            X,
+            centre=self.scaling.centre,
+            scale=self.scaling.scale,
+            dtype=torch_dtype(self.dtype),
+            device=training_device(self.device, self.dtype),
+            index=index,
+            sample_weight=sample_weight,
+        )
+
+
+def make_plan(
+    estimator: "SparseAutoencoderTransformer",
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    *,
+    resume: bool = False,
+    one_pass: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> Plan:
+    """Return what an estimator's parameters ask for.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoderTransformer
+        Read only.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,), optional
+        Validated weights.
+    resume : bool
+        Whether to go on from the estimator's fitted attributes.
+    one_pass : bool
+        Whether to make a single pass at the constant rate, as ``partial_fit`` does.
+    random_state : int, RandomState or None
+        What to draw from where the estimator's own ``random_state`` is None.
+    """
+    from sksae.engine.device import training_device
+    from sksae.engine.network import starting_parameters
+    from sksae.engine.objective import Penalties
+
+    training_device(estimator.device, estimator.dtype)  # raises if it is not there
+    architecture = make_architecture(estimator, X.shape[1])
+    rho = validation.resolve_rho(estimator.rho, estimator.n_components)
+    validation.check_precision(estimator.dtype, rho=rho, beta=estimator.beta, alpha=estimator.alpha)
+    validation.check_scaling(estimator.output_activation, estimator.scale_data)
+    if resume:
+        check_same_network(estimator, architecture)
+        seed = estimator._seed
+    else:
+        own = estimator.random_state
+        draws = check_random_state(random_state if own is None else own)
+        seed = int(draws.randint(np.iinfo(np.int32).max))
+    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, seed)
+    if resume:
+        scaling = Scaling(
+            mean=estimator.mean_,
+            scale=estimator.scale_,
+            shift=estimator._shift,
+            centre=estimator._centre,
+            scaled=estimator._scaled,
+        )
+        start = parameters_of(estimator, scaling)
+    else:
+        scaling = find_scaling(
+            X,
+            index,
+            sample_weight,
+            scale_data=estimator.scale_data,
+            output_activation=estimator.output_activation,
+        )
+        code_activation = architecture.activations[architecture.n_encoder_layers - 1]
+        start = starting_parameters(
+            architecture,
+            draws,
+            code_bias=validation.code_bias(estimator.sparsity, code_activation, rho),
+            target_mean=scaling.offset,
+        )
+    return Plan(
+        architecture=architecture,
+        penalties=Penalties(estimator.sparsity, rho, float(estimator.beta), float(estimator.alpha)),
+        schedule=make_schedule(estimator, seed, resume=resume, one_pass=one_pass),
+        start=start,
+        state=estimator._state if resume else None,
+        scaling=scaling,
+        index=index,
+        held_out_index=held_out_index,
+        dtype=estimator.dtype,
+        device=estimator.device,
+    )
+
+
+def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":
+    """Return the layers that an estimator's parameters describe."""
+    from sksae.engine.network import Architecture
+
+    return Architecture.autoencoder(
+        n_features,
+        estimator.n_components,
+        hidden_layer_sizes=validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes),
+        hidden_activation=estimator.hidden_activation,
+        activation=validation.resolve_activation(estimator.activation, estimator.sparsity),
+        output_activation=estimator.output_activation,
+    )
+
+
+def check_same_network(
+    estimator: "SparseAutoencoderTransformer", architecture: "Architecture"
+) -> None:
+    """Raise if training is to go on with other layers than it began with."""
+    if estimator.scale_data != estimator._scaled:
+        raise ValueError(
+            f"Training can only go on with scale_data={estimator._scaled}, with which it began: "
+            "set it back, or fit anew with warm_start=False."
+        )
+    sizes = (*(coef.shape[0] for coef in estimator.coefs_), estimator.coefs_[-1].shape[1])
+    before, now = (sizes, estimator._activations), (architecture.sizes, architecture.activations)
+    if before != now:
+        raise ValueError(
+            "Training can only go on with the layers it began with: they had sizes "
+            f"{before[0]} and activations {before[1]}, the parameters now ask for {now[0]} and "
+            f"{now[1]}. Set the parameters back, or fit anew with warm_start=False."
+        )
+
+
+def split_rows(
+    estimator: "SparseAutoencoderTransformer",
+    n_samples: int,
+    sample_weight: np.ndarray | None,
+    seed: int,
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the indices of training rows (None: all) and of rows held out (None: none).
+
+    A function of the seed, so that a training that goes on holds out the same rows.
+    """
+    index = None
+    if sample_weight is not None and not sample_weight.all():
+        index = np.flatnonzero(sample_weight)
+    if not estimator.early_stopping:
+        return index, None
+    rows = np.arange(n_samples) if index is None else index
+    order = np.random.default_rng(seed).permutation(rows)
+    n_held_out = int(np.ceil(estimator.validation_fraction * len(order)))
+    if len(order) - n_held_out < 1 or n_held_out < 2:
+        raise ValueError(
+            f"early_stopping=True with validation_fraction={estimator.validation_fraction} would "
+            f"hold out {n_held_out} of {len(order)} rows: at least 2 must be held out and 1 must "
+            "remain. Change validation_fraction, or use early_stopping=False."
+        )
+    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def make_schedule(
+    estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
+) -> "Schedule":
+    """Return the solver and the steps that an estimator's parameters describe."""
+    from sksae.engine.minibatch import RHO_HAT_WINDOW
+    from sksae.engine.training import Schedule
+
+    batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
+    return Schedule(
+        solver=estimator.solver,
+        max_iter=1 if one_pass else estimator.max_iter,
+        tol=estimator.tol,
+        n_iter_no_change=estimator.n_iter_no_change,
+        learning_rate=(
+            AUTO_LEARNING_RATES[estimator.solver] if learning_rate == "auto" else learning_rate
+        ),
+        learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
+        momentum=estimator.momentum,
+        batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size,
+        shuffle=estimator.shuffle,
+        seed=seed,
+        first_epoch=estimator.n_iter_ if resume else 0,
+        # The rows of a call are a sample of a stream, however few batches they make.
+        rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
+    )
+
+
+def parameters_of(estimator: "SparseAutoencoderTransformer", scaling: Scaling) -> np.ndarray:
+    """Return an estimator's parameters for centred rows; undoes `network_attributes`."""
+    from sksae.engine.network import to_flat
+
+    first = estimator.intercepts_[0] + scaling.offset @ estimator.coefs_[0].astype(np.float64)
+    return to_flat(estimator.coefs_, [first, *estimator.intercepts_[1:]], estimator.slopes_)
