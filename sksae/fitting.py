@@ -8,6 +8,7 @@ from sklearn.callback import CallbackContext
 from sklearn.exceptions import ConvergenceWarning
 
 from sksae import validation
+from sksae.beforehand import find_fit
 from sksae.monitoring import EpochMonitor
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling
@@ -55,7 +56,11 @@ def fitted_attributes(
         Every fitted attribute and its value.
     """
     warn_of_parameters(estimator, X)
-    plan = make_plan(estimator, X, sample_weight, resume=resume, one_pass=one_pass)
+    made = None if resume or one_pass else find_fit(estimator, X, sample_weight)
+    if made is None:
+        plan = make_plan(estimator, X, sample_weight, resume=resume, one_pass=one_pass)
+    else:
+        plan = made.plan
     architecture, scaling = plan.architecture, plan.scaling
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     task = {"X": X, "y": y, "metadata": metadata}
@@ -69,7 +74,7 @@ def fitted_attributes(
     )
     if context is not None:
         context.call_on_fit_task_begin(estimator=estimator, **task)
-    (trained,) = train_plans([plan], X, sample_weight, monitor)
+    trained = made.outcome if made else train_plans([plan], X, sample_weight, monitor)[0]
     if isinstance(trained, ValueError):
         raise trained
     attributes = network_attributes(architecture, trained.flat, scaling)

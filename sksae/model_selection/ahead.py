@@ -1,0 +1,185 @@
+"""What a search has done ahead of its evaluation, found again by parameters and data."""
+
+import pickle
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+import joblib
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_memory
+
+from sksae.beforehand import Fit, fits_from
+from sksae.model_selection.arrays import KnownArrays
+from sksae.scaling import Matrix
+from sksae.transformer import SparseAutoencoderTransformer
+
+Key = tuple[Any, ...]
+
+
+def autoencoders_in(estimator: Any) -> list[SparseAutoencoderTransformer]:
+    """Return the sparse autoencoders that an estimator is or contains."""
+    if isinstance(estimator, SparseAutoencoderTransformer):
+        return [estimator]
+    if not isinstance(estimator, BaseEstimator):
+        return []
+    parts = estimator.get_params(deep=True).values()
+    return [part for part in parts if isinstance(part, SparseAutoencoderTransformer)]
+
+
+class FitReached(BaseException):
+    """A sparse autoencoder that is still to be trained was asked to fit; nobody's error."""
+
+
+@dataclass
+class Request:
+    """A fit that the evaluation is going to ask for.
+
+    Attributes
+    ----------
+    key : tuple
+        Equal for equal parameters and data.
+    estimator : SparseAutoencoderTransformer
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Validated weights.
+    """
+
+    key: Key
+    estimator: SparseAutoencoderTransformer
+    X: Matrix
+    sample_weight: np.ndarray | None
+
+
+class WorkAhead:
+    """What steps of pipelines gave and what trainings came to.
+
+    It is a source of fits (`sksae.beforehand`). While `collecting`, a fit that it does not know is
+    noted as a request and ends the fit of whatever the autoencoder is part of.
+
+    To another process it goes by way of a file; one that cannot read it knows nothing, and fits
+    there are made one by one.
+
+    Parameters
+    ----------
+    folder : Path
+        Where that file is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file: Path | None = None
+        self._arrays = KnownArrays()
+        self._steps: dict[Key, Any] = {}
+        self._fits: dict[Key, Fit] = {}
+        self._collected: list[Request] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._file is None:
+            self._file = self._folder / "ahead.joblib"
+            joblib.dump((self._arrays, self._steps, self._fits), self._file)
+        return _read_ahead, (self._file,)
+
+    def find(
+        self,
+        estimator: SparseAutoencoderTransformer,
+        X: Matrix,
+        sample_weight: np.ndarray | None,
+    ) -> Fit | None:
+        """Return what training came to, if it is known."""
+        key = self._key(estimator.get_params(deep=False), X, sample_weight)
+        if key is None:
+            return None
+        if self._collected is not None and key not in self._fits:
+            self._collected.append(Request(key, estimator, X, sample_weight))
+            raise FitReached
+        return self._fits.get(key)
+
+    def add(self, fits: Mapping[Key, Fit]) -> None:
+        """Take up what trainings came to."""
+        self._fits.update(fits)
+
+    def fit_step(
+        self, make: Callable[[], tuple[Any, Any]], described: object, X: Any, y: Any
+    ) -> tuple[Any, Any]:
+        """Return what fitting a step gave, or make it: transformed rows, fitted transformer."""
+        try:
+            key = self._key(described, X, y)
+        except pickle.PicklingError:  # of a lambda, say
+            key = None
+        if key in self._steps:
+            return self._steps[key]
+        result = make()
+        if key is not None and self._collected is not None:
+            self._steps[key] = result
+        return result
+
+    @contextmanager
+    def collecting(self) -> Iterator[list[Request]]:
+        """Note fits that are not known yet in the list given."""
+        self._collected = []
+        try:
+            with fits_from(self):
+                yield self._collected
+        finally:
+            self._collected = None
+
+    def _key(self, described: object, *data: Any) -> Key | None:
+        """Return what tells a piece of work from others, or None if its data are unknown."""
+        number = self._arrays.find if self._collected is None else self._arrays.number
+        numbers = [number(each) for each in data]
+        return None if None in numbers else (joblib.hash(described), *numbers)
+
+
+@lru_cache(maxsize=1)
+def _read_ahead(file: Path) -> WorkAhead:
+    ahead = WorkAhead(file.parent)
+    ahead._file = file
+    with suppress(FileNotFoundError):  # another machine's
+        ahead._arrays, ahead._steps, ahead._fits = joblib.load(file, mmap_mode="r")
+    return ahead
+
+
+class StepMemory:
+    """The ``memory`` of a pipeline whose steps may have been fitted ahead.
+
+    Parameters
+    ----------
+    ahead : WorkAhead
+        Where fitted steps are found.
+    memory : None, str or object with the interface of joblib.Memory
+        The pipeline's own, for all else.
+    """
+
+    def __init__(self, ahead: WorkAhead, memory: Any) -> None:
+        self._ahead, self._memory = ahead, memory
+
+    def __repr__(self) -> str:
+        return "<fits ahead>"
+
+    def __sklearn_clone__(self) -> Self:
+        return self
+
+    def cache(
+        self, func: Callable[..., Any], ignore: Sequence[str] = (), **options: Any
+    ) -> Callable[..., Any]:
+        """Return a function that looks up the fit of a step before it makes it.
+
+        ``func`` is scikit-learn's: it takes a transformer, X, y and more by name, and returns the
+        transformed X and the fitted transformer.
+        """
+        make = check_memory(self._memory).cache(func, ignore=list(ignore), **options)
+
+        def fit_transform(transformer: Any, X: Any, y: Any, **others: Any) -> Any:
+            if autoencoders_in(transformer):
+                with fits_from(self._ahead):
+                    return make(transformer, X, y, **others)
+            described = [transformer, {k: v for k, v in others.items() if k not in ignore}]
+            return self._ahead.fit_step(lambda: make(transformer, X, y, **others), described, X, y)
+
+        return fit_transform
