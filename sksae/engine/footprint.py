@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sksae.engine.batches import batch_slices
+from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.minibatch import FOLDED_TOGETHER
 from sksae.engine.network import Architecture
 
@@ -11,20 +11,25 @@ from sksae.engine.network import Architecture
 VECTORS = 10
 
 
-def bytes_per_network(architecture: Architecture, n_rows: int, batch_size: int, dtype: str) -> int:
-    """Return about how many bytes a network takes while it is trained by minibatches.
+def bytes_side_by_side(
+    n_networks: int, architecture: Architecture, n_rows: int, batch_size: int, dtype: str
+) -> int:
+    """Return about how many bytes networks take that are trained side by side by minibatches.
 
-    The rows themselves, which networks trained side by side share, are not counted.
+    The rows themselves, which they share, are not counted.
     """
-    slices = batch_slices(n_rows, batch_size)
-    lengths = {which.stop - which.start for which in slices}
-    # Of each layer an activation and its gradient; prelu keeps its pre-activation too.
-    n_units = sum(architecture.sizes[1:]) * 2 + sum(
-        size
-        for size, has in zip(architecture.sizes[1:], architecture.has_slopes, strict=True)
-        if has
-    )
+    n_units = sum(architecture.sizes[1:])
+    slopes = zip(architecture.sizes[1:], architecture.has_slopes, strict=True)
+    # Of each unit an activation and its gradient, and for prelu the pre-activation too.
+    per_row = 2 * n_units + sum(size for size, has in slopes if has)
+
+    def working(slices: list[slice]) -> int:
+        """Return the entries of the buffers for all lengths of slices, of one network."""
+        return per_row * sum({which.stop - which.start for which in slices})
+
+    batches = batch_slices(n_rows, batch_size)
+    chunks = chunk_slices(n_rows, max(architecture.sizes) * n_networks)
     # Of each row its share and its distance, noted and joined.
-    noted = 4 * sum(lengths) * min(FOLDED_TOGETHER, len(slices))
-    entries = VECTORS * architecture.n_parameters + n_units * sum(lengths) + noted
-    return entries * np.dtype(dtype).itemsize
+    noted = 4 * batch_size * min(FOLDED_TOGETHER, len(batches))
+    entries = VECTORS * architecture.n_parameters + noted + max(working(batches), working(chunks))
+    return n_networks * entries * np.dtype(dtype).itemsize

@@ -73,10 +73,18 @@ class FullObjective:
         All of them.
     offset : ndarray of shape (n_features,)
         What is added to the centred rows to make the target.
+    with_gradient : bool, default=True
+        Whether the gradient is going to be asked for: it wants memory.
     """
 
     def __init__(
-        self, penalties: Penalties, parameters: Parameters, rows: Rows, offset: np.ndarray
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        rows: Rows,
+        offset: np.ndarray,
+        *,
+        with_gradient: bool = True,
     ) -> None:
         architecture = parameters.architecture
         self.parameters = parameters
@@ -89,7 +97,7 @@ class FullObjective:
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
-        self._keeps = n_encoded * parameters.n_models <= KEPT_ENTRIES
+        self._keeps = with_gradient and n_encoded * parameters.n_models <= KEPT_ENTRIES
         self._chunks = self._make_chunks()
         # The gradient of each part, by the number of parts.
         self._gradients: dict[int, Parameters] = {}

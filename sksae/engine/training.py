@@ -450,7 +450,8 @@ def _evaluate(
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [trained.flat for _, _, trained in done], like)
     penalties = Penalties.side_by_side([job.penalties for _, job, _ in done])
-    losses, mean_codes = FullObjective(penalties, parameters, rows, offset).evaluate()
+    full = FullObjective(penalties, parameters, rows, offset, with_gradient=False)
+    losses, mean_codes = full.evaluate()
     for (place, job, trained), loss, mean_code in zip(
         done, losses.tolist(), mean_codes.cpu().numpy(), strict=True
     ):

@@ -48,15 +48,23 @@ class Group:
 
         Their number is a multiple of that of the jobs, so that no job waits for another.
         """
-        from sksae.engine.footprint import bytes_per_network
-
-        plan, n_rows = self.plans[0], self.requests[0].X.shape[0]
-        each = bytes_per_network(plan.architecture, n_rows, plan.schedule.batch_size, plan.dtype)
-        longest = 1 if plan.schedule.solver == "lbfgs" else max(1, int(n_bytes // each))
+        longest = self._largest_part(n_bytes)
         n_parts = -(-len(self) // longest)
         n_parts = min(len(self), -(-n_parts // n_jobs) * n_jobs)
         bounds = [len(self) * k // n_parts for k in range(n_parts + 1)]
         return [Group(self.requests[a:b], self.plans[a:b]) for a, b in pairwise(bounds)]
+
+    def _largest_part(self, n_bytes: float) -> int:
+        """Return how many networks take no more memory than allowed; one at least."""
+        from sksae.engine.footprint import bytes_side_by_side
+
+        plan, n_rows = self.plans[0], self.requests[0].X.shape[0]
+        if plan.schedule.solver == "lbfgs":
+            return 1
+        described = plan.architecture, n_rows, plan.schedule.batch_size, plan.dtype
+        sizes = range(len(self), 1, -1)
+        fitting = (size for size in sizes if bytes_side_by_side(size, *described) <= n_bytes)
+        return next(fitting, 1)
 
 
 class Trainer:
