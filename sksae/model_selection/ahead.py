@@ -1,8 +1,9 @@
 """What a search has done ahead of its evaluation, found again by parameters and data."""
 
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -56,6 +57,25 @@ class Request:
     sample_weight: np.ndarray | None
 
 
+@dataclass
+class StepFit:
+    """What fitting a step gave.
+
+    Attributes
+    ----------
+    rows : object
+        Transformed.
+    transformer : estimator
+        Fitted.
+    warned : list of tuple
+        Message, category, file and line of every warning that came with it.
+    """
+
+    rows: Any
+    transformer: Any
+    warned: list[tuple[Any, type[Warning], str, int]]
+
+
 class WorkAhead:
     """What steps of pipelines gave and what trainings came to.
 
@@ -75,14 +95,16 @@ class WorkAhead:
         self._folder = folder
         self._file: Path | None = None
         self._arrays = KnownArrays()
-        self._steps: dict[Key, Any] = {}
+        self._steps: dict[Key, StepFit] = {}
         self._fits: dict[Key, Fit] = {}
         self._collected: list[Request] | None = None
+        self._warned: dict[Any, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
-            self._file = self._folder / "ahead.joblib"
-            joblib.dump((self._arrays, self._steps, self._fits), self._file)
+            file = self._folder / "ahead.joblib"
+            joblib.dump((self._arrays, _packed(self._steps), self._fits), file)
+            self._file = file
         return _read_ahead, (self._file,)
 
     def find(
@@ -107,17 +129,26 @@ class WorkAhead:
     def fit_step(
         self, make: Callable[[], tuple[Any, Any]], described: object, X: Any, y: Any
     ) -> tuple[Any, Any]:
-        """Return what fitting a step gave, or make it: transformed rows, fitted transformer."""
+        """Return what fitting a step gave, or make it: transformed rows, fitted transformer.
+
+        The warnings that came with it come again each time.
+        """
         try:
             key = self._key(described, X, y)
-        except pickle.PicklingError:  # of a lambda, say
+        except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
             key = None
-        if key in self._steps:
-            return self._steps[key]
-        result = make()
-        if key is not None and self._collected is not None:
-            self._steps[key] = result
-        return result
+        if key not in self._steps:
+            if key is None or self._collected is None:
+                return make()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                result = make()
+            warned = [(each.message, each.category, each.filename, each.lineno) for each in caught]
+            self._steps[key] = StepFit(*result, warned)
+        fit = self._steps[key]
+        for each in fit.warned:
+            warnings.warn_explicit(*each, registry=self._warned)
+        return fit.rows, fit.transformer
 
     @contextmanager
     def collecting(self) -> Iterator[list[Request]]:
@@ -140,9 +171,37 @@ class WorkAhead:
 def _read_ahead(file: Path) -> WorkAhead:
     ahead = WorkAhead(file.parent)
     ahead._file = file
-    with suppress(FileNotFoundError):  # another machine's
-        ahead._arrays, ahead._steps, ahead._fits = joblib.load(file, mmap_mode="r")
+    try:
+        arrays, steps, fits = joblib.load(file, mmap_mode="r")
+    except FileNotFoundError:  # another machine's
+        return ahead
+    ahead._arrays, ahead._steps, ahead._fits = arrays, _unpacked(steps), fits
     return ahead
+
+
+def _packed(steps: Mapping[Key, StepFit]) -> dict[Key, tuple[Any, bytes]]:
+    """Return rows and all else of each step; without those that cannot go to another process.
+
+    A transformer may be of a class that only the user's script knows.
+    """
+    packed = {}
+    for key, fit in steps.items():
+        try:
+            packed[key] = (
+                fit.rows,
+                pickle.dumps(
+                    joblib.wrap_non_picklable_objects(
+                        (fit.transformer, fit.warned), keep_wrapper=False
+                    )
+                ),
+            )
+        except Exception:  # anything may happen while somebody else's object is pickled
+            continue
+    return packed
+
+
+def _unpacked(packed: Mapping[Key, tuple[Any, bytes]]) -> dict[Key, StepFit]:
+    return {key: StepFit(rows, *pickle.loads(rest)) for key, (rows, rest) in packed.items()}
 
 
 class StepMemory:
@@ -179,7 +238,11 @@ class StepMemory:
             if autoencoders_in(transformer):
                 with fits_from(self._ahead):
                     return make(transformer, X, y, **others)
-            described = [transformer, {k: v for k, v in others.items() if k not in ignore}]
+            if getattr(transformer, "_skl_callbacks", None):  # must hear of every fit
+                return make(transformer, X, y, **others)
+            # The message is what a verbose pipeline prints.
+            left_out = {*ignore, "message"}
+            described = [transformer, {k: v for k, v in others.items() if k not in left_out}]
             return self._ahead.fit_step(lambda: make(transformer, X, y, **others), described, X, y)
 
         return fit_transform

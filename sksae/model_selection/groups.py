@@ -4,11 +4,14 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
+from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
 
 from sksae.beforehand import Fit
@@ -81,14 +84,22 @@ class Trainer:
     """
 
     def __init__(self, n_jobs: int | None, n_bytes: float) -> None:
-        self._parallel = Parallel(n_jobs=n_jobs)
+        # A backend set by parallel_config is one object for all, and the search's own evaluation
+        # has it open while networks are trained.
+        backend, _ = get_active_backend()
+        self._parallel = Parallel(n_jobs=n_jobs, backend=copy(backend))
         self._n_jobs = effective_n_jobs(n_jobs)
         self._n_bytes = n_bytes
-        # Estimators without a random_state draw one common seed: networks that visit the rows in
-        # the same order can share them.
-        self._seed = int(check_random_state(None).randint(np.iinfo(np.int32).max))
         self._sizes: list[int] = []
-        self._left_out: Counter[str] = Counter()
+        self._alone: dict[Key, str] = {}
+
+    @cached_property
+    def _seed(self) -> int:
+        """What estimators without a random_state draw from, all the same.
+
+        Networks that visit the rows in the same order can share them.
+        """
+        return int(check_random_state(None).randint(np.iinfo(np.int32).max))
 
     def train(self, requests: Iterable[Request]) -> dict[Key, tuple[Fit, float]]:
         """Train what is asked for, each key once.
@@ -114,41 +125,45 @@ class Trainer:
     def summary(self) -> str:
         """Return a sentence on what was trained side by side and what was not."""
         together = [size for size in self._sizes if size > 1]
-        alone = Counter(self._left_out)
-        if len(together) < len(self._sizes):
-            alone["no other shares their shapes, solver and rows"] = len(self._sizes) - len(
-                together
-            )
         words = f"{sum(together)} networks trained side by side in {len(together)} groups"
-        for reason, n_fits in alone.items():
+        for reason, n_fits in Counter(self._alone.values()).items():
             words += f"; {n_fits} one by one: {reason}"
         return words
 
     def _make_groups(self, requests: Iterable[Request]) -> list[Group]:
-        groups: dict[object, tuple[list[Request], list[Plan]]] = {}
+        alike: dict[object, tuple[list[Request], list[Plan]]] = {}
         for request in requests:
             reason = _why_not_ahead(request.estimator)
             plan = self._plan(request) if reason is None else None
             if plan is None:
-                self._left_out[reason or "their parameters do not fit the data"] += 1
+                self._alone[request.key] = reason or "their parameters do not fit the data"
                 continue
-            requests_, plans = groups.setdefault(_likeness(request, plan), ([], []))
-            requests_.append(request)
+            members, plans = alike.setdefault(_likeness(request, plan), ([], []))
+            members.append(request)
             plans.append(plan)
-        return [
-            part
-            for requests_, plans in groups.values()
-            for part in Group(requests_, plans).cut(self._n_bytes, self._n_jobs)
-        ]
+        return [part for group in alike.values() for part in self._cut(Group(*group))]
+
+    def _cut(self, group: Group) -> list[Group]:
+        parts = group.cut(self._n_bytes, self._n_jobs)
+        for part in parts:
+            if len(part) == 1:
+                self._alone[part.requests[0].key] = (
+                    "solver='lbfgs'"
+                    if group.plans[0].schedule.solver == "lbfgs"
+                    else "no other shares their shapes, solver and rows"
+                    if len(group) == 1
+                    else "working_memory or n_jobs divides them"
+                )
+        return parts
 
     def _plan(self, request: Request) -> Plan | None:
         """Return what a request asks for; None if that fails, which its own fit will report."""
+        estimator = request.estimator
+        seed = self._seed if estimator.random_state is None else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return make_plan(
-                    request.estimator, request.X, request.sample_weight, random_state=self._seed
-                )
+                return make_plan(estimator, request.X, request.sample_weight, random_state=seed)
             except Exception:
                 return None
 

@@ -1,6 +1,7 @@
 """BatchedGridSearchCV and its randomized twin: scikit-learn's searches, trained all at once."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
@@ -13,9 +14,9 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from joblib import parallel_config
 from sklearn import get_config
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.callback import CallbackContext
-from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, check_cv
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
@@ -26,7 +27,6 @@ from sklearn.utils.validation import _check_method_params
 from sksae.beforehand import fits_from
 from sksae.model_selection.ahead import FitReached, Request, StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
-from sksae.transformer import SparseAutoencoderTransformer
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -56,6 +56,17 @@ class _Run:
     seconds: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A splitter that has split: what it draws at random must not be drawn again."""
+
+    splits: list[Split]
+
+    def split(self, X: Any, y: Any = None, **params: Any) -> list[Split]:
+        """Return the splits."""
+        return self.splits
+
+
 # Not an attribute: the search itself is sent to the workers with every task.
 _run: ContextVar[_Run] = ContextVar("search under way")
 
@@ -65,6 +76,7 @@ class _BatchedSearch(BaseSearchCV):
 
     working_memory: float | None
 
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Search, then fit the best candidate on all rows.
 
@@ -95,14 +107,26 @@ class _BatchedSearch(BaseSearchCV):
         token = _run.set(_Run(X, y, params, Trainer(self.n_jobs, n_bytes=2.0**20 * limit)))
         # Where nothing comes after the sparse autoencoder there is little left to do, and it is
         # done where the trained networks are.
-        ends = not isinstance(self.estimator, Pipeline) or autoencoders_in(
-            self.estimator.steps[-1][1]
-        )
+        here = self._may_end_in_autoencoder()
         try:
-            with parallel_config(backend="sequential") if ends else nullcontext():
+            with parallel_config(backend="sequential") if here else nullcontext():
                 return super().fit(X, y, **params)
         finally:
             _run.reset(token)
+
+    @abstractmethod
+    def _grids(self) -> Any:
+        """Return names of parameters and their values: a mapping or several."""
+
+    def _may_end_in_autoencoder(self) -> bool:
+        """Return whether the last step of some candidate is a sparse autoencoder or has one."""
+        if not isinstance(self.estimator, Pipeline):
+            return True
+        name, step = self.estimator.steps[-1]
+        grids = self._grids()
+        grids = [grids] if isinstance(grids, Mapping) else grids
+        values = [value for grid in grids for value in _listed(grid.get(name))]
+        return any(autoencoders_in(each) for each in (step, *values))
 
     def _run_search(
         self,
@@ -129,14 +153,15 @@ class _BatchedSearch(BaseSearchCV):
         run = _run.get()
         X, y = indexable(run.X, run.y)
         params = _check_method_params(X, params=run.params)
-        routed = self._get_routed_params_for_fit(params)
+        with _quietly():
+            routed = self._get_routed_params_for_fit(params)
         splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
         estimators = [
             clone(self.estimator).set_params(**clone(candidate, safe=False))
             for candidate in candidates
         ]
-        depth = max(len(autoencoders_in(estimator)) for estimator in estimators)
-        if depth == 0:
+        depth = max((len(autoencoders_in(estimator)) for estimator in estimators), default=0)
+        if estimators and depth == 0:
             raise ValueError(
                 f"{type(self).__name__} trains SparseAutoencoderTransformers side by side, but "
                 f"estimator={self.estimator!r} has none: use scikit-learn's own search for it."
@@ -157,7 +182,7 @@ class _BatchedSearch(BaseSearchCV):
             memory = StepMemory(ahead, self.estimator.memory)
             candidates = [{"memory": memory, **candidate} for candidate in candidates]
         with fits_from(ahead):
-            return evaluate_candidates(candidates, cv=check_cv(splits), **options)
+            return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
 
     def _format_results(
         self,
@@ -173,6 +198,11 @@ class _BatchedSearch(BaseSearchCV):
         for result, seconds in zip(out, _run.get().seconds, strict=True):
             result["fit_time"] += seconds
         return super()._format_results(own, n_splits, out, more_results)
+
+
+def _listed(values: Any) -> list[Any]:
+    """Return the values that a grid lists; none of a distribution."""
+    return list(values) if isinstance(values, Sequence | np.ndarray) else []
 
 
 def _rehearse(
@@ -231,11 +261,27 @@ def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
     """Return a copy that remembers its steps and tells nobody of them."""
     copy = clone(estimator)
     for part in (copy, *copy.get_params(deep=True).values()):
-        if not isinstance(part, SparseAutoencoderTransformer):
-            getattr(part, "__dict__", {}).pop("_skl_callbacks", None)
+        if getattr(part, "_skl_callbacks", None):
+            part.set_callbacks(_Unheard())
+        # An autoencoder does not come to print, and its own verbose is part of what it asks for.
+        around = autoencoders_in(part) not in ([], [part])
+        if around and "verbose" in part.get_params(deep=False):
+            part.set_params(verbose=False)
     if isinstance(copy, Pipeline):
-        copy.set_params(memory=StepMemory(ahead, copy.memory), verbose=False)
+        copy.set_params(memory=StepMemory(ahead, copy.memory))
     return copy
+
+
+class _Unheard:
+    """Stands for callbacks in a rehearsal."""
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def teardown(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None: ...
 
 
 @contextmanager
@@ -364,6 +410,9 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
         )
         self.working_memory = working_memory
 
+    def _grids(self) -> Any:
+        return self.param_grid
+
 
 class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     """Randomized search that trains the sparse autoencoders of all candidates at once.
@@ -452,3 +501,6 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
             return_train_score=return_train_score,
         )
         self.working_memory = working_memory
+
+    def _grids(self) -> Any:
+        return self.param_distributions
