@@ -40,3 +40,24 @@ def load(data_directory):
             return dict(arrays)
 
     return read
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    """How many networks each call of the engine trained, for a search or in a fit of its own."""
+    from sksae import fitting
+    from sksae.model_selection import groups
+
+    sizes = {"ahead": [], "alone": []}
+    train_plans = fitting.train_plans
+
+    def counting(where):
+        def count(plans, *args, **kwargs):
+            sizes[where].append(len(plans))
+            return train_plans(plans, *args, **kwargs)
+
+        return count
+
+    monkeypatch.setattr(groups, "train_plans", counting("ahead"))
+    monkeypatch.setattr(fitting, "train_plans", counting("alone"))
+    return sizes

@@ -218,9 +218,6 @@ class StepMemory:
     def __init__(self, ahead: WorkAhead, memory: Any) -> None:
         self._ahead, self._memory = ahead, memory
 
-    def __repr__(self) -> str:
-        return "<fits ahead>"
-
     def __sklearn_clone__(self) -> Self:
         return self
 

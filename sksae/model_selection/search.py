@@ -56,6 +56,20 @@ class _Run:
     seconds: list[float] = field(default_factory=list)
 
 
+class _Remembering(dict[str, Any]):
+    """Parameters of a candidate; a clone of them, which is what it is given, has a memory too."""
+
+    def __init__(self, params: Mapping[str, Any], memory: StepMemory) -> None:
+        super().__init__(params)
+        self._memory = memory
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Remembering, (dict(self), self._memory)
+
+    def __sklearn_clone__(self) -> dict[str, Any]:
+        return {"memory": self._memory, **clone(dict(self), safe=False)}
+
+
 @dataclass(frozen=True)
 class _Drawn:
     """A splitter that has split: what it draws at random must not be drawn again."""
@@ -180,7 +194,7 @@ class _BatchedSearch(BaseSearchCV):
             print(f"[{type(self).__name__}] {run.trainer.summary()}")
         if isinstance(self.estimator, Pipeline):
             memory = StepMemory(ahead, self.estimator.memory)
-            candidates = [{"memory": memory, **candidate} for candidate in candidates]
+            candidates = [_Remembering(candidate, memory) for candidate in candidates]
         with fits_from(ahead):
             return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
 
@@ -191,13 +205,10 @@ class _BatchedSearch(BaseSearchCV):
         out: list[dict[str, Any]],
         more_results: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        own = [
-            {name: value for name, value in params.items() if not isinstance(value, StepMemory)}
-            for params in candidate_params
-        ]
         for result, seconds in zip(out, _run.get().seconds, strict=True):
             result["fit_time"] += seconds
-        return super()._format_results(own, n_splits, out, more_results)
+        candidate_params = [dict(params) for params in candidate_params]
+        return super()._format_results(candidate_params, n_splits, out, more_results)
 
 
 def _listed(values: Any) -> list[Any]:
@@ -362,6 +373,8 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
     -----
     Fits with ``solver="lbfgs"``, with ``verbose`` or with callbacks of their own are made one by
     one. Candidates without a ``random_state`` start from one common seed, drawn for the search.
+    Callbacks set on the search hear of fits, but not of the epochs of those trained side by side,
+    which they cannot end.
 
     Examples
     --------
