@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from batched import Listener, assert_same_network, assert_same_results, make, search_both
+from batched import Listener, assert_same_network, assert_same_results, make, pipe, search_both
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
@@ -20,6 +20,7 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_val_score,
 )
+from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV
@@ -198,6 +199,8 @@ def test_errors_name_what_is_wrong(X):
         ({"n_jobs": 0}, slice(None)),
         ({"scoring": "no such score"}, slice(None)),
         ({"estimator": 5}, slice(None)),
+        ({"estimator": Pipeline([])}, slice(None)),
+        ({"estimator": pipe(("sae", make())), "param_grid": [5]}, slice(None)),
         ({"error_score": "explode"}, slice(None)),
         ({"cv": 3}, slice(0, 0)),
     ],

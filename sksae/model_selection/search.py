@@ -136,11 +136,13 @@ class _BatchedSearch(BaseSearchCV):
         """Return whether the last step of some candidate is a sparse autoencoder or has one."""
         if not isinstance(self.estimator, Pipeline):
             return True
-        name, step = self.estimator.steps[-1]
         grids = self._grids()
         grids = [grids] if isinstance(grids, Mapping) else grids
-        values = [value for grid in grids for value in _listed(grid.get(name))]
-        return any(autoencoders_in(each) for each in (step, *values))
+        last = [step for _, step in self.estimator.steps[-1:]]
+        for name, _ in self.estimator.steps[-1:]:
+            for grid in grids:
+                last += _listed(grid.get(name)) if isinstance(grid, Mapping) else []
+        return any(autoencoders_in(step) for step in last)
 
     def _run_search(
         self,
