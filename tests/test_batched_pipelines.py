@@ -97,12 +97,14 @@ def test_a_classifier_behind_is_within_three_predictions_a_fold(dtype, trainings
     np.testing.assert_array_equal(ours.classes_, theirs.classes_)
 
 
-def test_earlier_steps_are_fitted_once_a_fold_and_setting(X, y, trainings):
+@pytest.mark.parametrize("verbose", [False, True])
+def test_earlier_steps_are_fitted_once_a_fold_and_setting(X, y, verbose, trainings):
     estimator = pipe(
         ("first", Scaler(name="first")),
         ("second", Scaler(name="second")),
         ("sae", make()),
         ("behind", Scaler(name="behind")),
+        verbose=verbose,
     )
     grid = {"second__factor": [0.5, 2.0], "sae__rho": [0.05, 0.3], "clf__max_depth": [2, 3]}
     options = {"cv": 3, "refit": False}

@@ -235,9 +235,8 @@ class StepMemory:
             if autoencoders_in(transformer):
                 with fits_from(self._ahead):
                     return make(transformer, X, y, **others)
-            if getattr(transformer, "_skl_callbacks", None):  # must hear of every fit
-                return make(transformer, X, y, **others)
-            # The message is what a verbose pipeline prints.
+            # A transformer's callbacks are part of it: with others than in the rehearsal it is
+            # fitted again, and they hear of it. The message is what a verbose pipeline prints.
             left_out = {*ignore, "message"}
             described = [transformer, {k: v for k, v in others.items() if k not in left_out}]
             return self._ahead.fit_step(lambda: make(transformer, X, y, **others), described, X, y)
