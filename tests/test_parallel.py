@@ -200,9 +200,9 @@ def fresh_workers(monkeypatch):
     """Have loky start new workers, with the environment of one who has set nothing."""
     for name in THREADS:
         monkeypatch.delenv(name, raising=False)
-    get_reusable_executor().shutdown(wait=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True)
     yield
-    get_reusable_executor().shutdown(wait=True)
+    get_reusable_executor(reuse=True).shutdown(wait=True)
 
 
 def search_with_witness():
