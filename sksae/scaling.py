@@ -7,9 +7,11 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-# Overall standard deviation of scaled data: the one that the UFLDL recipe gives its patches
-# (clipped to three deviations, then mapped to [0.1, 0.9]).
-SCALED_DEVIATION = 0.4 / 3.0
+# Standard deviation of an entry, and with it mean squared norm of a row, that the UFLDL recipe
+# gives its 8x8 patches (clipped to three deviations, then mapped to [0.1, 0.9]).
+UFLDL_DEVIATION = 0.4 / 3.0
+SCALED_VARIANCE = 64 * UFLDL_DEVIATION**2
+BOUNDED = ("sigmoid", "tanh")
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**18
 
@@ -64,9 +66,22 @@ def find_scaling(
         raise ValueError(
             "The values of X are too large for their variance: divide X by a constant."
         )
-    scale = float(np.sqrt(variance)) / SCALED_DEVIATION if variance > 0.0 else 1.0
+    deviation = scaled_deviation(X.shape[1], output_activation)
+    scale = float(np.sqrt(variance)) / deviation if variance > 0.0 else 1.0
     shift = 0.5 if output_activation == "sigmoid" else 0.0
     return Scaling(mean=centre, scale=scale, shift=shift, centre=centre, scaled=True)
+
+
+def scaled_deviation(n_features: int, output_activation: str) -> float:
+    """Return the standard deviation that scaled data have over all their entries.
+
+    It is the row whose mean squared norm is fixed, not the entry: J sums the error over features,
+    while the sparsity and the weights do not grow with their number, so that fixed entries would
+    give weak penalties to wide data and strong ones to narrow data. Outputs with a range have no
+    room for larger entries than UFLDL's.
+    """
+    deviation = float(np.sqrt(SCALED_VARIANCE / n_features))
+    return min(deviation, UFLDL_DEVIATION) if output_activation in BOUNDED else deviation
 
 
 def weighted_moments(

@@ -76,9 +76,10 @@ class SparseAutoencoderTransformer(
         ``n_components``, which it must be less than. The target of "kl"; without effect (and a
         warning, if set) otherwise.
 
-    beta : float >= 0, default=3.0
-        Weight of the sparsity term. The default suits "kl"; "l1" and "l2" need far less, about
-        0.01 to 0.1, and let all units die at 3. Without effect if ``sparsity`` is None.
+    beta : float >= 0, default=1.0
+        Weight of the sparsity term. The default suits "kl", which 0.3 to 3 serve alike, and "l2",
+        which a tenth of it serves as well. "l1" needs far less, 0.01 to 0.03: at 0.1 many units
+        die, and at 1 all do. Without effect if ``sparsity`` is None.
 
     alpha : float >= 0, default=1e-4
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
@@ -99,11 +100,12 @@ class SparseAutoencoderTransformer(
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
-        scalar for the whole matrix, such that the standard deviation of z is 0.4/3 overall (that
-        of UFLDL's patches) and c is 0.5 for a sigmoid output and 0 otherwise. Codes then do not
-        depend on the units of X, and rho, beta, alpha and the learning rate mean the same on
-        every data set. With False z is X itself. Either way `transform` takes and
-        `inverse_transform` gives rows in the units of X.
+        scalar for the whole matrix, such that z - c has the mean squared norm of UFLDL's 8x8
+        patches, 64 * (0.4/3)**2 = 1.14, whatever the number of features; for a sigmoid or tanh
+        output the standard deviation of its entries is 0.4/3 at most. c is 0.5 for a sigmoid
+        output and 0 otherwise. Codes then do not depend on the units of X, and rho, beta, alpha
+        and the learning rate mean the same on every data set, narrow or wide. With False z is X
+        itself. Either way `transform` takes and `inverse_transform` gives rows in the units of X.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -126,7 +128,7 @@ class SparseAutoencoderTransformer(
     max_iter : int >= 1, default=200
         Epochs; iterations for "lbfgs".
 
-    tol : float >= 0, default=1e-4
+    tol : float >= 0, default=1e-3
         The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
         than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more
         than this). A "linear" learning rate then falls to zero over as many epochs again;
@@ -274,7 +276,7 @@ class SparseAutoencoderTransformer(
         *,
         sparsity: Literal["kl", "l1", "l2"] | None = "kl",
         rho: float = 0.05,
-        beta: float = 3.0,
+        beta: float = 1.0,
         alpha: float = 1e-4,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",
@@ -287,7 +289,7 @@ class SparseAutoencoderTransformer(
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 200,
-        tol: float = 1e-4,
+        tol: float = 1e-3,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,

@@ -1,6 +1,7 @@
 """What all tests share: threads, hypothesis, real data."""
 
 import os
+import secrets
 from functools import cache
 from pathlib import Path
 
@@ -61,3 +62,10 @@ def trainings(monkeypatch):
     monkeypatch.setattr(groups, "train_plans", counting("ahead"))
     monkeypatch.setattr(fitting, "train_plans", counting("alone"))
     return sizes
+
+
+@pytest.fixture
+def private_ray(monkeypatch):
+    """Have a local ray use a token of its own, which it else writes to the home directory."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -166,7 +166,7 @@ def test_too_few_rows_to_hold_out_are_refused(X, no_training, n_rows, fraction):
         ({"sparsity": "l1", "rho": 0.1}, ["rho"]),
         ({"sparsity": "l2", "rho": 2}, ["rho"]),
         ({"sparsity": None, "rho": 0.1}, ["rho"]),
-        ({"sparsity": None, "beta": 1.0}, ["beta"]),
+        ({"sparsity": None, "beta": 2.0}, ["beta"]),
         ({"sparsity": None, "rho": 0.1, "beta": 0.0}, ["rho", "beta"]),
     ],
 )

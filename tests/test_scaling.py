@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from sksae import scaling
 from sksae.engine.batches import Rows, centre_rows
-from sksae.scaling import SCALED_DEVIATION, find_scaling, weighted_moments
+from sksae.scaling import find_scaling, weighted_moments
 
 FORMS = {"dense": np.asarray, "csr": sp.csr_array}
 each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -114,14 +114,27 @@ def test_one_constant_column_does_not_hide_the_others():
 
 @given(
     X=matrices.filter(lambda X: X.std(axis=0).max() > 1e-3),
-    output=st.sampled_from(["tanh", "sigmoid"]),
+    output=st.sampled_from(["identity", "tanh", "sigmoid"]),
 )
-def test_scaled_rows_have_one_deviation_and_a_mean_that_the_output_can_give(X, output):
+def test_scaled_rows_have_one_norm_and_a_mean_that_the_output_can_give(X, output):
     found = find_scaling(X, None, None, scale_data=True, output_activation=output)
     z = found.shift + (X - found.mean) / found.scale
-    assert np.sqrt(z.var(axis=0).mean()) == pytest.approx(SCALED_DEVIATION, rel=1e-9)
+    norm, most = 64 * (0.4 / 3) ** 2, X.shape[1] * (0.4 / 3) ** 2
+    expected = norm if output == "identity" else min(norm, most)
+    assert z.var(axis=0).sum() == pytest.approx(expected, rel=1e-9)
     np.testing.assert_allclose(z.mean(axis=0), 0.5 if output == "sigmoid" else 0.0, atol=1e-9)
     np.testing.assert_allclose(found.offset, z.mean(axis=0), atol=1e-9)
+
+
+@pytest.mark.parametrize("output", ["identity", "tanh", "sigmoid"])
+@pytest.mark.parametrize(("n_features", "deviation"), [(64, 0.4 / 3), (256, 0.4 / 6)])
+def test_patches_of_8x8_keep_the_deviation_of_uflds_and_larger_ones_the_norm(
+    n_features, deviation, output
+):
+    X = np.random.default_rng(0).normal(3.0, 5.0, (50, n_features))
+    found = find_scaling(X, None, None, scale_data=True, output_activation=output)
+    z = (X - found.mean) / found.scale
+    assert np.sqrt(z.var(axis=0).mean()) == pytest.approx(deviation, rel=1e-12)
 
 
 @given(X=matrices)

@@ -7,10 +7,11 @@ import pytest
 import scipy.sparse as sp
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import FitFailedWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_validate
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sksae import SparseAutoencoderTransformer
@@ -89,13 +90,69 @@ def test_scorers_take_sparse_rows_and_data_frames(X):
         assert scorer(frames, pandas.DataFrame(X)) == pytest.approx(expected, rel=1e-9)
 
 
+SIDE_BY_SIDE = {
+    "union": lambda model: FeatureUnion([("sae", model), ("scale", MinMaxScaler())]),
+    "nested union": lambda model: FeatureUnion(
+        [("raw", "passthrough"), ("both", FeatureUnion([("first", sae(rho=0.4)), ("sae", model)]))]
+    ),
+    "columns": lambda model: ColumnTransformer(
+        [("sae", model, [0, 2, 3]), ("raw", "passthrough", [1]), ("gone", "drop", [4])]
+    ),
+    "slice": lambda model: ColumnTransformer([("sae", model, slice(1, 5))]),
+    "function": lambda model: ColumnTransformer([("sae", model, lambda X: [5, 1])]),
+    "remainder": lambda model: ColumnTransformer(
+        [("scale", MinMaxScaler(), [0, 1])], remainder=model
+    ),
+    "columns before a union": lambda model: ColumnTransformer(
+        [("inner", FeatureUnion([("sae", make_pipeline(MinMaxScaler(), model))]), [0, 2, 3])]
+    ),
+}
+# Of X, what reaches the autoencoder.
+REACHING = {
+    "columns": lambda X: X[:, [0, 2, 3]],
+    "slice": lambda X: X[:, 1:5],
+    "function": lambda X: X[:, [5, 1]],
+    "remainder": lambda X: X[:, 2:],
+    "columns before a union": lambda X: MinMaxScaler().fit_transform(X[:, [0, 2, 3]]),
+}
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE)
+def test_scorers_measure_an_autoencoder_that_stands_beside_others(X, name):
+    around = SIDE_BY_SIDE[name](sae(rho=0.3))
+    estimator = make_pipeline(MinMaxScaler((0.0, 7.0)), around, StandardScaler()).fit(X)
+    rows = REACHING.get(name, lambda X: X)(MinMaxScaler((0.0, 7.0)).fit_transform(X))
+    model = sae(rho=0.3).fit(rows)
+    codes = model.transform(rows)
+    for metric, scorer in sparsity_scorers(threshold=0.3, tol=0.4).items():
+        expected = EXPECTED[metric](model, rows, codes)
+        assert scorer(estimator, X) == pytest.approx(expected, rel=1e-12), metric
+
+
+def test_scorers_take_columns_by_name_in_any_order(X):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcdef"))
+    estimator = ColumnTransformer([("sae", sae(), ["e", "b"]), ("raw", "passthrough", ["a"])])
+    estimator.fit(frame)
+    expected = sae().fit(frame[["e", "b"]]).score(frame[["e", "b"]])
+    for given in (frame, frame[list("fedcba")]):
+        scored = sparsity_scorers()["explained_variance"](estimator, given)
+        assert scored == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("scorer", sparsity_scorers().values(), ids=sparsity_scorers())
 def test_scorers_name_what_is_missing(scorer, X):
-    for unfitted in (sae(), make_pipeline(MinMaxScaler(), sae())):
+    beside = [around(sae()) for around in SIDE_BY_SIDE.values()]
+    for unfitted in (sae(), make_pipeline(MinMaxScaler(), sae()), *beside):
         with pytest.raises(NotFittedError, match="SparseAutoencoderTransformer"):
             scorer(unfitted, X)
-    for other in (MinMaxScaler().fit(X), Pipeline([("scale", MinMaxScaler())]).fit(X)):
-        with pytest.raises(ValueError, match=r"needs a SparseAutoencoderTransformer.*MinMaxScaler"):
+    for other in (
+        MinMaxScaler().fit(X),
+        Pipeline([("scale", MinMaxScaler())]).fit(X),
+        FeatureUnion([("raw", "passthrough"), ("scale", MinMaxScaler())]).fit(X),
+        ColumnTransformer([("scale", MinMaxScaler(), [0])], remainder="passthrough").fit(X),
+    ):
+        with pytest.raises(ValueError, match=r"(?s)needs a Sparse.*got .*MinMaxScaler"):
             scorer(other, X)
 
 

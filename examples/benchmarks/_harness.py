@@ -225,7 +225,10 @@ def five_products(batch: int, n_features: int, n_components: int) -> Callable[[]
 
 
 def interleave(
-    runs: Mapping[str, Callable[[int], object]], repeats: int, warm_up: bool = True
+    runs: Mapping[str, Callable[[int], object]],
+    repeats: int,
+    warm_up: bool = True,
+    before: Callable[[str], object] = lambda name: None,
 ) -> tuple[dict[str, list[float]], dict[str, list]]:
     """Time the alternatives side by side: one of each, then the next round.
 
@@ -240,6 +243,8 @@ def interleave(
     repeats : int
     warm_up : bool
         Whether one round goes ahead untimed.
+    before : callable
+        Called with an alternative's name before each of its runs, untimed.
 
     Returns
     -------
@@ -249,12 +254,14 @@ def interleave(
     names = list(runs)
     if warm_up:
         for name in names:
+            before(name)
             runs[name](0)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     results: dict[str, list] = {name: [] for name in names}
     for round_ in range(repeats):
         first = round_ % len(names)
         for name in names[first:] + names[:first]:
+            before(name)
             gc.collect()  # here, or it falls due in the middle of someone's run
             time.sleep(REST)
             start = time.perf_counter()

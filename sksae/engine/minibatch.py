@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.device import to_wide
-from sksae.engine.network import Parameters, Workspace, backward, forward
+from sksae.engine.network import Parameters, Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 
 # Over how many batches the running mean of the code reaches back.
@@ -155,8 +155,14 @@ class MinibatchObjective:
         """Move the running mean of the code on by one batch and return it."""
         newest = max(1.0 / (self._n_seen + 1), 1.0 / self._window)
         self._n_seen += 1
-        # One operation for mean and running mean, into memory of its own: the notes keep it.
-        self._code_sum = torch.baddbmm(self._code_sum, code, share, beta=1.0 - newest, alpha=newest)
+        # Into memory of its own: the notes keep it.
+        if len(code) == 1:
+            # One operation for mean and running mean.
+            self._code_sum = torch.baddbmm(
+                self._code_sum, code, share, beta=1.0 - newest, alpha=newest
+            )
+        else:
+            self._code_sum = self._code_sum.lerp(sum_rows(code, share), newest)
         if weight is None and self._weight_sum is None:
             return self._code_sum
         if self._weight_sum is None:

@@ -8,11 +8,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted
 
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
+from sksae.metrics.lookup import autoencoder_and_its_rows
 from sksae.metrics.sparseness import hoyer_sparsity
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
@@ -40,7 +39,7 @@ class SparsityScorer:
 
     def __call__(self, estimator: BaseEstimator, X: MatrixLike, y: object = None) -> float:
         """Return the score; y is ignored."""
-        autoencoder, rows = _autoencoder_and_its_rows(estimator, X)
+        autoencoder, rows = autoencoder_and_its_rows(estimator, X)
         return METRICS[self.metric](self, autoencoder, rows)
 
 
@@ -65,9 +64,10 @@ def sparsity_scorers(
     """Return scorers of reconstruction and sparsity for a search over parameters.
 
     Each is a function of (estimator, X, y=None) for a fitted ``SparseAutoencoderTransformer``, or
-    a Pipeline with one, the last of them if there are more: X goes through the steps before it,
-    and those behind it, a classifier say, have no part in the score. No y is needed. Of all of
-    them greater is better:
+    a Pipeline, FeatureUnion or ColumnTransformer with one, the last of them if there are more: X
+    goes through the steps before it, only the columns it is given count, and what stands beside
+    or behind it, a classifier say, has no part in the score. No y is needed. Of all of them
+    greater is better:
 
     - "explained_variance": R^2 of the reconstruction of what reaches the autoencoder, as its
       ``score`` gives it;
@@ -241,37 +241,6 @@ def _standard_error(results: Results, score: str, candidate: int) -> float:
         warn_user("A single split has no standard error: the best candidate is chosen.")
         return 0.0
     return float(np.std(folds, ddof=1) / np.sqrt(len(folds)))
-
-
-def _autoencoder_and_its_rows(
-    estimator: BaseEstimator, X: MatrixLike
-) -> tuple[SparseAutoencoderTransformer, MatrixLike]:
-    """Return the last autoencoder of an estimator, and X as it reaches it."""
-    steps = _steps_to_autoencoder(estimator)
-    if steps is None:
-        raise ValueError(
-            "This scorer needs a SparseAutoencoderTransformer or a Pipeline with one among its "
-            f"steps, got {estimator!r}."
-        )
-    *earlier, autoencoder = steps
-    # Before the other steps are used, whose errors would speak of them.
-    check_is_fitted(autoencoder)
-    for step in earlier:
-        X = step.transform(X)
-    return autoencoder, X
-
-
-def _steps_to_autoencoder(estimator: BaseEstimator) -> list[Any] | None:
-    """Return the transformers up to the last autoencoder, and that, or None if there is none."""
-    if isinstance(estimator, SparseAutoencoderTransformer):
-        return [estimator]
-    if isinstance(estimator, Pipeline):
-        steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
-        for position in reversed(range(len(steps))):
-            found = _steps_to_autoencoder(steps[position])
-            if found is not None:
-                return steps[:position] + found
-    return None
 
 
 def _activity(autoencoder: SparseAutoencoderTransformer, X: MatrixLike) -> Matrix:
