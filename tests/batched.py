@@ -39,11 +39,23 @@ def assert_same_results(ours, theirs, atol=1e-9):
             assert ours.cv_results_[key].dtype == value.dtype
             assert list(ours.cv_results_[key]) == list(value)
         elif key.startswith("rank"):
-            np.testing.assert_array_equal(ours.cv_results_[key], value)
-    for name in ("best_index_", "best_params_", "multimetric_", "n_splits_"):
-        assert getattr(ours, name, None) == getattr(theirs, name, None)
+            scores = theirs.cv_results_[key.replace("rank", "mean")]
+            # Rounding decides between equals.
+            differ = abs(scores[:, None] - scores) > 2 * atol
+            orders = [np.sign(rank[:, None] - rank) for rank in (ours.cv_results_[key], value)]
+            np.testing.assert_array_equal(orders[0][differ], orders[1][differ])
+            assert ours.cv_results_[key].dtype == value.dtype
+    for name in ("multimetric_", "n_splits_"):
+        assert getattr(ours, name) == getattr(theirs, name)
     for name in ("n_features_in_", "best_estimator_", "best_score_", "feature_names_in_"):
         assert hasattr(ours, name) == hasattr(theirs, name)
+    assert hasattr(ours, "best_index_") == hasattr(theirs, "best_index_")
+    if hasattr(theirs, "best_index_"):
+        assert ours.best_params_ == ours.cv_results_["params"][ours.best_index_]
+        if hasattr(theirs, "best_score_"):
+            assert abs(ours.best_score_ - theirs.best_score_) <= atol
+        else:
+            assert ours.best_index_ == theirs.best_index_
 
 
 def assert_same_network(ours, theirs):
