@@ -4,14 +4,14 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from copy import copy
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from threading import Event
+from typing import TYPE_CHECKING
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
-from joblib.parallel import get_active_backend
 from sklearn.utils import check_random_state
 
 from sksae.beforehand import Fit
@@ -19,6 +19,9 @@ from sksae.fitting import train_plans
 from sksae.model_selection.ahead import Key, Request
 from sksae.planning import Plan, make_plan
 from sksae.transformer import SparseAutoencoderTransformer
+
+if TYPE_CHECKING:
+    from sksae.engine.watching import Monitor
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,21 @@ class Group:
     def __len__(self) -> int:
         return len(self.requests)
 
-    def train(self) -> tuple[list[Fit], float]:
+    def train(self, monitor: "Monitor | None" = None) -> tuple[list[Fit], float]:
         """Return what came of each request, and how many seconds all of them took."""
         begun = time.perf_counter()
         first = self.requests[0]
-        outcomes = train_plans(self.plans, first.X, first.sample_weight)
+        outcomes = train_plans(self.plans, first.X, first.sample_weight, monitor)
         fits = [Fit(*each) for each in zip(self.plans, outcomes, strict=True)]
         return fits, time.perf_counter() - begun
 
-    def cut(self, n_bytes: float, n_jobs: int) -> "list[Group]":
-        """Return parts of nearly equal size, none of which takes more memory than allowed.
+    def cut(self, n_bytes: float) -> "list[Group]":
+        """Return parts none of which takes more memory than allowed."""
+        return self.split(-(-len(self) // self._largest_part(n_bytes)))
 
-        Their number is a multiple of that of the jobs, so that no job waits for another.
-        """
-        longest = self._largest_part(n_bytes)
-        n_parts = -(-len(self) // longest)
-        n_parts = min(len(self), -(-n_parts // n_jobs) * n_jobs)
+    def split(self, n_parts: int) -> "list[Group]":
+        """Return parts of nearly equal size: so many, if there are as many fits."""
+        n_parts = min(n_parts, len(self))
         bounds = [len(self) * k // n_parts for k in range(n_parts + 1)]
         return [Group(self.requests[a:b], self.plans[a:b]) for a, b in pairwise(bounds)]
 
@@ -73,22 +75,17 @@ class Group:
 class Trainer:
     """Trains what a search asks for, in groups as large as memory allows.
 
-    To be made where the search begins: groups go to the processes that joblib is set up for there.
+    On the CPU every core has groups of its own: cores that share each operation of small networks
+    wait for each other most of the time, and on a busy machine far longer than they work. On a GPU
+    one group goes after the other.
 
     Parameters
     ----------
-    n_jobs : int or None
-        Processes.
     n_bytes : float
         What the networks of a group may take.
     """
 
-    def __init__(self, n_jobs: int | None, n_bytes: float) -> None:
-        # A backend set by parallel_config is one object for all, and the search's own evaluation
-        # has it open while networks are trained.
-        backend, _ = get_active_backend()
-        self._parallel = Parallel(n_jobs=n_jobs, backend=copy(backend))
-        self._n_jobs = effective_n_jobs(n_jobs)
+    def __init__(self, n_bytes: float) -> None:
         self._n_bytes = n_bytes
         self._sizes: list[int] = []
         self._alone: dict[Key, str] = {}
@@ -112,10 +109,7 @@ class Trainer:
         """
         groups = self._make_groups({request.key: request for request in requests}.values())
         self._sizes += [len(group) for group in groups]
-        if self._n_jobs == 1 or any(_is_on_gpu(group.plans[0]) for group in groups):
-            results = [group.train() for group in groups]
-        else:
-            results = self._parallel(delayed(group.train)() for group in groups)
+        results = _train_all(groups)
         return {
             request.key: (fit, seconds / len(group))
             for group, (fits, seconds) in zip(groups, results, strict=True)
@@ -141,20 +135,28 @@ class Trainer:
             members, plans = alike.setdefault(_likeness(request, plan), ([], []))
             members.append(request)
             plans.append(plan)
-        return [part for group in alike.values() for part in self._cut(Group(*group))]
-
-    def _cut(self, group: Group) -> list[Group]:
-        parts = group.cut(self._n_bytes, self._n_jobs)
-        for part in parts:
-            if len(part) == 1:
-                self._alone[part.requests[0].key] = (
-                    "solver='lbfgs'"
-                    if group.plans[0].schedule.solver == "lbfgs"
-                    else "no other shares their shapes, solver and rows"
-                    if len(group) == 1
-                    else "working_memory or n_jobs divides them"
-                )
+        groups = [Group(*group) for group in alike.values()]
+        parts = [part for group in groups for part in group.cut(self._n_bytes)]
+        n_threads = _n_threads(parts)
+        if len(parts) % n_threads and len(parts) < 4 * n_threads:
+            # Rather smaller groups than idle cores.
+            parts = [small for part in parts for small in part.split(n_threads)]
+        self._note_alone(groups, parts)
         return parts
+
+    def _note_alone(self, groups: list[Group], parts: list[Group]) -> None:
+        """Note why networks are trained one by one."""
+        without_others = {group.requests[0].key for group in groups if len(group) == 1}
+        for part in parts:
+            if len(part) > 1:
+                continue
+            key = part.requests[0].key
+            if part.plans[0].schedule.solver == "lbfgs":
+                self._alone[key] = "solver='lbfgs'"
+            elif key in without_others:
+                self._alone[key] = "no other shares their shapes, solver and rows"
+            else:
+                self._alone[key] = "working_memory or the number of cores divides them"
 
     def _plan(self, request: Request) -> Plan | None:
         """Return what a request asks for; None if that fails, which its own fit will report."""
@@ -177,10 +179,53 @@ def _why_not_ahead(estimator: SparseAutoencoderTransformer) -> str | None:
     return None
 
 
-def _is_on_gpu(plan: Plan) -> bool:
-    from sksae.engine.device import training_device
+class _StopWhenSet:
+    """Ends trainings in other threads after their epoch."""
 
-    return training_device(plan.device, plan.dtype).type != "cpu"
+    def __init__(self) -> None:
+        self._event = Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def epoch_begins(self, snapshot: object) -> None: ...
+
+    def epoch_ends(self, snapshot: object) -> bool:
+        return self._event.is_set()
+
+
+def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
+    """Train groups, as many at a time as there are cores for them."""
+    from sksae.engine.device import on_one_core
+
+    n_threads = _n_threads(groups)
+    if n_threads == 1:
+        return [group.train() for group in groups]
+    stop = _StopWhenSet()
+
+    def train(group: Group) -> tuple[list[Fit], float]:
+        with on_one_core():
+            return group.train(stop)
+
+    with ThreadPoolExecutor(n_threads) as executor:
+        futures = [executor.submit(train, group) for group in groups]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _n_threads(groups: Sequence[Group]) -> int:
+    """Return how many groups are trained at a time."""
+    from sksae.engine.device import n_cores, training_device
+
+    on_cpu = all(
+        training_device(group.plans[0].device, group.plans[0].dtype).type == "cpu"
+        for group in groups
+    )
+    return n_cores() if on_cpu else 1
 
 
 def _likeness(request: Request, plan: Plan) -> object:

@@ -118,7 +118,7 @@ class _BatchedSearch(BaseSearchCV):
         limit = (
             get_config()["working_memory"] if self.working_memory is None else self.working_memory
         )
-        token = _run.set(_Run(X, y, params, Trainer(self.n_jobs, n_bytes=2.0**20 * limit)))
+        token = _run.set(_Run(X, y, params, Trainer(n_bytes=2.0**20 * limit)))
         # Where nothing comes after the sparse autoencoder there is little left to do, and it is
         # done where the trained networks are.
         here = self._may_end_in_autoencoder()
@@ -331,9 +331,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         :func:`sksae.metrics.sparsity_scorers`.
 
     n_jobs : int, default=None
-        Processes that train groups of networks, and fit and score what comes behind them. On a GPU
-        all networks are trained in this process. With 1, the default, training uses the threads
-        of torch.
+        Processes that fit and score what comes behind the sparse autoencoder. All networks are
+        trained in this process, on as many cores as torch uses, or on the GPU.
 
     refit : bool, str or callable, default=True
         Whether and by which score the best candidate is fitted on all rows.
