@@ -66,7 +66,11 @@ def fitted_attributes(
     device = training_device(estimator.device, estimator.dtype)
     architecture = make_architecture(estimator, X.shape[1])
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    validation.check_precision(estimator.dtype, rho=rho, beta=estimator.beta, alpha=estimator.alpha)
+    beta = validation.resolve_beta(estimator.beta, estimator.sparsity)
+    numbers = {"rho": rho, "alpha": estimator.alpha}
+    validation.check_precision(
+        estimator.dtype, **(numbers if beta == "auto" else numbers | {"beta": beta})
+    )
     check_parameters(estimator)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
     if resume:
@@ -128,7 +132,7 @@ def fitted_attributes(
         context.call_on_fit_task_begin(estimator=estimator, **task)
     trained = train(
         architecture,
-        Penalties(estimator.sparsity, rho, float(estimator.beta), float(estimator.alpha)),
+        Penalties(estimator.sparsity, rho, beta, float(estimator.alpha)),
         schedule,
         rows(index),
         start,
@@ -141,6 +145,8 @@ def fitted_attributes(
     attributes |= record(estimator, architecture, trained, resume=resume)
     attributes |= {"_seed": seed, "_state": trained.state}
     warn_of_end(trained, schedule, one_pass=one_pass)
+    if not one_pass:
+        warn_of_missed_rho(trained, estimator, rho)
     if context is not None:
         context.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=attributes, **task
@@ -219,6 +225,7 @@ def make_schedule(
     estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
+    from sksae.engine.controller import OPEN_END
     from sksae.engine.minibatch import RHO_HAT_WINDOW
     from sksae.engine.training import Schedule
 
@@ -239,6 +246,7 @@ def make_schedule(
         first_epoch=estimator.n_iter_ if resume else 0,
         # The rows of a call are a sample of a stream, however few batches they make.
         rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
+        n_steps=OPEN_END if one_pass else None,
     )
 
 
@@ -291,6 +299,7 @@ def record(
         n_steps += estimator.n_steps_
     return {
         "loss_": trained.loss,
+        "beta_": None if estimator.sparsity is None else trained.beta,
         "loss_curve_": curve,
         "validation_score_curve_": validation_curve or None,
         "mean_activation_": (1.0 + trained.mean_code) / 2.0 if signed else trained.mean_code,
@@ -315,5 +324,28 @@ def warn_of_end(trained: "Trained", schedule: "Schedule", *, one_pass: bool) -> 
     warn_user(
         f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
         "converged yet: raise max_iter, or tol.",
+        ConvergenceWarning,
+    )
+
+
+def warn_of_missed_rho(
+    trained: "Trained", estimator: "SparseAutoencoderTransformer", rho: float
+) -> None:
+    """Warn if the beta that was to be found has not been."""
+    from sksae.engine.controller import TOLERANCE
+
+    activity = trained.activity
+    if activity is None or abs(activity - rho) <= TOLERANCE * rho:
+        return
+    what = "mean activation" if estimator.sparsity == "kl" else "share of active units"
+    if activity > rho:
+        advice = "raise max_iter, rho or n_components"
+        if estimator.sparsity != "kl":
+            advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
+    else:
+        advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
+    warn_user(
+        f"beta='auto' ended at beta_={trained.beta:.3g} with a {what} of {activity:.4g}, more than "
+        f"{TOLERANCE:.0%} off rho={rho:.4g}: {advice}.",
         ConvergenceWarning,
     )

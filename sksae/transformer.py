@@ -73,12 +73,19 @@ class SparseAutoencoderTransformer(
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
-        ``n_components``, which it must be less than. The target of "kl"; without effect (and a
-        warning, if set) otherwise.
+        ``n_components``, which it must be less than. The target of "kl", and of ``beta="auto"``;
+        without effect (and a warning, if set) otherwise.
 
-    beta : float >= 0, default=3.0
+    beta : float >= 0 or "auto", default=3.0
         Weight of the sparsity term. The default suits "kl"; "l1" and "l2" need far less, about
         0.01 to 0.1, and let all units die at 3. Without effect if ``sparsity`` is None.
+
+        With "auto" rho is met instead: during training beta is raised or lowered until the
+        activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
+        activity is the mean over units of the mean activation for "kl" (which is content with the
+        smallest such beta), and for "l1" and "l2" of the share of rows in which a unit is active,
+        that is above 1e-3 of its largest absolute activation. If that fails, a
+        ConvergenceWarning says how far it went. A ValueError if ``sparsity`` is None.
 
     alpha : float >= 0, default=1e-4
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
@@ -180,8 +187,10 @@ class SparseAutoencoderTransformer(
         What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
+    beta_ : float or None
+        Weight of the sparsity term: ``beta``, or what "auto" found. None if ``sparsity`` is None.
     loss_ : float
-        J of the fitted weights over all training rows.
+        J of the fitted weights over all training rows, with ``beta_``.
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with the weight decay at its end; J
         after each iteration for "lbfgs".
@@ -243,7 +252,7 @@ class SparseAutoencoderTransformer(
             Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "beta": [Interval(Real, 0, None, closed="left")],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
@@ -274,7 +283,7 @@ class SparseAutoencoderTransformer(
         *,
         sparsity: Literal["kl", "l1", "l2"] | None = "kl",
         rho: float = 0.05,
-        beta: float = 3.0,
+        beta: Literal["auto"] | float = 3.0,
         alpha: float = 1e-4,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import log
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +37,18 @@ def resolve_rho(rho: float, n_components: int) -> float:
             "give a float in (0, 1) for a share of them."
         )
     return int(rho) / n_components
+
+
+def resolve_beta(beta: float | str, sparsity: str | None) -> float | str:
+    """Return beta as a float or "auto"."""
+    if not isinstance(beta, str):
+        return float(beta)
+    if sparsity is None:
+        raise ValueError(
+            "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
+            "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
+        )
+    return beta
 
 
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
@@ -77,10 +90,11 @@ def check_precision(dtype: str, **values: float) -> None:
 
 
 def warn_of_idle_penalty(
-    sparsity: str | None, given: dict[str, float], defaults: dict[str, float]
+    sparsity: str | None, given: dict[str, Any], defaults: dict[str, Any]
 ) -> None:
     """Warn of a rho or beta set by the user that has no effect with this sparsity."""
-    idle = {"kl": (), "l1": ("rho",), "l2": ("rho",), None: ("rho", "beta")}[sparsity]
+    of_rows = () if given["beta"] == "auto" else ("rho",)
+    idle = {"kl": (), "l1": of_rows, "l2": of_rows, None: ("rho", "beta")}[sparsity]
     for name in idle:
         if given[name] != defaults[name]:
             warn_user(f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.")

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.controller import OPEN_END, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.network import Parameters, Workspace, backward, forward
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -31,6 +32,8 @@ class MinibatchObjective:
         What is added to the centred rows to make the target.
     window : int
         Batches over which the mean activation is taken.
+    n_steps : int
+        Batches to come, as far as is known; by which beta="auto" paces itself.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -42,6 +45,7 @@ class MinibatchObjective:
         offset: np.ndarray,
         *,
         window: int = RHO_HAT_WINDOW,
+        n_steps: int = OPEN_END,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.parameters = parameters
@@ -62,7 +66,17 @@ class MinibatchObjective:
                 self._weight_sum = torch.tensor(
                     state["weight_sum"], dtype=like.dtype, device=like.device
                 )
-        self._loss_so_far, self._n_folded = to_wide(like.new_zeros(1)), 0
+        terms = self._terms
+        self._controller = (
+            BetaController(
+                terms.sparsity, terms.rho, terms.beta, terms.is_auto,
+                window=window, n_steps=n_steps, state=state or {},
+            )
+            if terms.is_auto.any()
+            else None
+        )
+        self._beta_before: Tensor | None = None
+        self._start_epoch()
         self._forget()
 
     def __call__(self, rows: Tensor, weight: Tensor | None) -> None:
@@ -78,6 +92,9 @@ class MinibatchObjective:
         if len(self._shares) == FOLDED_TOGETHER:
             self._fold()
         terms, parameters = self._terms, self.parameters
+        controller = self._controller
+        if controller is not None and not controller.has_started:
+            controller.start(rows, weight)
         n_rows = rows.shape[1]
         if n_rows not in self._workspaces:
             self._workspaces[n_rows] = Workspace(parameters, n_rows)
@@ -105,17 +122,54 @@ class MinibatchObjective:
         backward(parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0)
         if alpha is None:
             terms.add_weight_decay(self.gradient, parameters)
+        if controller is not None:
+            controller.after_batch(code, mean_code, share, weight)
+
+    @property
+    def beta(self) -> Tensor:
+        """Weight of S by now, shape (n_models,)."""
+        return self._terms.beta[:, 0, 0]
+
+    def ends_in(self, n_steps: int) -> None:
+        """Hear that training ends after so many more batches."""
+        if self._controller is not None:
+            self._controller.n_left.clamp_(max=n_steps)
+
+    def is_settled(self) -> Tensor:
+        """Return whether the activity is what a beta to be found shall make it, (n_models,).
+
+        True where beta is given.
+        """
+        if self._controller is None:
+            return torch.ones_like(self.beta, dtype=torch.bool)
+        return self._controller.is_settled()
 
     def epoch_loss(self) -> Tensor:
         """Return J averaged over the batches since the last call, shape (n_models,).
 
         What the batches noted is put together later, many at once: at every step it would cost
-        more than the products of a small network. The weight decay is that of the weights now.
+        more than the products of a small network. The weight decay is that of the weights now,
+        and beta what it is by now.
         """
         self._fold()
-        loss = self._loss_so_far / self._n_folded
-        self._loss_so_far, self._n_folded = torch.zeros_like(loss), 0
+        beta, penalty = to_wide(self.beta), self._penalty_so_far / self._n_folded
+        loss = self._error_so_far / self._n_folded + beta * penalty
+        if self._beta_before is not None:
+            self._by_moves = self._by_moves + (beta - self._beta_before) * penalty
+        else:
+            self._by_moves = torch.zeros_like(loss)
+        self._beta_before = beta.clone()
+        self._start_epoch()
         return loss + to_wide(self._terms.weight_decay(self.parameters))
+
+    @property
+    def by_moves(self) -> Tensor:
+        """How much of the last epoch's loss is due to moves of beta since the first, (n_models,).
+
+        Without it the losses of all epochs compare, as if each were measured with the beta of the
+        one before.
+        """
+        return self._by_moves
 
     def _fold(self) -> None:
         """Add up what the batches noted, so that the notes do not grow with the epoch."""
@@ -123,15 +177,21 @@ class MinibatchObjective:
         if n_batches == 0:
             return
         share = torch.cat(self._shares, dim=1)[..., 0]
-        loss = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        error = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        self._error_so_far = self._error_so_far + to_wide(error)
         if self._mean_codes:
-            loss += terms.unit_penalty(torch.cat(self._mean_codes, dim=2))
+            mean_codes = torch.cat(self._mean_codes, dim=2)
+            penalty = terms.sparsity.unit_penalty(mean_codes, terms.rho)
+            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
-            loss += terms.beta[:, 0, 0] * penalty
-        self._loss_so_far = self._loss_so_far + to_wide(loss)
+            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         self._n_folded += n_batches
         self._forget()
+
+    def _start_epoch(self) -> None:
+        zero = to_wide(torch.zeros_like(self.beta))
+        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
 
     def _forget(self) -> None:
         self._shares: list[Tensor] = []
@@ -141,9 +201,10 @@ class MinibatchObjective:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the next minibatch's gradient depends on besides the parameters."""
+        state = {} if self._controller is None else self._controller.state()
         if self._n_seen == 0:
-            return {}
-        state = {
+            return state
+        state |= {
             "code_sum": self._code_sum.cpu().numpy().copy(),
             "n_seen": np.asarray(self._n_seen),
         }

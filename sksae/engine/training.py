@@ -5,8 +5,8 @@ that it needs to know of a training stands in the frozen descriptions `Penalties
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from math import inf, isfinite
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite, log
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
+from sksae.engine.controller import Rounds, is_met, starting_beta
 from sksae.engine.device import bookkeeping_device, to_wide
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs import LBFGS
@@ -51,6 +52,8 @@ class Schedule:
         Epochs done before.
     rho_hat_window : int, optional
         Batches over which the mean activation is averaged; an epoch's at most by default.
+    n_steps : int, optional
+        Steps by which beta="auto" paces itself; those of ``max_iter`` epochs by default.
     """
 
     solver: str
@@ -65,6 +68,7 @@ class Schedule:
     seed: int = 0
     first_epoch: int = 0
     rho_hat_window: int | None = None
+    n_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,10 @@ class Trained:
         Parameters, for centred rows.
     loss : float
         J over all training rows.
+    beta : float
+        Weight of S; what was found, if it was to be.
+    activity : float or None
+        What a beta to be found shall make rho, over the training rows.
     mean_code : ndarray of shape (n_components,)
         Weighted mean of the code over the training rows.
     loss_curve, validation_curve : list of float
@@ -108,6 +116,8 @@ class Trained:
 
     flat: np.ndarray
     loss: float = inf
+    beta: float = 0.0
+    activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
@@ -173,18 +183,26 @@ class Watch:
         trained: Trained,
         held_out: HeldOut | None,
         monitor: Monitor | None,
+        may_keep: Callable[[], bool] = lambda: True,
     ) -> None:
+        self._may_keep = may_keep
         self._schedule, self._parameters, self._trained = schedule, parameters, trained
         self._held_out, self._monitor = held_out, monitor
         # R^2 has a scale of its own, so there the tolerance is absolute.
-        self._patience = Patience(
-            schedule.tol, schedule.n_iter_no_change, relative=held_out is None
-        )
+        self.wait_anew()
         self._best: Tensor | None = None
+        self._best_beta = 0.0
         self._best_score = -inf
-        if held_out is not None and schedule.first_epoch:
+        if held_out is not None and schedule.first_epoch and may_keep():
             # A training that goes on must not end worse than it began.
             self._best, self._best_score = parameters.flat.clone(), held_out.score()
+            self._best_beta = trained.beta
+
+    def wait_anew(self) -> None:
+        """Forget for how long the loss has not fallen: it is another one from now on."""
+        self._patience = Patience(
+            self._schedule.tol, self._schedule.n_iter_no_change, relative=self._held_out is None
+        )
 
     def epoch_begins(self) -> None:
         """Announce the next epoch."""
@@ -196,27 +214,41 @@ class Watch:
         if self._monitor is not None:
             self._monitor.epoch_ends(self._snapshot)
 
-    def verdict(self, loss: float) -> str | None:
-        """Take the loss of the epoch just ended and return a reason to stop, if there is one."""
+    def verdict(self, loss: float, *, by_moves: float = 0.0, is_settled: bool = True) -> str | None:
+        """Take the loss of the epoch just ended and return a reason to stop, if there is one.
+
+        Parameters
+        ----------
+        loss : float
+            J.
+        by_moves : float
+            What moves of beta have added to it.
+        is_settled : bool
+            False as long as beta is being found: then nothing is over.
+        """
         trained = self._trained
         if not isfinite(loss):
             raise self.failure(len(trained.loss_curve) + 1)
         trained.loss_curve.append(loss)
-        watched = loss
+        watched = loss - by_moves
         if self._held_out is not None:
             score = self._held_out.score()
-            if score > self._best_score:
+            if score > self._best_score and self._may_keep():
                 self._best, self._best_score = self._parameters.flat.clone(), score
+                self._best_beta = trained.beta
             trained.validation_curve.append(score)
             watched = -score
         if self._monitor is not None and self._monitor.epoch_ends(self._snapshot):
             return "callback"
+        if not is_settled:
+            self.wait_anew()
         return "tol" if self._patience.exhausted(watched) else None
 
     def restore_best(self) -> None:
         """Put back the weights that served the held-out rows best, if any are held out."""
         if self._best is not None:
             self._parameters.flat.copy_(self._best)
+            self._trained.beta = self._best_beta
 
     def failure(self, epoch: int) -> NonFiniteLossError:
         """Return the error that says where training broke down."""
@@ -292,19 +324,28 @@ def train(
     rows.keep_resident()
     judge = HeldOut(parameters, held_out, offset) if held_out is not None else None
     trained = Trained(flat=start)
-    watch = Watch(schedule, parameters, trained, judge, monitor)
-    full = None
+    full = FullObjective(penalties, parameters, rows, offset)
+    finds_beta = full.finds_beta
+    state = state or {}
+    trained.beta = float(state["beta"]) if finds_beta and "beta" in state else float(full.beta)
+
+    def meets_rho() -> bool:
+        return not finds_beta or bool(is_met(full.activity(), full.rho))
+
+    watch = Watch(schedule, parameters, trained, judge, monitor, meets_rho)
     try:
         if schedule.solver == "lbfgs":
-            full = FullObjective(penalties, parameters, rows, offset)
             _iterate(full, schedule, start, watch, trained)
         else:
-            _descend(penalties, parameters, schedule, rows, offset, watch, trained, state or {})
+            _descend(penalties, parameters, schedule, rows, offset, watch, trained, state)
     except KeyboardInterrupt:
         trained.stopped_by = "interrupt"
     watch.restore_best()
 
-    full = full or FullObjective(penalties, parameters, rows, offset)
+    if finds_beta:
+        full.set_beta(trained.beta)
+        trained.activity = float(full.activity())
+        trained.state["beta"] = np.asarray(trained.beta)
     loss, mean_code = full.evaluate()
     trained.loss = float(loss)
     if not isfinite(trained.loss):
@@ -331,6 +372,7 @@ def _descend(
         parameters,
         offset,
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
+        n_steps=schedule.n_steps or schedule.max_iter * len(slices),
         state=state,
     )
     solver = _make_solver(schedule, parameters.flat, state)
@@ -348,14 +390,23 @@ def _descend(
                 solver.step(objective.gradient.flat, rate.value)
                 rate.advance()
                 trained.n_steps += 1
-            verdict = watch.verdict(float(objective.epoch_loss()))
+            loss = float(objective.epoch_loss())
+            trained.beta = float(objective.beta)
+            verdict = watch.verdict(
+                loss,
+                by_moves=float(objective.by_moves),
+                is_settled=bool(objective.is_settled()),
+            )
             if verdict is None or trained.stopped_by == "tol" == verdict:
                 continue
             trained.stopped_by = verdict
-            cools = verdict == "tol" and rate.cool_down(schedule.n_iter_no_change * len(slices))
+            n_more = schedule.n_iter_no_change * len(slices)
+            cools = verdict == "tol" and rate.cool_down(n_more)
             if not cools:
                 break
+            objective.ends_in(n_more)
     finally:
+        trained.beta = float(objective.beta)
         trained.state = solver.state() | objective.state()
 
 
@@ -373,7 +424,11 @@ def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
 
 
 def _iterate(
-    full: FullObjective, schedule: Schedule, start: np.ndarray, watch: Watch, trained: Trained
+    full: FullObjective,
+    schedule: Schedule,
+    start: np.ndarray,
+    watch: Watch,
+    trained: Trained,
 ) -> None:
     """Train by L-BFGS on all rows: parameters and sums in float64, products in their dtype."""
     parameters = full.parameters
@@ -382,24 +437,55 @@ def _iterate(
         loss, gradient = full.gradient(flat)
         return float(loss), gradient
 
+    def solver_from(flat: Tensor) -> LBFGS:
+        return LBFGS(evaluate, flat, torch.finfo(parameters.flat.dtype).eps)
+
     device = bookkeeping_device(parameters.flat.device)
-    begin = torch.as_tensor(start, dtype=torch.float64).to(device)
-    noise = torch.finfo(parameters.flat.dtype).eps
-    solver = LBFGS(evaluate, begin, noise)
+    rounds = _make_rounds(full, schedule, trained) if full.finds_beta else None
+
+    def next_round(iteration: int) -> bool:
+        """Go on with another beta and without memory of curvature, unless rho is met."""
+        if rounds is None:
+            return False
+        parameters.flat.copy_(solver.flat)
+        if not rounds.move(float(full.activity()), iteration):
+            return False
+        full.set_beta(rounds.beta)
+        watch.wait_anew()
+        return True
+
+    solver = solver_from(torch.as_tensor(start, dtype=torch.float64).to(device))
     if not isfinite(solver.value):
         raise watch.failure(0)
     try:
-        for _ in range(schedule.max_iter):
+        for iteration in range(1, schedule.max_iter + 1):
             watch.epoch_begins()
             if not solver.step():
                 watch.epoch_came_to_nothing()
+                if next_round(iteration):
+                    solver = solver_from(solver.flat)
+                    continue
                 trained.stopped_by = "precision"
                 break
             trained.n_steps += 1
             parameters.flat.copy_(solver.flat)
+            trained.beta = float(full.beta)
             verdict = watch.verdict(solver.value)
-            if verdict is not None:
+            ends_round = verdict == "tol" or (rounds is not None and rounds.is_over(iteration))
+            if verdict != "callback" and ends_round and next_round(iteration):
+                solver = solver_from(solver.flat)
+            elif verdict is not None:
                 trained.stopped_by = verdict
                 break
     finally:
         parameters.flat.copy_(solver.flat)
+
+
+def _make_rounds(full: FullObjective, schedule: Schedule, trained: Trained) -> Rounds:
+    """Return what moves beta, from where it stood or from a small one."""
+    if not trained.beta:
+        architecture = full.parameters.architecture
+        n_components = architecture.sizes[architecture.n_encoder_layers]
+        trained.beta = float(starting_beta(full.sparsity, full.mean_square(), n_components))
+    full.set_beta(trained.beta)
+    return Rounds(full.sparsity, float(full.rho), schedule.max_iter, log(trained.beta))

@@ -1,0 +1,344 @@
+"""beta="auto": a controller that raises or lowers beta until the code is as active as rho says.
+
+The activity of a code is one number for each model: the mean over units of the mean activation
+(kl), or of the share of rows in which a unit is active (l1, l2). The controller follows its
+logarithm and moves that of beta, by proportional and integral action in incremental form
+(Astrom & Hagglund 1995, "PID Controllers", chapter 3).
+
+- l1 and l2: the larger beta, the fewer rows in which a unit is active. The error is
+  ln(activity / target), where the target comes down to rho step by step: a beta that shoots up
+  kills units which no later, smaller beta brings back to life.
+- kl: with beta the activity tends to rho, from above or from below. The error is
+  abs(ln(activity / rho)) - BAND, so that beta ends as small as it can be: where the activity is
+  off rho by half of what is allowed.
+
+All quantities are tensors of shape (n_models,), and no step branches on the values of one model.
+"""
+
+from math import exp
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.sparsity import Sparsity
+
+# Activity and rho may differ by this share of rho.
+TOLERANCE = 0.1
+# Where the controller of kl holds the activity, in ln(activity / rho).
+BAND = 0.05
+# A unit is active in a row if it is above this share of its largest activation.
+ACTIVE_FROM = 1e-3
+# Batches between two moves: the controller must cost little beside a step of a small network.
+INTERVAL = 5
+# Integral action: by how much an error of 1 that lasts all the training moves ln(beta); in no
+# step, however short the training, more than MAX_RATE. Proportional action: by how much a change
+# of the error by 1 does.
+INTEGRAL, MAX_RATE, PROPORTIONAL = 100.0, 0.5, 1.0
+# Toward the end the integral action grows, as the falling learning rate makes the network slower:
+# with the inverse of the share of steps left, up to this factor.
+LARGEST_BOOST = 6.0
+# Larger errors count as this.
+ERROR_LIMIT = 1.0
+# How far ln(target) would come down in all the training of l1 and l2.
+DESCENT = 40.0
+# With l1 and l2 ln(beta) falls at most so far below where the activity was last above rho: units
+# that are asleep wake slowly however small beta is, and would then find it far too small.
+LARGEST_FALL = 3.0
+# By how much a unit's largest activation is forgotten at each move.
+FORGETTING = 0.01
+# ln(beta) stays so near where it began.
+FURTHEST = 16.0
+# L-BFGS: rounds in all its iterations, the most iterations of one, the errors of kl that are left
+# alone, and from which share of the iterations on how large ones of all.
+ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 25, 20, 0.03
+LATE, LATE_TOLERANCE = 0.6, 0.08
+# Steps that a training is taken to have where nobody knows (partial_fit).
+OPEN_END = 2000
+
+
+def starting_beta(sparsity: Sparsity, square: Tensor, n_components: int) -> Tensor:
+    """Return a beta at which the sparsity term is small beside the squared error.
+
+    Parameters
+    ----------
+    sparsity : Sparsity
+        What S is.
+    square : Tensor of shape (n_models,)
+        Mean over rows of the squared deviation from the mean row, the error of no code at all.
+    n_components : int
+        Units that share in S.
+    """
+    per_unit = square.clamp(min=torch.finfo(square.dtype).tiny) / n_components
+    # S is counted in units (kl), in activations (l1), in their squares (l2); and the activations
+    # grow with the rows, as the weights of both layers start at about the same length.
+    if sparsity.of_mean_activation:
+        return 0.6 * per_unit
+    return {1: 0.2 * per_unit.sqrt(), 2: torch.ones_like(per_unit)}[sparsity.degree]
+
+
+def control_error(activity: Tensor, target: Tensor, rho: Tensor, *, two_sided: bool) -> Tensor:
+    """Return by how much beta is too small, between -ERROR_LIMIT and ERROR_LIMIT.
+
+    Parameters
+    ----------
+    activity, target, rho : Tensor of shape (n_models,)
+        As it is; as it should be by now; as it should be in the end.
+    two_sided : bool
+        Whether the activity may be on either side of rho when beta is too small (kl).
+    """
+    log_activity = activity.clamp(min=torch.finfo(activity.dtype).eps).log()
+    error = log_activity - target.log()
+    if two_sided:
+        error = torch.maximum(error, rho.log() - log_activity) - BAND
+    return error.clamp(-ERROR_LIMIT, ERROR_LIMIT)
+
+
+def next_log_beta(
+    log_beta: Tensor, error: Tensor, error_before: Tensor, integral: Tensor | float
+) -> Tensor:
+    """Return ln(beta) after one move: integral * error, and PROPORTIONAL * the error's change."""
+    return log_beta + integral * error + PROPORTIONAL * (error - error_before)
+
+
+def share_active(
+    code: Tensor, largest: Tensor, share: Tensor, weight: Tensor | None = None
+) -> Tensor:
+    """Return the share of some rows in which each unit is active, (n_models, n_components, 1).
+
+    Parameters
+    ----------
+    code : Tensor of shape (n_models, n_components, n_rows)
+        Absolute values.
+    largest : Tensor of shape (n_models, n_components, 1)
+        Each unit's largest activation.
+    share : Tensor of shape (n_models, n_rows, 1)
+        What each row counts.
+    weight : Tensor of shape (1, n_rows, 1), optional
+        If given, the shares do not add up to 1, and are divided by their sum.
+    """
+    active = torch.bmm((code > ACTIVE_FROM * largest).to(share.dtype), share)
+    return active if weight is None else active / share.sum(dim=1, keepdim=True)
+
+
+def is_met(activity: Tensor, rho: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+    """Return whether the activity is rho, up to a share of rho."""
+    return (activity / rho - 1.0).abs() <= tolerance
+
+
+class BetaController:
+    """Moves beta after one minibatch and another.
+
+    Parameters
+    ----------
+    sparsity : Sparsity
+        What S is.
+    rho, beta : Tensor of shape (n_models, n_components, 1)
+        Activity wanted; and the weight of S, written to in place.
+    is_auto : ndarray of bool of shape (n_models,)
+        Whose beta to move.
+    window : int
+        Batches over which the share of active rows is averaged.
+    n_steps : int
+        Batches that the training has.
+    state : dict of ndarray
+        What `state` gave, when a training goes on; {} when it begins.
+
+    Attributes
+    ----------
+    n_left : Tensor of shape (n_models,)
+        Batches that are left; to be set where training ends sooner than was planned.
+    """
+
+    # Of shape (n_models,), but for `largest`: (n_models, n_components, 1).
+    KEPT = ("log_beta", "start", "floor", "target", "error", "activity", "largest")
+
+    def __init__(
+        self,
+        sparsity: Sparsity,
+        rho: Tensor,
+        beta: Tensor,
+        is_auto: np.ndarray,
+        *,
+        window: int,
+        n_steps: int,
+        state: dict[str, np.ndarray],
+    ) -> None:
+        self._sparsity, self._beta, self._rho = sparsity, beta, rho[:, 0, 0]
+        self._is_auto = torch.as_tensor(is_auto, device=beta.device)
+        self._given = beta[:, 0, 0].clone()
+        self._two_sided = sparsity.of_mean_activation
+        self._n_steps = float(n_steps)
+        self.n_left = torch.full_like(self._rho, self._n_steps)
+        self._descent = INTERVAL * min(DESCENT / n_steps, MAX_RATE)
+        self._newest = min(1.0, max(INTERVAL / window, 0.3))
+        self._n_batches = int(state.get("beta_n_batches", 0))
+        self._has_moved = bool(state.get("beta_has_moved", False))
+        self._now: dict[str, Tensor] = {}
+        # Of another sparsity: of no use.
+        if state.get("beta_degree") == sparsity.degree:
+            self._now = {
+                name: torch.tensor(state[f"beta_{name}"], dtype=beta.dtype, device=beta.device)
+                for name in self.KEPT
+            }
+            self._write()
+        else:
+            self._n_batches, self._has_moved = 0, False
+
+    @property
+    def has_started(self) -> bool:
+        """Whether there is a beta."""
+        return bool(self._now)
+
+    def start(self, rows: Tensor, weight: Tensor | None) -> None:
+        """Set out from a small beta.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_models or 1, n_rows, n_features)
+            Centred rows of the first minibatch.
+        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
+        """
+        squares = rows.square().sum(dim=2, keepdim=True)
+        weighted = squares if weight is None else squares * weight
+        square = weighted.mean(dim=(1, 2)).expand_as(self._rho)
+        log_beta = starting_beta(self._sparsity, square, self._beta.shape[1]).log()
+        zero = torch.zeros_like(log_beta)
+        self._now = {
+            "log_beta": log_beta,
+            "start": log_beta,
+            "floor": log_beta - LARGEST_FALL,
+            "target": zero,
+            "error": zero,
+            "activity": zero,
+            "largest": torch.zeros_like(self._beta),
+        }
+        self._write()
+
+    def after_batch(
+        self, code: Tensor, mean_code: Tensor | None, share: Tensor, weight: Tensor | None
+    ) -> None:
+        """Measure the activity and move beta, once in `INTERVAL` calls.
+
+        Parameters
+        ----------
+        code : Tensor of shape (n_models, n_components, n_rows)
+            Of the batch.
+        mean_code : Tensor of shape (n_models, n_components, 1) or None
+            Running mean of the code, where S is a function of it.
+        share : Tensor of shape (n_models, n_rows, 1)
+            What each row counts.
+        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
+        """
+        self._n_batches += 1
+        if self._n_batches % INTERVAL:
+            return
+        if mean_code is not None:
+            self._now["activity"] = self._sparsity.activity(mean_code)
+        else:
+            self._measure(code, share, weight)
+        self._move()
+        self._has_moved = True
+
+    def _measure(self, code: Tensor, share: Tensor, weight: Tensor | None) -> None:
+        """Bring the running share of active rows up to date."""
+        now, size = self._now, code.abs()
+        faded = now["largest"] * (1.0 - FORGETTING)
+        now["largest"] = torch.maximum(faded, size.amax(dim=2, keepdim=True))
+        active = share_active(size, now["largest"], share, weight).mean(dim=(1, 2))
+        now["activity"] = (
+            now["activity"].lerp(active, self._newest) if self._has_moved else active
+        )
+
+    def _move(self) -> None:
+        now, activity, rho = self._now, self._now["activity"], self._rho
+        descended = now["target"] * exp(-self._descent) if self._has_moved else activity
+        now["target"] = rho if self._two_sided else torch.maximum(descended, rho)
+        error = control_error(activity, now["target"], rho, two_sided=self._two_sided)
+        before = now["error"] if self._has_moved else error
+        log_beta = next_log_beta(now["log_beta"], error, before, self._integral())
+        if not self._two_sided:
+            now["floor"] = torch.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
+            log_beta = torch.maximum(log_beta, now["floor"])
+        start = now["start"]
+        now["log_beta"] = torch.clamp(log_beta, start - FURTHEST, start + FURTHEST)
+        now["error"] = error
+        self._write()
+
+    def _integral(self) -> Tensor:
+        """Return by how much a move adds up an error of 1, shape (n_models,)."""
+        self.n_left = self.n_left - INTERVAL
+        boost = self._n_steps / self.n_left.clamp(min=self._n_steps / LARGEST_BOOST)
+        return (INTERVAL * INTEGRAL / self._n_steps * boost).clamp(max=INTERVAL * MAX_RATE)
+
+    def _write(self) -> None:
+        beta = torch.where(self._is_auto, self._now["log_beta"].exp(), self._given)
+        self._beta.copy_(beta.view(-1, 1, 1).expand_as(self._beta))
+
+    def is_settled(self) -> Tensor:
+        """Return whether the activity last measured is rho, or beta is given; (n_models,)."""
+        if not self._has_moved:
+            return ~self._is_auto
+        return is_met(self._now["activity"], self._rho) | ~self._is_auto
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next moves depend on."""
+        if not self._now:
+            return {}
+        kept = {f"beta_{name}": self._now[name].cpu().numpy().copy() for name in self.KEPT}
+        return kept | {
+            "beta_n_batches": np.asarray(self._n_batches),
+            "beta_has_moved": np.asarray(self._has_moved),
+            "beta_degree": np.asarray(self._sparsity.degree),
+        }
+
+
+class Rounds:
+    """Moves beta between rounds of L-BFGS, each of them at one beta; a single model.
+
+    Parameters
+    ----------
+    sparsity : Sparsity
+        What S is.
+    rho : float
+        Activity wanted.
+    max_iter : int
+        Iterations that the training has.
+    log_beta : float
+        Where to begin.
+    """
+
+    def __init__(self, sparsity: Sparsity, rho: float, max_iter: int, log_beta: float) -> None:
+        self._two_sided = sparsity.of_mean_activation
+        self._rho = torch.tensor(rho, dtype=torch.float64)
+        self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
+        self._late = LATE * max_iter
+        self._log_beta = torch.tensor(log_beta, dtype=torch.float64)
+        self._error: Tensor | None = None
+        self._lowest, self._highest = self._log_beta - FURTHEST, self._log_beta + FURTHEST
+
+    @property
+    def beta(self) -> float:
+        return float(self._log_beta.exp())
+
+    def is_over(self, iteration: int) -> bool:
+        """Return whether the round ends with that iteration (counted from 1)."""
+        return iteration % self._length == 0
+
+    def move(self, activity: float, iteration: int) -> bool:
+        """Return whether the activity calls for another beta, and set it."""
+        now = torch.tensor(activity, dtype=torch.float64)
+        error = control_error(now, self._rho, self._rho, two_sided=self._two_sided)
+        # Each move costs the curvature found, so a small error is left alone, and late ones that
+        # are within what is allowed.
+        if self._two_sided:
+            near = bool(error.abs() <= ROUND_TOLERANCE)
+        else:
+            near = bool(is_met(now, self._rho, BAND))
+        if near or (iteration > self._late and bool(is_met(now, self._rho, LATE_TOLERANCE))):
+            return False
+        before = error if self._error is None else self._error
+        moved = next_log_beta(self._log_beta, error, before, 1.0)
+        moved = moved.clamp(self._lowest, self._highest)
+        self._log_beta, self._error = moved, error
+        return True
