@@ -225,7 +225,6 @@ def make_schedule(
     estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
-    from sksae.engine.controller import OPEN_END
     from sksae.engine.minibatch import RHO_HAT_WINDOW
     from sksae.engine.training import Schedule
 
@@ -246,7 +245,7 @@ def make_schedule(
         first_epoch=estimator.n_iter_ if resume else 0,
         # The rows of a call are a sample of a stream, however few batches they make.
         rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
-        n_steps=OPEN_END if one_pass else None,
+        is_one_pass=one_pass,
     )
 
 

@@ -15,7 +15,7 @@ logarithm and moves that of beta, by proportional and integral action in increme
 All quantities are tensors of shape (n_models,), and no step branches on the values of one model.
 """
 
-from math import exp
+from math import exp, log
 
 import numpy as np
 import torch
@@ -31,33 +31,43 @@ BAND = 0.05
 ACTIVE_FROM = 1e-3
 # Batches between two moves: the controller must cost little beside a step of a small network.
 INTERVAL = 5
-# Integral action: by how much an error of 1 that lasts all the training moves ln(beta); in no
-# step, however short the training, more than MAX_RATE. Proportional action: by how much a change
-# of the error by 1 does.
-INTEGRAL, MAX_RATE, PROPORTIONAL = 100.0, 0.5, 1.0
+# Integral action, by degree of the sparsity (0 is kl): by how much an error of 1 that lasts all the
+# training moves ln(beta); in no step, however short the training, more than MAX_RATE. Proportional
+# action: by how much a change of the error by 1 does. Measured on digits and nature patches: kl
+# needs little, and more drives beta up while the units are still on their way; with l2 it is an
+# early large beta that silences units, and one that follows the activity from the start only
+# shrinks them.
+INTEGRAL = {0: 50.0, 1: 100.0, 2: 15.0}
+MAX_RATE, PROPORTIONAL = 0.5, 1.0
 # Toward the end the integral action grows, as the falling learning rate makes the network slower:
 # with the inverse of the share of steps left, up to this factor.
-LARGEST_BOOST = 6.0
+LARGEST_BOOST = {0: 4.0, 1: 2.0, 2: 40.0}
 # Larger errors count as this.
 ERROR_LIMIT = 1.0
 # How far ln(target) would come down in all the training of l1 and l2.
-DESCENT = 40.0
+DESCENT = 60.0
 # With l1 and l2 ln(beta) falls at most so far below where the activity was last above rho: units
 # that are asleep wake slowly however small beta is, and would then find it far too small.
 LARGEST_FALL = 3.0
 # By how much a unit's largest activation is forgotten at each move.
 FORGETTING = 0.01
+# beta of kl stays below so many times the squared error for each unit, over rho: beyond, the
+# minibatches' noise in the gradient of the penalty keeps the units off rho itself.
+KL_CEILING = 5.0
+# Where beta starts, by `starting_beta`.
+KL_START, L1_START, L2_START = 0.6, 0.2, 6.0
 # ln(beta) stays so near where it began.
 FURTHEST = 16.0
 # L-BFGS: rounds in all its iterations, the most iterations of one, the errors of kl that are left
 # alone, and from which share of the iterations on how large ones of all.
+ROUND_INTEGRAL = 0.6
 ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 25, 20, 0.03
 LATE, LATE_TOLERANCE = 0.6, 0.08
 # Steps that a training is taken to have where nobody knows (partial_fit).
 OPEN_END = 2000
 
 
-def starting_beta(sparsity: Sparsity, square: Tensor, n_components: int) -> Tensor:
+def starting_beta(sparsity: Sparsity, square: Tensor, rho: Tensor, n_components: int) -> Tensor:
     """Return a beta at which the sparsity term is small beside the squared error.
 
     Parameters
@@ -73,8 +83,8 @@ def starting_beta(sparsity: Sparsity, square: Tensor, n_components: int) -> Tens
     # S is counted in units (kl), in activations (l1), in their squares (l2); and the activations
     # grow with the rows, as the weights of both layers start at about the same length.
     if sparsity.of_mean_activation:
-        return 0.6 * per_unit
-    return {1: 0.2 * per_unit.sqrt(), 2: torch.ones_like(per_unit)}[sparsity.degree]
+        return KL_START * per_unit
+    return {1: L1_START * per_unit.sqrt(), 2: L2_START * rho**-0.25}[sparsity.degree]
 
 
 def control_error(activity: Tensor, target: Tensor, rho: Tensor, *, two_sided: bool) -> Tensor:
@@ -151,7 +161,7 @@ class BetaController:
     """
 
     # Of shape (n_models,), but for `largest`: (n_models, n_components, 1).
-    KEPT = ("log_beta", "start", "floor", "target", "error", "activity", "largest")
+    KEPT = ("log_beta", "start", "floor", "ceiling", "target", "error", "activity", "largest")
 
     def __init__(
         self,
@@ -202,18 +212,24 @@ class BetaController:
         squares = rows.square().sum(dim=2, keepdim=True)
         weighted = squares if weight is None else squares * weight
         square = weighted.mean(dim=(1, 2)).expand_as(self._rho)
-        log_beta = starting_beta(self._sparsity, square, self._beta.shape[1]).log()
+        log_beta = starting_beta(self._sparsity, square, self._rho, self._beta.shape[1]).log()
         zero = torch.zeros_like(log_beta)
         self._now = {
             "log_beta": log_beta,
             "start": log_beta,
             "floor": log_beta - LARGEST_FALL,
+            "ceiling": self._ceiling(log_beta),
             "target": zero,
             "error": zero,
             "activity": zero,
             "largest": torch.zeros_like(self._beta),
         }
         self._write()
+
+    def _ceiling(self, log_beta: Tensor) -> Tensor:
+        if self._two_sided:
+            return log_beta + log(KL_CEILING / KL_START) - self._rho.log()
+        return log_beta + FURTHEST
 
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, share: Tensor, weight: Tensor | None
@@ -246,9 +262,7 @@ class BetaController:
         faded = now["largest"] * (1.0 - FORGETTING)
         now["largest"] = torch.maximum(faded, size.amax(dim=2, keepdim=True))
         active = share_active(size, now["largest"], share, weight).mean(dim=(1, 2))
-        now["activity"] = (
-            now["activity"].lerp(active, self._newest) if self._has_moved else active
-        )
+        now["activity"] = now["activity"].lerp(active, self._newest) if self._has_moved else active
 
     def _move(self) -> None:
         now, activity, rho = self._now, self._now["activity"], self._rho
@@ -260,16 +274,17 @@ class BetaController:
         if not self._two_sided:
             now["floor"] = torch.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
             log_beta = torch.maximum(log_beta, now["floor"])
-        start = now["start"]
-        now["log_beta"] = torch.clamp(log_beta, start - FURTHEST, start + FURTHEST)
+        now["log_beta"] = torch.clamp(log_beta, now["start"] - FURTHEST, now["ceiling"])
         now["error"] = error
         self._write()
 
     def _integral(self) -> Tensor:
         """Return by how much a move adds up an error of 1, shape (n_models,)."""
         self.n_left = self.n_left - INTERVAL
-        boost = self._n_steps / self.n_left.clamp(min=self._n_steps / LARGEST_BOOST)
-        return (INTERVAL * INTEGRAL / self._n_steps * boost).clamp(max=INTERVAL * MAX_RATE)
+        degree = self._sparsity.degree
+        boost = self._n_steps / self.n_left.clamp(min=self._n_steps / LARGEST_BOOST[degree])
+        each = INTERVAL * INTEGRAL[degree] / self._n_steps
+        return (each * boost).clamp(max=INTERVAL * MAX_RATE)
 
     def _write(self) -> None:
         beta = torch.where(self._is_auto, self._now["log_beta"].exp(), self._given)
@@ -338,7 +353,7 @@ class Rounds:
         if near or (iteration > self._late and bool(is_met(now, self._rho, LATE_TOLERANCE))):
             return False
         before = error if self._error is None else self._error
-        moved = next_log_beta(self._log_beta, error, before, 1.0)
+        moved = next_log_beta(self._log_beta, error, before, ROUND_INTEGRAL)
         moved = moved.clamp(self._lowest, self._highest)
         self._log_beta, self._error = moved, error
         return True

@@ -205,7 +205,9 @@ class FullObjective:
         active = torch.zeros_like(self._wide.beta)
         for chunk, rows, weight in self._walk():
             code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
-            active += chunk.join(share_active(code.abs(), largest, share_out(chunk.workspace, weight)))
+            active += chunk.join(
+                share_active(code.abs(), largest, share_out(chunk.workspace, weight))
+            )
         return active.mean(dim=(1, 2))
 
     def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:

@@ -69,14 +69,21 @@ class MinibatchObjective:
         terms = self._terms
         self._controller = (
             BetaController(
-                terms.sparsity, terms.rho, terms.beta, terms.is_auto,
-                window=window, n_steps=n_steps, state=state or {},
+                terms.sparsity,
+                terms.rho,
+                terms.beta,
+                terms.is_auto,
+                window=window,
+                n_steps=n_steps,
+                state=state or {},
             )
             if terms.is_auto.any()
             else None
         )
         self._beta_before: Tensor | None = None
-        self._start_epoch()
+        zero = to_wide(torch.zeros_like(self.beta))
+        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
+        self._by_moves = zero
         self._forget()
 
     def __call__(self, rows: Tensor, weight: Tensor | None) -> None:
@@ -133,7 +140,7 @@ class MinibatchObjective:
     def ends_in(self, n_steps: int) -> None:
         """Hear that training ends after so many more batches."""
         if self._controller is not None:
-            self._controller.n_left.clamp_(max=n_steps)
+            self._controller.n_left.fill_(n_steps)
 
     def is_settled(self) -> Tensor:
         """Return whether the activity is what a beta to be found shall make it, (n_models,).
@@ -156,10 +163,9 @@ class MinibatchObjective:
         loss = self._error_so_far / self._n_folded + beta * penalty
         if self._beta_before is not None:
             self._by_moves = self._by_moves + (beta - self._beta_before) * penalty
-        else:
-            self._by_moves = torch.zeros_like(loss)
         self._beta_before = beta.clone()
-        self._start_epoch()
+        zero = torch.zeros_like(loss)
+        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
         return loss + to_wide(self._terms.weight_decay(self.parameters))
 
     @property
@@ -188,10 +194,6 @@ class MinibatchObjective:
             self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         self._n_folded += n_batches
         self._forget()
-
-    def _start_epoch(self) -> None:
-        zero = to_wide(torch.zeros_like(self.beta))
-        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
 
     def _forget(self) -> None:
         self._shares: list[Tensor] = []

@@ -5,7 +5,7 @@ that it needs to know of a training stands in the frozen descriptions `Penalties
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from math import inf, isfinite, log
 from typing import Protocol
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.controller import Rounds, is_met, starting_beta
+from sksae.engine.controller import OPEN_END, Rounds, is_met, starting_beta
 from sksae.engine.device import bookkeeping_device, to_wide
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs import LBFGS
@@ -22,6 +22,10 @@ from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
 from sksae.engine.network import Architecture, Parameters, Workspace, forward
 from sksae.engine.objective import Penalties
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
+
+# With beta="auto" this share of the epochs is set aside, to go on at this share of the learning rate
+# where rho is not met by then.
+OVERTIME, OVERTIME_RATE = 0.15, 0.1
 
 
 class NonFiniteLossError(ValueError):
@@ -52,8 +56,8 @@ class Schedule:
         Epochs done before.
     rho_hat_window : int, optional
         Batches over which the mean activation is averaged; an epoch's at most by default.
-    n_steps : int, optional
-        Steps by which beta="auto" paces itself; those of ``max_iter`` epochs by default.
+    is_one_pass : bool
+        Whether the rows are a piece of a stream, of unknown length.
     """
 
     solver: str
@@ -68,7 +72,7 @@ class Schedule:
     seed: int = 0
     first_epoch: int = 0
     rho_hat_window: int | None = None
-    n_steps: int | None = None
+    is_one_pass: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,11 @@ class Watch:
             self._schedule.tol, self._schedule.n_iter_no_change, relative=self._held_out is None
         )
 
+    @property
+    def has_best(self) -> bool:
+        """Whether weights have been kept that will be restored."""
+        return self._best is not None
+
     def epoch_begins(self) -> None:
         """Announce the next epoch."""
         if self._monitor is not None:
@@ -329,15 +338,15 @@ def train(
     state = state or {}
     trained.beta = float(state["beta"]) if finds_beta and "beta" in state else float(full.beta)
 
-    def meets_rho() -> bool:
-        return not finds_beta or bool(is_met(full.activity(), full.rho))
+    def may_keep() -> bool:
+        return not finds_beta or meets_rho(full)
 
-    watch = Watch(schedule, parameters, trained, judge, monitor, meets_rho)
+    watch = Watch(schedule, parameters, trained, judge, monitor, may_keep)
     try:
         if schedule.solver == "lbfgs":
             _iterate(full, schedule, start, watch, trained)
         else:
-            _descend(penalties, parameters, schedule, rows, offset, watch, trained, state)
+            _descend(penalties, full, schedule, rows, offset, watch, trained, state)
     except KeyboardInterrupt:
         trained.stopped_by = "interrupt"
     watch.restore_best()
@@ -355,9 +364,14 @@ def train(
     return trained
 
 
+def meets_rho(full: FullObjective) -> bool:
+    """Return whether the activity over all rows is rho."""
+    return bool(is_met(full.activity(), full.rho))
+
+
 def _descend(
     penalties: Penalties,
-    parameters: Parameters,
+    full: FullObjective,
     schedule: Schedule,
     rows: Rows,
     offset: np.ndarray,
@@ -366,37 +380,45 @@ def _descend(
     state: State,
 ) -> None:
     """Train by minibatches: adam and sgd."""
+    parameters = full.parameters
     slices = batch_slices(rows.n_rows, schedule.batch_size)
+    keeps_time = full.finds_beta and not schedule.is_one_pass
+    n_overtime = round(OVERTIME * schedule.max_iter) if keeps_time else 0
+    n_steps = (schedule.max_iter - n_overtime) * len(slices)
     objective = MinibatchObjective(
         penalties,
         parameters,
         offset,
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
-        n_steps=schedule.n_steps or schedule.max_iter * len(slices),
+        n_steps=OPEN_END if schedule.is_one_pass else n_steps,
         state=state,
     )
     solver = _make_solver(schedule, parameters.flat, state)
     rate = LearningRate(
         schedule.learning_rate,
         schedule.learning_rate_schedule,
-        schedule.max_iter * len(slices),
+        n_steps,
     )
+
+    def epoch() -> str | None:
+        watch.epoch_begins()
+        order = _order(schedule, len(trained.loss_curve), rows.n_rows)
+        for batch, weight in rows.batches(slices, order):
+            objective(batch, weight)
+            solver.step(objective.gradient.flat, rate.value)
+            rate.advance()
+            trained.n_steps += 1
+        loss = float(objective.epoch_loss())
+        trained.beta = float(objective.beta)
+        return watch.verdict(
+            loss,
+            by_moves=float(objective.by_moves),
+            is_settled=bool(objective.is_settled()),
+        )
+
     try:
         while not rate.is_over:
-            watch.epoch_begins()
-            order = _order(schedule, len(trained.loss_curve), rows.n_rows)
-            for batch, weight in rows.batches(slices, order):
-                objective(batch, weight)
-                solver.step(objective.gradient.flat, rate.value)
-                rate.advance()
-                trained.n_steps += 1
-            loss = float(objective.epoch_loss())
-            trained.beta = float(objective.beta)
-            verdict = watch.verdict(
-                loss,
-                by_moves=float(objective.by_moves),
-                is_settled=bool(objective.is_settled()),
-            )
+            verdict = epoch()
             if verdict is None or trained.stopped_by == "tol" == verdict:
                 continue
             trained.stopped_by = verdict
@@ -405,6 +427,17 @@ def _descend(
             if not cools:
                 break
             objective.ends_in(n_more)
+        if n_overtime and trained.stopped_by != "callback":
+            # The rate has fallen, and the last moves of beta did not tell any more: go on at a
+            # small rate until they do.
+            rate = LearningRate(
+                OVERTIME_RATE * schedule.learning_rate, "constant", n_overtime * len(slices)
+            )
+            objective.ends_in(n_steps)
+            while not rate.is_over and not watch.has_best and not meets_rho(full):
+                if epoch() == "callback":
+                    trained.stopped_by = "callback"
+                    break
     finally:
         trained.beta = float(objective.beta)
         trained.state = solver.state() | objective.state()
@@ -486,6 +519,8 @@ def _make_rounds(full: FullObjective, schedule: Schedule, trained: Trained) -> R
     if not trained.beta:
         architecture = full.parameters.architecture
         n_components = architecture.sizes[architecture.n_encoder_layers]
-        trained.beta = float(starting_beta(full.sparsity, full.mean_square(), n_components))
+        trained.beta = float(
+            starting_beta(full.sparsity, full.mean_square(), full.rho, n_components)
+        )
     full.set_beta(trained.beta)
     return Rounds(full.sparsity, float(full.rho), schedule.max_iter, log(trained.beta))
