@@ -58,11 +58,11 @@ KL_CEILING = 5.0
 KL_START, L1_START, L2_START = 0.6, 0.2, 6.0
 # ln(beta) stays so near where it began.
 FURTHEST = 16.0
-# L-BFGS: rounds in all its iterations, the most iterations of one, the errors of kl that are left
-# alone, and from which share of the iterations on how large ones of all.
-ROUND_INTEGRAL = 0.6
-ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 25, 20, 0.03
-LATE, LATE_TOLERANCE = 0.6, 0.08
+# L-BFGS: integral action of one round; rounds in all iterations, and the most iterations of one;
+# how large errors of kl are left alone. No proportional action, as each round has left the last
+# one's error behind.
+ROUND_INTEGRAL = 0.5
+ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 40, 20, 0.03
 # Steps that a training is taken to have where nobody knows (partial_fit).
 OPEN_END = 2000
 
@@ -151,6 +151,8 @@ class BetaController:
         Batches over which the share of active rows is averaged.
     n_steps : int
         Batches that the training has.
+    start : float
+        How many times `starting_beta` to begin with.
     state : dict of ndarray
         What `state` gave, when a training goes on; {} when it begins.
 
@@ -172,13 +174,14 @@ class BetaController:
         *,
         window: int,
         n_steps: int,
+        start: float = 1.0,
         state: dict[str, np.ndarray],
     ) -> None:
         self._sparsity, self._beta, self._rho = sparsity, beta, rho[:, 0, 0]
         self._is_auto = torch.as_tensor(is_auto, device=beta.device)
         self._given = beta[:, 0, 0].clone()
         self._two_sided = sparsity.of_mean_activation
-        self._n_steps = float(n_steps)
+        self._n_steps, self._start = float(n_steps), start
         self.n_left = torch.full_like(self._rho, self._n_steps)
         self._descent = INTERVAL * min(DESCENT / n_steps, MAX_RATE)
         self._newest = min(1.0, max(INTERVAL / window, 0.3))
@@ -215,7 +218,7 @@ class BetaController:
         log_beta = starting_beta(self._sparsity, square, self._rho, self._beta.shape[1]).log()
         zero = torch.zeros_like(log_beta)
         self._now = {
-            "log_beta": log_beta,
+            "log_beta": log_beta + log(self._start),
             "start": log_beta,
             "floor": log_beta - LARGEST_FALL,
             "ceiling": self._ceiling(log_beta),
@@ -327,9 +330,7 @@ class Rounds:
         self._two_sided = sparsity.of_mean_activation
         self._rho = torch.tensor(rho, dtype=torch.float64)
         self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
-        self._late = LATE * max_iter
         self._log_beta = torch.tensor(log_beta, dtype=torch.float64)
-        self._error: Tensor | None = None
         self._lowest, self._highest = self._log_beta - FURTHEST, self._log_beta + FURTHEST
 
     @property
@@ -340,20 +341,15 @@ class Rounds:
         """Return whether the round ends with that iteration (counted from 1)."""
         return iteration % self._length == 0
 
-    def move(self, activity: float, iteration: int) -> bool:
+    def move(self, activity: float) -> bool:
         """Return whether the activity calls for another beta, and set it."""
         now = torch.tensor(activity, dtype=torch.float64)
         error = control_error(now, self._rho, self._rho, two_sided=self._two_sided)
-        # Each move costs the curvature found, so a small error is left alone, and late ones that
-        # are within what is allowed.
-        if self._two_sided:
-            near = bool(error.abs() <= ROUND_TOLERANCE)
-        else:
-            near = bool(is_met(now, self._rho, BAND))
-        if near or (iteration > self._late and bool(is_met(now, self._rho, LATE_TOLERANCE))):
+        # Each move costs the curvature found, so a small error is left alone.
+        near = error.abs() <= ROUND_TOLERANCE if self._two_sided else is_met(now, self._rho, BAND)
+        if near:
             return False
-        before = error if self._error is None else self._error
-        moved = next_log_beta(self._log_beta, error, before, ROUND_INTEGRAL)
+        moved = self._log_beta + ROUND_INTEGRAL * error
         moved = moved.clamp(self._lowest, self._highest)
-        self._log_beta, self._error = moved, error
+        self._log_beta = moved
         return True

@@ -34,6 +34,8 @@ class MinibatchObjective:
         Batches over which the mean activation is taken.
     n_steps : int
         Batches to come, as far as is known; by which beta="auto" paces itself.
+    beta_start : float
+        At how many times the usual one a beta to be found begins.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -46,6 +48,7 @@ class MinibatchObjective:
         *,
         window: int = RHO_HAT_WINDOW,
         n_steps: int = OPEN_END,
+        beta_start: float = 1.0,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.parameters = parameters
@@ -75,6 +78,7 @@ class MinibatchObjective:
                 terms.is_auto,
                 window=window,
                 n_steps=n_steps,
+                start=beta_start,
                 state=state or {},
             )
             if terms.is_auto.any()

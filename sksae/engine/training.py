@@ -23,9 +23,12 @@ from sksae.engine.network import Architecture, Parameters, Workspace, forward
 from sksae.engine.objective import Penalties
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 
-# With beta="auto" this share of the epochs is set aside, to go on at this share of the learning rate
-# where rho is not met by then.
+# With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
+# rate where rho is not met by then.
 OVERTIME, OVERTIME_RATE = 0.15, 0.1
+# A beta to be found begins at so many times `starting_beta`: with l2 and sgd, one of a tenth of
+# what adam bears silences all units for good.
+BETA_STARTS = {"adam": 1.0, "sgd": 0.1, "lbfgs": 0.3}
 
 
 class NonFiniteLossError(ValueError):
@@ -391,6 +394,7 @@ def _descend(
         offset,
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
         n_steps=OPEN_END if schedule.is_one_pass else n_steps,
+        beta_start=BETA_STARTS[schedule.solver],
         state=state,
     )
     solver = _make_solver(schedule, parameters.flat, state)
@@ -476,12 +480,19 @@ def _iterate(
     device = bookkeeping_device(parameters.flat.device)
     rounds = _make_rounds(full, schedule, trained) if full.finds_beta else None
 
-    def next_round(iteration: int) -> bool:
+    # Where rho was met last, and at which beta.
+    met: tuple[Tensor, float] | None = None
+
+    def next_round() -> bool:
         """Go on with another beta and without memory of curvature, unless rho is met."""
+        nonlocal met
         if rounds is None:
             return False
         parameters.flat.copy_(solver.flat)
-        if not rounds.move(float(full.activity()), iteration):
+        activity = full.activity()
+        if is_met(activity, full.rho):
+            met = solver.flat.clone(), rounds.beta
+        if not rounds.move(float(activity)):
             return False
         full.set_beta(rounds.beta)
         watch.wait_anew()
@@ -495,7 +506,7 @@ def _iterate(
             watch.epoch_begins()
             if not solver.step():
                 watch.epoch_came_to_nothing()
-                if next_round(iteration):
+                if next_round():
                     solver = solver_from(solver.flat)
                     continue
                 trained.stopped_by = "precision"
@@ -505,13 +516,17 @@ def _iterate(
             trained.beta = float(full.beta)
             verdict = watch.verdict(solver.value)
             ends_round = verdict == "tol" or (rounds is not None and rounds.is_over(iteration))
-            if verdict != "callback" and ends_round and next_round(iteration):
+            if verdict != "callback" and ends_round and next_round():
                 solver = solver_from(solver.flat)
             elif verdict is not None:
                 trained.stopped_by = verdict
                 break
     finally:
         parameters.flat.copy_(solver.flat)
+        if met is not None and not meets_rho(full):
+            # The last iterations have left it again.
+            parameters.flat.copy_(met[0])
+            trained.beta = met[1]
 
 
 def _make_rounds(full: FullObjective, schedule: Schedule, trained: Trained) -> Rounds:
