@@ -38,14 +38,15 @@ INTERVAL = 5
 # early large beta that silences units, and one that follows the activity from the start only
 # shrinks them.
 INTEGRAL = {0: 50.0, 1: 100.0, 2: 15.0}
-MAX_RATE, PROPORTIONAL = 0.5, 1.0
+MAX_RATE = {0: 0.1, 1: 0.025, 2: 0.1}
+PROPORTIONAL = 1.5
 # Toward the end the integral action grows, as the falling learning rate makes the network slower:
 # with the inverse of the share of steps left, up to this factor.
 LARGEST_BOOST = {0: 4.0, 1: 2.0, 2: 40.0}
 # Larger errors count as this.
 ERROR_LIMIT = 1.0
 # How far ln(target) would come down in all the training of l1 and l2.
-DESCENT = 60.0
+DESCENT = 40.0
 # With l1 and l2 ln(beta) falls at most so far below where the activity was last above rho: units
 # that are asleep wake slowly however small beta is, and would then find it far too small.
 LARGEST_FALL = 3.0
@@ -54,8 +55,10 @@ FORGETTING = 0.01
 # beta of kl stays below so many times the squared error for each unit, over rho: beyond, the
 # minibatches' noise in the gradient of the penalty keeps the units off rho itself.
 KL_CEILING = 5.0
-# Where beta starts, by `starting_beta`.
-KL_START, L1_START, L2_START = 0.6, 0.2, 6.0
+# Where beta starts, by `starting_beta`; with l2, where it silences some units but not yet all for
+# good, which takes a tenth with sgd of what adam bears.
+KL_START, L1_START = 0.6, 0.2
+L2_STARTS = {"adam": 6.0, "sgd": 0.2, "lbfgs": 0.6}
 # ln(beta) stays so near where it began.
 FURTHEST = 16.0
 # L-BFGS: integral action of one round; rounds in all iterations, and the most iterations of one;
@@ -67,8 +70,14 @@ ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 40, 20, 0.03
 OPEN_END = 2000
 
 
-def starting_beta(sparsity: Sparsity, square: Tensor, rho: Tensor, n_components: int) -> Tensor:
-    """Return a beta at which the sparsity term is small beside the squared error.
+def starting_beta(
+    sparsity: Sparsity,
+    square: Tensor,
+    rho: Tensor,
+    n_components: int,
+    l2_start: float = L2_STARTS["adam"],
+) -> Tensor:
+    """Return the beta to begin with; for kl and l1 small beside the squared error.
 
     Parameters
     ----------
@@ -76,15 +85,19 @@ def starting_beta(sparsity: Sparsity, square: Tensor, rho: Tensor, n_components:
         What S is.
     square : Tensor of shape (n_models,)
         Mean over rows of the squared deviation from the mean row, the error of no code at all.
+    rho : Tensor of shape (n_models,)
+        Activity wanted.
     n_components : int
         Units that share in S.
+    l2_start : float
+        That of l2 for a rho of 1.
     """
     per_unit = square.clamp(min=torch.finfo(square.dtype).tiny) / n_components
     # S is counted in units (kl), in activations (l1), in their squares (l2); and the activations
     # grow with the rows, as the weights of both layers start at about the same length.
     if sparsity.of_mean_activation:
         return KL_START * per_unit
-    return {1: L1_START * per_unit.sqrt(), 2: L2_START * rho**-0.25}[sparsity.degree]
+    return L1_START * per_unit.sqrt() if sparsity.degree == 1 else l2_start * rho**-0.25
 
 
 def control_error(activity: Tensor, target: Tensor, rho: Tensor, *, two_sided: bool) -> Tensor:
@@ -151,8 +164,8 @@ class BetaController:
         Batches over which the share of active rows is averaged.
     n_steps : int
         Batches that the training has.
-    start : float
-        How many times `starting_beta` to begin with.
+    l2_start : float
+        See `starting_beta`.
     state : dict of ndarray
         What `state` gave, when a training goes on; {} when it begins.
 
@@ -174,16 +187,16 @@ class BetaController:
         *,
         window: int,
         n_steps: int,
-        start: float = 1.0,
+        l2_start: float,
         state: dict[str, np.ndarray],
     ) -> None:
         self._sparsity, self._beta, self._rho = sparsity, beta, rho[:, 0, 0]
         self._is_auto = torch.as_tensor(is_auto, device=beta.device)
         self._given = beta[:, 0, 0].clone()
         self._two_sided = sparsity.of_mean_activation
-        self._n_steps, self._start = float(n_steps), start
+        self._n_steps, self._l2_start = float(n_steps), l2_start
         self.n_left = torch.full_like(self._rho, self._n_steps)
-        self._descent = INTERVAL * min(DESCENT / n_steps, MAX_RATE)
+        self._descent = INTERVAL * min(DESCENT / n_steps, MAX_RATE[sparsity.degree])
         self._newest = min(1.0, max(INTERVAL / window, 0.3))
         self._n_batches = int(state.get("beta_n_batches", 0))
         self._has_moved = bool(state.get("beta_has_moved", False))
@@ -215,10 +228,12 @@ class BetaController:
         squares = rows.square().sum(dim=2, keepdim=True)
         weighted = squares if weight is None else squares * weight
         square = weighted.mean(dim=(1, 2)).expand_as(self._rho)
-        log_beta = starting_beta(self._sparsity, square, self._rho, self._beta.shape[1]).log()
+        log_beta = starting_beta(
+            self._sparsity, square, self._rho, self._beta.shape[1], self._l2_start
+        ).log()
         zero = torch.zeros_like(log_beta)
         self._now = {
-            "log_beta": log_beta + log(self._start),
+            "log_beta": log_beta,
             "start": log_beta,
             "floor": log_beta - LARGEST_FALL,
             "ceiling": self._ceiling(log_beta),
@@ -287,7 +302,7 @@ class BetaController:
         degree = self._sparsity.degree
         boost = self._n_steps / self.n_left.clamp(min=self._n_steps / LARGEST_BOOST[degree])
         each = INTERVAL * INTEGRAL[degree] / self._n_steps
-        return (each * boost).clamp(max=INTERVAL * MAX_RATE)
+        return (each * boost).clamp(max=INTERVAL * MAX_RATE[degree])
 
     def _write(self) -> None:
         beta = torch.where(self._is_auto, self._now["log_beta"].exp(), self._given)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.controller import OPEN_END, BetaController
+from sksae.engine.controller import L2_STARTS, OPEN_END, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.network import Parameters, Workspace, backward, forward
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -34,8 +34,8 @@ class MinibatchObjective:
         Batches over which the mean activation is taken.
     n_steps : int
         Batches to come, as far as is known; by which beta="auto" paces itself.
-    beta_start : float
-        At how many times the usual one a beta to be found begins.
+    l2_start : float
+        Where a beta of l2 to be found begins, for a rho of 1.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -48,7 +48,7 @@ class MinibatchObjective:
         *,
         window: int = RHO_HAT_WINDOW,
         n_steps: int = OPEN_END,
-        beta_start: float = 1.0,
+        l2_start: float = L2_STARTS["adam"],
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.parameters = parameters
@@ -78,7 +78,7 @@ class MinibatchObjective:
                 terms.is_auto,
                 window=window,
                 n_steps=n_steps,
-                start=beta_start,
+                l2_start=l2_start,
                 state=state or {},
             )
             if terms.is_auto.any()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.controller import OPEN_END, Rounds, is_met, starting_beta
+from sksae.engine.controller import L2_STARTS, OPEN_END, Rounds, is_met, starting_beta
 from sksae.engine.device import bookkeeping_device, to_wide
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs import LBFGS
@@ -26,9 +26,6 @@ from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, Stat
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.
 OVERTIME, OVERTIME_RATE = 0.15, 0.1
-# A beta to be found begins at so many times `starting_beta`: with l2 and sgd, one of a tenth of
-# what adam bears silences all units for good.
-BETA_STARTS = {"adam": 1.0, "sgd": 0.1, "lbfgs": 0.3}
 
 
 class NonFiniteLossError(ValueError):
@@ -394,7 +391,7 @@ def _descend(
         offset,
         window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(slices)),
         n_steps=OPEN_END if schedule.is_one_pass else n_steps,
-        beta_start=BETA_STARTS[schedule.solver],
+        l2_start=L2_STARTS[schedule.solver],
         state=state,
     )
     solver = _make_solver(schedule, parameters.flat, state)
@@ -534,8 +531,7 @@ def _make_rounds(full: FullObjective, schedule: Schedule, trained: Trained) -> R
     if not trained.beta:
         architecture = full.parameters.architecture
         n_components = architecture.sizes[architecture.n_encoder_layers]
-        trained.beta = float(
-            starting_beta(full.sparsity, full.mean_square(), full.rho, n_components)
-        )
+        square, l2_start = full.mean_square(), L2_STARTS["lbfgs"]
+        trained.beta = float(starting_beta(full.sparsity, square, full.rho, n_components, l2_start))
     full.set_beta(trained.beta)
     return Rounds(full.sparsity, float(full.rho), schedule.max_iter, log(trained.beta))
