@@ -239,8 +239,10 @@ def test_the_error_by_formula(two_sided):
 
 def test_a_move_by_formula():
     log_beta, error, before = np.array([0.0, 1.0]), np.array([0.5, -0.2]), np.array([0.4, 0.1])
-    got = controller.next_log_beta(*map(torch.tensor, (log_beta, error, before)), 0.25)
-    expected = log_beta + 0.25 * error + controller.PROPORTIONAL * (error - before)
+    got = controller.next_log_beta(
+        *map(torch.tensor, (log_beta, error, before)), integral=0.25, proportional=2.0
+    )
+    expected = log_beta + 0.25 * error + 2.0 * (error - before)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
 

@@ -15,7 +15,7 @@ logarithm and moves that of beta, by proportional and integral action in increme
 All quantities are tensors of shape (n_models,), and no step branches on the values of one model.
 """
 
-from math import exp, log
+from math import exp, inf, log
 
 import numpy as np
 import torch
@@ -37,16 +37,16 @@ INTERVAL = 5
 # needs little, and more drives beta up while the units are still on their way; with l2 it is an
 # early large beta that silences units, and one that follows the activity from the start only
 # shrinks them.
-INTEGRAL = {0: 50.0, 1: 100.0, 2: 15.0}
-MAX_RATE = {0: 0.1, 1: 0.025, 2: 0.1}
-PROPORTIONAL = 1.5
+INTEGRAL = {0: 50.0, 1: 100.0, 2: 10.0}
+MAX_RATE = {0: 0.1, 1: 0.025, 2: 0.5}
+PROPORTIONAL = {0: 1.5, 1: 1.5, 2: 1.0}
 # Toward the end the integral action grows, as the falling learning rate makes the network slower:
 # with the inverse of the share of steps left, up to this factor.
 LARGEST_BOOST = {0: 4.0, 1: 2.0, 2: 40.0}
 # Larger errors count as this.
 ERROR_LIMIT = 1.0
-# How far ln(target) would come down in all the training of l1 and l2.
-DESCENT = 40.0
+# How far ln(target) would come down in all the training.
+DESCENT = {0: inf, 1: 40.0, 2: inf}
 # With l1 and l2 ln(beta) falls at most so far below where the activity was last above rho: units
 # that are asleep wake slowly however small beta is, and would then find it far too small.
 LARGEST_FALL = 3.0
@@ -118,10 +118,15 @@ def control_error(activity: Tensor, target: Tensor, rho: Tensor, *, two_sided: b
 
 
 def next_log_beta(
-    log_beta: Tensor, error: Tensor, error_before: Tensor, integral: Tensor | float
+    log_beta: Tensor,
+    error: Tensor,
+    error_before: Tensor,
+    *,
+    integral: Tensor | float,
+    proportional: float,
 ) -> Tensor:
-    """Return ln(beta) after one move: integral * error, and PROPORTIONAL * the error's change."""
-    return log_beta + integral * error + PROPORTIONAL * (error - error_before)
+    """Return ln(beta) after one move, by the error and by its change."""
+    return log_beta + integral * error + proportional * (error - error_before)
 
 
 def share_active(
@@ -193,10 +198,10 @@ class BetaController:
         self._sparsity, self._beta, self._rho = sparsity, beta, rho[:, 0, 0]
         self._is_auto = torch.as_tensor(is_auto, device=beta.device)
         self._given = beta[:, 0, 0].clone()
-        self._two_sided = sparsity.of_mean_activation
+        self._two_sided, degree = sparsity.of_mean_activation, sparsity.degree
         self._n_steps, self._l2_start = float(n_steps), l2_start
         self.n_left = torch.full_like(self._rho, self._n_steps)
-        self._descent = INTERVAL * min(DESCENT / n_steps, MAX_RATE[sparsity.degree])
+        self._descent = INTERVAL * min(DESCENT[degree] / n_steps, MAX_RATE[degree])
         self._newest = min(1.0, max(INTERVAL / window, 0.3))
         self._n_batches = int(state.get("beta_n_batches", 0))
         self._has_moved = bool(state.get("beta_has_moved", False))
@@ -288,7 +293,13 @@ class BetaController:
         now["target"] = rho if self._two_sided else torch.maximum(descended, rho)
         error = control_error(activity, now["target"], rho, two_sided=self._two_sided)
         before = now["error"] if self._has_moved else error
-        log_beta = next_log_beta(now["log_beta"], error, before, self._integral())
+        log_beta = next_log_beta(
+            now["log_beta"],
+            error,
+            before,
+            integral=self._integral(),
+            proportional=PROPORTIONAL[self._sparsity.degree],
+        )
         if not self._two_sided:
             now["floor"] = torch.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
             log_beta = torch.maximum(log_beta, now["floor"])
