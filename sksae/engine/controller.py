@@ -12,7 +12,9 @@ logarithm and moves that of beta, by proportional and integral action in increme
   abs(ln(activity / rho)) - BAND, so that beta ends as small as it can be: where the activity is
   off rho by half of what is allowed.
 
-All quantities are tensors of shape (n_models,), and no step branches on the values of one model.
+All quantities are of shape (n_models,), and no step branches on the values of one model. Apart from
+what is measured on a code, they are numpy's: an operation on so few numbers takes torch several
+times as long, and a move is some twenty of them.
 """
 
 from math import exp, inf, log
@@ -25,12 +27,16 @@ from sksae.engine.sparsity import Sparsity
 
 # Activity and rho may differ by this share of rho.
 TOLERANCE = 0.1
+# An estimate from the last minibatches that is so near is taken as a sign that all rows are within
+# TOLERANCE.
+NEAR = 0.07
 # Where the controller of kl holds the activity, in ln(activity / rho).
 BAND = 0.05
 # A unit is active in a row if it is above this share of its largest activation.
 ACTIVE_FROM = 1e-3
-# Batches between two moves: the controller must cost little beside a step of a small network.
-INTERVAL = 5
+# A training is divided by this many moves, but so many batches lie between two of them: the
+# controller must cost little beside a step of a small network.
+MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 250, 4, 20
 # Integral action, by degree of the sparsity (0 is kl): by how much an error of 1 that lasts all the
 # training moves ln(beta); in no step, however short the training, more than MAX_RATE. Proportional
 # action: by how much a change of the error by 1 does. Measured on digits and nature patches: kl
@@ -72,61 +78,65 @@ OPEN_END = 2000
 
 def starting_beta(
     sparsity: Sparsity,
-    square: Tensor,
-    rho: Tensor,
+    square: np.ndarray,
     n_components: int,
     l2_start: float = L2_STARTS["adam"],
-) -> Tensor:
+) -> np.ndarray:
     """Return the beta to begin with; for kl and l1 small beside the squared error.
 
     Parameters
     ----------
     sparsity : Sparsity
         What S is.
-    square : Tensor of shape (n_models,)
+    square : ndarray of shape (n_models,)
         Mean over rows of the squared deviation from the mean row, the error of no code at all.
-    rho : Tensor of shape (n_models,)
-        Activity wanted.
     n_components : int
         Units that share in S.
     l2_start : float
-        That of l2 for a rho of 1.
+        That of l2.
     """
-    per_unit = square.clamp(min=torch.finfo(square.dtype).tiny) / n_components
+    per_unit = np.maximum(square, np.finfo(np.float32).tiny) / n_components
     # S is counted in units (kl), in activations (l1), in their squares (l2); and the activations
     # grow with the rows, as the weights of both layers start at about the same length.
     if sparsity.of_mean_activation:
         return KL_START * per_unit
-    return L1_START * per_unit.sqrt() if sparsity.degree == 1 else l2_start * rho**-0.25
+    return L1_START * np.sqrt(per_unit) if sparsity.degree == 1 else np.full_like(square, l2_start)
 
 
-def control_error(activity: Tensor, target: Tensor, rho: Tensor, *, two_sided: bool) -> Tensor:
+def control_error(
+    activity: np.ndarray, target: np.ndarray, rho: np.ndarray, *, two_sided: bool
+) -> np.ndarray:
     """Return by how much beta is too small, between -ERROR_LIMIT and ERROR_LIMIT.
 
     Parameters
     ----------
-    activity, target, rho : Tensor of shape (n_models,)
+    activity, target, rho : ndarray of shape (n_models,)
         As it is; as it should be by now; as it should be in the end.
     two_sided : bool
         Whether the activity may be on either side of rho when beta is too small (kl).
     """
-    log_activity = activity.clamp(min=torch.finfo(activity.dtype).eps).log()
-    error = log_activity - target.log()
+    log_activity = np.log(np.maximum(activity, np.finfo(np.float64).eps))
+    error = log_activity - np.log(target)
     if two_sided:
-        error = torch.maximum(error, rho.log() - log_activity) - BAND
-    return error.clamp(-ERROR_LIMIT, ERROR_LIMIT)
+        error = np.maximum(error, np.log(rho) - log_activity) - BAND
+    return np.minimum(np.maximum(error, -ERROR_LIMIT), ERROR_LIMIT)
 
 
 def next_log_beta(
-    log_beta: Tensor,
-    error: Tensor,
-    error_before: Tensor,
+    log_beta: np.ndarray,
+    error: np.ndarray,
+    error_before: np.ndarray,
     *,
-    integral: Tensor | float,
+    integral: np.ndarray | float,
     proportional: float,
-) -> Tensor:
+) -> np.ndarray:
     """Return ln(beta) after one move, by the error and by its change."""
     return log_beta + integral * error + proportional * (error - error_before)
+
+
+def to_numpy(values: Tensor) -> np.ndarray:
+    """Return a tensor's values in float64."""
+    return values.cpu().numpy().astype(np.float64)
 
 
 def share_active(
@@ -149,9 +159,9 @@ def share_active(
     return active if weight is None else active / share.sum(dim=1, keepdim=True)
 
 
-def is_met(activity: Tensor, rho: Tensor, tolerance: float = TOLERANCE) -> Tensor:
+def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
     """Return whether the activity is rho, up to a share of rho."""
-    return (activity / rho - 1.0).abs() <= tolerance
+    return np.abs(activity - rho) <= tolerance * rho
 
 
 class BetaController:
@@ -176,12 +186,11 @@ class BetaController:
 
     Attributes
     ----------
-    n_left : Tensor of shape (n_models,)
+    n_left : ndarray of shape (n_models,)
         Batches that are left; to be set where training ends sooner than was planned.
     """
 
-    # Of shape (n_models,), but for `largest`: (n_models, n_components, 1).
-    KEPT = ("log_beta", "start", "floor", "ceiling", "target", "error", "activity", "largest")
+    KEPT = ("log_beta", "start", "floor", "ceiling", "target", "error", "activity")
 
     def __init__(
         self,
@@ -195,26 +204,26 @@ class BetaController:
         l2_start: float,
         state: dict[str, np.ndarray],
     ) -> None:
-        self._sparsity, self._beta, self._rho = sparsity, beta, rho[:, 0, 0]
-        self._is_auto = torch.as_tensor(is_auto, device=beta.device)
-        self._given = beta[:, 0, 0].clone()
+        self._sparsity, self._beta = sparsity, beta
+        self._rho, self._given = to_numpy(rho[:, 0, 0]), to_numpy(beta[:, 0, 0])
+        self._is_auto = is_auto
         self._two_sided, degree = sparsity.of_mean_activation, sparsity.degree
         self._n_steps, self._l2_start = float(n_steps), l2_start
-        self.n_left = torch.full_like(self._rho, self._n_steps)
-        self._descent = INTERVAL * min(DESCENT[degree] / n_steps, MAX_RATE[degree])
-        self._newest = min(1.0, max(INTERVAL / window, 0.3))
-        self._n_batches = int(state.get("beta_n_batches", 0))
-        self._has_moved = bool(state.get("beta_has_moved", False))
-        self._now: dict[str, Tensor] = {}
-        # Of another sparsity: of no use.
-        if state.get("beta_degree") == sparsity.degree:
-            self._now = {
-                name: torch.tensor(state[f"beta_{name}"], dtype=beta.dtype, device=beta.device)
-                for name in self.KEPT
-            }
+        self.n_left = np.full(len(self._rho), self._n_steps)
+        self._interval = int(np.clip(n_steps // MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL))
+        self._descent = self._interval * min(DESCENT[degree] / n_steps, MAX_RATE[degree])
+        self._newest = min(1.0, max(self._interval / window, 0.3))
+        self._n_batches, self._has_moved = 0, False
+        self._now: dict[str, np.ndarray] = {}
+        # Each unit's largest activation.
+        self._largest = torch.zeros_like(beta)
+        # What is known of another sparsity is of no use.
+        if state.get("beta_degree") == degree:
+            self._n_batches = int(state["beta_n_batches"])
+            self._has_moved = bool(state["beta_has_moved"])
+            self._now = {name: state[f"beta_{name}"].copy() for name in self.KEPT}
+            self._largest.copy_(torch.from_numpy(state["beta_largest"]))
             self._write()
-        else:
-            self._n_batches, self._has_moved = 0, False
 
     @property
     def has_started(self) -> bool:
@@ -232,32 +241,29 @@ class BetaController:
         """
         squares = rows.square().sum(dim=2, keepdim=True)
         weighted = squares if weight is None else squares * weight
-        square = weighted.mean(dim=(1, 2)).expand_as(self._rho)
-        log_beta = starting_beta(
-            self._sparsity, square, self._rho, self._beta.shape[1], self._l2_start
-        ).log()
-        zero = torch.zeros_like(log_beta)
+        square = np.broadcast_to(to_numpy(weighted.mean(dim=(1, 2))), self._rho.shape)
+        n_components = self._beta.shape[1]
+        log_beta = np.log(starting_beta(self._sparsity, square, n_components, self._l2_start))
+        if self._two_sided:
+            ceiling = log_beta + log(KL_CEILING / KL_START) - np.log(self._rho)
+        else:
+            ceiling = log_beta + FURTHEST
+        zero = np.zeros_like(log_beta)
         self._now = {
             "log_beta": log_beta,
             "start": log_beta,
             "floor": log_beta - LARGEST_FALL,
-            "ceiling": self._ceiling(log_beta),
+            "ceiling": ceiling,
             "target": zero,
             "error": zero,
             "activity": zero,
-            "largest": torch.zeros_like(self._beta),
         }
         self._write()
-
-    def _ceiling(self, log_beta: Tensor) -> Tensor:
-        if self._two_sided:
-            return log_beta + log(KL_CEILING / KL_START) - self._rho.log()
-        return log_beta + FURTHEST
 
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, share: Tensor, weight: Tensor | None
     ) -> None:
-        """Measure the activity and move beta, once in `INTERVAL` calls.
+        """Measure the activity and move beta, once in some calls.
 
         Parameters
         ----------
@@ -270,10 +276,10 @@ class BetaController:
         weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
         """
         self._n_batches += 1
-        if self._n_batches % INTERVAL:
+        if self._n_batches % self._interval:
             return
         if mean_code is not None:
-            self._now["activity"] = self._sparsity.activity(mean_code)
+            self._now["activity"] = to_numpy(self._sparsity.activity(mean_code))
         else:
             self._measure(code, share, weight)
         self._move()
@@ -281,16 +287,18 @@ class BetaController:
 
     def _measure(self, code: Tensor, share: Tensor, weight: Tensor | None) -> None:
         """Bring the running share of active rows up to date."""
-        now, size = self._now, code.abs()
-        faded = now["largest"] * (1.0 - FORGETTING)
-        now["largest"] = torch.maximum(faded, size.amax(dim=2, keepdim=True))
-        active = share_active(size, now["largest"], share, weight).mean(dim=(1, 2))
-        now["activity"] = now["activity"].lerp(active, self._newest) if self._has_moved else active
+        size = code.abs()
+        self._largest.mul_(1.0 - FORGETTING)
+        torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
+        shares = share_active(size, self._largest, share, weight)
+        active, before = to_numpy(shares.mean(dim=(1, 2))), self._now["activity"]
+        newest = self._newest if self._has_moved else 1.0
+        self._now["activity"] = before + newest * (active - before)
 
     def _move(self) -> None:
         now, activity, rho = self._now, self._now["activity"], self._rho
         descended = now["target"] * exp(-self._descent) if self._has_moved else activity
-        now["target"] = rho if self._two_sided else torch.maximum(descended, rho)
+        now["target"] = rho if self._two_sided else np.maximum(descended, rho)
         error = control_error(activity, now["target"], rho, two_sided=self._two_sided)
         before = now["error"] if self._has_moved else error
         log_beta = next_log_beta(
@@ -301,36 +309,37 @@ class BetaController:
             proportional=PROPORTIONAL[self._sparsity.degree],
         )
         if not self._two_sided:
-            now["floor"] = torch.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
-            log_beta = torch.maximum(log_beta, now["floor"])
-        now["log_beta"] = torch.clamp(log_beta, now["start"] - FURTHEST, now["ceiling"])
+            now["floor"] = np.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
+            log_beta = np.maximum(log_beta, now["floor"])
+        lowest = now["start"] - FURTHEST
+        now["log_beta"] = np.minimum(np.maximum(log_beta, lowest), now["ceiling"])
         now["error"] = error
         self._write()
 
-    def _integral(self) -> Tensor:
+    def _integral(self) -> np.ndarray:
         """Return by how much a move adds up an error of 1, shape (n_models,)."""
-        self.n_left = self.n_left - INTERVAL
+        self.n_left = self.n_left - self._interval
         degree = self._sparsity.degree
-        boost = self._n_steps / self.n_left.clamp(min=self._n_steps / LARGEST_BOOST[degree])
-        each = INTERVAL * INTEGRAL[degree] / self._n_steps
-        return (each * boost).clamp(max=INTERVAL * MAX_RATE[degree])
+        boost = self._n_steps / np.maximum(self.n_left, self._n_steps / LARGEST_BOOST[degree])
+        each = self._interval * INTEGRAL[degree] / self._n_steps
+        return np.minimum(each * boost, self._interval * MAX_RATE[degree])
 
     def _write(self) -> None:
-        beta = torch.where(self._is_auto, self._now["log_beta"].exp(), self._given)
-        self._beta.copy_(beta.view(-1, 1, 1).expand_as(self._beta))
+        beta = np.where(self._is_auto, np.exp(self._now["log_beta"]), self._given)
+        self._beta.copy_(torch.tensor(beta, dtype=self._beta.dtype).view(-1, 1, 1))
 
-    def is_settled(self) -> Tensor:
+    def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
         """Return whether the activity last measured is rho, or beta is given; (n_models,)."""
         if not self._has_moved:
             return ~self._is_auto
-        return is_met(self._now["activity"], self._rho) | ~self._is_auto
+        return is_met(self._now["activity"], self._rho, tolerance) | ~self._is_auto
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what the next moves depend on."""
+        """Return what the next moves depend on; arrays are (n_models, ...)."""
         if not self._now:
             return {}
-        kept = {f"beta_{name}": self._now[name].cpu().numpy().copy() for name in self.KEPT}
-        return kept | {
+        return {f"beta_{name}": self._now[name].copy() for name in self.KEPT} | {
+            "beta_largest": self._largest.cpu().numpy().copy(),
             "beta_n_batches": np.asarray(self._n_batches),
             "beta_has_moved": np.asarray(self._has_moved),
             "beta_degree": np.asarray(self._sparsity.degree),
@@ -354,14 +363,15 @@ class Rounds:
 
     def __init__(self, sparsity: Sparsity, rho: float, max_iter: int, log_beta: float) -> None:
         self._two_sided = sparsity.of_mean_activation
-        self._rho = torch.tensor(rho, dtype=torch.float64)
+        self._rho = np.asarray(rho)
         self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
-        self._log_beta = torch.tensor(log_beta, dtype=torch.float64)
-        self._lowest, self._highest = self._log_beta - FURTHEST, self._log_beta + FURTHEST
+        self._log_beta = log_beta
+        self._lowest, self._highest = log_beta - FURTHEST, log_beta + FURTHEST
 
     @property
     def beta(self) -> float:
-        return float(self._log_beta.exp())
+        """Weight of S in this round."""
+        return exp(self._log_beta)
 
     def is_over(self, iteration: int) -> bool:
         """Return whether the round ends with that iteration (counted from 1)."""
@@ -369,13 +379,12 @@ class Rounds:
 
     def move(self, activity: float) -> bool:
         """Return whether the activity calls for another beta, and set it."""
-        now = torch.tensor(activity, dtype=torch.float64)
+        now = np.asarray(activity)
         error = control_error(now, self._rho, self._rho, two_sided=self._two_sided)
         # Each move costs the curvature found, so a small error is left alone.
-        near = error.abs() <= ROUND_TOLERANCE if self._two_sided else is_met(now, self._rho, BAND)
+        near = abs(error) <= ROUND_TOLERANCE if self._two_sided else is_met(now, self._rho, BAND)
         if near:
             return False
-        moved = self._log_beta + ROUND_INTEGRAL * error
-        moved = moved.clamp(self._lowest, self._highest)
-        self._log_beta = moved
+        moved = self._log_beta + ROUND_INTEGRAL * float(error)
+        self._log_beta = min(max(moved, self._lowest), self._highest)
         return True

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.controller import L2_STARTS, OPEN_END, BetaController
+from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.network import Parameters, Workspace, backward, forward
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -35,7 +35,7 @@ class MinibatchObjective:
     n_steps : int
         Batches to come, as far as is known; by which beta="auto" paces itself.
     l2_start : float
-        Where a beta of l2 to be found begins, for a rho of 1.
+        Where a beta of l2 to be found begins.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -144,16 +144,16 @@ class MinibatchObjective:
     def ends_in(self, n_steps: int) -> None:
         """Hear that training ends after so many more batches."""
         if self._controller is not None:
-            self._controller.n_left.fill_(n_steps)
+            self._controller.n_left[:] = n_steps
 
-    def is_settled(self) -> Tensor:
+    def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
         """Return whether the activity is what a beta to be found shall make it, (n_models,).
 
         True where beta is given.
         """
         if self._controller is None:
-            return torch.ones_like(self.beta, dtype=torch.bool)
-        return self._controller.is_settled()
+            return np.ones(self.parameters.n_models, dtype=bool)
+        return self._controller.is_settled(tolerance)
 
     def epoch_loss(self) -> Tensor:
         """Return J averaged over the batches since the last call, shape (n_models,).

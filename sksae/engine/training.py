@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.controller import L2_STARTS, OPEN_END, Rounds, is_met, starting_beta
+from sksae.engine.controller import (
+    L2_STARTS,
+    NEAR,
+    OPEN_END,
+    Rounds,
+    is_met,
+    starting_beta,
+    to_numpy,
+)
 from sksae.engine.device import bookkeeping_device, to_wide
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs import LBFGS
@@ -366,7 +374,7 @@ def train(
 
 def meets_rho(full: FullObjective) -> bool:
     """Return whether the activity over all rows is rho."""
-    return bool(is_met(full.activity(), full.rho))
+    return bool(is_met(to_numpy(full.activity()), to_numpy(full.rho)))
 
 
 def _descend(
@@ -401,7 +409,11 @@ def _descend(
         n_steps,
     )
 
+    # Where rho was met last, to go by the last minibatches, and at which beta.
+    met: tuple[Tensor, float] | None = None
+
     def epoch() -> str | None:
+        nonlocal met
         watch.epoch_begins()
         order = _order(schedule, len(trained.loss_curve), rows.n_rows)
         for batch, weight in rows.batches(slices, order):
@@ -411,6 +423,8 @@ def _descend(
             trained.n_steps += 1
         loss = float(objective.epoch_loss())
         trained.beta = float(objective.beta)
+        if n_overtime and objective.is_settled(NEAR):
+            met = parameters.flat.clone(), trained.beta
         return watch.verdict(
             loss,
             by_moves=float(objective.by_moves),
@@ -441,6 +455,10 @@ def _descend(
                     break
     finally:
         trained.beta = float(objective.beta)
+        if met is not None and not watch.has_best and not meets_rho(full):
+            # The last epochs have left it again.
+            parameters.flat.copy_(met[0])
+            trained.beta = met[1]
         trained.state = solver.state() | objective.state()
 
 
@@ -486,10 +504,10 @@ def _iterate(
         if rounds is None:
             return False
         parameters.flat.copy_(solver.flat)
-        activity = full.activity()
-        if is_met(activity, full.rho):
+        activity = to_numpy(full.activity())
+        if is_met(activity, to_numpy(full.rho)):
             met = solver.flat.clone(), rounds.beta
-        if not rounds.move(float(activity)):
+        if not rounds.move(activity.item()):
             return False
         full.set_beta(rounds.beta)
         watch.wait_anew()
@@ -531,7 +549,7 @@ def _make_rounds(full: FullObjective, schedule: Schedule, trained: Trained) -> R
     if not trained.beta:
         architecture = full.parameters.architecture
         n_components = architecture.sizes[architecture.n_encoder_layers]
-        square, l2_start = full.mean_square(), L2_STARTS["lbfgs"]
-        trained.beta = float(starting_beta(full.sparsity, square, full.rho, n_components, l2_start))
+        square, l2_start = to_numpy(full.mean_square()), L2_STARTS["lbfgs"]
+        trained.beta = starting_beta(full.sparsity, square, n_components, l2_start).item()
     full.set_beta(trained.beta)
     return Rounds(full.sparsity, float(full.rho), schedule.max_iter, log(trained.beta))
