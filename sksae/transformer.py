@@ -85,7 +85,13 @@ class SparseAutoencoderTransformer(
         activity is the mean over units of the mean activation for "kl" (which is content with the
         smallest such beta), and for "l1" and "l2" of the share of rows in which a unit is active,
         that is above 1e-3 of its largest absolute activation. If that fails, a
-        ConvergenceWarning says how far it went. A ValueError if ``sparsity`` is None.
+        ConvergenceWarning says how far it went. "adam" and "sgd" set 15 % of ``max_iter`` aside
+        for epochs at a tenth of the learning rate, gone through only as long as rho is not met;
+        with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
+        rounds, each at one beta. If the last epochs or iterations leave rho again, the weights and
+        beta of the last one that met it are returned. "l2" makes units small rather than silent,
+        so that a small rho leaves little of the reconstruction. A ValueError if ``sparsity`` is
+        None.
 
     alpha : float >= 0, default=1e-4
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
@@ -192,7 +198,7 @@ class SparseAutoencoderTransformer(
     loss_ : float
         J of the fitted weights over all training rows, with ``beta_``.
     loss_curve_ : list of float
-        For each epoch the mean of J over its minibatches, with the weight decay at its end; J
+        For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.

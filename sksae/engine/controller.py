@@ -36,7 +36,7 @@ BAND = 0.05
 ACTIVE_FROM = 1e-3
 # A training is divided by this many moves, but so many batches lie between two of them: the
 # controller must cost little beside a step of a small network.
-MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 250, 4, 20
+MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 160, 4, 50
 # Integral action, by degree of the sparsity (0 is kl): by how much an error of 1 that lasts all the
 # training moves ln(beta); in no step, however short the training, more than MAX_RATE. Proportional
 # action: by how much a change of the error by 1 does. Measured on digits and nature patches: kl
