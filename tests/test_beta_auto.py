@@ -288,7 +288,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         for block, single in zip(parameters.blocks, one.blocks, strict=True):
             block.copy_(single.expand_as(block))
         penalties = Penalties(sparsity, rho, beta, [0.01] * n_models)
-        return MinibatchObjective(penalties, parameters, problem.offset, n_steps=120)
+        return MinibatchObjective(penalties, parameters, problem.offset, n_steps=120, l2_start=0.1)
 
     together = objective_of(rhos, betas, 3)
     loss = descend(together, problem, 40)
