@@ -15,7 +15,7 @@ from sksae.planning import Plan
 from sksae.scaling import Matrix
 
 if TYPE_CHECKING:
-    from sksae.engine.training import Trained
+    from sksae.engine.jobs import Trained
     from sksae.engine.watching import NonFiniteLossError
     from sksae.transformer import SparseAutoencoderTransformer
 

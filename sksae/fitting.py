@@ -15,8 +15,8 @@ from sksae.scaling import Matrix, Scaling
 from sksae.warning import warn_user
 
 if TYPE_CHECKING:
+    from sksae.engine.jobs import Trained
     from sksae.engine.network import Architecture
-    from sksae.engine.training import Trained
     from sksae.engine.watching import Monitor, NonFiniteLossError
     from sksae.transformer import SparseAutoencoderTransformer
 
@@ -55,12 +55,12 @@ def fitted_attributes(
     attributes : dict
         Every fitted attribute and its value.
     """
-    warn_of_parameters(estimator, X)
     made = None if resume or one_pass else find_fit(estimator, X, sample_weight)
     if made is None:
         plan = make_plan(estimator, X, sample_weight, resume=resume, one_pass=one_pass)
     else:
         plan = made.plan
+    warn_of_parameters(estimator, X)
     architecture, scaling = plan.architecture, plan.scaling
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     task = {"X": X, "y": y, "metadata": metadata}
@@ -81,6 +81,8 @@ def fitted_attributes(
     attributes |= record(estimator, architecture, trained, resume=resume)
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     warn_of_end(trained, plan, one_pass=one_pass)
+    if not one_pass:
+        warn_of_missed_rho(trained, plan)
     if context is not None:
         context.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=attributes, **task
@@ -110,8 +112,9 @@ def train_plans(
 
 def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> None:
     """Warn of parameters that do nothing, or ask for what cannot be."""
-    defaults = type(estimator)().get_params(deep=False)
-    validation.warn_of_idle_penalty(estimator.sparsity, estimator.get_params(deep=False), defaults)
+    defaults = type(estimator)()
+    given, default = ({"rho": each.rho, "beta": each.beta} for each in (estimator, defaults))
+    validation.warn_of_idle_penalty(estimator.sparsity, given, default)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
 
 
@@ -156,6 +159,7 @@ def record(
         n_steps += estimator.n_steps_
     return {
         "loss_": trained.loss,
+        "beta_": None if estimator.sparsity is None else trained.beta,
         "loss_curve_": curve,
         "validation_score_curve_": validation_curve or None,
         "mean_activation_": (1.0 + trained.mean_code) / 2.0 if signed else trained.mean_code,
@@ -180,5 +184,27 @@ def warn_of_end(trained: "Trained", plan: Plan, *, one_pass: bool) -> None:
     warn_user(
         f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
         "converged yet: raise max_iter, or tol.",
+        ConvergenceWarning,
+    )
+
+
+def warn_of_missed_rho(trained: "Trained", plan: Plan) -> None:
+    """Warn if the beta that was to be found has not been."""
+    from sksae.engine.controller import TOLERANCE
+
+    activity, rho = trained.activity, plan.rho
+    if activity is None or abs(activity - rho) <= TOLERANCE * rho:
+        return
+    is_kl = plan.penalties.sparsity == "kl"
+    what = "mean activation" if is_kl else "share of active units"
+    if activity > rho:
+        advice = "raise max_iter, rho or n_components"
+        if not is_kl:
+            advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
+    else:
+        advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
+    warn_user(
+        f"beta='auto' ended at beta_={trained.beta:.3g} with a {what} of {activity:.4g}, more than "
+        f"{TOLERANCE:.0%} off rho={rho:.4g}: {advice}.",
         ConvergenceWarning,
     )

@@ -11,9 +11,9 @@ from sksae.scaling import Matrix, Scaling, find_scaling
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
+    from sksae.engine.jobs import Job, Schedule
     from sksae.engine.network import Architecture
     from sksae.engine.objective import Penalties
-    from sksae.engine.training import Job, Schedule
     from sksae.engine.watching import Monitor
     from sksae.transformer import SparseAutoencoderTransformer
 
@@ -55,9 +55,16 @@ class Plan:
     dtype: str
     device: str
 
+    @property
+    def rho(self) -> float:
+        """Wanted share of active units."""
+        rho = self.penalties.rho
+        assert isinstance(rho, float)
+        return rho
+
     def job(self, monitor: "Monitor | None" = None) -> "Job":
         """Return it in the engine's words."""
-        from sksae.engine.training import Job
+        from sksae.engine.jobs import Job
 
         return Job(self.penalties, self.schedule, self.start, self.state, monitor)
 
@@ -111,7 +118,11 @@ def make_plan(
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    validation.check_precision(estimator.dtype, rho=rho, beta=estimator.beta, alpha=estimator.alpha)
+    beta = validation.resolve_beta(estimator.beta, estimator.sparsity)
+    numbers = {"rho": rho, "alpha": float(estimator.alpha)}
+    if not isinstance(beta, str):
+        numbers["beta"] = beta
+    validation.check_precision(estimator.dtype, **numbers)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
     if resume:
         check_same_network(estimator, architecture)
@@ -147,7 +158,7 @@ def make_plan(
         )
     return Plan(
         architecture=architecture,
-        penalties=Penalties(estimator.sparsity, rho, float(estimator.beta), float(estimator.alpha)),
+        penalties=Penalties(estimator.sparsity, rho, beta, float(estimator.alpha)),
         schedule=make_schedule(estimator, seed, resume=resume, one_pass=one_pass),
         start=start,
         state=estimator._state if resume else None,
@@ -223,8 +234,8 @@ def make_schedule(
     estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
+    from sksae.engine.jobs import Schedule
     from sksae.engine.minibatch import RHO_HAT_WINDOW
-    from sksae.engine.training import Schedule
 
     batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
     return Schedule(
@@ -243,6 +254,7 @@ def make_schedule(
         first_epoch=estimator.n_iter_ if resume else 0,
         # The rows of a call are a sample of a stream, however few batches they make.
         rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
+        is_one_pass=one_pass,
     )
 
 

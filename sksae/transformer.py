@@ -73,13 +73,26 @@ class SparseAutoencoderTransformer(
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
-        ``n_components``, which it must be less than. The target of "kl"; without effect (and a
-        warning, if set) otherwise.
+        ``n_components``, which it must be less than. The target of "kl", and of ``beta="auto"``;
+        without effect (and a warning, if set) otherwise.
 
-    beta : float >= 0, default=1.0
-        Weight of the sparsity term. The default suits "kl", which 0.3 to 3 serve alike, and "l2",
-        which a tenth of it serves as well. "l1" needs far less, 0.01 to 0.03: at 0.1 many units
-        die, and at 1 all do. Without effect if ``sparsity`` is None.
+    beta : float >= 0, "auto" or None, default=None
+        Weight of the sparsity term. None is 1.0 for "kl", which 0.3 to 3 serve alike; 0.3 for
+        "l2", which 0.1 to 1 serve; and 0.02 for "l1", where at 0.1 many units die and at 1 all
+        do. Without effect if ``sparsity`` is None.
+
+        With "auto" rho is met instead: during training beta is raised or lowered until the
+        activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
+        activity is the mean over units of the mean activation for "kl" (which is content with the
+        smallest such beta), and for "l1" and "l2" of the share of rows in which a unit is active,
+        that is above 1e-3 of its largest absolute activation. If that fails, a
+        ConvergenceWarning says how far it went. "adam" and "sgd" set 15 % of ``max_iter`` aside
+        for epochs at a tenth of the learning rate, gone through only as long as rho is not met;
+        with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
+        rounds, each at one beta. If the last epochs or iterations leave rho again, the weights and
+        beta of the last one that met it are returned. "l2" makes units small rather than silent,
+        so that a small rho leaves little of the reconstruction. A ValueError if ``sparsity`` is
+        None.
 
     alpha : float >= 0, default=1e-4
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
@@ -182,10 +195,12 @@ class SparseAutoencoderTransformer(
         What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
+    beta_ : float or None
+        Weight of the sparsity term: ``beta``, or what "auto" found. None if ``sparsity`` is None.
     loss_ : float
-        J of the fitted weights over all training rows.
+        J of the fitted weights over all training rows, with ``beta_``.
     loss_curve_ : list of float
-        For each epoch the mean of J over its minibatches, with the weight decay at its end; J
+        For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
@@ -245,7 +260,7 @@ class SparseAutoencoderTransformer(
             Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
         ],
-        "beta": [Interval(Real, 0, None, closed="left")],
+        "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
@@ -276,7 +291,7 @@ class SparseAutoencoderTransformer(
         *,
         sparsity: Literal["kl", "l1", "l2"] | None = "kl",
         rho: float = 0.05,
-        beta: float = 1.0,
+        beta: Literal["auto"] | float | None = None,
         alpha: float = 1e-4,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",

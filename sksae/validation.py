@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import log
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from sksae.scaling import Matrix
 from sksae.warning import warn_user
 
 BOUNDED = ("sigmoid", "tanh")
+# Of codes that are sparse but alive, measured on the data of docs/defaults.md.
+DEFAULT_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
@@ -36,6 +39,20 @@ def resolve_rho(rho: float, n_components: int) -> float:
             "give a float in (0, 1) for a share of them."
         )
     return int(rho) / n_components
+
+
+def resolve_beta(beta: float | str | None, sparsity: str | None) -> float | str:
+    """Return beta as a float or "auto"; None is what suits the sparsity."""
+    if beta is None:
+        return DEFAULT_BETAS[sparsity]
+    if not isinstance(beta, str):
+        return float(beta)
+    if sparsity is None:
+        raise ValueError(
+            "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
+            "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
+        )
+    return beta
 
 
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
@@ -77,13 +94,14 @@ def check_precision(dtype: str, **values: float) -> None:
 
 
 def warn_of_idle_penalty(
-    sparsity: str | None, given: dict[str, float], defaults: dict[str, float]
+    sparsity: str | None, given: dict[str, Any], defaults: dict[str, Any]
 ) -> None:
     """Warn of a rho or beta set by the user that has no effect with this sparsity."""
-    idle = {"kl": (), "l1": ("rho",), "l2": ("rho",), None: ("rho", "beta")}[sparsity]
+    of_rows = () if given["beta"] == "auto" else ("rho",)
+    idle = {"kl": (), "l1": of_rows, "l2": of_rows, None: ("rho", "beta")}[sparsity]
     for name in idle:
         if given[name] != defaults[name]:
-            warn_user(f"{name}={given[name]!r} has no effect with sparsity={sparsity!r}.")
+            warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
 
 
 def warn_of_unreachable_targets(X: Matrix, output_activation: str, scale_data: bool) -> None:

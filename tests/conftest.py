@@ -45,8 +45,12 @@ def load(data_directory):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """How many networks each call of the engine trained, for a search or in a fit of its own."""
+    """How many networks each call of the engine trained, for a search or in a fit of its own.
+
+    As on one core: several would divide the groups among them.
+    """
     from sksae import fitting
+    from sksae.engine import device
     from sksae.model_selection import groups
 
     sizes = {"ahead": [], "alone": []}
@@ -59,6 +63,7 @@ def trainings(monkeypatch):
 
         return count
 
+    monkeypatch.setattr(device, "n_cores", lambda: 1)
     monkeypatch.setattr(groups, "train_plans", counting("ahead"))
     monkeypatch.setattr(fitting, "train_plans", counting("alone"))
     return sizes

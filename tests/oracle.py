@@ -116,7 +116,7 @@ def network_of(model):
 
 
 def terms_of(model):
-    return Terms(model.sparsity, model.rho, model.beta, model.alpha)
+    return Terms(model.sparsity, model.rho, getattr(model, "beta_", model.beta) or 0.0, model.alpha)
 
 
 def scaled(model, X):
@@ -267,12 +267,13 @@ class Problem:
             sample_weight=self.weight,
         )
 
+    def full_objective(self, dtype=torch.float64):
+        parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
+        return FullObjective(self.penalties, parameters, self.rows(dtype), self.offset)
+
     def full(self, dtype=torch.float64):
         """Return the engine's J and gradient over all rows, the sums in float64."""
-        flat = torch.tensor(self.flat)
-        parameters = Parameters(self.architecture, flat.to(dtype))
-        full = FullObjective(self.penalties, parameters, self.rows(dtype), self.offset)
-        value, gradient = full.gradient(flat)
+        value, gradient = self.full_objective(dtype).gradient(torch.tensor(self.flat))
         return value.item(), gradient.numpy()
 
     def minibatch(self, dtype=torch.float64):

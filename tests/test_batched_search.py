@@ -1,7 +1,11 @@
 """Searches that train all candidates at once come to what scikit-learn's own come to."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
+import torch
 from batched import Listener, assert_same_network, assert_same_results, make, search_both
 from scipy.stats import loguniform, randint
 from sklearn import config_context
@@ -12,6 +16,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
 )
 
+from sksae.engine import device
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV, groups
 
@@ -158,8 +163,8 @@ def test_the_working_memory_of_scikit_learn_is_the_default(X, trainings):
 def test_a_fit_takes_its_share_of_the_groups_time(X, monkeypatch):
     train = groups.Group.train
 
-    def timed(group):
-        fits, _ = train(group)
+    def timed(group, monitor=None):
+        fits, _ = train(group, monitor)
         return fits, 1000.0 * len(group) * (1 + (group.plans[0].architecture.sizes[1] == 6))
 
     monkeypatch.setattr(groups.Group, "train", timed)
@@ -262,7 +267,8 @@ def test_callbacks_of_the_autoencoder_hear_every_epoch(X, capsys):
     assert "4 one by one: callbacks watch every epoch" in capsys.readouterr().out
 
 
-def test_why_a_network_is_alone_is_said(X, capsys):
+def test_why_a_network_is_alone_is_said(X, capsys, monkeypatch):
+    monkeypatch.setattr(device, "n_cores", lambda: 1)
     search = BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=2, refit=False, verbose=1)
     search.fit(X)
     assert capsys.readouterr().out.splitlines() == [
@@ -270,9 +276,72 @@ def test_why_a_network_is_alone_is_said(X, capsys):
         "Fitting 2 folds for each of 2 candidates, totalling 4 fits",
     ]
     clone(search).set_params(working_memory=1e-6).fit(X)
-    assert "; 4 one by one: working_memory or n_jobs divides them" in capsys.readouterr().out
+    assert (
+        "; 4 one by one: working_memory or the number of cores divides them"
+        in capsys.readouterr().out
+    )
     clone(search).set_params(param_grid={"n_components": [3, 4]}).fit(X)
     assert "; 4 one by one: no other shares" in capsys.readouterr().out
     with pytest.warns(FitFailedWarning):
         clone(search).set_params(param_grid={"rho": [0.1, 0.2, 200]}, error_score=0.0).fit(X)
     assert "; 2 one by one: their parameters do not fit the data" in capsys.readouterr().out
+
+
+# Cores
+
+
+def test_each_core_trains_groups_of_its_own(X, trainings, monkeypatch):
+    alone = BatchedGridSearchCV(make(), GRID, cv=3).fit(X)
+    assert trainings["ahead"] == [4, 4, 4]
+    monkeypatch.setattr(device, "n_cores", lambda: 2)
+    trainings["ahead"].clear()
+    together = BatchedGridSearchCV(make(), GRID, cv=3).fit(X)
+    # Three groups would leave one of two cores idle in the end.
+    assert trainings["ahead"] == [2] * 6
+    assert_same_results(together, alone)
+    trainings["ahead"].clear()
+    BatchedGridSearchCV(make(), GRID, cv=4).fit(X)
+    assert trainings["ahead"] == [4] * 4
+
+
+def test_one_core_for_a_thread_is_no_others_business():
+    cores = torch.get_num_threads()
+    inside = threading.Event()
+    leave = threading.Event()
+    seen = []
+
+    def train():
+        with device.on_one_core():
+            seen.append(torch.get_num_threads())
+            inside.set()
+            leave.wait(10)
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert inside.wait(10)
+    assert torch.get_num_threads() == cores
+    leave.set()
+    thread.join()
+    assert seen == [1, cores]
+    assert torch.get_num_threads() == cores
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_what_ends_one_group_ends_all(X, error, monkeypatch):
+    """Long trainings in other threads would keep the search from ending."""
+    epochs = []
+
+    def train_plans(plans, X, sample_weight, monitor):
+        if plans[0].penalties.rho < 0.15:
+            raise error
+        while not monitor.epoch_ends(None):
+            epochs.append(1)
+            time.sleep(0.001)
+        return []
+
+    monkeypatch.setattr(device, "n_cores", lambda: 2)
+    monkeypatch.setattr(groups, "train_plans", train_plans)
+    with pytest.raises(error):
+        BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=3).fit(X)
+    assert len(epochs) < 5000

@@ -86,7 +86,7 @@ def test_every_epoch_begins_and_ends(X, solver, early_stopping):
 def test_what_begins_ends_where_lbfgs_finds_no_further_step(X):
     # So much weight decay that all weights are soon exactly as small as they can be.
     recorder = Recorder()
-    model = make(n_components=1, sparsity=None, activation="identity", alpha=1.0, solver="lbfgs")
+    model = make(n_components=1, sparsity=None, activation="identity", alpha=10.0, solver="lbfgs")
     model.set_params(max_iter=500, tol=0.0, n_iter_no_change=500)
     model.set_callbacks(recorder).fit(X[:, :2])
     assert model.n_iter_ < 500

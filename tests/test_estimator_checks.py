@@ -30,6 +30,12 @@ MATRIX = {
         ("kl", "l1", "l2", None), ("adam", "sgd", "lbfgs"), ("float32", "float64")
     )
 }
+MATRIX |= {
+    f"{sparsity}-{solver}-auto": SparseAutoencoderTransformer(
+        sparsity=sparsity, solver=solver, beta="auto", **QUICK
+    )
+    for sparsity, solver in product(("kl", "l1", "l2"), ("adam", "sgd", "lbfgs"))
+}
 
 # They compare long trainings at 1e-7, which rounding in float32 and L-BFGS's line search cannot
 # hold. They are run below where they must pass; the others have tests of their own there.

@@ -6,7 +6,7 @@ import scipy.sparse as sp
 import torch
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import training
+from sksae.engine import descent
 from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.watching import NonFiniteLossError
 from sksae.fitting import train_plans
@@ -124,7 +124,7 @@ def test_stopping_rules_are_applied_to_each_curve(X, monkeypatch):
     )
     asked = iter(range(10))
 
-    class Fixed(training.MinibatchObjective):
+    class Fixed(descent.MinibatchObjective):
         networks = (0, 1, 2)
 
         def epoch_loss(self):
@@ -132,14 +132,14 @@ def test_stopping_rules_are_applied_to_each_curve(X, monkeypatch):
             loss[:] = loss.new_tensor(curves[list(self.networks), next(asked)])
             return loss
 
-    monkeypatch.setattr(training, "MinibatchObjective", Fixed)
-    go_on_with = training._Descent._go_on_with
+    monkeypatch.setattr(descent, "MinibatchObjective", Fixed)
+    go_on_with = descent.Descent._go_on_with
 
-    def follow(descent, models):
+    def follow(self, models):
         Fixed.networks = tuple(Fixed.networks[model] for model in models)
-        go_on_with(descent, models)
+        go_on_with(self, models)
 
-    monkeypatch.setattr(training._Descent, "_go_on_with", follow)
+    monkeypatch.setattr(descent.Descent, "_go_on_with", follow)
     rules = {"tol": 1e-2, "n_iter_no_change": 2, "max_iter": 10}
     constant = plans_of(X, PENALTIES, learning_rate_schedule="constant", **rules)
     trained = train_plans(constant, X, None)
@@ -175,7 +175,7 @@ def test_an_interrupted_group_is_given_up(X, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training._Descent, "_take_stock", interrupted)
+    monkeypatch.setattr(descent.Descent, "_take_stock", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_plans(plans_of(X, PENALTIES), X, None)
 

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, part_slices
+from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
 from sksae.engine.network import Parameters, Workspace, backward, forward
 from sksae.engine.objective import Penalties, Terms, share_out
+from sksae.engine.sparsity import Sparsity
 
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
@@ -151,6 +153,70 @@ class FullObjective:
             mean_code += chunk.join(torch.bmm(code, share_out(workspace, weight)))
         self._weights.flat.copy_(self.parameters.flat)
         return loss + self._other_terms(mean_code), mean_code
+
+    @property
+    def sparsity(self) -> Sparsity:
+        """What S is."""
+        return self._terms.sparsity
+
+    @property
+    def finds_beta(self) -> bool:
+        """Whether a beta is to be found."""
+        return bool(self._terms.is_auto.any())
+
+    @property
+    def rho(self) -> Tensor:
+        """Activity wanted, shape (n_models,), float64."""
+        return self._wide.rho[:, 0, 0]
+
+    @property
+    def beta(self) -> Tensor:
+        """Weight of S, shape (n_models,), float64; 0 where it is still to be found."""
+        return self._wide.beta[:, 0, 0]
+
+    def set_beta(self, beta: Tensor | float) -> None:
+        """Weigh S by another beta, a number or shape (n_models,)."""
+        if not isinstance(beta, Tensor):
+            beta = torch.tensor(beta, dtype=torch.float64)
+        for terms in (self._terms, self._wide):
+            terms.beta.copy_(beta.view(-1, 1, 1).expand_as(terms.beta))
+
+    def mean_square(self) -> Tensor:
+        """Return the mean over rows of their squared norm, shape (n_models,), float64."""
+        total = self._zero_loss()
+        for chunk, rows, weight in self._walk():
+            squares = to_wide(rows).square().sum(dim=2, keepdim=True)
+            if weight is not None:
+                squares *= to_wide(weight)
+            total += chunk.join(squares.sum(dim=1))[:, 0] * chunk.workspace.share
+        return total
+
+    def activity(self) -> Tensor:
+        """Return what rho is compared with, of the network as it stands.
+
+        Returns
+        -------
+        activity : Tensor of shape (n_models,), float64
+            Mean over units of the mean activation, where S is a function of it; else of the share
+            of rows in which a unit is active.
+        """
+        terms = self._terms
+        if terms.sparsity.of_mean_activation:
+            return terms.sparsity.activity(self._encode_all())
+        largest = torch.zeros_like(terms.beta)
+        for chunk, rows, _ in self._walk():
+            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
+            highest = code.abs().amax(dim=2, keepdim=True)
+            if chunk.n_parts > 1:
+                highest = highest.amax(dim=0, keepdim=True)
+            largest = torch.maximum(largest, highest)
+        active = torch.zeros_like(self._wide.beta)
+        for chunk, rows, weight in self._walk():
+            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
+            active += chunk.join(
+                share_active(code.abs(), largest, share_out(chunk.workspace, weight))
+            )
+        return active.mean(dim=(1, 2))
 
     def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return J and its gradient at the parameters given.

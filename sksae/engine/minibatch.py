@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.network import Parameters, Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -31,6 +32,10 @@ class MinibatchObjective:
         What is added to the centred rows to make the target.
     window : int
         Batches over which the mean activation is taken.
+    n_steps : int
+        Batches to come, as far as is known; by which beta="auto" paces itself.
+    l2_start : float
+        Where a beta of l2 to be found begins.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -42,13 +47,16 @@ class MinibatchObjective:
         offset: np.ndarray,
         *,
         window: int = RHO_HAT_WINDOW,
+        n_steps: int = OPEN_END,
+        l2_start: float = L2_STARTS["adam"],
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         self._terms = Terms(penalties, parameters, offset)
         self._workspaces: dict[int, Workspace] = {}
-        self._window = window
+        self._offset, self._window = offset, window
+        self._n_steps, self._l2_start = n_steps, l2_start
         self._n_seen = 0
         # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
         # kept as long as all rows are alike.
@@ -62,7 +70,25 @@ class MinibatchObjective:
                 self._weight_sum = torch.tensor(
                     state["weight_sum"], dtype=like.dtype, device=like.device
                 )
-        self._loss_so_far, self._n_folded = to_wide(like.new_zeros(1)), 0
+        terms = self._terms
+        self._controller = (
+            BetaController(
+                terms.sparsity,
+                terms.rho,
+                terms.beta,
+                terms.is_auto,
+                window=window,
+                n_steps=n_steps,
+                l2_start=l2_start,
+                state=state or {},
+            )
+            if terms.is_auto.any()
+            else None
+        )
+        self._beta_before: Tensor | None = None
+        zero = to_wide(torch.zeros_like(self.beta))
+        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
+        self._by_moves = zero
         self._forget()
 
     def __call__(self, rows: Tensor, weight: Tensor | None) -> None:
@@ -78,6 +104,9 @@ class MinibatchObjective:
         if len(self._shares) == FOLDED_TOGETHER:
             self._fold()
         terms, parameters = self._terms, self.parameters
+        controller = self._controller
+        if controller is not None and not controller.has_started:
+            controller.start(rows, weight)
         n_rows = rows.shape[1]
         if n_rows not in self._workspaces:
             self._workspaces[n_rows] = Workspace(parameters, n_rows)
@@ -105,17 +134,53 @@ class MinibatchObjective:
         backward(parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0)
         if alpha is None:
             terms.add_weight_decay(self.gradient, parameters)
+        if controller is not None:
+            controller.after_batch(code, mean_code, share, weight)
+
+    @property
+    def beta(self) -> Tensor:
+        """Weight of S by now, shape (n_models,)."""
+        return self._terms.beta[:, 0, 0]
+
+    def ends_in(self, n_steps: int, model: int) -> None:
+        """Hear that a model's training ends after so many more batches."""
+        if self._controller is not None:
+            self._controller.n_left[model] = n_steps
+
+    def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
+        """Return whether the activity is what a beta to be found shall make it, (n_models,).
+
+        True where beta is given.
+        """
+        if self._controller is None:
+            return np.ones(self.parameters.n_models, dtype=bool)
+        return self._controller.is_settled(tolerance)
 
     def epoch_loss(self) -> Tensor:
         """Return J averaged over the batches since the last call, shape (n_models,).
 
         What the batches noted is put together later, many at once: at every step it would cost
-        more than the products of a small network. The weight decay is that of the weights now.
+        more than the products of a small network. The weight decay is that of the weights now,
+        and beta what it is by now.
         """
         self._fold()
-        loss = self._loss_so_far / self._n_folded
-        self._loss_so_far, self._n_folded = torch.zeros_like(loss), 0
+        beta, penalty = to_wide(self.beta), self._penalty_so_far / self._n_folded
+        loss = self._error_so_far / self._n_folded + beta * penalty
+        if self._beta_before is not None:
+            self._by_moves = self._by_moves + (beta - self._beta_before) * penalty
+        self._beta_before = beta.clone()
+        zero = torch.zeros_like(loss)
+        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
         return loss + to_wide(self._terms.weight_decay(self.parameters))
+
+    @property
+    def by_moves(self) -> Tensor:
+        """How much of the last epoch's loss is due to moves of beta since the first, (n_models,).
+
+        Without it the losses of all epochs compare, as if each were measured with the beta of the
+        one before.
+        """
+        return self._by_moves
 
     def _fold(self) -> None:
         """Add up what the batches noted, so that the notes do not grow with the epoch."""
@@ -123,13 +188,15 @@ class MinibatchObjective:
         if n_batches == 0:
             return
         share = torch.cat(self._shares, dim=1)[..., 0]
-        loss = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        error = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        self._error_so_far = self._error_so_far + to_wide(error)
         if self._mean_codes:
-            loss += terms.unit_penalty(torch.cat(self._mean_codes, dim=2))
+            mean_codes = torch.cat(self._mean_codes, dim=2)
+            penalty = terms.sparsity.unit_penalty(mean_codes, terms.rho)
+            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
-            loss += terms.beta[:, 0, 0] * penalty
-        self._loss_so_far = self._loss_so_far + to_wide(loss)
+            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         self._n_folded += n_batches
         self._forget()
 
@@ -139,17 +206,53 @@ class MinibatchObjective:
         self._row_penalties: list[Tensor] = []
         self._mean_codes: list[Tensor] = []
 
-    def state(self) -> dict[str, np.ndarray]:
-        """Return what the next minibatch's gradient depends on besides the parameters."""
-        if self._n_seen == 0:
-            return {}
-        state = {
-            "code_sum": self._code_sum.cpu().numpy().copy(),
-            "n_seen": np.asarray(self._n_seen),
+    def state(self, models: list[int] | None = None) -> dict[str, np.ndarray]:
+        """Return what the next minibatch's gradient depends on besides the parameters.
+
+        Of some models, or of all; arrays are (n_models, ...) or common to all models.
+        """
+        state = {} if self._controller is None else self._controller.state()
+        if self._n_seen:
+            state["code_sum"] = self._code_sum.cpu().numpy().copy()
+            state["n_seen"] = np.asarray(self._n_seen)
+            if self._weight_sum is not None:
+                state["weight_sum"] = self._weight_sum.cpu().numpy().copy()
+        if models is None:
+            return state
+        return {
+            name: value if value.ndim == 0 or len(value) == 1 else value[models]
+            for name, value in state.items()
         }
-        if self._weight_sum is not None:
-            state["weight_sum"] = self._weight_sum.cpu().numpy().copy()
-        return state
+
+    def part(
+        self, penalties: Penalties, parameters: Parameters, models: list[int]
+    ) -> "MinibatchObjective":
+        """Return the objective of some of the models, to go on with at the end of an epoch.
+
+        Parameters
+        ----------
+        penalties : Penalties
+            Theirs.
+        parameters : Parameters
+            Theirs.
+        models : list of int
+            Which they are.
+        """
+        rest = type(self)(
+            penalties,
+            parameters,
+            self._offset,
+            window=self._window,
+            n_steps=self._n_steps,
+            l2_start=self._l2_start,
+            state=self.state(models),
+        )
+        rest._by_moves = self._by_moves[models]
+        if self._beta_before is not None:
+            rest._beta_before = self._beta_before[models]
+        if self._controller is not None and rest._controller is not None:
+            rest._controller.n_left = self._controller.n_left[models]
+        return rest
 
     def _track(self, code: Tensor, share: Tensor, weight: Tensor | None) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""

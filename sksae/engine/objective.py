@@ -16,6 +16,8 @@ from sksae.engine.network import Parameters, Workspace
 from sksae.engine.sparsity import Sparsity, make_sparsity
 
 PerModel = float | Sequence[float]
+# "auto" where beta is to be found by control.
+Beta = float | str | Sequence[float | str]
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,13 @@ class Penalties:
     sparsity : {"kl", "l1", "l2", None}
         What S is.
     rho, beta, alpha : float or sequence of float
-        Wanted mean activation, weight of S, weight decay.
+        Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
+        until the activity is rho (see `controller`).
     """
 
     sparsity: str | None
     rho: PerModel
-    beta: PerModel
+    beta: Beta
     alpha: PerModel
 
     @classmethod
@@ -41,9 +44,24 @@ class Penalties:
         if len(penalties) == 1:
             return penalties[0]
         rho, beta, alpha = (
-            [float(getattr(each, name)) for each in penalties] for name in ("rho", "beta", "alpha")
+            [getattr(each, name) for each in penalties] for name in ("rho", "beta", "alpha")
         )
         return cls(penalties[0].sparsity, rho, beta, alpha[0] if len(set(alpha)) == 1 else alpha)
+
+
+def which_auto(beta: Beta, n_models: int) -> np.ndarray:
+    """Return whether each model's beta is "auto", shape (n_models,)."""
+    values = [beta] * n_models if isinstance(beta, str | float) else beta
+    return np.array([value == "auto" for value in values])
+
+
+def known(beta: Beta) -> PerModel:
+    """Return beta with 0 in the place of "auto"."""
+    if isinstance(beta, str):
+        return 0.0
+    if isinstance(beta, float):
+        return beta
+    return [0.0 if isinstance(value, str) else value for value in beta]
 
 
 class Terms:
@@ -63,7 +81,9 @@ class Terms:
         # One for each unit, as torch's derivative of the cross entropy does not broadcast.
         n_components = architecture.sizes[architecture.n_encoder_layers]
         self.rho = per_model(penalties.rho).repeat(1, n_components, 1)
-        self.beta = per_model(penalties.beta).repeat(1, n_components, 1)
+        # What is to be found is 0 until a controller writes here.
+        self.is_auto = which_auto(penalties.beta, parameters.n_models)
+        self.beta = per_model(known(penalties.beta)).repeat(1, n_components, 1)
         self.alpha = per_model(penalties.alpha)
         # A weight decay that all models share costs a minibatch nothing in `backward`; one for
         # each model is added afterwards, and that of all rows once a walk and in float64.

@@ -161,6 +161,10 @@ class LearningRate:
         """Go on to the next step."""
         self._now += 1
 
+    def end(self) -> None:
+        """Take no more steps."""
+        self._end = self._now
+
     def cool_down(self, n_steps: int) -> bool:
         """Fall to zero over the next ``n_steps``, or in what is left if that is less.
 
@@ -197,6 +201,10 @@ class Patience:
     relative: bool = True
     best: float = inf
     n_without: int = 0
+
+    def anew(self) -> "Patience":
+        """Return one with the same rule that has seen nothing yet."""
+        return Patience(self.tol, self.n_iter_no_change, self.relative)
 
     def exhausted(self, value: float) -> bool:
         """Take the curve's next value and return whether to stop."""

@@ -30,9 +30,16 @@ class Sparsity:
     ----------
     of_mean_activation : bool
         Which pair of methods S is made of: the penalty on units or the one on rows.
+    degree : int
+        The power of the code that a penalty on rows grows with; 0 if there is none.
     """
 
     of_mean_activation = False
+    degree = 0
+
+    def activity(self, mean_code: Tensor) -> Tensor:
+        """Return the mean over units of what rho is compared with, shape (n_models,)."""
+        raise NotImplementedError
 
     def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
         """Return S as a function of the mean code, shape (n_models,)."""
@@ -65,6 +72,9 @@ class KullbackLeibler(Sparsity):
         eps = max(torch.finfo(rho_hat.dtype).eps, 1e-12)
         return rho_hat.clamp(eps, 1.0 - eps)
 
+    def activity(self, mean_code: Tensor) -> Tensor:
+        return self.mean_activation(mean_code).mean(dim=(1, 2))
+
     def unit_penalty(self, mean_code: Tensor, rho: Tensor) -> Tensor:
         return kl_divergence(rho, self.mean_activation(mean_code)).sum(dim=(1, 2))
 
@@ -79,6 +89,8 @@ class KullbackLeibler(Sparsity):
 class L1(Sparsity):
     """Mean over rows of the sum over units of abs(a)."""
 
+    degree = 1
+
     def row_penalty(self, code: Tensor) -> Tensor:
         return code.abs().sum(dim=1)
 
@@ -88,6 +100,8 @@ class L1(Sparsity):
 
 class L2(Sparsity):
     """Mean over rows of half the sum over units of a squared."""
+
+    degree = 2
 
     def row_penalty(self, code: Tensor) -> Tensor:
         return code.square().sum(dim=1) / 2.0

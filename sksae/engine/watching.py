@@ -36,6 +36,22 @@ class Snapshot:
     validation_curve: list[float]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """A network to which a training may return.
+
+    Attributes
+    ----------
+    flat : Tensor of shape (n_parameters,)
+        Parameters, in memory of their own.
+    beta : float
+        Weight of S at that time.
+    """
+
+    flat: Tensor
+    beta: float
+
+
 TakeSnapshot = Callable[[], Snapshot]
 
 
@@ -101,8 +117,8 @@ class Watch:
     ----------
     loss_curve, validation_curve : list of float
         An entry for each epoch.
-    best : Tensor or None
-        Parameters that served the held-out rows best, if any are held out.
+    best : Moment or None
+        What served the held-out rows best, if any are held out.
     """
 
     def __init__(
@@ -114,7 +130,7 @@ class Watch:
         self._patience, self._describe, self._monitor = patience, describe, monitor
         self.loss_curve: list[float] = []
         self.validation_curve: list[float] = []
-        self.best: Tensor | None = None
+        self.best: Moment | None = None
         self._best_score = -inf
 
     def epoch_begins(self, flat: Callable[[], Tensor]) -> None:
@@ -127,12 +143,27 @@ class Watch:
         if self._monitor is not None:
             self._monitor.epoch_ends(lambda: self._snapshot(flat))
 
-    def keep_if_best(self, score: float, flat: Callable[[], Tensor]) -> None:
-        """Keep the parameters if they serve the held-out rows better than any before."""
-        if score > self._best_score:
-            self.best, self._best_score = flat().clone(), score
+    def is_better(self, score: float) -> bool:
+        """Return whether a held-out score is higher than that of the best so far."""
+        return score > self._best_score
 
-    def verdict(self, loss: float, score: float | None, flat: Callable[[], Tensor]) -> str | None:
+    def keep(self, score: float, moment: Moment) -> None:
+        """Take that as the best so far."""
+        self.best, self._best_score = moment, score
+
+    def wait_anew(self) -> None:
+        """Forget for how long the loss has not fallen: it is another one from now on."""
+        self._patience = self._patience.anew()
+
+    def verdict(
+        self,
+        loss: float,
+        score: float | None,
+        flat: Callable[[], Tensor],
+        *,
+        by_moves: float = 0.0,
+        is_settled: bool = True,
+    ) -> str | None:
         """Take what the epoch just ended came to; return a reason to stop, if there is one.
 
         Parameters
@@ -143,16 +174,22 @@ class Watch:
             R^2 of the held-out rows, if there are any.
         flat : callable
             Returns the parameters.
+        by_moves : float
+            What moves of beta have added to the loss.
+        is_settled : bool
+            False as long as beta is being found: then nothing is over.
         """
         if not isfinite(loss):
             raise self._describe(len(self.loss_curve) + 1)
         self.loss_curve.append(loss)
         if score is not None:
-            self.keep_if_best(score, flat)
             self.validation_curve.append(score)
         if self._monitor is not None and self._monitor.epoch_ends(lambda: self._snapshot(flat)):
             return "callback"
-        return "tol" if self._patience.exhausted(loss if score is None else -score) else None
+        if not is_settled:
+            self.wait_anew()
+        watched = loss - by_moves if score is None else -score
+        return "tol" if self._patience.exhausted(watched) else None
 
     def _snapshot(self, flat: Callable[[], Tensor]) -> Snapshot:
         return Snapshot(

@@ -237,6 +237,8 @@ def _likeness(request: Request, plan: Plan) -> object:
         plan.architecture,
         plan.penalties.sparsity,
         plan.schedule.common,
+        # A beta that is to be found goes by the length of the training.
+        plan.penalties.beta == "auto" and plan.schedule.max_iter,
         plan.dtype,
         plan.device,
         plan.scaling.scaled,

@@ -1,0 +1,324 @@
+"""Training by minibatches, adam and sgd, of networks side by side."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows, batch_slices
+from sksae.engine.controller import L2_STARTS, NEAR, OPEN_END, is_met, to_numpy
+from sksae.engine.full_batch import FullObjective
+from sksae.engine.jobs import Job, Schedule, Trained
+from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
+from sksae.engine.network import Architecture, Parameters
+from sksae.engine.objective import Penalties
+from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
+from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError, Watch
+
+# With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
+# rate where rho is not met by then.
+OVERTIME, OVERTIME_RATE = 0.15, 0.1
+
+
+def make_watch(job: Job, *, has_judge: bool) -> Watch:
+    """Return what follows the training of one network."""
+    schedule = job.schedule
+    # R^2 has a scale of its own, so there the tolerance is absolute.
+    patience = Patience(schedule.tol, schedule.n_iter_no_change, relative=not has_judge)
+    return Watch(patience, schedule.failure, job.monitor)
+
+
+class Course:
+    """How far one network has come.
+
+    Parameters
+    ----------
+    job : Job
+        What it is trained for.
+    watch : Watch
+        Follows it.
+    steps_per_epoch : int
+
+    Attributes
+    ----------
+    rate : LearningRate
+        Of its next step.
+    n_steps : int
+        Steps taken.
+    stopped_by : str
+        Why it ends, or is going to.
+    met : Moment or None
+        When rho was met last, to go by the last minibatches, where beta is to be found.
+    """
+
+    def __init__(self, job: Job, watch: Watch, steps_per_epoch: int) -> None:
+        schedule = job.schedule
+        self.job, self.watch = job, watch
+        self._steps_per_epoch = steps_per_epoch
+        keeps_time = job.finds_beta and not schedule.is_one_pass
+        self._n_overtime = round(OVERTIME * schedule.max_iter) if keeps_time else 0
+        self.n_planned = (schedule.max_iter - self._n_overtime) * steps_per_epoch
+        self.rate = LearningRate(
+            schedule.learning_rate, schedule.learning_rate_schedule, self.n_planned
+        )
+        self.n_steps = 0
+        self.stopped_by = "max_iter"
+        self.met: Moment | None = None
+        self._in_overtime = False
+
+    def take(self, verdict: str | None) -> int | None:
+        """Take the verdict on an epoch; return in how many steps the end is due if that is new."""
+        if self._in_overtime:
+            if verdict == "callback":
+                self.stopped_by = verdict
+            return None
+        if verdict is None or verdict == self.stopped_by == "tol":
+            return None
+        self.stopped_by = verdict
+        n_more = self.job.schedule.n_iter_no_change * self._steps_per_epoch
+        if verdict == "tol" and self.rate.cool_down(n_more):
+            return n_more
+        self.rate.end()
+        return None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing left to do, unless rho is still to be met."""
+        return self.stopped_by == "callback" or self.rate.is_over
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether there is overtime left in which to meet rho."""
+        if self.stopped_by == "callback" or self.watch.best is not None:
+            return False
+        return self._n_overtime > 0 and not (self._in_overtime and self.rate.is_over)
+
+    @property
+    def in_overtime(self) -> bool:
+        """Whether the learning rate has fallen, and only rho is still to be met."""
+        return self._in_overtime
+
+    def begin_overtime(self) -> None:
+        """Go on at a small rate: that has fallen, and the last moves of beta told no more."""
+        self._in_overtime = True
+        self.rate = LearningRate(
+            OVERTIME_RATE * self.job.schedule.learning_rate,
+            "constant",
+            self._n_overtime * self._steps_per_epoch,
+        )
+
+
+class Descent:
+    """Trains networks by minibatches; one whose training ends leaves the others.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of each.
+    jobs : sequence of Job
+        What each is trained for.
+    rows : Rows
+        What to reconstruct.
+    offset : ndarray of shape (n_features,)
+        Target minus centred row.
+    judge : HeldOut, optional
+        Rows held out.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        jobs: Sequence[Job],
+        rows: Rows,
+        offset: np.ndarray,
+        judge: HeldOut | None,
+    ) -> None:
+        schedule = jobs[0].schedule
+        self._schedule, self._rows, self._offset, self._judge = schedule, rows, offset, judge
+        self._finds_beta = jobs[0].finds_beta
+        self._slices = batch_slices(rows.n_rows, schedule.batch_size)
+        like = torch.empty(0, dtype=rows.dtype, device=rows.device)
+        self._parameters = Parameters.stacked(architecture, [job.start for job in jobs], like)
+        self._full: FullObjective | None = None
+        self._courses = [
+            Course(job, make_watch(job, has_judge=judge is not None), len(self._slices))
+            for job in jobs
+        ]
+        state = jobs[0].state or {}
+        self._objective = MinibatchObjective(
+            self._penalties,
+            self._parameters,
+            offset,
+            window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(self._slices)),
+            n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
+            l2_start=L2_STARTS[schedule.solver],
+            state=state,
+        )
+        self._solver = _make_solver(schedule, self._parameters.flat, state)
+        # Where the networks stand in the list of jobs.
+        self._places = list(range(len(jobs)))
+        self._outcomes: list[Trained | NonFiniteLossError | None] = [None] * len(jobs)
+        if judge is not None and schedule.first_epoch:
+            # A training that goes on must not end worse than it began.
+            self._keep_best(judge.scores(self._parameters))
+
+    def run(self) -> list[Trained | NonFiniteLossError]:
+        """Train until every network has ended."""
+        epoch = 0
+        try:
+            while self._courses:
+                self._pass_over_rows(epoch)
+                self._take_stock()
+                epoch += 1
+        except KeyboardInterrupt:
+            # A single network keeps what it has learnt; a search is given up.
+            if len(self._outcomes) > 1:
+                raise
+            self._courses[0].stopped_by = "interrupt"
+            self._end(0, meets_rho=self._meet_rho()[0])
+        return [outcome for outcome in self._outcomes if outcome is not None]
+
+    @property
+    def _penalties(self) -> Penalties:
+        return Penalties.side_by_side([course.job.penalties for course in self._courses])
+
+    def _pass_over_rows(self, epoch: int) -> None:
+        courses, objective, solver = self._courses, self._objective, self._solver
+        for model, course in enumerate(courses):
+            course.watch.epoch_begins(partial(self._parameters.model, model))
+        order = _order(self._schedule, epoch, self._rows.n_rows)
+        for batch, weight in self._rows.batches(self._slices, order):
+            objective(batch, weight)
+            solver.step(objective.gradient.flat, self._learning_rate())
+            for course in courses:
+                course.rate.advance()
+                course.n_steps += 1
+
+    def _learning_rate(self) -> float | Tensor:
+        """Return the rate of all networks, or of each parameter where they differ."""
+        rates = [course.rate.value for course in self._courses]
+        if len(set(rates)) == 1:
+            return rates[0]
+        return self._parameters.spread(rates)
+
+    def _moment(self, model: int) -> Moment:
+        return Moment(self._parameters.model(model).clone(), float(self._objective.beta[model]))
+
+    def _meet_rho(self) -> np.ndarray:
+        """Return whether each network's activity over all rows is rho, where it is to be."""
+        if not self._finds_beta:
+            return np.ones(len(self._courses), dtype=bool)
+        if self._full is None:
+            self._full = FullObjective(
+                self._penalties, self._parameters, self._rows, self._offset, with_gradient=False
+            )
+        return is_met(to_numpy(self._full.activity()), to_numpy(self._full.rho))
+
+    def _keep_best(self, scores: list[float]) -> None:
+        """Keep networks that serve the held-out rows better than before, and meet rho."""
+        better = [
+            model
+            for model, course in enumerate(self._courses)
+            if course.watch.is_better(scores[model])
+        ]
+        meets_rho = self._meet_rho() if better else np.empty(0)
+        for model in better:
+            if meets_rho[model]:
+                self._courses[model].watch.keep(scores[model], self._moment(model))
+
+    def _take_stock(self) -> None:
+        """Ask of every network whether the epoch just ended was its last."""
+        objective = self._objective
+        losses, by_moves = objective.epoch_loss().tolist(), objective.by_moves.tolist()
+        scores = None
+        if self._judge is not None:
+            scores = self._judge.scores(self._parameters)
+            self._keep_best(scores)
+        is_settled, is_near = objective.is_settled(), objective.is_settled(NEAR)
+        failed = []
+        for model, course in enumerate(self._courses):
+            if self._finds_beta and is_near[model]:
+                course.met = self._moment(model)
+            try:
+                verdict = course.watch.verdict(
+                    losses[model],
+                    None if scores is None else scores[model],
+                    partial(self._parameters.model, model),
+                    by_moves=by_moves[model],
+                    is_settled=bool(is_settled[model]),
+                )
+            except NonFiniteLossError as error:
+                self._outcomes[self._places[model]] = error
+                failed.append(model)
+                continue
+            n_more = course.take(verdict)
+            if n_more is not None:
+                objective.ends_in(n_more, model)
+        self._let_go(failed)
+
+    def _let_go(self, failed: list[int]) -> None:
+        """Go on with the networks that are not done."""
+        asked = [course.is_over or course.in_overtime for course in self._courses]
+        meets_rho = self._meet_rho() if any(asked) else np.empty(0)
+        left = []
+        for model, course in enumerate(self._courses):
+            if model in failed:
+                continue
+            if asked[model] and (meets_rho[model] or not course.may_go_on):
+                self._end(model, meets_rho=bool(meets_rho[model]))
+                continue
+            if course.is_over:
+                course.begin_overtime()
+                self._objective.ends_in(course.n_planned, model)
+            left.append(model)
+        if len(left) < len(self._courses):
+            self._go_on_with(left)
+
+    def _end(self, model: int, *, meets_rho: bool) -> None:
+        course, watch = self._courses[model], self._courses[model].watch
+        moment = watch.best
+        if moment is None and not meets_rho:
+            moment = course.met  # the last epochs have left it again
+        moment = moment or self._moment(model)
+        solver = self._solver.part(partial(self._model_of, model), self._parameters.model(model))
+        self._outcomes[self._places[model]] = Trained(
+            flat=moment.flat.cpu().numpy().copy(),
+            beta=moment.beta,
+            loss_curve=watch.loss_curve,
+            validation_curve=watch.validation_curve,
+            n_steps=course.n_steps,
+            stopped_by=course.stopped_by,
+            state=solver.state() | self._objective.state([model]),
+        )
+
+    def _model_of(self, model: int, vector: Tensor) -> Tensor:
+        return self._parameters.with_flat(vector).model(model)
+
+    def _go_on_with(self, models: list[int]) -> None:
+        """Let go of all networks but these."""
+        whole = self._parameters
+        self._courses = [self._courses[model] for model in models]
+        self._places = [self._places[model] for model in models]
+        self._full = None
+        if not models:
+            return
+        self._parameters = whole.models(models)
+        self._solver = self._solver.part(
+            lambda vector: whole.with_flat(vector).models(models).flat, self._parameters.flat
+        )
+        self._objective = self._objective.part(self._penalties, self._parameters, models)
+
+
+def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:
+    if schedule.solver == "adam":
+        return Adam(flat, state if "first_moment" in state else None)
+    return SGD(flat, schedule.momentum, state if "velocity" in state else None)
+
+
+def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
+    """Return the order in which an epoch visits the rows; a function of seed and epoch alone."""
+    if not schedule.shuffle:
+        return None
+    return np.random.default_rng([schedule.seed, schedule.first_epoch + epoch]).permutation(n_rows)

@@ -1,0 +1,162 @@
+"""Training by L-BFGS on all rows; where beta is to be found, in rounds at one beta each."""
+
+from math import isfinite, log
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows
+from sksae.engine.controller import L2_STARTS, Rounds, is_met, starting_beta, to_numpy
+from sksae.engine.descent import make_watch
+from sksae.engine.device import bookkeeping_device
+from sksae.engine.full_batch import FullObjective
+from sksae.engine.jobs import Job, Trained
+from sksae.engine.lbfgs import LBFGS
+from sksae.engine.network import Architecture, Parameters
+from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError
+
+
+def iterate(
+    architecture: Architecture, job: Job, rows: Rows, offset: np.ndarray, judge: HeldOut | None
+) -> Trained | NonFiniteLossError:
+    """Train a network: parameters and sums in float64, products in the precision of the rows.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers.
+    job : Job
+        What it is trained for.
+    rows : Rows
+        What to reconstruct.
+    offset : ndarray of shape (n_features,)
+        Target minus centred row.
+    judge : HeldOut, optional
+        Rows held out.
+
+    Returns
+    -------
+    outcome : Trained or NonFiniteLossError
+    """
+    like = torch.empty(0, dtype=rows.dtype, device=rows.device)
+    parameters = Parameters.stacked(architecture, [job.start], like)
+    full = FullObjective(job.penalties, parameters, rows, offset)
+    try:
+        return _Iteration(job, full, judge).run(job.start)
+    except NonFiniteLossError as error:
+        return error
+
+
+class _Iteration:
+    """One training by L-BFGS."""
+
+    def __init__(self, job: Job, full: FullObjective, judge: HeldOut | None) -> None:
+        self._job, self._full, self._judge = job, full, judge
+        self._watch = make_watch(job, has_judge=judge is not None)
+        self._rounds = _make_rounds(job, full) if job.finds_beta else None
+        # When rho was met last, where beta is to be found.
+        self._met: Moment | None = None
+        if judge is not None and job.schedule.first_epoch:
+            # A training that goes on must not end worse than it began.
+            self._keep_if_best(judge.scores(full.parameters)[0])
+
+    def run(self, start: np.ndarray) -> Trained:
+        """Train until a reason to stop comes up."""
+        watch, flat = self._watch, self._full.parameters.flat
+        begin = torch.as_tensor(start, dtype=torch.float64)
+        self._solver = self._solver_from(begin.to(bookkeeping_device(flat.device)))
+        if not isfinite(self._solver.value):
+            raise self._job.schedule.failure(0)
+        stopped_by, n_steps = "max_iter", 0
+        try:
+            for iteration in range(1, self._job.schedule.max_iter + 1):
+                watch.epoch_begins(lambda: flat)
+                if not self._solver.step():
+                    watch.epoch_came_to_nothing(lambda: flat)
+                    if self._next_round():
+                        continue
+                    stopped_by = "precision"
+                    break
+                n_steps += 1
+                flat.copy_(self._solver.flat)
+                verdict = self._take_stock()
+                ends_round = verdict == "tol" or (
+                    self._rounds is not None and self._rounds.is_over(iteration)
+                )
+                if verdict != "callback" and ends_round and self._next_round():
+                    continue
+                if verdict is not None:
+                    stopped_by = verdict
+                    break
+        except KeyboardInterrupt:
+            stopped_by = "interrupt"
+        flat.copy_(self._solver.flat)
+        moment = watch.best
+        if moment is None and self._met is not None and not self._meets_rho():
+            moment = self._met  # the last iterations have left it again
+        moment = moment or self._moment()
+        return Trained(
+            flat=moment.flat.cpu().numpy().copy(),
+            beta=moment.beta,
+            loss_curve=watch.loss_curve,
+            validation_curve=watch.validation_curve,
+            n_steps=n_steps,
+            stopped_by=stopped_by,
+        )
+
+    def _solver_from(self, flat: Tensor) -> LBFGS:
+        def evaluate(flat: Tensor) -> tuple[float, Tensor]:
+            loss, gradient = self._full.gradient(flat)
+            return float(loss), gradient
+
+        return LBFGS(evaluate, flat, noise=torch.finfo(self._full.parameters.flat.dtype).eps)
+
+    def _moment(self) -> Moment:
+        return Moment(self._full.parameters.flat.clone(), float(self._full.beta))
+
+    def _meets_rho(self) -> bool:
+        """Return whether the activity over all rows is rho, if it is to be."""
+        full = self._full
+        return self._rounds is None or bool(is_met(to_numpy(full.activity()), to_numpy(full.rho)))
+
+    def _take_stock(self) -> str | None:
+        """Return a reason to stop after this iteration, if there is one."""
+        flat, score = self._full.parameters.flat, None
+        if self._judge is not None:
+            score = self._judge.scores(self._full.parameters)[0]
+            self._keep_if_best(score)
+        return self._watch.verdict(self._solver.value, score, lambda: flat)
+
+    def _keep_if_best(self, score: float) -> None:
+        if self._watch.is_better(score) and self._meets_rho():
+            self._watch.keep(score, self._moment())
+
+    def _next_round(self) -> bool:
+        """Go on with another beta and without memory of curvature, unless rho is met."""
+        if self._rounds is None:
+            return False
+        full = self._full
+        full.parameters.flat.copy_(self._solver.flat)
+        activity = to_numpy(full.activity())
+        if is_met(activity, to_numpy(full.rho)):
+            self._met = self._moment()
+        if not self._rounds.move(activity.item()):
+            return False
+        full.set_beta(self._rounds.beta)
+        self._watch.wait_anew()
+        self._solver = self._solver_from(self._solver.flat)
+        return True
+
+
+def _make_rounds(job: Job, full: FullObjective) -> Rounds:
+    """Return what moves beta, from where it stood or from a small one."""
+    if job.state and "beta" in job.state:
+        beta = float(job.state["beta"])
+    else:
+        architecture = full.parameters.architecture
+        n_components = architecture.sizes[architecture.n_encoder_layers]
+        square, l2_start = to_numpy(full.mean_square()), L2_STARTS["lbfgs"]
+        beta = starting_beta(full.sparsity, square, n_components, l2_start).item()
+    full.set_beta(beta)
+    return Rounds(full.sparsity, float(full.rho), job.schedule.max_iter, log(beta))

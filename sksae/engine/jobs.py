@@ -1,0 +1,149 @@
+"""What the engine is asked to train, and what it leaves behind."""
+
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+
+from sksae.engine.objective import Penalties
+from sksae.engine.solvers import State
+from sksae.engine.watching import Monitor, NonFiniteLossError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and in what steps to train.
+
+    Attributes
+    ----------
+    solver : {"adam", "sgd", "lbfgs"}
+        Who moves the parameters.
+    learning_rate, learning_rate_schedule, momentum
+        Of adam and sgd.
+    batch_size : int
+        Most rows in a minibatch.
+    max_iter : int
+        Epochs, or iterations of lbfgs.
+    tol, n_iter_no_change
+        When to stop before.
+    shuffle : bool
+        Whether every epoch visits the rows in a new order.
+    seed : int
+        Of that order; epoch k of any training with this seed visits the rows alike.
+    first_epoch : int
+        Epochs done before.
+    rho_hat_window : int, optional
+        Batches over which the mean activation is averaged; an epoch's at most by default.
+    is_one_pass : bool
+        Whether the rows are a piece of a stream, of unknown length.
+    """
+
+    solver: str
+    max_iter: int
+    tol: float = 0.0
+    n_iter_no_change: int = 10
+    learning_rate: float = 1e-2
+    learning_rate_schedule: str = "linear"
+    momentum: float = 0.9
+    batch_size: int = 256
+    shuffle: bool = True
+    seed: int = 0
+    first_epoch: int = 0
+    rho_hat_window: int | None = None
+    is_one_pass: bool = False
+
+    @property
+    def common(self) -> tuple[object, ...]:
+        """What schedules must agree in to be followed side by side."""
+        return (
+            self.solver,
+            self.momentum,
+            self.batch_size,
+            self.shuffle,
+            self.seed,
+            self.first_epoch,
+            self.rho_hat_window,
+            self.is_one_pass,
+        )
+
+    def failure(self, epoch: int) -> NonFiniteLossError:
+        """Return the error that says in which epoch, counted from 1, training broke down."""
+        epoch += self.first_epoch
+        if self.solver == "lbfgs":
+            return NonFiniteLossError(
+                f"The loss is not finite at iteration {epoch} of solver='lbfgs': scale X "
+                "(scale_data=True)."
+            )
+        return NonFiniteLossError(
+            f"The loss stopped being finite in epoch {epoch} at "
+            f"learning_rate={self.learning_rate}: lower the learning rate, or scale X "
+            "(scale_data=True)."
+        )
+
+
+@dataclass
+class Trained:
+    """What a training leaves behind.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters, for centred rows.
+    loss : float
+        J over all training rows.
+    beta : float
+        Weight of S; what was found, if it was to be.
+    activity : float or None
+        Over all training rows, what a beta to be found shall bring to rho.
+    mean_code : ndarray of shape (n_components,)
+        Weighted mean of the code over the training rows.
+    loss_curve, validation_curve : list of float
+        One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
+    n_steps : int
+        Steps taken.
+    stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
+        Why training ended.
+    state : dict of ndarray
+        What a training that goes on from here needs.
+    """
+
+    flat: np.ndarray
+    loss: float = inf
+    beta: float = 0.0
+    activity: float | None = None
+    mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+    n_steps: int = 0
+    stopped_by: str = "max_iter"
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be trained.
+
+    Attributes
+    ----------
+    penalties : Penalties
+        The terms of J besides the squared error.
+    schedule : Schedule
+        Solver, length and steps.
+    start : ndarray of shape (n_parameters,)
+        Parameters to start from, for centred rows.
+    state : dict of ndarray, optional
+        ``Trained.state`` of the training that this one continues; of a single job only.
+    monitor : Monitor, optional
+        Told of every epoch, and asked whether to stop.
+    """
+
+    penalties: Penalties
+    schedule: Schedule
+    start: np.ndarray
+    state: State | None = None
+    monitor: Monitor | None = None
+
+    @property
+    def finds_beta(self) -> bool:
+        """Whether beta is to be found."""
+        return self.penalties.beta == "auto"
