@@ -23,6 +23,9 @@ from sksae.transformer import SparseAutoencoderTransformer
 if TYPE_CHECKING:
     from sksae.engine.watching import Monitor
 
+# Groups are split where cores would else stand idle for a fifth of the time.
+WORTH_A_SPLIT = 1.25
+
 
 @dataclass(frozen=True)
 class Group:
@@ -138,8 +141,9 @@ class Trainer:
         groups = [Group(*group) for group in alike.values()]
         parts = [part for group in groups for part in group.cut(self._n_bytes)]
         n_threads = _n_threads(parts)
-        if len(parts) % n_threads and len(parts) < 4 * n_threads:
-            # Rather smaller groups than idle cores.
+        n_rounds = -(-len(parts) // n_threads)
+        if parts and n_rounds * n_threads > WORTH_A_SPLIT * len(parts):
+            # Smaller groups cost more for each network, idle cores more still.
             parts = [small for part in parts for small in part.split(n_threads)]
         self._note_alone(groups, parts)
         return parts
