@@ -355,8 +355,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
 
     working_memory : float > 0 or None, default=None
         MiB that networks trained side by side may take; a larger group is cut. None takes that of
-        :func:`sklearn.set_config`, 1024 by default. Besides, the training rows of every split
-        are kept.
+        :func:`sklearn.set_config`, 1024 by default. It holds for each group, of which every core
+        may have one at a time. Besides, the training rows of every split are kept.
 
     Attributes
     ----------
@@ -383,7 +383,7 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
     >>> from sksae import SparseAutoencoderTransformer
     >>> from sksae.model_selection import BatchedGridSearchCV
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoderTransformer(16, max_iter=20, tol=1e-3, random_state=0)
+    >>> sae = SparseAutoencoderTransformer(16, max_iter=20, random_state=0)
     >>> grid = {"rho": [0.05, 0.1, 0.2], "beta": [0.1, 1.0]}
     >>> search = BatchedGridSearchCV(sae, grid, cv=3).fit(X)
     >>> search.best_params_
@@ -471,7 +471,7 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
     >>> from sksae import SparseAutoencoderTransformer
     >>> from sksae.model_selection import BatchedRandomizedSearchCV
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoderTransformer(16, max_iter=20, tol=1e-3, random_state=0)
+    >>> sae = SparseAutoencoderTransformer(16, max_iter=20, random_state=0)
     >>> distributions = {"rho": loguniform(0.02, 0.3), "beta": loguniform(0.1, 10)}
     >>> search = BatchedRandomizedSearchCV(sae, distributions, n_iter=8, cv=3, random_state=0)
     >>> len(search.fit(X).cv_results_["params"])
