@@ -401,6 +401,9 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
     Callbacks set on the search hear of fits, but not of the epochs of those trained side by side,
     which they cannot end.
 
+    Where an estimator fits copies of its autoencoder, as a BaggingClassifier around one does, only
+    the first copy is trained ahead, and the others in fits of their own.
+
     Examples
     --------
     >>> from sklearn.datasets import load_digits
