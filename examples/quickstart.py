@@ -73,7 +73,7 @@ def search(features, grid, callbacks=()):
 
 
 sparse = search(
-    SparseAutoencoderTransformer(max_iter=100, tol=1e-3, random_state=0),
+    SparseAutoencoderTransformer(max_iter=100, random_state=0),
     {
         "features__rho": [0.03, 0.05, 0.1],
         "features__beta": [0.1, 1.0],

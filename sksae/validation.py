@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sksae.scaling import Matrix
+from sksae.scaling import BOUNDED, Matrix
 from sksae.warning import warn_user
 
-BOUNDED = ("sigmoid", "tanh")
 # Of codes that are sparse but alive, measured on the data of docs/defaults.md.
 DEFAULT_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
@@ -97,8 +96,8 @@ def warn_of_idle_penalty(
     sparsity: str | None, given: dict[str, Any], defaults: dict[str, Any]
 ) -> None:
     """Warn of a rho or beta set by the user that has no effect with this sparsity."""
-    of_rows = () if given["beta"] == "auto" else ("rho",)
-    idle = {"kl": (), "l1": of_rows, "l2": of_rows, None: ("rho", "beta")}[sparsity]
+    without_target = () if given["beta"] == "auto" else ("rho",)
+    idle = {"kl": (), "l1": without_target, "l2": without_target, None: ("rho", "beta")}[sparsity]
     for name in idle:
         if given[name] != defaults[name]:
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")

@@ -20,6 +20,9 @@ def pytest_configure(config):
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(name, "1")
 
+# One for the process: ray does not read another one later.
+RAY_TOKEN = secrets.token_hex(32)
+
 
 @pytest.fixture(scope="session")
 def data_directory():
@@ -72,5 +75,5 @@ def trainings(monkeypatch):
 @pytest.fixture
 def private_ray(monkeypatch):
     """Have a local ray use a token of its own, which it else writes to the home directory."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("RAY_AUTH_TOKEN", RAY_TOKEN)
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")

@@ -27,7 +27,7 @@ from sklearn.exceptions import FitFailedWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 from sksae import SparseAutoencoderTransformer
@@ -200,6 +200,29 @@ def test_a_grid_over_the_memory_itself(X, y, tmp_path):
 # Rows, weights, warnings and what steps print.
 
 
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_union_with_jobs_of_its_own(X, y, behind, trainings):
+    # In workers nobody knows what was trained ahead.
+    def search(n_jobs):
+        union = FeatureUnion([("sae", make()), ("pca", PCA(2))], n_jobs=n_jobs)
+        prefix = "union__" if behind else ""
+        return BatchedGridSearchCV(
+            pipe(("union", union)) if behind else union,
+            {f"{prefix}sae__rho": [0.1, 0.2], f"{prefix}n_jobs": [n_jobs]},
+            scoring=None if behind else sparsity_scorers(),
+            cv=2,
+            refit=False,
+        ).fit(X, y)
+
+    ours = search(2)
+    assert trainings == {"ahead": [2, 2], "alone": []}
+    assert list(ours.cv_results_[f"param_{'union__' if behind else ''}n_jobs"]) == [2, 2]
+    theirs = search(None)
+    scores = [key for key in theirs.cv_results_ if key.startswith("split")]
+    for key in scores:
+        np.testing.assert_array_equal(ours.cv_results_[key], theirs.cv_results_[key])
+
+
 def test_rows_with_gaps_before_an_imputer(X, y, trainings):
     gaps = np.where(X > 0.9, np.nan, X)
     estimator = pipe(("fill", SimpleImputer()), ("sae", make()))
@@ -219,7 +242,7 @@ def test_frames_with_words_and_numbers(X, y, n_jobs, trainings):
     ours, theirs = search_both(estimator, grid, frame, y, n_jobs=n_jobs)
     assert_same_results(ours, theirs)
     assert list(ours.feature_names_in_) == list(frame.columns)
-    assert trainings["ahead"] == ([2] * 3 if n_jobs == 1 else [])
+    assert trainings["ahead"] == [2] * 3
 
 
 def test_frames_between_steps(X, y, trainings):

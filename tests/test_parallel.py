@@ -125,7 +125,7 @@ def test_ray_finds_the_same_bits():
     ray = pytest.importorskip("ray")
     from ray.util.joblib import register_ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         register_ray()
         assert_same_as_here("ray", n_jobs=2)

@@ -85,7 +85,7 @@ class Trainer:
     Parameters
     ----------
     n_bytes : float
-        What the networks of a group may take.
+        What the networks trained at a time may take.
     """
 
     def __init__(self, n_bytes: float) -> None:
@@ -139,8 +139,8 @@ class Trainer:
             members.append(request)
             plans.append(plan)
         groups = [Group(*group) for group in alike.values()]
-        parts = [part for group in groups for part in group.cut(self._n_bytes)]
-        n_threads = _n_threads(parts)
+        n_threads = _n_threads(groups)
+        parts = [part for group in groups for part in group.cut(self._n_bytes / n_threads)]
         n_rounds = -(-len(parts) // n_threads)
         if parts and n_rounds * n_threads > WORTH_A_SPLIT * len(parts):
             # Smaller groups cost more for each network, idle cores more still.

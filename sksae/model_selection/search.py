@@ -16,9 +16,10 @@ from joblib import parallel_config
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.callback import CallbackContext
+from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.metaestimators import _safe_split
@@ -56,18 +57,23 @@ class _Run:
     seconds: list[float] = field(default_factory=list)
 
 
-class _Remembering(dict[str, Any]):
-    """Parameters of a candidate; a clone of them, which is what it is given, has a memory too."""
+class _ForEvaluation(dict[str, Any]):
+    """Parameters of a candidate; a clone of them, which is what it is given, has others too.
 
-    def __init__(self, params: Mapping[str, Any], memory: StepMemory) -> None:
+    Where the candidate itself names one of those, they come first or last.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Any], first: Mapping[str, Any], last: Mapping[str, Any]
+    ) -> None:
         super().__init__(params)
-        self._memory = memory
+        self._first, self._last = first, last
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Remembering, (dict(self), self._memory)
+        return _ForEvaluation, (dict(self), self._first, self._last)
 
     def __sklearn_clone__(self) -> dict[str, Any]:
-        return {"memory": self._memory, **clone(dict(self), safe=False)}
+        return {**self._first, **clone(dict(self), safe=False), **self._last}
 
 
 @dataclass(frozen=True)
@@ -194,9 +200,13 @@ class _BatchedSearch(BaseSearchCV):
         run.seconds = seconds.ravel().tolist()
         if self.verbose > 0:
             print(f"[{type(self).__name__}] {run.trainer.summary()}")
+        remember: dict[str, Any] = {}
         if isinstance(self.estimator, Pipeline):
-            memory = StepMemory(ahead, self.estimator.memory)
-            candidates = [_Remembering(candidate, memory) for candidate in candidates]
+            remember = {"memory": StepMemory(ahead, self.estimator.memory)}
+        candidates = [
+            _ForEvaluation(candidate, remember, _in_one_process(estimator))
+            for candidate, estimator in zip(candidates, estimators, strict=True)
+        ]
         with fits_from(ahead):
             return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
 
@@ -280,9 +290,23 @@ def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
         around = autoencoders_in(part) not in ([], [part])
         if around and "verbose" in part.get_params(deep=False):
             part.set_params(verbose=False)
+    copy.set_params(**_in_one_process(copy))
     if isinstance(copy, Pipeline):
         copy.set_params(memory=StepMemory(ahead, copy.memory))
     return copy
+
+
+def _in_one_process(estimator: Any) -> dict[str, None]:
+    """Return parameters with which what lies side by side with an autoencoder is fitted here.
+
+    In processes and threads of its own it would not find what has been done ahead.
+    """
+    parts = {"": estimator, **estimator.get_params(deep=True)}
+    return {
+        f"{name}__n_jobs".removeprefix("__"): None
+        for name, part in parts.items()
+        if isinstance(part, FeatureUnion | ColumnTransformer) and autoencoders_in(part)
+    }
 
 
 class _Unheard:
@@ -354,9 +378,9 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         Whether to score training rows too.
 
     working_memory : float > 0 or None, default=None
-        MiB that networks trained side by side may take; a larger group is cut. None takes that of
-        :func:`sklearn.set_config`, 1024 by default. Besides, the training rows of every split
-        are kept.
+        MiB that the networks in training may take, on all cores together; larger groups are cut.
+        None takes that of :func:`sklearn.set_config`, 1024 by default. Besides, the training rows
+        of every split are kept.
 
     Attributes
     ----------
@@ -376,6 +400,9 @@ refit_time_, multimetric_, classes_, n_features_in_, feature_names_in_
     one. Candidates without a ``random_state`` start from one common seed, drawn for the search.
     Callbacks set on the search hear of fits, but not of the epochs of those trained side by side,
     which they cannot end.
+
+    Where an estimator fits copies of its autoencoder, as a BaggingClassifier around one does, only
+    the first copy is trained ahead, and the others in fits of their own.
 
     Examples
     --------
