@@ -384,6 +384,8 @@ def test_candidates_at_once_find_the_beta_of_one_by_one(X, sparsity, early_stopp
         ).fit(X)
         for search in (BatchedGridSearchCV, GridSearchCV)
     )
+    # Those whose beta is to be found are trained apart from those whose beta is given.
+    assert sorted(trainings["ahead"]) == ([2] * 6 if sparsity == "kl" else [1] * 3 + [2] * 3)
     for name in scoring:
         for split in range(3):
             key = f"split{split}_test_{name}"
