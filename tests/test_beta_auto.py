@@ -18,6 +18,9 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Parameters
 from sksae.engine.objective import Penalties
 from sksae.engine.sparsity import make_sparsity
+from sksae.fitting import train_plans
+from sksae.model_selection import BatchedGridSearchCV
+from sksae.planning import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:solver=:sklearn.exceptions.ConvergenceWarning")
 
@@ -291,14 +294,104 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         return MinibatchObjective(penalties, parameters, problem.offset, n_steps=120, l2_start=0.1)
 
     together = objective_of(rhos, betas, 3)
-    loss = descend(together, problem, 40)
+    descend(together, problem, 5)
+    loss = descend(together, problem, 35)
     assert together.beta[1] == 0.3
     assert together.beta[0] != together.beta[2]
     for k, (rho, beta) in enumerate(zip(rhos, betas, strict=True)):
         alone = objective_of([rho], [beta], 1)
-        assert descend(alone, problem, 40).item() == pytest.approx(loss[k].item(), rel=1e-9)
+        descend(alone, problem, 5)
+        assert descend(alone, problem, 35).item() == pytest.approx(loss[k].item(), rel=1e-9)
         assert alone.beta.item() == pytest.approx(together.beta[k].item(), rel=1e-9)
         assert alone.is_settled()[0] == together.is_settled()[k]
+        # What is compared from epoch to epoch when others have left.
+        assert (together.by_moves[k] == 0) == (beta != "auto")
+        left = together.part(
+            Penalties(sparsity, [rho], [beta], [0.01]), together.parameters.models([k]), [k]
+        )
+        assert left.by_moves.item() == pytest.approx(alone.by_moves.item(), rel=1e-9)
+        for each in (left, alone):
+            descend(each, problem, 2)
+        assert left.by_moves.item() == pytest.approx(alone.by_moves.item(), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
+@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+def test_each_beta_is_found_as_it_would_be_alone(X, sparsity, early_stopping, weighted):
+    """Networks leave the others at different epochs, or go into overtime beside them."""
+    X = X[:120]
+    weight = np.arange(len(X)) % 3.0 if weighted else None
+    common = {
+        "n_components": 12,
+        "max_iter": 40,
+        "batch_size": 24,
+        "dtype": "float64",
+        "tol": 1e-2,
+        "n_iter_no_change": 3,
+        "early_stopping": early_stopping,
+    }
+    settings = [(0.01, "auto"), (0.05, "auto"), (0.3, "auto"), (0.3, 0.001)]
+    plans = [
+        make_plan(make(sparsity, rho, learning_rate=learning_rate, **common), X, weight)
+        for rho, learning_rate in settings
+    ]
+    together = train_plans(plans, X, weight)
+    for plan, trained in zip(plans, together, strict=True):
+        (alone,) = train_plans([plan], X, weight)
+        assert trained.n_steps == alone.n_steps
+        assert trained.stopped_by == alone.stopped_by
+        np.testing.assert_allclose(trained.beta, alone.beta, rtol=1e-8)
+        np.testing.assert_allclose(trained.activity, alone.activity, rtol=1e-8)
+        np.testing.assert_allclose(trained.loss, alone.loss, rtol=1e-8)
+        np.testing.assert_allclose(trained.loss_curve, alone.loss_curve, rtol=1e-8)
+        np.testing.assert_allclose(trained.validation_curve, alone.validation_curve, rtol=1e-8)
+        np.testing.assert_allclose(trained.flat, alone.flat, rtol=1e-8, atol=1e-10)
+        assert set(trained.state) == set(alone.state)
+        for name, value in alone.state.items():
+            np.testing.assert_allclose(trained.state[name], value, rtol=1e-8, atol=1e-10)
+    lengths = [len(trained.loss_curve) for trained in together]
+    assert len(set(lengths)) > 1
+    planned = 34
+    assert early_stopping or max(lengths) > planned
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
+@pytest.mark.parametrize("sparsity", ["kl", "l1"])
+def test_candidates_at_once_find_the_beta_of_one_by_one(X, sparsity, early_stopping, trainings):
+    X = X[:150]
+    grid = {"rho": [0.05, 0.3], "beta": ["auto", 0.5]}
+    if sparsity == "l1":
+        # A rho beside a given beta has no effect, which is warned of.
+        grid = [{"rho": [0.05, 0.3], "beta": ["auto"]}, {"beta": [0.5]}]
+    common = {"n_components": 8, "max_iter": 30, "batch_size": 24, "dtype": "float64"}
+    scoring = {
+        "r2": lambda model, X, y=None: model.score(X),
+        "beta": lambda model, X, y=None: model.beta_,
+        "activity": lambda model, X, y=None: activity_of(model, X),
+        "n_steps": lambda model, X, y=None: model.n_steps_,
+    }
+    ours, theirs = (
+        search(
+            make(sparsity, 0.05, beta=0.5, early_stopping=early_stopping, **common),
+            grid,
+            cv=3,
+            scoring=scoring,
+            refit="r2",
+            error_score="raise",
+        ).fit(X)
+        for search in (BatchedGridSearchCV, GridSearchCV)
+    )
+    # Those whose beta is to be found are trained apart from those whose beta is given.
+    assert sorted(trainings["ahead"]) == ([2] * 6 if sparsity == "kl" else [1] * 3 + [2] * 3)
+    for name in scoring:
+        for split in range(3):
+            key = f"split{split}_test_{name}"
+            np.testing.assert_allclose(ours.cv_results_[key], theirs.cv_results_[key], rtol=1e-9)
+    assert ours.best_params_ == theirs.best_params_
+    assert ours.best_estimator_.beta_ == pytest.approx(theirs.best_estimator_.beta_, rel=1e-9)
 
 
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
