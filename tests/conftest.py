@@ -20,6 +20,7 @@ def pytest_configure(config):
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(name, "1")
 
+
 # One for the process: ray does not read another one later.
 RAY_TOKEN = secrets.token_hex(32)
 
