@@ -246,10 +246,8 @@ class SparseAutoencoderTransformer(
     >>> from sklearn.datasets import load_digits
     >>> from sksae import SparseAutoencoderTransformer
     >>> X = load_digits().data
-    >>> sae = SparseAutoencoderTransformer(64, rho=0.1, max_iter=60, tol=3e-3, random_state=0).fit(
-    ...     X
-    ... )
-    >>> sae.transform(X).shape
+    >>> sae = SparseAutoencoderTransformer(64, rho=0.1, max_iter=60, tol=3e-3, random_state=0)
+    >>> sae.fit_transform(X).shape
     (1797, 64)
     >>> print(f"mean activation {sae.mean_activation_.mean():.2f}, R^2 {sae.score(X):.1f}")
     mean activation 0.10, R^2 0.9
