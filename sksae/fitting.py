@@ -16,7 +16,7 @@ from sksae.warning import warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained
-    from sksae.engine.network import Architecture
+    from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor, NonFiniteLossError
     from sksae.transformer import SparseAutoencoderTransformer
 
@@ -122,7 +122,7 @@ def network_attributes(
     architecture: "Architecture", flat: np.ndarray, scaling: Scaling
 ) -> dict[str, Any]:
     """Return the fitted attributes that make a network work, from its centred parameters."""
-    from sksae.engine.network import to_layers
+    from sksae.engine.parameters import to_layers
 
     coefs, intercepts, slopes = to_layers(architecture, flat)
     moved = scaling.offset @ coefs[0].astype(np.float64)

@@ -12,8 +12,8 @@ from sksae.scaling import Matrix, Scaling, find_scaling
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
     from sksae.engine.jobs import Job, Schedule
-    from sksae.engine.network import Architecture
     from sksae.engine.objective import Penalties
+    from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor
     from sksae.transformer import SparseAutoencoderTransformer
 
@@ -112,8 +112,8 @@ def make_plan(
         What to draw from where the estimator's own ``random_state`` is None.
     """
     from sksae.engine.device import training_device
-    from sksae.engine.network import starting_parameters
     from sksae.engine.objective import Penalties
+    from sksae.engine.parameters import starting_parameters
 
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
@@ -172,7 +172,7 @@ def make_plan(
 
 def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":
     """Return the layers that an estimator's parameters describe."""
-    from sksae.engine.network import Architecture
+    from sksae.engine.parameters import Architecture
 
     return Architecture.autoencoder(
         n_features,
@@ -260,7 +260,7 @@ def make_schedule(
 
 def parameters_of(estimator: "SparseAutoencoderTransformer", scaling: Scaling) -> np.ndarray:
     """Return an estimator's parameters for centred rows; undoes `network_attributes`."""
-    from sksae.engine.network import to_flat
+    from sksae.engine.parameters import to_flat
 
     first = estimator.intercepts_[0] + scaling.offset @ estimator.coefs_[0].astype(np.float64)
     return to_flat(estimator.coefs_, [first, *estimator.intercepts_[1:]], estimator.slopes_)

@@ -15,8 +15,8 @@ import torch
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.network import Architecture, Parameters
 from sksae.engine.objective import Penalties
+from sksae.engine.parameters import Architecture, Parameters
 
 
 @dataclass(frozen=True)

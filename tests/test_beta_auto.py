@@ -15,8 +15,8 @@ from sklearn.model_selection import GridSearchCV
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import controller
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.network import Parameters
 from sksae.engine.objective import Penalties
+from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import make_sparsity
 from sksae.fitting import train_plans
 from sksae.model_selection import BatchedGridSearchCV

@@ -15,7 +15,7 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch, minibatch
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.network import Parameters, to_flat
+from sksae.engine.parameters import Parameters, to_flat
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]

@@ -12,8 +12,8 @@ from sksae.engine.controller import L2_STARTS, NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.jobs import Job, Schedule, Trained
 from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
-from sksae.engine.network import Architecture, Parameters
 from sksae.engine.objective import Penalties
+from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError, Watch
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.minibatch import FOLDED_TOGETHER
-from sksae.engine.network import Architecture
+from sksae.engine.parameters import Architecture
 
 # Vectors as long as the parameters: themselves, gradient, both moments of adam and its step, what
 # is kept of a network that is done; and for the last evaluation two of twice the precision.

@@ -10,8 +10,9 @@ from torch import Tensor
 from sksae.engine.batches import Rows, part_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
-from sksae.engine.network import Parameters, Workspace, backward, forward
+from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.objective import Penalties, Terms, share_out
+from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import Sparsity
 
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.

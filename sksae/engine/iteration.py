@@ -13,7 +13,7 @@ from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.jobs import Job, Trained
 from sksae.engine.lbfgs import LBFGS
-from sksae.engine.network import Architecture, Parameters
+from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError
 
 

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
-from sksae.engine.network import Parameters, Workspace, backward, forward, sum_rows
+from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
+from sksae.engine.parameters import Parameters
 
 # Over how many batches the running mean of the code reaches back.
 RHO_HAT_WINDOW = 10

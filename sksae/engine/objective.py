@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.network import Parameters, Workspace
+from sksae.engine.network import Workspace
+from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import Sparsity, make_sparsity
 
 PerModel = float | Sequence[float]

@@ -18,8 +18,8 @@ from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.iteration import iterate
 from sksae.engine.jobs import Job, Trained
-from sksae.engine.network import Architecture, Parameters
 from sksae.engine.objective import Penalties
+from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import HeldOut, NonFiniteLossError
 
 

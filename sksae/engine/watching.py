@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sksae.engine.batches import Rows
 from sksae.engine.device import to_wide
-from sksae.engine.network import Parameters, Workspace, forward
+from sksae.engine.network import Workspace, forward
+from sksae.engine.parameters import Parameters
 from sksae.engine.solvers import Patience
 
 

@@ -1,0 +1,263 @@
+"""Layer sizes -> one flat parameter vector with a named view for each layer.
+
+Every view has a leading models axis, so that one and the same code trains one network or many of
+one architecture side by side. Why weights are stored as they are, `network` tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from math import prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.activations import ACTIVATIONS, INITIAL_PRELU_SLOPE
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and activations of a network's layers.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Units from input to output; an autoencoder's are symmetric about its code.
+    activations : tuple of str
+        One name of `ACTIVATIONS` for each layer of weights; ``len(sizes) - 1`` of them.
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+
+    @classmethod
+    def autoencoder(
+        cls,
+        n_features: int,
+        n_components: int,
+        *,
+        hidden_layer_sizes: Sequence[int] = (),
+        hidden_activation: str,
+        activation: str,
+        output_activation: str,
+    ) -> "Architecture":
+        """Return input -> hidden layers -> code -> hidden layers mirrored -> output."""
+        encoder = (n_features, *hidden_layer_sizes)
+        hidden = (hidden_activation,) * len(hidden_layer_sizes)
+        return cls(
+            sizes=(*encoder, n_components, *reversed(encoder)),
+            activations=(*hidden, activation, *hidden, output_activation),
+        )
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.activations)
+
+    @property
+    def n_encoder_layers(self) -> int:
+        """Layers up to and including the one whose output is the code."""
+        return self.n_layers // 2
+
+    @property
+    def has_slopes(self) -> tuple[bool, ...]:
+        """Whether each layer learns a prelu slope for each of its units."""
+        return tuple(name == "prelu" for name in self.activations)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shape of each block of the parameter vector: all weights, then biases, then slopes."""
+        pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        weights = [*((n_out, n_in) for n_in, n_out in pairs[:-1]), pairs[-1]]
+        biases = [*((n_out, 1) for n_out in self.sizes[1:-1]), (1, self.sizes[-1])]
+        slopes = [bias for bias, has in zip(biases, self.has_slopes, strict=True) if has]
+        return (*weights, *biases, *slopes)
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(map(prod, self.shapes))
+
+
+class Parameters:
+    """A network's parameters (or their gradient) as one flat vector with a view for each layer.
+
+    Blocks follow each other as `Architecture.shapes` lists them, each holding all models, so that
+    every view is contiguous.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers.
+    flat : Tensor of shape (n_models * n_parameters,)
+        The memory to view.
+    n_models : int
+        Networks side by side.
+    """
+
+    def __init__(self, architecture: Architecture, flat: Tensor, n_models: int = 1) -> None:
+        self.architecture = architecture
+        self.flat = flat
+        self.n_models = n_models
+        views, start = [], 0
+        for shape in architecture.shapes:
+            stop = start + n_models * prod(shape)
+            views.append(flat[start:stop].view(n_models, *shape))
+            start = stop
+        n_layers = architecture.n_layers
+        self.weights: list[Tensor] = views[:n_layers]
+        self.biases: list[Tensor] = views[n_layers : 2 * n_layers]
+        slopes = iter(views[2 * n_layers :])
+        self.slopes: list[Tensor | None] = [
+            next(slopes) if has else None for has in architecture.has_slopes
+        ]
+        self.activations = [ACTIVATIONS[name] for name in architecture.activations]
+
+    @classmethod
+    def zeros(
+        cls, architecture: Architecture, n_models: int, dtype: torch.dtype, device: torch.device
+    ) -> "Parameters":
+        size = n_models * architecture.n_parameters
+        return cls(architecture, torch.zeros(size, dtype=dtype, device=device), n_models)
+
+    def with_flat(self, flat: Tensor) -> "Parameters":
+        """Return the same views of another vector of the same size."""
+        return Parameters(self.architecture, flat, self.n_models)
+
+    def side_by_side(self, n_copies: int) -> "Parameters":
+        """Return a single network as so many equal ones, all in the same memory.
+
+        To go forward and backward with: ``flat`` stays that of the one network.
+        """
+        assert self.n_models == 1
+        copies = Parameters(self.architecture, self.flat)
+        copies.n_models = n_copies
+
+        def repeat(blocks: list) -> list:
+            return [None if block is None else block.expand(n_copies, -1, -1) for block in blocks]
+
+        copies.weights, copies.biases = repeat(self.weights), repeat(self.biases)
+        copies.slopes = repeat(self.slopes)
+        return copies
+
+    @classmethod
+    def stacked(
+        cls, architecture: Architecture, flats: Sequence[np.ndarray | Tensor], like: Tensor
+    ) -> "Parameters":
+        """Return networks side by side, given each one's own flat vector of shape (n_parameters,).
+
+        ``like`` gives precision and device.
+        """
+        n_models = len(flats)
+        stacked = cls(architecture, like.new_empty(n_models * architecture.n_parameters), n_models)
+        bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1].tolist()
+        for model, flat in enumerate(flats):
+            parts = torch.as_tensor(flat).tensor_split(bounds)
+            for block, part in zip(stacked.blocks, parts, strict=True):
+                block[model].view(-1).copy_(part)
+        return stacked
+
+    def model(self, index: int) -> Tensor:
+        """Return one network's own flat vector: the memory itself where it is the only one."""
+        if self.n_models == 1:
+            return self.flat
+        return torch.cat([block[index].view(-1) for block in self.blocks])
+
+    def models(self, indices: list[int]) -> "Parameters":
+        """Return some of the networks, in memory of their own."""
+        flat = torch.cat([block[indices].view(-1) for block in self.blocks])
+        return Parameters(self.architecture, flat, len(indices))
+
+    def spread(self, values: list[float]) -> Tensor:
+        """Return a vector like ``flat`` that holds each network's value for all its parameters."""
+        spread = self.with_flat(torch.empty_like(self.flat))
+        per_model = self.flat.new_tensor(values).view(-1, 1, 1)
+        for block in spread.blocks:
+            block.copy_(per_model.expand_as(block))
+        return spread.flat
+
+    @property
+    def blocks(self) -> list[Tensor]:
+        """The views in the order in which they stand in ``flat``."""
+        slopes = [slope for slope in self.slopes if slope is not None]
+        return [*self.weights, *self.biases, *slopes]
+
+
+def starting_parameters(
+    architecture: Architecture,
+    random_state: np.random.RandomState,
+    *,
+    code_bias: float,
+    target_mean: np.ndarray,
+) -> np.ndarray:
+    """Draw the weights a training starts from, as one flat float64 vector.
+
+    Weights are uniform in +-sqrt(6 / (fan_in + fan_out + 1)) (UFLDL notes, "Backpropagation";
+    Glorot & Bengio 2010). Biases stand where the trivial solution already is: the code's at
+    ``code_bias``, the output's at the inverse output activation of the target's mean; others
+    at 0. Slopes of prelu start at 0.25.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers.
+    random_state : RandomState
+        Source of the weights.
+    code_bias : float
+        Pre-activation of every code unit at the mean input.
+    target_mean : ndarray of shape (n_features,)
+        Mean of the rows to be reconstructed.
+
+    Returns
+    -------
+    flat : ndarray of shape (n_parameters,)
+    """
+    blocks: list[np.ndarray] = []
+    for n_in, n_out in pairwise(architecture.sizes):
+        bound = np.sqrt(6.0 / (n_in + n_out + 1))
+        blocks.append(random_state.uniform(-bound, bound, (n_in, n_out)))
+    blocks = [*(block.T.ravel() for block in blocks[:-1]), blocks[-1].ravel()]
+    biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
+    biases[architecture.n_encoder_layers - 1] += code_bias
+    biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
+    blocks += biases
+    for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True):
+        if has:
+            blocks.append(np.full(n_out, INITIAL_PRELU_SLOPE))
+    return np.concatenate(blocks)
+
+
+def to_layers(
+    architecture: Architecture, flat: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray | None]]:
+    """Split one network's flat vector into weights, biases and slopes (None where none) by layer.
+
+    Returns
+    -------
+    coefs : list of ndarray of shape (n_in, n_out)
+    intercepts : list of ndarray of shape (n_out,)
+    slopes : list of ndarray of shape (n_out,) or None
+        Arrays of their own, not views.
+    """
+    bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1]
+    blocks = [block.copy() for block in np.split(flat, bounds)]
+    n_layers = architecture.n_layers
+    coefs = [
+        block.reshape(shape)
+        for block, shape in zip(blocks[:n_layers], architecture.shapes, strict=False)
+    ]
+    slopes = iter(blocks[2 * n_layers :])
+    return (
+        [*(np.ascontiguousarray(coef.T) for coef in coefs[:-1]), coefs[-1]],
+        blocks[n_layers : 2 * n_layers],
+        [next(slopes) if has else None for has in architecture.has_slopes],
+    )
+
+
+def to_flat(
+    coefs: list[np.ndarray], intercepts: list[np.ndarray], slopes: list[np.ndarray | None]
+) -> np.ndarray:
+    """Join weights, biases and slopes by layer into one flat vector; undoes `to_layers`."""
+    weights = [*(coef.T for coef in coefs[:-1]), coefs[-1]]
+    learned = [slope for slope in slopes if slope is not None]
+    return np.concatenate([block.ravel() for block in (*weights, *intercepts, *learned)])
