@@ -7,6 +7,7 @@ import os
 import platform
 import statistics
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -269,6 +270,24 @@ def interleave(
             seconds[name].append(time.perf_counter() - start)
             results[name].append(result)
     return seconds, results
+
+
+def sample(read: Callable[[], int], action: Callable[[], object], interval: float) -> list[int]:
+    """Run `action`; return what `read` gave before, every so many seconds meanwhile, and after."""
+    samples, done = [read()], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(interval):
+            samples.append(read())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        action()
+    finally:
+        done.set()
+        watcher.join()
+    return [*samples, read()]
 
 
 def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:

@@ -10,12 +10,11 @@ import shutil
 import statistics
 import sys
 import tempfile
-import threading
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from _harness import at_most, mnist_or_synthetic, option_parser, quiet, report, set_threads
+from _harness import at_most, mnist_or_synthetic, option_parser, quiet, report, sample, set_threads
 
 STATUS = Path("/proc/self/status")
 INTERVAL = 0.003  # seconds between two samples
@@ -32,26 +31,6 @@ def anonymous_bytes() -> int:
     raise RuntimeError(f"{STATUS} has no line RssAnon")
 
 
-def peak_bytes(action) -> tuple[int, int]:
-    """Run `action`; return the highest anonymous memory meanwhile and the number of samples."""
-    samples = [anonymous_bytes()]
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(INTERVAL):
-            samples.append(anonymous_bytes())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        action()
-    finally:
-        done.set()
-        watcher.join()
-    samples.append(anonymous_bytes())
-    return max(samples), len(samples)
-
-
 def measure_fit(solver: str, path: Path, threads: int | None) -> dict[str, float]:
     """Fit on the mapped file; return the rise in MB. Runs in a process of its own."""
     import torch  # noqa: F401  the claim counts from here
@@ -65,8 +44,9 @@ def measure_fit(solver: str, path: Path, threads: int | None) -> dict[str, float
         N_COMPONENTS, solver=solver, max_iter=PASSES[solver], device="cpu", random_state=0
     )
     baseline = anonymous_bytes()
-    peak, n_samples = peak_bytes(lambda: model.fit(X))
-    return {"baseline": baseline / 1e6, "rise": (peak - baseline) / 1e6, "samples": n_samples}
+    samples = sample(anonymous_bytes, lambda: model.fit(X), INTERVAL)
+    rise = max(samples) - baseline
+    return {"baseline": baseline / 1e6, "rise": rise / 1e6, "samples": len(samples)}
 
 
 def in_fresh_process(function, *args):

@@ -8,7 +8,7 @@ and has the same two workers, warm ones, for what stands behind the autoencoder.
 
 import os
 import statistics
-import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from _harness import (
     quiet,
     report,
     required_data,
+    sample,
     set_threads,
 )
 from joblib.externals.loky import get_reusable_executor
@@ -211,8 +212,8 @@ def warm_workers(case: Case) -> None:
     case.run(GridSearchCV, grid=few)
 
 
-def rss_of_all() -> int:
-    """Return the resident memory in bytes of this process and its workers (Linux only)."""
+def anonymous_bytes_of_all() -> int:
+    """Return the anonymous resident memory of this process and its workers (Linux only)."""
     total = 0
     own = str(os.getpid())
     for status in Path("/proc").glob("[0-9]*/status"):
@@ -223,24 +224,6 @@ def rss_of_all() -> int:
         if own in (lines["Pid"].strip(), lines["PPid"].strip()) and "RssAnon" in lines:
             total += 1024 * int(lines["RssAnon"].split()[0])
     return total
-
-
-def peak_of(action) -> float:
-    """Run `action` and return the most memory that this process and its workers had, in MB."""
-    samples, done = [rss_of_all()], threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            samples.append(rss_of_all())
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        action()
-    finally:
-        done.set()
-        watcher.join()
-    return max(samples) / 1e6
 
 
 def runs_of(case: Case) -> dict:
@@ -282,7 +265,7 @@ def measure(case: Case, repeats: int) -> list[dict]:
             "target": None,
             "met": None,
             "best score": best[name],
-            "peak MB": peak_of(lambda name=name: runs[name](0)),
+            "peak MB": max(sample(anonymous_bytes_of_all, partial(runs[name], 0), 0.02)) / 1e6,
         }
         if name in case.targets:
             row |= at_least(ratio, case.targets[name])

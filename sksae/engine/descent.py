@@ -40,6 +40,7 @@ class Course:
     watch : Watch
         Follows it.
     steps_per_epoch : int
+        Minibatches.
 
     Attributes
     ----------
@@ -49,6 +50,10 @@ class Course:
         Steps taken.
     stopped_by : str
         Why it ends, or is going to.
+    n_planned : int
+        Steps in all, before overtime.
+    in_overtime : bool
+        Whether the learning rate has fallen, and only rho is still to be met.
     met : Moment or None
         When rho was met last, to go by the last minibatches, where beta is to be found.
     """
@@ -66,11 +71,11 @@ class Course:
         self.n_steps = 0
         self.stopped_by = "max_iter"
         self.met: Moment | None = None
-        self._in_overtime = False
+        self.in_overtime = False
 
     def take(self, verdict: str | None) -> int | None:
         """Take the verdict on an epoch; return in how many steps the end is due if that is new."""
-        if self._in_overtime:
+        if self.in_overtime:
             if verdict == "callback":
                 self.stopped_by = verdict
             return None
@@ -93,16 +98,11 @@ class Course:
         """Whether there is overtime left in which to meet rho."""
         if self.stopped_by == "callback" or self.watch.best is not None:
             return False
-        return self._n_overtime > 0 and not (self._in_overtime and self.rate.is_over)
-
-    @property
-    def in_overtime(self) -> bool:
-        """Whether the learning rate has fallen, and only rho is still to be met."""
-        return self._in_overtime
+        return self._n_overtime > 0 and not (self.in_overtime and self.rate.is_over)
 
     def begin_overtime(self) -> None:
         """Go on at a small rate: that has fallen, and the last moves of beta told no more."""
-        self._in_overtime = True
+        self.in_overtime = True
         self.rate = LearningRate(
             OVERTIME_RATE * self.job.schedule.learning_rate,
             "constant",

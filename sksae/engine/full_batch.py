@@ -161,11 +161,6 @@ class FullObjective:
         return self._terms.sparsity
 
     @property
-    def finds_beta(self) -> bool:
-        """Whether a beta is to be found."""
-        return bool(self._terms.is_auto.any())
-
-    @property
     def rho(self) -> Tensor:
         """Activity wanted, shape (n_models,), float64."""
         return self._wide.rho[:, 0, 0]

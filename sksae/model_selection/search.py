@@ -1,9 +1,8 @@
 """BatchedGridSearchCV and its randomized twin: scikit-learn's searches, trained all at once."""
 
-import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from numbers import Real
@@ -16,20 +15,17 @@ from joblib import parallel_config
 from sklearn import get_config
 from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.callback import CallbackContext
-from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import GridSearchCV, RandomizedSearchCV
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from sksae.beforehand import fits_from
-from sksae.model_selection.ahead import FitReached, Request, StepMemory, WorkAhead, autoencoders_in
+from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
-
-Split = tuple[np.ndarray, np.ndarray]
+from sksae.model_selection.rehearsal import Split, in_one_process, quietly, rehearse
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
     "working_memory": [Interval(Real, 0, None, closed="neither"), None]
@@ -175,7 +171,7 @@ class _BatchedSearch(BaseSearchCV):
         run = _run.get()
         X, y = indexable(run.X, run.y)
         params = _check_method_params(X, params=run.params)
-        with _quietly():
+        with quietly():
             routed = self._get_routed_params_for_fit(params)
         splits = list(self._checked_cv_orig.split(X, y, **routed.splitter.split))
         estimators = [
@@ -191,7 +187,7 @@ class _BatchedSearch(BaseSearchCV):
         seconds = np.zeros((len(candidates), len(splits)))
         # Of several in a row each needs the codes of the one before.
         for n_done in range(depth):
-            asked = _rehearse(estimators, n_done, X, y, splits, routed.estimator.fit, ahead)
+            asked = rehearse(estimators, n_done, X, y, splits, routed.estimator.fit, ahead)
             trained = run.trainer.train(asked.values())
             ahead.add({key: fit for key, (fit, _) in trained.items()})
             for cell, request in asked.items():
@@ -204,7 +200,7 @@ class _BatchedSearch(BaseSearchCV):
         if isinstance(self.estimator, Pipeline):
             remember = {"memory": StepMemory(ahead, self.estimator.memory)}
         candidates = [
-            _ForEvaluation(candidate, remember, _in_one_process(estimator))
+            _ForEvaluation(candidate, remember, in_one_process(estimator))
             for candidate, estimator in zip(candidates, estimators, strict=True)
         ]
         with fits_from(ahead):
@@ -226,107 +222,6 @@ class _BatchedSearch(BaseSearchCV):
 def _listed(values: Any) -> list[Any]:
     """Return the values that a grid lists; none of a distribution."""
     return list(values) if isinstance(values, Sequence | np.ndarray) else []
-
-
-def _rehearse(
-    estimators: Sequence[Any],
-    n_done: int,
-    X: Any,
-    y: Any,
-    splits: Sequence[Split],
-    params: Mapping[str, Any],
-    ahead: WorkAhead,
-) -> dict[tuple[int, int], Request]:
-    """Fit each candidate on each split as far as its next sparse autoencoder.
-
-    What comes before it is done for good, and remembered.
-
-    Parameters
-    ----------
-    estimators : sequence of estimator
-        Candidates, unfitted.
-    n_done : int
-        Sparse autoencoders in each whose fits are known already.
-    X, y
-        All rows and targets.
-    splits : sequence of (ndarray, ndarray)
-        Indices of training and test rows.
-    params : mapping
-        For the ``fit`` of estimators.
-    ahead : WorkAhead
-        What is known.
-
-    Returns
-    -------
-    asked : dict
-        Of candidate and split, the fit that is asked for; none where the fit failed before.
-    """
-    asked = {}
-    for split, (train, _) in enumerate(splits):
-        X_train, y_train = _safe_split(estimators[0], X, y, train)
-        fit_params = _check_method_params(X, params=params, indices=train)
-        targets = () if y_train is None else (y_train,)
-        for candidate, estimator in enumerate(estimators):
-            if len(autoencoders_in(estimator)) <= n_done:
-                continue
-            rehearsed = _for_rehearsal(estimator, ahead)
-            with ahead.collecting() as requests, _quietly():
-                try:
-                    rehearsed.fit(X_train, *targets, **fit_params)
-                except FitReached:
-                    (asked[candidate, split],) = requests
-                except Exception:  # the evaluation will meet and report it
-                    pass
-    return asked
-
-
-def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
-    """Return a copy that remembers its steps and tells nobody of them."""
-    copy = clone(estimator)
-    for part in (copy, *copy.get_params(deep=True).values()):
-        if getattr(part, "_skl_callbacks", None):
-            part.set_callbacks(_Unheard())
-        # An autoencoder does not come to print, and its own verbose is part of what it asks for.
-        around = autoencoders_in(part) not in ([], [part])
-        if around and "verbose" in part.get_params(deep=False):
-            part.set_params(verbose=False)
-    copy.set_params(**_in_one_process(copy))
-    if isinstance(copy, Pipeline):
-        copy.set_params(memory=StepMemory(ahead, copy.memory))
-    return copy
-
-
-def _in_one_process(estimator: Any) -> dict[str, None]:
-    """Return parameters with which what lies side by side with an autoencoder is fitted here.
-
-    In processes and threads of its own it would not find what has been done ahead.
-    """
-    parts = {"": estimator, **estimator.get_params(deep=True)}
-    return {
-        f"{name}__n_jobs".removeprefix("__"): None
-        for name, part in parts.items()
-        if isinstance(part, FeatureUnion | ColumnTransformer) and autoencoders_in(part)
-    }
-
-
-class _Unheard:
-    """Stands for callbacks in a rehearsal."""
-
-    def setup(self, estimator: Any, context: CallbackContext) -> None: ...
-
-    def teardown(self, estimator: Any, context: CallbackContext) -> None: ...
-
-    def on_fit_task_begin(self, estimator: Any, context: CallbackContext) -> None: ...
-
-    def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None: ...
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep warnings to the evaluation, which gives them again."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):

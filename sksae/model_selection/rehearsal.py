@@ -1,0 +1,119 @@
+"""The fits of a search, gone through as far as the sparse autoencoders in them."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.callback import CallbackContext
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from sksae.model_selection.ahead import FitReached, Request, StepMemory, WorkAhead, autoencoders_in
+
+Split = tuple[np.ndarray, np.ndarray]
+
+
+def rehearse(
+    estimators: Sequence[Any],
+    n_done: int,
+    X: Any,
+    y: Any,
+    splits: Sequence[Split],
+    params: Mapping[str, Any],
+    ahead: WorkAhead,
+) -> dict[tuple[int, int], Request]:
+    """Fit each candidate on each split as far as its next sparse autoencoder.
+
+    What comes before it is done for good, and remembered.
+
+    Parameters
+    ----------
+    estimators : sequence of estimator
+        Candidates, unfitted.
+    n_done : int
+        Sparse autoencoders in each whose fits are known already.
+    X, y
+        All rows and targets.
+    splits : sequence of (ndarray, ndarray)
+        Indices of training and test rows.
+    params : mapping
+        For the ``fit`` of estimators.
+    ahead : WorkAhead
+        What is known.
+
+    Returns
+    -------
+    asked : dict
+        Of candidate and split, the fit that is asked for; none where the fit failed before.
+    """
+    asked = {}
+    for split, (train, _) in enumerate(splits):
+        X_train, y_train = _safe_split(estimators[0], X, y, train)
+        fit_params = _check_method_params(X, params=params, indices=train)
+        targets = () if y_train is None else (y_train,)
+        for candidate, estimator in enumerate(estimators):
+            if len(autoencoders_in(estimator)) <= n_done:
+                continue
+            rehearsed = _for_rehearsal(estimator, ahead)
+            with ahead.collecting() as requests, quietly():
+                try:
+                    rehearsed.fit(X_train, *targets, **fit_params)
+                except FitReached:
+                    (asked[candidate, split],) = requests
+                except Exception:  # the evaluation will meet and report it
+                    pass
+    return asked
+
+
+def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
+    """Return a copy that remembers its steps and tells nobody of them."""
+    copy = clone(estimator)
+    for part in (copy, *copy.get_params(deep=True).values()):
+        if getattr(part, "_skl_callbacks", None):
+            part.set_callbacks(_Unheard())
+        # An autoencoder does not come to print, and its own verbose is part of what it asks for.
+        around = autoencoders_in(part) not in ([], [part])
+        if around and "verbose" in part.get_params(deep=False):
+            part.set_params(verbose=False)
+    copy.set_params(**in_one_process(copy))
+    if isinstance(copy, Pipeline):
+        copy.set_params(memory=StepMemory(ahead, copy.memory))
+    return copy
+
+
+def in_one_process(estimator: Any) -> dict[str, None]:
+    """Return parameters with which what lies side by side with an autoencoder is fitted here.
+
+    In processes and threads of its own it would not find what has been done ahead.
+    """
+    parts = {"": estimator, **estimator.get_params(deep=True)}
+    return {
+        f"{name}__n_jobs".removeprefix("__"): None
+        for name, part in parts.items()
+        if isinstance(part, FeatureUnion | ColumnTransformer) and autoencoders_in(part)
+    }
+
+
+class _Unheard:
+    """Stands for callbacks in a rehearsal."""
+
+    def setup(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def teardown(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def on_fit_task_begin(self, estimator: Any, context: CallbackContext) -> None: ...
+
+    def on_fit_task_end(self, estimator: Any, context: CallbackContext) -> None: ...
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep warnings to the evaluation, which gives them again."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
