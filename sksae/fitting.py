@@ -97,6 +97,7 @@ def train_plans(
     monitor: "Monitor | None" = None,
 ) -> "list[Trained | NonFiniteLossError]":
     """Train what plans for the same rows ask for, side by side if they are several."""
+    from sksae.engine.losses import SquaredError
     from sksae.engine.training import train
 
     first = plans[0]
@@ -105,7 +106,7 @@ def train_plans(
         first.architecture,
         [plan.job(monitor) for plan in plans],
         first.rows(X, sample_weight, first.index),
-        offset=first.scaling.offset,
+        SquaredError(first.scaling.offset),
         held_out=None if held_out is None else first.rows(X, sample_weight, held_out),
     )
 
@@ -136,6 +137,7 @@ def network_attributes(
         "_shift": scaling.shift,
         "_centre": scaling.centre,
         "_activations": architecture.activations,
+        "_tied": any(architecture.tied),
         "_scaled": scaling.scaled,
     }
 

@@ -7,11 +7,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import validation
-from sksae.scaling import Matrix, Scaling, find_scaling
+from sksae.scaling import Matrix, Scaling, find_scaling, scaled_deviation
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
     from sksae.engine.jobs import Job, Schedule
+    from sksae.engine.noise import Noise
     from sksae.engine.objective import Penalties
     from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor
@@ -123,6 +124,7 @@ def make_plan(
     if not isinstance(beta, str):
         numbers["beta"] = beta
     validation.check_precision(estimator.dtype, **numbers)
+    validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
     if resume:
         check_same_network(estimator, architecture)
@@ -140,7 +142,7 @@ def make_plan(
             centre=estimator._centre,
             scaled=estimator._scaled,
         )
-        start = parameters_of(estimator, scaling)
+        start = parameters_of(estimator, architecture, scaling)
     else:
         scaling = find_scaling(
             X,
@@ -159,7 +161,7 @@ def make_plan(
     return Plan(
         architecture=architecture,
         penalties=Penalties(estimator.sparsity, rho, beta, float(estimator.alpha)),
-        schedule=make_schedule(estimator, seed, resume=resume, one_pass=one_pass),
+        schedule=make_schedule(estimator, X.shape[1], seed, resume=resume, one_pass=one_pass),
         start=start,
         state=estimator._state if resume else None,
         scaling=scaling,
@@ -181,6 +183,7 @@ def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int
         hidden_activation=estimator.hidden_activation,
         activation=validation.resolve_activation(estimator.activation, estimator.sparsity),
         output_activation=estimator.output_activation,
+        tied_weights=estimator.tied_weights,
     )
 
 
@@ -191,6 +194,11 @@ def check_same_network(
     if estimator.scale_data != estimator._scaled:
         raise ValueError(
             f"Training can only go on with scale_data={estimator._scaled}, with which it began: "
+            "set it back, or fit anew with warm_start=False."
+        )
+    if estimator.tied_weights != estimator._tied:
+        raise ValueError(
+            f"Training can only go on with tied_weights={estimator._tied}, with which it began: "
             "set it back, or fit anew with warm_start=False."
         )
     sizes = (*(coef.shape[0] for coef in estimator.coefs_), estimator.coefs_[-1].shape[1])
@@ -231,7 +239,12 @@ def split_rows(
 
 
 def make_schedule(
-    estimator: "SparseAutoencoderTransformer", seed: int, *, resume: bool, one_pass: bool
+    estimator: "SparseAutoencoderTransformer",
+    n_features: int,
+    seed: int,
+    *,
+    resume: bool,
+    one_pass: bool,
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
     from sksae.engine.jobs import Schedule
@@ -255,12 +268,29 @@ def make_schedule(
         # The rows of a call are a sample of a stream, however few batches they make.
         rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
         is_one_pass=one_pass,
+        noise=make_noise(estimator, n_features),
+        blanks_to_zero=not estimator.scale_data,
     )
 
 
-def parameters_of(estimator: "SparseAutoencoderTransformer", scaling: Scaling) -> np.ndarray:
+def make_noise(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Noise | None":
+    """Return the noise that an estimator's parameters describe, in the units of the network."""
+    from sksae.engine.noise import Noise
+
+    if estimator.noise is None:
+        return None
+    level = estimator.noise_level
+    if estimator.noise == "gaussian" and estimator.scale_data:
+        level *= scaled_deviation(n_features, estimator.output_activation)
+    return Noise(estimator.noise, float(level))
+
+
+def parameters_of(
+    estimator: "SparseAutoencoderTransformer", architecture: "Architecture", scaling: Scaling
+) -> np.ndarray:
     """Return an estimator's parameters for centred rows; undoes `network_attributes`."""
     from sksae.engine.parameters import to_flat
 
     first = estimator.intercepts_[0] + scaling.offset @ estimator.coefs_[0].astype(np.float64)
-    return to_flat(estimator.coefs_, [first, *estimator.intercepts_[1:]], estimator.slopes_)
+    intercepts = [first, *estimator.intercepts_[1:]]
+    return to_flat(architecture, estimator.coefs_, intercepts, estimator.slopes_)

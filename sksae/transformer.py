@@ -111,6 +111,23 @@ class SparseAutoencoderTransformer(
     hidden_activation : {"relu", "sigmoid", "tanh", "prelu", "identity"}, default="relu"
         Of those layers.
 
+    tied_weights : bool, default=False
+        Whether each layer of the decoder has the weights of the encoder layer that it mirrors,
+        transposed. Both count in the weight decay of J.
+
+    noise : {"gaussian", "masking"} or None, default=None
+        How rows are corrupted that the network is shown in training, anew in each epoch, while
+        the clean row remains its target [5]_: normal noise added to every entry, or entries
+        blanked, that is set to their feature's mean, or to 0 if ``scale_data`` is False. With
+        "lbfgs" each row is corrupted once for all iterations. Codes of the rows shown are made
+        sparse, and meet rho if ``beta`` is "auto"; ``loss_``, ``mean_activation_`` and scores
+        are those of clean rows.
+
+    noise_level : float >= 0, default=0.3
+        Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
+        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. Without
+        effect if ``noise`` is None.
+
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
         scalar for the whole matrix, such that z - c has the mean squared norm of UFLDL's 8x8
@@ -240,6 +257,8 @@ class SparseAutoencoderTransformer(
     .. [3] D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
     .. [4] R. Byrd, J. Nocedal and R. Schnabel, "Representations of quasi-Newton matrices and their
            use in limited memory methods", Mathematical Programming 63, 1994.
+    .. [5] P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, "Extracting and composing
+           robust features with denoising autoencoders", ICML 2008.
 
     Examples
     --------
@@ -266,6 +285,9 @@ class SparseAutoencoderTransformer(
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
+        "tied_weights": ["boolean"],
+        "noise": [StrOptions({"gaussian", "masking"}), None],
+        "noise_level": [Interval(Real, 0, None, closed="left")],
         "scale_data": ["boolean"],
         "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
         "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
@@ -297,6 +319,9 @@ class SparseAutoencoderTransformer(
         output_activation: ActivationName = "identity",
         hidden_layer_sizes: Sequence[int] | int = (),
         hidden_activation: ActivationName = "relu",
+        tied_weights: bool = False,
+        noise: Literal["gaussian", "masking"] | None = None,
+        noise_level: float = 0.3,
         scale_data: bool = True,
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",
@@ -324,6 +349,9 @@ class SparseAutoencoderTransformer(
         self.output_activation = output_activation
         self.hidden_layer_sizes = hidden_layer_sizes
         self.hidden_activation = hidden_activation
+        self.tied_weights = tied_weights
+        self.noise = noise
+        self.noise_level = noise_level
         self.scale_data = scale_data
         self.solver = solver
         self.learning_rate = learning_rate

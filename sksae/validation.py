@@ -80,6 +80,15 @@ def check_scaling(output_activation: str, scale_data: bool) -> None:
         )
 
 
+def check_noise(noise: str | None, noise_level: float) -> None:
+    """Raise if there is nothing left of the rows."""
+    if noise == "masking" and noise_level >= 1.0:
+        raise ValueError(
+            f"noise_level={noise_level!r} is the share of entries that noise='masking' blanks: it "
+            "must be at least 0 and less than 1."
+        )
+
+
 def check_precision(dtype: str, **values: float) -> None:
     """Raise on a number that the precision of training cannot hold."""
     limits = np.finfo(dtype)

@@ -14,6 +14,7 @@ import torch
 
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
+from sksae.engine.losses import SquaredError
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
@@ -21,12 +22,13 @@ from sksae.engine.parameters import Architecture, Parameters
 
 @dataclass(frozen=True)
 class Network:
-    """Weights (n_in, n_out), biases, prelu slopes or None, and activations, by layer."""
+    """Weights (n_in, n_out), biases, prelu slopes or None, activations and gains, by layer."""
 
     coefs: list[Any]
     intercepts: list[Any]
     slopes: list[Any]
     activations: tuple[str, ...]
+    gains: tuple[float, ...] | None = None
 
     @property
     def code_layer(self):
@@ -56,10 +58,11 @@ def activate(xp, name, pre, slope):
 def forward(xp, network, rows):
     """Return the pre-activations and the activations of every layer."""
     pres, outs = [], []
-    for coef, intercept, slope, name in zip(
-        network.coefs, network.intercepts, network.slopes, network.activations, strict=True
+    gains = network.gains or (1.0,) * len(network.coefs)
+    for coef, intercept, slope, name, gain in zip(
+        network.coefs, network.intercepts, network.slopes, network.activations, gains, strict=True
     ):
-        pres.append((outs[-1] if outs else rows) @ coef + intercept)
+        pres.append((gain * (outs[-1] if outs else rows)) @ coef + intercept)
         outs.append(activate(xp, name, pres[-1], slope))
     return pres, outs
 
@@ -164,6 +167,8 @@ class Problem:
         hidden_activation="relu",
         *,
         weighted=False,
+        tied=False,
+        gains=(),
         n_rows=8,
         seed=0,
     ):
@@ -176,7 +181,9 @@ class Problem:
             hidden_activation=hidden_activation,
             activation=activation,
             output_activation=output_activation,
+            tied_weights=tied,
         )
+        architecture = replace(architecture, gains=gains)
         n_slopes = sum(
             n_out
             for n_out, name in zip(architecture.sizes[1:], architecture.activations, strict=True)
@@ -223,14 +230,18 @@ class Problem:
             return block.reshape(shape)
 
         *hidden, last = pairwise(sizes)
-        coefs = [*(take(n_out, n_in).T for n_in, n_out in hidden), take(*last)]
+        if any(self.architecture.tied):
+            coefs = [take(n_out, n_in).T for n_in, n_out in hidden[: len(sizes) // 2]]
+            coefs += [coef.T for coef in reversed(coefs)]
+        else:
+            coefs = [*(take(n_out, n_in).T for n_in, n_out in hidden), take(*last)]
         intercepts = [take(n_out) for n_out in sizes[1:]]
         slopes = [
             take(n_out) if name == "prelu" else None
             for n_out, name in zip(sizes[1:], names, strict=True)
         ]
         assert taken == len(flat)
-        return Network(coefs, intercepts, slopes, names)
+        return Network(coefs, intercepts, slopes, names, self.architecture.gains)
 
     def value(self, flat=None):
         """Return J by numpy."""
@@ -256,6 +267,10 @@ class Problem:
         terms = self.terms
         return Penalties(terms.sparsity, terms.rho, terms.beta, terms.alpha)
 
+    @property
+    def loss(self):
+        return SquaredError(self.offset)
+
     def rows(self, dtype=torch.float64):
         return Rows(
             self.X,
@@ -269,7 +284,7 @@ class Problem:
 
     def full_objective(self, dtype=torch.float64):
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        return FullObjective(self.penalties, parameters, self.rows(dtype), self.offset)
+        return FullObjective(self.penalties, parameters, self.rows(dtype), self.loss)
 
     def full(self, dtype=torch.float64):
         """Return the engine's J and gradient over all rows, the sums in float64."""
@@ -279,10 +294,10 @@ class Problem:
     def minibatch(self, dtype=torch.float64):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        batch = MinibatchObjective(self.penalties, parameters, self.offset, window=1)
+        batch = MinibatchObjective(self.penalties, parameters, self.loss, window=1)
         rows = self.rows(dtype)
         everything = slice(0, rows.n_rows)
-        batch(rows.take(everything), rows.weight(everything))
+        batch(rows.batch(everything))
         return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
 
 

@@ -271,8 +271,8 @@ def test_the_activity_over_all_rows_by_formula(sparsity, weighted):
 def descend(objective, problem, n_epochs, learning_rate=0.05):
     slices = [slice(0, 12), slice(12, 24)]
     for _ in range(n_epochs):
-        for batch, weight in problem.rows().batches(slices, None):
-            objective(batch, weight)
+        for batch in problem.rows().batches(slices, None):
+            objective(batch)
             objective.parameters.flat.sub_(learning_rate * objective.gradient.flat)
     return objective.epoch_loss()
 
@@ -291,7 +291,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         for block, single in zip(parameters.blocks, one.blocks, strict=True):
             block.copy_(single.expand_as(block))
         penalties = Penalties(sparsity, rho, beta, [0.01] * n_models)
-        return MinibatchObjective(penalties, parameters, problem.offset, n_steps=120, l2_start=0.1)
+        return MinibatchObjective(penalties, parameters, problem.loss, n_steps=120, l2_start=0.1)
 
     together = objective_of(rhos, betas, 3)
     descend(together, problem, 5)
@@ -401,7 +401,7 @@ def test_a_controller_resumes_from_its_state(sparsity):
     def objective_from(flat, state=None):
         parameters = Parameters(problem.architecture, flat.clone())
         penalties = Penalties(sparsity, 0.2, "auto", 0.01)
-        return MinibatchObjective(penalties, parameters, problem.offset, n_steps=200, state=state)
+        return MinibatchObjective(penalties, parameters, problem.loss, n_steps=200, state=state)
 
     objective = objective_from(torch.tensor(problem.flat))
     descend(objective, problem, 13)

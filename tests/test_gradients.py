@@ -72,6 +72,22 @@ def test_gradient_passes_other_hidden_activations(sparsity, activation, hidden_a
     check_gradients(Problem.draw(sparsity, activation, "identity", (6, 5), hidden_activation))
 
 
+@each_depth
+@pytest.mark.parametrize(
+    ("tied", "scales"),
+    [(True, False), (False, True), (True, True)],
+    ids=["tied", "gains", "tied-gains"],
+)
+@each_code
+def test_gradient_of_tied_weights_and_of_scaled_inputs(sparsity, activation, tied, scales, layers):
+    gains = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(layers[0]) + 2] if scales else ()
+    check_gradients(
+        Problem.draw(
+            sparsity, activation, "identity", *layers, weighted=True, tied=tied, gains=gains
+        )
+    )
+
+
 @each_code
 def test_float32_gradient_is_that_of_float64_to_its_own_rounding(sparsity, activation):
     problem = Problem.draw(sparsity, activation, "sigmoid", (5,), "prelu", weighted=True)
@@ -143,12 +159,12 @@ def test_two_models_side_by_side_get_the_gradients_that_each_gets_alone(
     parameters = side_by_side([first, second])
     penalties, rows = per_model([first, second]), first.rows()
     if objective == "full":
-        full = FullObjective(penalties, parameters, rows, first.offset)
+        full = FullObjective(penalties, parameters, rows, first.loss)
         values, flat = full.gradient(parameters.flat.clone())
         gradient = parameters.with_flat(flat)
     else:
-        batch = MinibatchObjective(penalties, parameters, first.offset, window=1)
-        batch(rows.take(slice(0, 8)), rows.weight(slice(0, 8)))
+        batch = MinibatchObjective(penalties, parameters, first.loss, window=1)
+        batch(rows.batch(slice(0, 8)))
         values, gradient = batch.epoch_loss(), batch.gradient
 
     for model, problem in enumerate((first, second)):

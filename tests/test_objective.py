@@ -342,7 +342,7 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
     monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 20 // n_chunks)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
-    full = FullObjective(problem.penalties, parameters, problem.rows(), problem.offset)
+    full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
     value, mean_code = full.evaluate()
     assert value.item() == pytest.approx(problem.value(), rel=1e-12)
     network = problem.network(problem.flat)
@@ -363,7 +363,7 @@ def test_the_form_of_rows_is_nothing_to_the_objective(sparsity, form, resident):
         rows.keep_resident()
     flat = torch.tensor(problem.flat)
     full = FullObjective(
-        problem.penalties, Parameters(problem.architecture, flat.clone()), rows, problem.offset
+        problem.penalties, Parameters(problem.architecture, flat.clone()), rows, problem.loss
     )
     value, gradient = full.gradient(flat)
     expected_value, expected = problem.autograd()
@@ -377,7 +377,7 @@ def test_the_form_of_rows_is_nothing_to_the_objective(sparsity, form, resident):
 def minibatches(problem, n_batches, **options):
     """Return a minibatch objective, and the slices into which it is given the rows."""
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
-    objective = MinibatchObjective(problem.penalties, parameters, problem.offset, **options)
+    objective = MinibatchObjective(problem.penalties, parameters, problem.loss, **options)
     return objective, batches.equal_slices(len(problem.X), n_batches)
 
 
@@ -387,8 +387,8 @@ def test_batches_add_up_to_the_objective(sparsity, weighted):
     problem = Problem.draw(sparsity, "relu", weighted=weighted, n_rows=12)
     objective, slices = minibatches(problem, 4)
     total = 0.0
-    for batch, weight in problem.rows().batches(slices, np.random.default_rng(0).permutation(12)):
-        objective(batch, weight)
+    for batch in problem.rows().batches(slices, np.random.default_rng(0).permutation(12)):
+        objective(batch)
         total = total + objective.gradient.flat.numpy() / 4
     value, gradient = problem.autograd()
     assert objective.epoch_loss().item() == pytest.approx(value, rel=1e-12)
@@ -401,8 +401,8 @@ def divergence_of(problem, batches_given, window):
     for beta in (1.0, 0.0):
         terms = Terms("kl", problem.terms.rho, beta, 0.0)
         objective, _ = minibatches(problem.but(terms=terms), 1, window=window)
-        for batch, weight in batches_given():
-            objective(batch, weight)
+        for batch in batches_given():
+            objective(batch)
         losses.append(objective.epoch_loss().item())
     return losses[0] - losses[1]
 
@@ -437,7 +437,9 @@ def test_the_running_mean_of_a_constant_code_is_that_code_whatever_the_weights(w
     problem = Problem.draw("kl", "sigmoid", n_rows=8)
     network = problem.network(problem.flat.copy())
     network.coefs[0][:] = 0.0
-    problem = problem.but(flat=to_flat(network.coefs, network.intercepts, network.slopes))
+    problem = problem.but(
+        flat=to_flat(problem.architecture, network.coefs, network.intercepts, network.slopes)
+    )
 
     def given():
         for w in weight:
@@ -454,13 +456,13 @@ def test_a_minibatch_objective_resumes_from_its_state(weighted):
     problem = Problem.draw("kl", "sigmoid", weighted=weighted, n_rows=24)
     objective, slices = minibatches(problem, 6, window=3)
     resumed = None
-    for n_seen, (batch, weight) in enumerate(problem.rows().batches(slices, None)):
+    for n_seen, batch in enumerate(problem.rows().batches(slices, None)):
         if n_seen == 4:
             resumed, _ = minibatches(problem, 6, window=3, state=objective.state())
             objective.epoch_loss()
-        objective(batch, weight)
+        objective(batch)
         if resumed is not None:
-            resumed(batch, weight)
+            resumed(batch)
     np.testing.assert_array_equal(resumed.gradient.flat, objective.gradient.flat)
     assert resumed.epoch_loss() == objective.epoch_loss()
 
@@ -472,8 +474,8 @@ def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeyp
     for folded in (1, 3, 256):
         monkeypatch.setattr(minibatch, "FOLDED_TOGETHER", folded)
         objective, slices = minibatches(problem, 8, window=3)
-        for batch, weight in problem.rows().batches(slices, None):
-            objective(batch, weight)
+        for batch in problem.rows().batches(slices, None):
+            objective(batch)
         losses.append(objective.epoch_loss().item())
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-12)
 
@@ -482,7 +484,7 @@ def test_a_saturated_unit_keeps_the_objective_finite():
     problem = Problem.draw("kl", "sigmoid")
     network = problem.network(problem.flat.copy())
     network.intercepts[0][:] = [-1e4, 1e4, 0.0]
-    flat = to_flat(network.coefs, network.intercepts, network.slopes)
+    flat = to_flat(problem.architecture, network.coefs, network.intercepts, network.slopes)
     for dtype in ROUNDING:
         for objective in (problem.but(flat=flat).full, problem.but(flat=flat).minibatch):
             value, gradient = objective(dtype)

@@ -204,10 +204,10 @@ def test_batches_are_the_rows_and_weights_asked_for(index, resident, order):
     shuffled = rng.permutation(len(counted))
     relative = weight / weight[counted].mean()
     slices = [slice(0, 7), slice(7, 14), slice(14, len(counted))]
-    for which, (batch, weighted) in zip(slices, rows.batches(slices, shuffled), strict=True):
+    for which, batch in zip(slices, rows.batches(slices, shuffled), strict=True):
         chosen = counted[shuffled[which]]
-        np.testing.assert_allclose(batch[0], (X[chosen] - np.arange(5.0)) / 2, rtol=1e-15)
-        np.testing.assert_allclose(weighted[0, :, 0], relative[chosen], rtol=1e-14)
+        np.testing.assert_allclose(batch.rows[0], (X[chosen] - np.arange(5.0)) / 2, rtol=1e-15)
+        np.testing.assert_allclose(batch.weight[0, :, 0], relative[chosen], rtol=1e-14)
 
 
 @given(weight=hnp.arrays(np.float64, 30, elements=st.floats(0.01, 1e3)))
@@ -220,5 +220,6 @@ def test_weights_of_a_walk_over_all_rows_have_mean_one(weight):
         device=torch.device("cpu"),
         sample_weight=weight,
     )
-    given = [np.ones(30) if w is None else w.numpy().ravel() for _, w in rows.chunks(2)]
+    weights = [batch.weight for batch in rows.chunks(2)]
+    given = [np.ones(30) if each is None else each.numpy().ravel() for each in weights]
     assert np.concatenate(given).mean() == pytest.approx(1.0, rel=1e-12)

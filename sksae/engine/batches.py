@@ -8,7 +8,7 @@ batch at a time, and a CSR matrix is densified one batch at a time: neither is e
 
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,6 +25,24 @@ MIN_CHUNK_ROWS = 256
 ALIGNED_ROWS = 16
 
 Which = slice | np.ndarray
+
+
+class Batch(NamedTuple):
+    """Some rows, and what a network is to make of them.
+
+    Attributes
+    ----------
+    rows : Tensor of shape (1, n_rows, n_features)
+        What enters the network.
+    target : Tensor of shape (1, n_rows, n_targets)
+        What its output is compared with.
+    weight : Tensor of shape (1, n_rows, 1) or None
+        What each row counts, relative to the mean over all; None where all are alike.
+    """
+
+    rows: Tensor
+    target: Tensor
+    weight: Tensor | None
 
 
 def chunk_slices(n_rows: int, widest: int) -> list[slice]:
@@ -136,6 +154,9 @@ class Rows:
         The rows of X that count; all by default.
     sample_weight : ndarray of shape (n_samples,), optional
         Weight of each row of X; all alike by default.
+    target : ndarray of shape (n_samples, n_targets), optional
+        What is to be made of each row of X: numbers, or a label as an integer. By default the
+        row itself.
     """
 
     def __init__(
@@ -148,6 +169,7 @@ class Rows:
         device: torch.device,
         index: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
+        target: np.ndarray | None = None,
     ) -> None:
         self._source, self._index = X, index
         self._centre, self._scale = centre, scale
@@ -156,6 +178,10 @@ class Rows:
         self.n_features = X.shape[1]
         self._buffers: dict[int, Tensor] = {}
         self._resident: Tensor | None = None
+        self._target: Tensor | None = None
+        if target is not None:
+            wanted = torch.as_tensor(target if index is None else target[index], device=device)
+            self._target = wanted.to(dtype) if wanted.is_floating_point() else wanted
         self._weight: Tensor | None = None
         if sample_weight is not None:
             weight = sample_weight if index is None else sample_weight[index]
@@ -185,10 +211,8 @@ class Rows:
         self._resident = resident
         self._buffers.clear()
 
-    def batches(
-        self, slices: list[slice], order: np.ndarray | None
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Yield (rows, weight) of one minibatch after another.
+    def batches(self, slices: list[slice], order: np.ndarray | None) -> Iterator[Batch]:
+        """Yield one minibatch after another, each valid until the next.
 
         Parameters
         ----------
@@ -196,12 +220,6 @@ class Rows:
             The batches, as positions in the order.
         order : ndarray of int, optional
             Order in which the rows are visited; as they are by default.
-
-        Yields
-        ------
-        rows : Tensor of shape (1, n_taken, n_features)
-            Valid until the next batch.
-        weight : Tensor of shape (1, n_taken, 1), or None where all rows are alike
         """
         picks: list[Which | Tensor]
         if order is None:
@@ -212,7 +230,13 @@ class Rows:
             on_device = torch.from_numpy(order).to(self.device)
             picks = [on_device[which] for which in slices]
         for pick in picks:
-            yield self.take(pick), self.weight(pick)
+            yield self.batch(pick)
+
+    def batch(self, which: Which | Tensor) -> Batch:
+        """Return some rows with their targets and weights; valid until the next call."""
+        rows = self.take(which)
+        target = rows if self._target is None else self._target[which].unsqueeze(0)
+        return Batch(rows, target, self.weight(which))
 
     def take(self, which: Which | Tensor) -> Tensor:
         """Return some rows, centred; valid until the next call with as many rows.
@@ -245,10 +269,15 @@ class Rows:
         """
         return None if self._weight is None else self._weight[which].view(1, -1, 1)
 
-    def chunks(self, widest: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Walk over all rows in order: yield (rows, weight)."""
+    def chunks(self, widest: int) -> Iterator[Batch]:
+        """Walk over all rows in order, each chunk valid until the next."""
         for which in chunk_slices(self.n_rows, widest):
-            yield self.take(which), self.weight(which)
+            yield self.batch(which)
+
+    def blank(self, *, at_zero: bool) -> Tensor:
+        """Return what the mean row becomes, or a row of zeros, shape (n_features,)."""
+        row = -self._centre / self._scale if at_zero else np.zeros(self.n_features)
+        return torch.as_tensor(row, dtype=self.dtype, device=self.device)
 
     def _buffer(self, n_rows: int, device: torch.device) -> Tensor:
         if n_rows not in self._buffers:

@@ -10,12 +10,14 @@ from torch import Tensor
 from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.controller import L2_STARTS, NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
+from sksae.engine.held_out import Judge
 from sksae.engine.jobs import Job, Schedule, Trained
+from sksae.engine.losses import Loss
 from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
-from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError, Watch
+from sksae.engine.watching import Moment, NonFiniteLossError, Watch
 
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.
@@ -120,11 +122,11 @@ class Descent:
     jobs : sequence of Job
         What each is trained for.
     rows : Rows
-        What to reconstruct.
-    offset : ndarray of shape (n_features,)
-        Target minus centred row.
-    judge : HeldOut, optional
-        Rows held out.
+        Rows and what to make of them.
+    loss : Loss
+        Of the output.
+    judge : Judge, optional
+        Scores networks on rows held out.
     """
 
     def __init__(
@@ -132,11 +134,12 @@ class Descent:
         architecture: Architecture,
         jobs: Sequence[Job],
         rows: Rows,
-        offset: np.ndarray,
-        judge: HeldOut | None,
+        loss: Loss,
+        judge: Judge | None,
     ) -> None:
         schedule = jobs[0].schedule
-        self._schedule, self._rows, self._offset, self._judge = schedule, rows, offset, judge
+        self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
+        self._corruption = schedule.corruption(rows)
         self._finds_beta = jobs[0].finds_beta
         self._slices = batch_slices(rows.n_rows, schedule.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
@@ -150,7 +153,7 @@ class Descent:
         self._objective = MinibatchObjective(
             self._penalties,
             self._parameters,
-            offset,
+            loss,
             window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(self._slices)),
             n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
             l2_start=L2_STARTS[schedule.solver],
@@ -189,8 +192,11 @@ class Descent:
         for model, course in enumerate(courses):
             course.watch.epoch_begins(partial(self._parameters.model, model))
         order = _order(self._schedule, epoch, self._rows.n_rows)
-        for batch, weight in self._rows.batches(self._slices, order):
-            objective(batch, weight)
+        corruption = self._corruption
+        if corruption is not None:
+            corruption.begin(self._schedule.first_epoch + epoch)
+        for batch in self._rows.batches(self._slices, order):
+            objective(batch if corruption is None else corruption(batch))
             solver.step(objective.gradient.flat, self._learning_rate())
             for course in courses:
                 course.rate.advance()
@@ -212,7 +218,12 @@ class Descent:
             return np.ones(len(self._courses), dtype=bool)
         if self._full is None:
             self._full = FullObjective(
-                self._penalties, self._parameters, self._rows, self._offset, with_gradient=False
+                self._penalties,
+                self._parameters,
+                self._rows,
+                self._loss,
+                corruption=self._corruption,
+                with_gradient=False,
             )
         return is_met(to_numpy(self._full.activity()), to_numpy(self._full.rho))
 

@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Rows, part_slices
+from sksae.engine.batches import Batch, Rows, part_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
+from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace, backward, forward
+from sksae.engine.noise import Corruption
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import Sparsity
@@ -42,9 +43,16 @@ class Chunk:
     network: Parameters
     workspace: Workspace
 
-    def split(self, rows: Tensor) -> Tensor:
-        """Put the parts of rows, or of their weights, on the models axis."""
-        return rows if self.n_parts == 1 else rows.view(self.n_parts, -1, rows.shape[-1])
+    def split(self, batch: Batch) -> Batch:
+        """Put the parts of the rows on the models axis."""
+        if self.n_parts == 1:
+            return batch
+
+        def parts(tensor: Tensor) -> Tensor:
+            return tensor.view(self.n_parts, -1, tensor.shape[-1])
+
+        weight = None if batch.weight is None else parts(batch.weight)
+        return Batch(parts(batch.rows), parts(batch.target), weight)
 
     def join(self, values: Tensor) -> Tensor:
         """Return the sum over parts, in float64."""
@@ -74,8 +82,11 @@ class FullObjective:
         The network, in the precision of the matrix products.
     rows : Rows
         All of them.
-    offset : ndarray of shape (n_features,)
-        What is added to the centred rows to make the target.
+    loss : Loss
+        Of the output.
+    corruption : Corruption, optional
+        Noise that rows have in `gradient` and `activity`, the same in every pass. To `evaluate`
+        they are shown as they are.
     with_gradient : bool, default=True
         Whether the gradient is going to be asked for: it wants memory.
     """
@@ -85,18 +96,19 @@ class FullObjective:
         penalties: Penalties,
         parameters: Parameters,
         rows: Rows,
-        offset: np.ndarray,
+        loss: Loss,
         *,
+        corruption: Corruption | None = None,
         with_gradient: bool = True,
     ) -> None:
         architecture = parameters.architecture
         self.parameters = parameters
-        self._rows = rows
-        self._terms = Terms(penalties, parameters, offset)
+        self._rows, self._corruption = rows, corruption
+        self._terms = Terms(penalties, parameters, loss)
         # Parameters and gradient in float64, for all that is not a product over rows.
         self._weights = parameters.with_flat(torch.zeros_like(to_wide(parameters.flat)))
         self._total = parameters.with_flat(torch.zeros_like(self._weights.flat))
-        self._wide = Terms(penalties, self._weights, offset)
+        self._wide = Terms(penalties, self._weights, loss)
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
@@ -128,12 +140,16 @@ class FullObjective:
             chunks.append(Chunk(which, n_parts, network, workspace))
         return chunks
 
-    def _walk(self) -> Iterator[tuple[Chunk, Tensor, Tensor | None]]:
-        """Yield (chunk, rows, weight) with the parts of each chunk on the models axis."""
+    def _walk(self, *, corrupt: bool = False) -> Iterator[tuple[Chunk, Batch]]:
+        """Yield each chunk and its rows, whose parts are on the models axis."""
+        corruption = self._corruption if corrupt else None
+        if corruption is not None:
+            corruption.begin(0)
         for chunk in self._chunks:
-            weight = self._rows.weight(chunk.which)
-            split_weight = None if weight is None else chunk.split(weight)
-            yield chunk, chunk.split(self._rows.take(chunk.which)), split_weight
+            batch = self._rows.batch(chunk.which)
+            if corruption is not None:
+                batch = corruption(batch)
+            yield chunk, chunk.split(batch)
 
     def evaluate(self) -> tuple[Tensor, Tensor]:
         """Return J and the mean code of the network as it stands.
@@ -145,13 +161,14 @@ class FullObjective:
         """
         terms = self._terms
         loss, mean_code = self._zero_loss(), torch.zeros_like(self._wide.rho)
-        for chunk, rows, weight in self._walk():
+        for chunk, batch in self._walk():
             workspace = chunk.workspace
-            output = forward(chunk.network, rows.mT, workspace)
+            output = forward(chunk.network, batch.rows.mT, workspace)
             code = workspace.out[terms.code_layer]
-            error = terms.error(output, rows, out=workspace.gradient[-1])
-            loss += self._row_terms(chunk, error, code, weight)
-            mean_code += chunk.join(torch.bmm(code, share_out(workspace, weight)))
+            notes = terms.loss(output, batch.target, out=workspace.gradient[-1])
+            loss += self._row_terms(chunk, notes, code, batch.weight)
+            if self._encoder:
+                mean_code += chunk.join(torch.bmm(code, share_out(workspace, batch.weight)))
         self._weights.flat.copy_(self.parameters.flat)
         return loss + self._other_terms(mean_code), mean_code
 
@@ -180,10 +197,10 @@ class FullObjective:
     def mean_square(self) -> Tensor:
         """Return the mean over rows of their squared norm, shape (n_models,), float64."""
         total = self._zero_loss()
-        for chunk, rows, weight in self._walk():
-            squares = to_wide(rows).square().sum(dim=2, keepdim=True)
-            if weight is not None:
-                squares *= to_wide(weight)
+        for chunk, batch in self._walk():
+            squares = to_wide(batch.rows).square().sum(dim=2, keepdim=True)
+            if batch.weight is not None:
+                squares *= to_wide(batch.weight)
             total += chunk.join(squares.sum(dim=1))[:, 0] * chunk.workspace.share
         return total
 
@@ -200,17 +217,17 @@ class FullObjective:
         if terms.sparsity.of_mean_activation:
             return terms.sparsity.activity(self._encode_all())
         largest = torch.zeros_like(terms.beta)
-        for chunk, rows, _ in self._walk():
-            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
+        for chunk, batch in self._walk(corrupt=True):
+            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
             highest = code.abs().amax(dim=2, keepdim=True)
             if chunk.n_parts > 1:
                 highest = highest.amax(dim=0, keepdim=True)
             largest = torch.maximum(largest, highest)
         active = torch.zeros_like(self._wide.beta)
-        for chunk, rows, weight in self._walk():
-            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
+        for chunk, batch in self._walk(corrupt=True):
+            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
             active += chunk.join(
-                share_active(code.abs(), largest, share_out(chunk.workspace, weight))
+                share_active(code.abs(), largest, share_out(chunk.workspace, batch.weight))
             )
         return active.mean(dim=(1, 2))
 
@@ -235,19 +252,20 @@ class FullObjective:
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
         narrow_mean = mean_code.to(terms.rho) if by_unit else None
         loss = self._zero_loss()
-        for chunk, rows, weight in self._walk():
-            network, workspace = chunk.network, chunk.workspace
+        for chunk, batch in self._walk(corrupt=True):
+            network, workspace, weight = chunk.network, chunk.workspace, batch.weight
             code = workspace.out[terms.code_layer]
             if by_unit and self._keeps:
                 output = forward(network, code, workspace, self._decoder)
             else:
-                output = forward(network, rows.mT, workspace)
-            error = terms.error(output, rows, out=workspace.gradient[-1])
-            loss += self._row_terms(chunk, error, code, weight)
+                output = forward(network, batch.rows.mT, workspace)
+            error = workspace.gradient[-1]
+            notes = terms.loss(output, batch.target, out=error)
+            loss += self._row_terms(chunk, notes, code, weight)
             if weight is not None:
                 error.mul_(weight)
             code_gradient = terms.code_gradient(code, narrow_mean, weight)
-            backward(network, rows, workspace, self._gradient_of(chunk), code_gradient)
+            backward(network, batch.rows, workspace, self._gradient_of(chunk), code_gradient)
             for block, part in zip(total.blocks, self._gradient_of(chunk).blocks, strict=True):
                 block.add_(chunk.join(part))
         self._wide.add_weight_decay(total, self._weights)
@@ -263,16 +281,16 @@ class FullObjective:
 
     def _encode_all(self) -> Tensor:
         mean_code = torch.zeros_like(self._wide.rho)
-        for chunk, rows, weight in self._walk():
-            code = forward(chunk.network, rows.mT, chunk.workspace, self._encoder)
-            mean_code += chunk.join(torch.bmm(code, share_out(chunk.workspace, weight)))
+        for chunk, batch in self._walk(corrupt=True):
+            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
+            mean_code += chunk.join(torch.bmm(code, share_out(chunk.workspace, batch.weight)))
         return mean_code
 
     def _row_terms(
-        self, chunk: Chunk, error: Tensor, code: Tensor, weight: Tensor | None
+        self, chunk: Chunk, notes: Tensor, code: Tensor, weight: Tensor | None
     ) -> Tensor:
-        """Return one chunk's part of J: squared error, and the penalty on its rows' codes."""
-        values = to_wide(torch.linalg.vector_norm(error, dim=-1)).square_() / 2.0
+        """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
+        values = self._terms.loss.values(to_wide(notes))
         by_row = self._terms.sparsity.row_penalty(code)
         if by_row is not None:
             values += self._wide.beta[:, 0] * to_wide(by_row)

@@ -11,14 +11,16 @@ from sksae.engine.controller import L2_STARTS, Rounds, is_met, starting_beta, to
 from sksae.engine.descent import make_watch
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
+from sksae.engine.held_out import Judge
 from sksae.engine.jobs import Job, Trained
 from sksae.engine.lbfgs import LBFGS
+from sksae.engine.losses import Loss
 from sksae.engine.parameters import Architecture, Parameters
-from sksae.engine.watching import HeldOut, Moment, NonFiniteLossError
+from sksae.engine.watching import Moment, NonFiniteLossError
 
 
 def iterate(
-    architecture: Architecture, job: Job, rows: Rows, offset: np.ndarray, judge: HeldOut | None
+    architecture: Architecture, job: Job, rows: Rows, loss: Loss, judge: Judge | None
 ) -> Trained | NonFiniteLossError:
     """Train a network: parameters and sums in float64, products in the precision of the rows.
 
@@ -29,11 +31,11 @@ def iterate(
     job : Job
         What it is trained for.
     rows : Rows
-        What to reconstruct.
-    offset : ndarray of shape (n_features,)
-        Target minus centred row.
-    judge : HeldOut, optional
-        Rows held out.
+        Rows and what to make of them.
+    loss : Loss
+        Of the output.
+    judge : Judge, optional
+        Scores networks on rows held out.
 
     Returns
     -------
@@ -41,7 +43,8 @@ def iterate(
     """
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [job.start], like)
-    full = FullObjective(job.penalties, parameters, rows, offset)
+    corruption = job.schedule.corruption(rows)
+    full = FullObjective(job.penalties, parameters, rows, loss, corruption=corruption)
     try:
         return _Iteration(job, full, judge).run(job.start)
     except NonFiniteLossError as error:
@@ -51,7 +54,7 @@ def iterate(
 class _Iteration:
     """One training by L-BFGS."""
 
-    def __init__(self, job: Job, full: FullObjective, judge: HeldOut | None) -> None:
+    def __init__(self, job: Job, full: FullObjective, judge: Judge | None) -> None:
         self._job, self._full, self._judge = job, full, judge
         self._watch = make_watch(job, has_judge=judge is not None)
         self._rounds = _make_rounds(job, full) if job.finds_beta else None

@@ -5,6 +5,8 @@ from math import inf
 
 import numpy as np
 
+from sksae.engine.batches import Rows
+from sksae.engine.noise import Corruption, Noise
 from sksae.engine.objective import Penalties
 from sksae.engine.solvers import State
 from sksae.engine.watching import Monitor, NonFiniteLossError
@@ -36,6 +38,10 @@ class Schedule:
         Batches over which the mean activation is averaged; an epoch's at most by default.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
+    noise : Noise, optional
+        Corrupts the rows that are shown, drawn anew in every epoch; for lbfgs once for all.
+    blanks_to_zero : bool
+        Whether masked entries become 0 in the units of X, and not their mean.
     """
 
     solver: str
@@ -51,6 +57,8 @@ class Schedule:
     first_epoch: int = 0
     rho_hat_window: int | None = None
     is_one_pass: bool = False
+    noise: Noise | None = None
+    blanks_to_zero: bool = False
 
     @property
     def common(self) -> tuple[object, ...]:
@@ -64,7 +72,15 @@ class Schedule:
             self.first_epoch,
             self.rho_hat_window,
             self.is_one_pass,
+            self.noise,
+            self.blanks_to_zero,
         )
+
+    def corruption(self, rows: Rows) -> Corruption | None:
+        """Return what corrupts some rows, if anything does."""
+        if self.noise is None:
+            return None
+        return Corruption(self.noise, self.seed, rows.blank(at_zero=self.blanks_to_zero))
 
     def failure(self, epoch: int) -> NonFiniteLossError:
         """Return the error that says in which epoch, counted from 1, training broke down."""
@@ -96,7 +112,7 @@ class Trained:
     activity : float or None
         Over all training rows, what a beta to be found shall bring to rho.
     mean_code : ndarray of shape (n_components,)
-        Weighted mean of the code over the training rows.
+        Weighted mean of the code over the training rows; zeros where there is no code.
     loss_curve, validation_curve : list of float
         One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
     n_steps : int

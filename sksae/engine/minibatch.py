@@ -4,8 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.batches import Batch
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
+from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
@@ -29,8 +31,8 @@ class MinibatchObjective:
         The terms of J.
     parameters : Parameters
         The network; moved by a solver between calls.
-    offset : ndarray of shape (n_features,)
-        What is added to the centred rows to make the target.
+    loss : Loss
+        Of the output.
     window : int
         Batches over which the mean activation is taken.
     n_steps : int
@@ -45,7 +47,7 @@ class MinibatchObjective:
         self,
         penalties: Penalties,
         parameters: Parameters,
-        offset: np.ndarray,
+        loss: Loss,
         *,
         window: int = RHO_HAT_WINDOW,
         n_steps: int = OPEN_END,
@@ -54,9 +56,9 @@ class MinibatchObjective:
     ) -> None:
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
-        self._terms = Terms(penalties, parameters, offset)
+        self._terms = Terms(penalties, parameters, loss)
         self._workspaces: dict[int, Workspace] = {}
-        self._offset, self._window = offset, window
+        self._window = window
         self._n_steps, self._l2_start = n_steps, l2_start
         self._n_seen = 0
         # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
@@ -92,19 +94,12 @@ class MinibatchObjective:
         self._by_moves = zero
         self._forget()
 
-    def __call__(self, rows: Tensor, weight: Tensor | None) -> None:
-        """Write the gradient by one minibatch into ``gradient``, and note what J was.
-
-        Parameters
-        ----------
-        rows : Tensor of shape (n_models or 1, n_rows, n_features)
-            Centred rows.
-        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
-            Relative to the mean weight of all rows.
-        """
+    def __call__(self, batch: Batch) -> None:
+        """Write the gradient by one minibatch into ``gradient``, and note what J was."""
         if len(self._shares) == FOLDED_TOGETHER:
             self._fold()
         terms, parameters = self._terms, self.parameters
+        rows, target, weight = batch
         controller = self._controller
         if controller is not None and not controller.has_started:
             controller.start(rows, weight)
@@ -115,9 +110,9 @@ class MinibatchObjective:
         share = share_out(workspace, weight)
 
         output = forward(parameters, rows.mT, workspace)
-        error = terms.error(output, rows, out=workspace.gradient[-1])
+        error = workspace.gradient[-1]
         self._shares.append(share)
-        self._distances.append(torch.linalg.vector_norm(error, dim=-1))
+        self._losses.append(terms.loss(output, target, out=error))
         if weight is not None:
             error.mul_(weight)
 
@@ -132,7 +127,9 @@ class MinibatchObjective:
                 self._row_penalties.append(penalty)
         code_gradient = terms.code_gradient(code, mean_code, weight)
         alpha = terms.common_alpha
-        backward(parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0)
+        backward(
+            parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0, terms.decayed
+        )
         if alpha is None:
             terms.add_weight_decay(self.gradient, parameters)
         if controller is not None:
@@ -189,7 +186,7 @@ class MinibatchObjective:
         if n_batches == 0:
             return
         share = torch.cat(self._shares, dim=1)[..., 0]
-        error = (torch.cat(self._distances, dim=1).square_() * share).sum(dim=1) / 2
+        error = (terms.loss.values(torch.cat(self._losses, dim=1)) * share).sum(dim=1)
         self._error_so_far = self._error_so_far + to_wide(error)
         if self._mean_codes:
             mean_codes = torch.cat(self._mean_codes, dim=2)
@@ -203,7 +200,7 @@ class MinibatchObjective:
 
     def _forget(self) -> None:
         self._shares: list[Tensor] = []
-        self._distances: list[Tensor] = []
+        self._losses: list[Tensor] = []
         self._row_penalties: list[Tensor] = []
         self._mean_codes: list[Tensor] = []
 
@@ -242,7 +239,7 @@ class MinibatchObjective:
         rest = type(self)(
             penalties,
             parameters,
-            self._offset,
+            self._terms.loss,
             window=self._window,
             n_steps=self._n_steps,
             l2_start=self._l2_start,

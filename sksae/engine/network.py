@@ -14,6 +14,8 @@ The gradient is written out in closed form: with preallocated buffers a training
 little more than its matrix products, where autograd doubles them.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -101,13 +103,14 @@ def forward(
     for layer in layers or range(last + 1):
         weight, bias = parameters.weights[layer], parameters.biases[layer]
         pre, out = workspace.pre[layer], workspace.out[layer]
+        gain = parameters.architecture.gains[layer]
         if columns.shape[0] < parameters.n_models:
             # What all models share goes through their weights in a single product.
-            torch.addmm(_stack(bias), _stack(weight), columns[0], out=_stack(pre))
+            torch.addmm(_stack(bias), _stack(weight), columns[0], alpha=gain, out=_stack(pre))
         elif layer < last:
-            torch.baddbmm(bias, weight, columns, out=pre)
+            torch.baddbmm(bias, weight, columns, alpha=gain, out=pre)
         else:
-            torch.baddbmm(bias, columns.mT, weight, out=pre)
+            torch.baddbmm(bias, columns.mT, weight, alpha=gain, out=pre)
         parameters.activations[layer].apply(pre, out, parameters.slopes[layer])
         columns = out
     return columns
@@ -144,6 +147,7 @@ def backward(
     gradient: Parameters,
     code_gradient: Tensor | None,
     alpha: float = 0.0,
+    decayed: Sequence[bool] = (),
 ) -> None:
     """Write the gradient of J by every parameter into ``gradient``.
 
@@ -165,11 +169,14 @@ def backward(
         dJ/dcode, times 1 / share, of the terms that act on the code itself: the sparsity penalty.
     alpha : float, default=0.0
         Weight decay whose gradient is added.
+    decayed : sequence of bool, optional
+        Of which layers; needed if alpha is not 0.
     """
-    last = parameters.architecture.n_layers - 1
-    code_layer = parameters.architecture.n_encoder_layers - 1
+    architecture = parameters.architecture
+    last, code_layer = architecture.n_layers - 1, architecture.n_encoder_layers - 1
     for layer in range(last, -1, -1):
         delta, weight = workspace.gradient[layer], parameters.weights[layer]
+        gain = architecture.gains[layer]
         by_weight, by_bias = gradient.weights[layer], gradient.biases[layer]
         parameters.activations[layer].chain(
             delta,
@@ -184,23 +191,34 @@ def backward(
             sum_rows(delta, workspace.sharing, out=by_bias)
         else:
             columns = delta.mT
-            left, right = workspace.out[layer - 1], delta
+            left, right = workspace.out[layer - 1] if layer else rows.mT, delta
             torch.sum(delta, dim=1, keepdim=True, out=by_bias).mul_(workspace.share)
-        # At beta=0 the product takes nothing from its first argument.
-        decayed = weight if alpha else by_weight
-        factors = {"beta": alpha, "alpha": workspace.share}
+        # What the product is added to: nothing, as at 0 it takes nothing from its first argument;
+        # the weight decay; or, of tied weights, what the decoder has left there already.
+        is_mirrored = layer < architecture.n_encoder_layers and architecture.tied[layer]
+        decay = alpha if alpha and decayed[layer] else 0.0
+        if is_mirrored:
+            before, kept = by_weight, 1.0
+        else:
+            is_mirror = architecture.owners[layer] != layer
+            before, kept = (
+                (weight, 2.0 * decay if is_mirror else decay) if decay else (by_weight, 0.0)
+            )
+        factors = {"beta": kept, "alpha": workspace.share * gain}
         if right.shape[0] < parameters.n_models:
             out = _stack(by_weight)
-            torch.addmm(_stack(decayed), _stack(left), right[0], **factors, out=out)
+            torch.addmm(_stack(before), _stack(left), right[0], **factors, out=out)
         else:
-            torch.baddbmm(decayed, left, right, **factors, out=by_weight)
+            torch.baddbmm(before, left, right, **factors, out=by_weight)
         if layer == 0:
             break
         back, out = weight if layer == last else weight.mT, workspace.gradient[layer - 1]
         if layer - 1 == code_layer and code_gradient is not None:
-            torch.baddbmm(code_gradient, back, columns, out=out)
-        else:
+            torch.baddbmm(code_gradient, back, columns, alpha=gain, out=out)
+        elif gain == 1.0:
             torch.bmm(back, columns, out=out)
+        else:
+            torch.baddbmm(out, back, columns, beta=0.0, alpha=gain, out=out)
     for slope in gradient.slopes:
         if slope is not None:
             slope.mul_(workspace.share)

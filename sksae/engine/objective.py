@@ -1,8 +1,10 @@
 """The terms of the objective J, which `minibatch` and `full_batch` put together.
 
-    J = sum_i w_i / (n mean w) * 1/2 * ||x_hat_i - x_i||^2  +  beta * S  +  alpha/2 * sum ||W||^2
+    J = sum_i w_i / (n mean w) * l_i  +  beta * S  +  alpha/2 * sum ||W||^2
 
-which is that of the UFLDL notes (Ng, CS294A, 2011, section 3, eq. 8 and the sparsity term).
+where l is a loss of `losses`. With 1/2 ||x_hat - x||^2 it is that of the UFLDL notes (Ng, CS294A,
+2011, section 3, eq. 8 and the sparsity term); with the cross entropy that of their "Softmax
+regression". The sum goes over all layers, of tied weights over both; or is that of the last layer.
 """
 
 from collections.abc import Sequence
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import Sparsity, make_sparsity
@@ -23,7 +26,7 @@ Beta = float | str | Sequence[float | str]
 
 @dataclass(frozen=True)
 class Penalties:
-    """The terms of J besides the squared error; a number for all models or one for each.
+    """The terms of J besides the loss; a number for all models or one for each.
 
     Attributes
     ----------
@@ -32,12 +35,15 @@ class Penalties:
     rho, beta, alpha : float or sequence of float
         Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
         until the activity is rho (see `controller`).
+    decays : {"all", "last"}
+        Which layers' weights decay.
     """
 
     sparsity: str | None
     rho: PerModel
     beta: Beta
     alpha: PerModel
+    decays: str = "all"
 
     @classmethod
     def side_by_side(cls, penalties: Sequence["Penalties"]) -> "Penalties":
@@ -47,7 +53,8 @@ class Penalties:
         rho, beta, alpha = (
             [getattr(each, name) for each in penalties] for name in ("rho", "beta", "alpha")
         )
-        return cls(penalties[0].sparsity, rho, beta, alpha[0] if len(set(alpha)) == 1 else alpha)
+        first, alpha = penalties[0], alpha[0] if len(set(alpha)) == 1 else alpha
+        return cls(first.sparsity, rho, beta, alpha, first.decays)
 
 
 def which_auto(beta: Beta, n_models: int) -> np.ndarray:
@@ -68,7 +75,7 @@ def known(beta: Beta) -> PerModel:
 class Terms:
     """J bound to an architecture, a precision and a device."""
 
-    def __init__(self, penalties: Penalties, parameters: Parameters, offset: np.ndarray) -> None:
+    def __init__(self, penalties: Penalties, parameters: Parameters, loss: Loss) -> None:
         like, architecture = parameters.flat, parameters.architecture
 
         def per_model(value: PerModel) -> Tensor:
@@ -89,15 +96,9 @@ class Terms:
         # A weight decay that all models share costs a minibatch nothing in `backward`; one for
         # each model is added afterwards, and that of all rows once a walk and in float64.
         self.common_alpha = penalties.alpha if isinstance(penalties.alpha, float) else None
-        # The target is the centred row plus this; nothing to add where the output is centred too.
-        self.offset = (
-            torch.as_tensor(offset, dtype=like.dtype, device=like.device) if offset.any() else None
-        )
-
-    def error(self, output: Tensor, rows: Tensor, out: Tensor) -> Tensor:
-        """Write x_hat - x into ``out``."""
-        torch.sub(output, rows, out=out)
-        return out if self.offset is None else out.sub_(self.offset)
+        last = architecture.n_layers - 1
+        self.decayed = [penalties.decays == "all" or layer == last for layer in range(last + 1)]
+        self.loss = loss.like(like)
 
     def code_gradient(
         self, code: Tensor, mean_code: Tensor | None, weight: Tensor | None
@@ -125,13 +126,17 @@ class Terms:
 
     def weight_decay(self, parameters: Parameters) -> Tensor:
         """Return alpha/2 * sum_l ||W_l||_F^2 of each model, shape (n_models,)."""
-        norms = [torch.linalg.vector_norm(w, dim=(1, 2)) for w in parameters.weights]
+        weights = [w for w, decays in zip(parameters.weights, self.decayed, strict=True) if decays]
+        norms = [torch.linalg.vector_norm(weight, dim=(1, 2)) for weight in weights]
         return self.alpha.view(-1) / 2 * torch.stack(norms).square_().sum(dim=0)
 
     def add_weight_decay(self, gradient: Parameters, parameters: Parameters) -> None:
         """Add the gradient of `weight_decay`."""
-        for part, weight in zip(gradient.weights, parameters.weights, strict=True):
-            part.add_(self.alpha * weight)
+        for part, weight, decays in zip(
+            gradient.weights, parameters.weights, self.decayed, strict=True
+        ):
+            if decays:
+                part.add_(self.alpha * weight)
 
 
 def share_out(workspace: Workspace, weight: Tensor | None) -> Tensor:

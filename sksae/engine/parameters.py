@@ -7,7 +7,7 @@ one architecture side by side. Why weights are stored as they are, `network` tel
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from math import prod
 
 import numpy as np
@@ -27,10 +27,36 @@ class Architecture:
         Units from input to output; an autoencoder's are symmetric about its code.
     activations : tuple of str
         One name of `ACTIVATIONS` for each layer of weights; ``len(sizes) - 1`` of them.
+    n_encoder_layers : int
+        Layers up to and including the one whose output is the code; 0 where the input is one.
+    tied : tuple of bool, optional
+        For each encoder layer whether the one that mirrors it has its weights, transposed; none
+        by default.
+    gains : tuple of float, optional
+        What each layer's input is multiplied by: the fixed scaling between networks that were
+        trained one upon another. 1 by default.
     """
 
     sizes: tuple[int, ...]
     activations: tuple[str, ...]
+    n_encoder_layers: int
+    tied: tuple[bool, ...] = ()
+    gains: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass is filled in this way; equal networks then compare equal.
+        object.__setattr__(self, "tied", self.tied or (False,) * self.n_encoder_layers)
+        object.__setattr__(self, "gains", self.gains or (1.0,) * self.n_layers)
+        for layer, is_tied in enumerate(self.tied):
+            ends = self.sizes[layer : layer + 2]
+            mirrored = self.sizes[::-1][layer : layer + 2]
+            if is_tied and (ends != mirrored or 2 * self.n_encoder_layers != self.n_layers):
+                raise ValueError(
+                    f"tied_weights=True needs a decoder that mirrors the encoder, but layer "
+                    f"{layer} leads from {ends[0]} to {ends[1]} units and its mirror back from "
+                    f"{mirrored[1]} to {mirrored[0]}: make the sizes symmetric, or use "
+                    "tied_weights=False."
+                )
 
     @classmethod
     def autoencoder(
@@ -42,6 +68,7 @@ class Architecture:
         hidden_activation: str,
         activation: str,
         output_activation: str,
+        tied_weights: bool = False,
     ) -> "Architecture":
         """Return input -> hidden layers -> code -> hidden layers mirrored -> output."""
         encoder = (n_features, *hidden_layer_sizes)
@@ -49,16 +76,27 @@ class Architecture:
         return cls(
             sizes=(*encoder, n_components, *reversed(encoder)),
             activations=(*hidden, activation, *hidden, output_activation),
+            n_encoder_layers=len(encoder),
+            tied=(tied_weights,) * len(encoder),
         )
 
     @property
     def n_layers(self) -> int:
         return len(self.activations)
 
+    @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """For each layer the one whose weights it has: itself, or the encoder layer it mirrors."""
+        mirrored = [self.n_layers - 1 - layer for layer in range(self.n_layers)]
+        return tuple(
+            mirror if mirror < layer and self.tied[mirror] else layer
+            for layer, mirror in enumerate(mirrored)
+        )
+
     @property
-    def n_encoder_layers(self) -> int:
-        """Layers up to and including the one whose output is the code."""
-        return self.n_layers // 2
+    def own(self) -> tuple[int, ...]:
+        """The layers with weights of their own."""
+        return tuple(layer for layer, owner in enumerate(self.owners) if owner == layer)
 
     @property
     def has_slopes(self) -> tuple[bool, ...]:
@@ -68,8 +106,9 @@ class Architecture:
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shape of each block of the parameter vector: all weights, then biases, then slopes."""
-        pairs = list(zip(self.sizes[:-1], self.sizes[1:], strict=True))
-        weights = [*((n_out, n_in) for n_in, n_out in pairs[:-1]), pairs[-1]]
+        pairs = list(pairwise(self.sizes))
+        stored = [*((n_out, n_in) for n_in, n_out in pairs[:-1]), pairs[-1]]
+        weights = [stored[layer] for layer in self.own]
         biases = [*((n_out, 1) for n_out in self.sizes[1:-1]), (1, self.sizes[-1])]
         slopes = [bias for bias, has in zip(biases, self.has_slopes, strict=True) if has]
         return (*weights, *biases, *slopes)
@@ -104,10 +143,17 @@ class Parameters:
             stop = start + n_models * prod(shape)
             views.append(flat[start:stop].view(n_models, *shape))
             start = stop
-        n_layers = architecture.n_layers
-        self.weights: list[Tensor] = views[:n_layers]
-        self.biases: list[Tensor] = views[n_layers : 2 * n_layers]
-        slopes = iter(views[2 * n_layers :])
+        n_layers, own = architecture.n_layers, iter(views)
+        self.weights: list[Tensor] = []
+        for layer, owner in enumerate(architecture.owners):
+            if owner == layer:
+                self.weights.append(next(own))
+            else:
+                # The output layer's are stored the other way round, which is transposed already.
+                weight = self.weights[owner]
+                self.weights.append(weight if layer == n_layers - 1 else weight.mT)
+        self.biases: list[Tensor] = list(islice(own, n_layers))
+        slopes = own
         self.slopes: list[Tensor | None] = [
             next(slopes) if has else None for has in architecture.has_slopes
         ]
@@ -180,7 +226,8 @@ class Parameters:
     def blocks(self) -> list[Tensor]:
         """The views in the order in which they stand in ``flat``."""
         slopes = [slope for slope in self.slopes if slope is not None]
-        return [*self.weights, *self.biases, *slopes]
+        weights = [self.weights[layer] for layer in self.architecture.own]
+        return [*weights, *self.biases, *slopes]
 
 
 def starting_parameters(
@@ -212,19 +259,21 @@ def starting_parameters(
     -------
     flat : ndarray of shape (n_parameters,)
     """
-    blocks: list[np.ndarray] = []
-    for n_in, n_out in pairwise(architecture.sizes):
-        bound = np.sqrt(6.0 / (n_in + n_out + 1))
-        blocks.append(random_state.uniform(-bound, bound, (n_in, n_out)))
-    blocks = [*(block.T.ravel() for block in blocks[:-1]), blocks[-1].ravel()]
+    coefs: list[np.ndarray] = []
+    for layer, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
+        owner, bound = architecture.owners[layer], np.sqrt(6.0 / (n_in + n_out + 1))
+        is_own = owner == layer
+        coefs.append(
+            random_state.uniform(-bound, bound, (n_in, n_out)) if is_own else coefs[owner].T
+        )
     biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
     biases[architecture.n_encoder_layers - 1] += code_bias
     biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
-    blocks += biases
-    for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True):
-        if has:
-            blocks.append(np.full(n_out, INITIAL_PRELU_SLOPE))
-    return np.concatenate(blocks)
+    slopes = [
+        np.full(n_out, INITIAL_PRELU_SLOPE) if has else None
+        for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True)
+    ]
+    return to_flat(architecture, coefs, biases, slopes)
 
 
 def to_layers(
@@ -240,24 +289,32 @@ def to_layers(
         Arrays of their own, not views.
     """
     bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1]
-    blocks = [block.copy() for block in np.split(flat, bounds)]
+    blocks = iter([block.copy() for block in np.split(flat, bounds)])
     n_layers = architecture.n_layers
-    coefs = [
-        block.reshape(shape)
-        for block, shape in zip(blocks[:n_layers], architecture.shapes, strict=False)
-    ]
-    slopes = iter(blocks[2 * n_layers :])
-    return (
-        [*(np.ascontiguousarray(coef.T) for coef in coefs[:-1]), coefs[-1]],
-        blocks[n_layers : 2 * n_layers],
-        [next(slopes) if has else None for has in architecture.has_slopes],
-    )
+    coefs: list[np.ndarray] = []
+    for layer, owner in enumerate(architecture.owners):
+        n_in, n_out = architecture.sizes[layer : layer + 2]
+        if owner != layer:
+            coefs.append(np.ascontiguousarray(coefs[owner].T))
+        elif layer == n_layers - 1:
+            coefs.append(next(blocks).reshape(n_in, n_out))
+        else:
+            coefs.append(np.ascontiguousarray(next(blocks).reshape(n_out, n_in).T))
+    intercepts = list(islice(blocks, n_layers))
+    return coefs, intercepts, [next(blocks) if has else None for has in architecture.has_slopes]
 
 
 def to_flat(
-    coefs: list[np.ndarray], intercepts: list[np.ndarray], slopes: list[np.ndarray | None]
+    architecture: Architecture,
+    coefs: Sequence[np.ndarray],
+    intercepts: Sequence[np.ndarray],
+    slopes: Sequence[np.ndarray | None],
 ) -> np.ndarray:
-    """Join weights, biases and slopes by layer into one flat vector; undoes `to_layers`."""
-    weights = [*(coef.T for coef in coefs[:-1]), coefs[-1]]
+    """Join weights, biases and slopes by layer into one flat vector; undoes `to_layers`.
+
+    Of tied layers the encoder's weights count.
+    """
+    last = architecture.n_layers - 1
+    weights = [coefs[layer] if layer == last else coefs[layer].T for layer in architecture.own]
     learned = [slope for slope in slopes if slope is not None]
     return np.concatenate([block.ravel() for block in (*weights, *intercepts, *learned)])

@@ -16,11 +16,13 @@ import torch
 from sksae.engine.batches import Rows
 from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
+from sksae.engine.held_out import make_judge
 from sksae.engine.iteration import iterate
 from sksae.engine.jobs import Job, Trained
+from sksae.engine.losses import Loss
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
-from sksae.engine.watching import HeldOut, NonFiniteLossError
+from sksae.engine.watching import NonFiniteLossError
 
 
 def torch_dtype(name: str) -> torch.dtype:
@@ -32,8 +34,8 @@ def train(
     architecture: Architecture,
     jobs: Sequence[Job],
     rows: Rows,
+    loss: Loss,
     *,
-    offset: np.ndarray,
     held_out: Rows | None = None,
 ) -> list[Trained | NonFiniteLossError]:
     """Train networks side by side.
@@ -46,11 +48,11 @@ def train(
         One, or several of the same sparsity whose schedules have ``common`` alike; with beta to be
         found, all of them and with ``max_iter`` alike. With solver "lbfgs" a single one.
     rows : Rows
-        What to reconstruct; their dtype and device are those of training.
-    offset : ndarray of shape (n_features,)
-        Target minus centred row, the same for every row.
+        Rows and what to make of them; their dtype and device are those of training.
+    loss : Loss
+        What the output is compared with, and how.
     held_out : Rows, optional
-        Rows whose R^2 decides when to stop and which weights are kept.
+        Rows whose score decides when to stop and which weights are kept.
 
     Returns
     -------
@@ -58,13 +60,14 @@ def train(
         The error where a network's loss stopped being finite; it does not disturb the others.
     """
     rows.keep_resident()
-    judge = HeldOut(held_out, offset, max(architecture.sizes)) if held_out is not None else None
+    widest = max(architecture.sizes)
+    judge = None if held_out is None else make_judge(held_out, loss, widest)
     if jobs[0].schedule.solver == "lbfgs":
         (job,) = jobs
-        outcomes = [iterate(architecture, job, rows, offset, judge)]
+        outcomes = [iterate(architecture, job, rows, loss, judge)]
     else:
-        outcomes = Descent(architecture, jobs, rows, offset, judge).run()
-    _evaluate(architecture, jobs, rows, offset, outcomes)
+        outcomes = Descent(architecture, jobs, rows, loss, judge).run()
+    _evaluate(architecture, jobs, rows, loss, outcomes)
     return outcomes
 
 
@@ -72,7 +75,7 @@ def _evaluate(
     architecture: Architecture,
     jobs: Sequence[Job],
     rows: Rows,
-    offset: np.ndarray,
+    loss: Loss,
     outcomes: list[Trained | NonFiniteLossError],
 ) -> None:
     """Fill in what the networks that were trained come to over all rows."""
@@ -87,16 +90,21 @@ def _evaluate(
     parameters = Parameters.stacked(architecture, [trained.flat for _, _, trained in done], like)
     penalties = [replace(job.penalties, beta=trained.beta) for _, job, trained in done]
     full = FullObjective(
-        Penalties.side_by_side(penalties), parameters, rows, offset, with_gradient=False
+        Penalties.side_by_side(penalties),
+        parameters,
+        rows,
+        loss,
+        corruption=jobs[0].schedule.corruption(rows),
+        with_gradient=False,
     )
     losses, mean_codes = full.evaluate()
     if jobs[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
             trained.state["beta"] = np.asarray(trained.beta)
-    for (place, job, trained), loss, mean_code in zip(
+    for (place, job, trained), value, mean_code in zip(
         done, losses.tolist(), mean_codes.cpu().numpy(), strict=True
     ):
-        trained.loss, trained.mean_code = loss, mean_code.ravel()
-        if not isfinite(loss):
+        trained.loss, trained.mean_code = value, mean_code.ravel()
+        if not isfinite(value):
             outcomes[place] = job.schedule.failure(len(trained.loss_curve))

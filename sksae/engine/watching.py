@@ -6,13 +6,8 @@ from math import inf, isfinite
 from typing import Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from sksae.engine.batches import Rows
-from sksae.engine.device import to_wide
-from sksae.engine.network import Workspace, forward
-from sksae.engine.parameters import Parameters
 from sksae.engine.solvers import Patience
 
 
@@ -64,42 +59,6 @@ class Monitor(Protocol):
 
     def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
         """Hear of an epoch just ended; return whether to stop training."""
-
-
-class HeldOut:
-    """Rows kept aside, and the R^2 with which networks reconstruct them."""
-
-    def __init__(self, rows: Rows, offset: np.ndarray, widest: int) -> None:
-        self._rows, self._widest = rows, widest
-        rows.keep_resident()
-        self._offset = torch.as_tensor(offset, dtype=rows.dtype, device=rows.device)
-        mean = torch.zeros_like(to_wide(self._offset))
-        square = 0.0
-        for chunk, weight in rows.chunks(widest):
-            wide = to_wide(chunk)
-            weighted = wide if weight is None else wide * to_wide(weight)
-            mean += weighted.sum(dim=(0, 1)) / rows.n_rows
-            square += float((wide * weighted).sum()) / rows.n_rows
-        self._deviation = square - float(mean.square().sum())
-
-    def scores(self, parameters: Parameters) -> list[float]:
-        """Return 1 - squared error / squared deviation from the rows' own mean, of each model."""
-        n_models, n_rows = parameters.n_models, self._rows.n_rows
-        errors = torch.zeros(n_models, dtype=torch.float64)
-        for chunk, weight in self._rows.chunks(self._widest * n_models):
-            workspace = Workspace(parameters, chunk.shape[1])
-            output = forward(parameters, chunk.mT, workspace)
-            distances = torch.linalg.vector_norm(output - chunk - self._offset, dim=-1)
-            squares = to_wide(distances).square()
-            if weight is not None:
-                squares *= to_wide(weight)[..., 0]
-            errors += squares.sum(dim=-1).cpu() / n_rows
-        return [self._score(error) for error in errors.tolist()]
-
-    def _score(self, error: float) -> float:
-        if self._deviation <= 0.0:
-            return 1.0 if error == 0.0 else 0.0
-        return 1.0 - error / self._deviation
 
 
 class Watch:

@@ -1,0 +1,89 @@
+"""Rows held out, and how well networks do on them."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Rows
+from sksae.engine.device import to_wide
+from sksae.engine.losses import Loss, SquaredError, squared_distances
+from sksae.engine.network import Workspace, forward
+from sksae.engine.parameters import Parameters
+
+
+class Judge(Protocol):
+    """What tells how well networks do on rows held out."""
+
+    def scores(self, parameters: Parameters) -> list[float]:
+        """Return a score for each network, the higher the better."""
+
+
+def make_judge(rows: Rows, loss: Loss, widest: int) -> Judge:
+    """Return the judge that suits a loss; ``widest`` is the size of the widest layer."""
+    rows.keep_resident()
+    if isinstance(loss, SquaredError):
+        return Explained(
+            rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest
+        )
+    return Accuracy(rows, widest)
+
+
+class _HeldOut:
+    """Rows held out, walked in chunks."""
+
+    def __init__(self, rows: Rows, widest: int) -> None:
+        self._rows, self._widest = rows, widest
+
+    def means(self, parameters: Parameters) -> list[float]:
+        """Return the weighted mean over rows of what `by_row` measures, of each model."""
+        n_models, n_rows = parameters.n_models, self._rows.n_rows
+        total = torch.zeros(n_models, dtype=torch.float64)
+        for batch in self._rows.chunks(self._widest * n_models):
+            workspace = Workspace(parameters, batch.rows.shape[1])
+            output = forward(parameters, batch.rows.mT, workspace)
+            values = self.by_row(output, batch.target)
+            if batch.weight is not None:
+                values *= to_wide(batch.weight)[..., 0]
+            total += values.sum(dim=-1).cpu() / n_rows
+        return total.tolist()
+
+    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return a value for each row, (n_models, n_rows), float64."""
+        raise NotImplementedError
+
+
+class Explained(_HeldOut):
+    """R^2: 1 - squared error / squared deviation from the targets' own mean."""
+
+    def __init__(self, rows: Rows, loss: SquaredError, widest: int) -> None:
+        super().__init__(rows, widest)
+        self._loss = loss
+        mean, square = torch.zeros(1, dtype=torch.float64), 0.0
+        for batch in rows.chunks(widest):
+            wide = to_wide(batch.target)
+            weighted = wide if batch.weight is None else wide * to_wide(batch.weight)
+            mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_rows
+            square += float((wide * weighted).sum()) / rows.n_rows
+        self._deviation = square - float(mean.square().sum())
+
+    def scores(self, parameters: Parameters) -> list[float]:
+        return [self._score(error) for error in self.means(parameters)]
+
+    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return squared_distances(output, target, self._loss)
+
+    def _score(self, error: float) -> float:
+        if self._deviation <= 0.0:
+            return 1.0 if error == 0.0 else 0.0
+        return 1.0 - error / self._deviation
+
+
+class Accuracy(_HeldOut):
+    """Share of rows whose largest output is that of their label."""
+
+    def scores(self, parameters: Parameters) -> list[float]:
+        return self.means(parameters)
+
+    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
+        return to_wide(output.argmax(dim=-1) == target[..., 0])

@@ -1,0 +1,90 @@
+"""What a network's output is compared with, and how far off it is."""
+
+from typing import Protocol, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.device import to_wide
+
+
+class Loss(Protocol):
+    """A function l of a row's output and target; J has its weighted mean over rows."""
+
+    def like(self, tensor: Tensor) -> Self:
+        """Return it in the precision and on the device of a tensor."""
+
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+        """Write dl/doutput into ``out``, and return a note of l.
+
+        Parameters
+        ----------
+        output : Tensor of shape (n_models, n_rows, n_out)
+            Activation of the last layer.
+        target : Tensor of shape (n_models or 1, n_rows, n_targets)
+            What is wanted.
+        out : Tensor like ``output``
+            Result.
+
+        Returns
+        -------
+        notes : Tensor of shape (n_models, n_rows)
+            From which `values` makes l: in a minibatch that is left for later, many at once.
+        """
+
+    def values(self, notes: Tensor) -> Tensor:
+        """Return l of each row, in the precision of the notes, which may be overwritten."""
+
+
+class SquaredError:
+    """l = 1/2 ||output - target - offset||^2.
+
+    Parameters
+    ----------
+    offset : ndarray or Tensor of shape (n_out,), optional
+        Added to every target; nothing by default.
+    """
+
+    def __init__(self, offset: np.ndarray | Tensor | None = None) -> None:
+        # Nothing to add where the output is centred too.
+        is_needed = offset is not None and bool(offset.any())
+        self.offset = torch.as_tensor(offset) if is_needed else None
+
+    def like(self, tensor: Tensor) -> "SquaredError":
+        if self.offset is None:
+            return self
+        return SquaredError(self.offset.to(tensor))
+
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+        torch.sub(output, target, out=out)
+        if self.offset is not None:
+            out.sub_(self.offset)
+        return torch.linalg.vector_norm(out, dim=-1)
+
+    def values(self, notes: Tensor) -> Tensor:
+        return notes.square_().div_(2.0)
+
+
+class CrossEntropy:
+    """l = -ln softmax(output)[target], of labels 0, 1, ... (UFLDL, "Softmax regression")."""
+
+    def like(self, tensor: Tensor) -> "CrossEntropy":
+        return self
+
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+        labels = target.expand(len(output), -1, -1)
+        torch.log_softmax(output, dim=-1, out=out)
+        notes = -out.gather(-1, labels)[..., 0]
+        # The derivative is softmax(output) less 1 at the label.
+        out.exp_().scatter_add_(-1, labels, out.new_full((1, 1, 1), -1.0).expand_as(labels))
+        return notes
+
+    def values(self, notes: Tensor) -> Tensor:
+        return notes
+
+
+def squared_distances(output: Tensor, target: Tensor, loss: SquaredError) -> Tensor:
+    """Return ||output - target - offset||^2 of each row, (n_models, n_rows), float64."""
+    notes = loss(output, target, torch.empty_like(output))
+    return to_wide(notes).square()
