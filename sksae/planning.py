@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 AUTO_BATCH_SIZE = 256
 # Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
 AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
+# Steps over which the learning rate rises, for each layer between input and code. There gradients
+# begin small and grow many times over while the layers find to each other; until Adam has seen it
+# its steps are far too long, and throw relu units to where no row reaches them any more.
+WARM_UP = 200
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,7 @@ def make_schedule(
     from sksae.engine.minibatch import RHO_HAT_WINDOW
 
     batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
+    hidden = validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
     return Schedule(
         solver=estimator.solver,
         max_iter=1 if one_pass else estimator.max_iter,
@@ -265,6 +270,8 @@ def make_schedule(
         shuffle=estimator.shuffle,
         seed=seed,
         first_epoch=estimator.n_iter_ if resume else 0,
+        n_steps_before=estimator.n_steps_ if resume else 0,
+        warm_up=WARM_UP * len(hidden),
         # The rows of a call are a sample of a stream, however few batches they make.
         rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
         is_one_pass=one_pass,

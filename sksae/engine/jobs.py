@@ -34,6 +34,11 @@ class Schedule:
         Of that order; epoch k of any training with this seed visits the rows alike.
     first_epoch : int
         Epochs done before.
+    n_steps_before : int
+        Steps taken before.
+    warm_up : int
+        Steps from the very first on over which the learning rate rises; a quarter of this
+        training's at most.
     rho_hat_window : int, optional
         Batches over which the mean activation is averaged; an epoch's at most by default.
     is_one_pass : bool
@@ -55,6 +60,8 @@ class Schedule:
     shuffle: bool = True
     seed: int = 0
     first_epoch: int = 0
+    n_steps_before: int = 0
+    warm_up: int = 0
     rho_hat_window: int | None = None
     is_one_pass: bool = False
     noise: Noise | None = None
