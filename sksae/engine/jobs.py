@@ -34,8 +34,6 @@ class Schedule:
         Of that order; epoch k of any training with this seed visits the rows alike.
     first_epoch : int
         Epochs done before.
-    rho_hat_window : int, optional
-        Batches over which the mean activation is averaged; an epoch's at most by default.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
     noise : Noise, optional
@@ -55,7 +53,6 @@ class Schedule:
     shuffle: bool = True
     seed: int = 0
     first_epoch: int = 0
-    rho_hat_window: int | None = None
     is_one_pass: bool = False
     noise: Noise | None = None
     blanks_to_zero: bool = False
@@ -70,7 +67,6 @@ class Schedule:
             self.shuffle,
             self.seed,
             self.first_epoch,
-            self.rho_hat_window,
             self.is_one_pass,
             self.noise,
             self.blanks_to_zero,

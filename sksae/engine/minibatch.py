@@ -12,8 +12,10 @@ from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
 
-# Over how many batches the running mean of the code reaches back.
-RHO_HAT_WINDOW = 10
+# Over how many batches the running mean of the code reaches back. It lags behind the units, which
+# does no harm as long as they move slowly. Units on centred rows do; those on other units, whose
+# mean is not zero, move together, and a penalty that lags makes them swing.
+RHO_HAT_WINDOW, DEEP_RHO_HAT_WINDOW = 10, 1
 # Of how many batches the notes for the loss curve are kept before they are added up.
 FOLDED_TOGETHER = 256
 
