@@ -23,3 +23,13 @@ TRAINING: dict[str, list[Any]] = {
     "verbose": ["verbose"],
     "random_state": ["random_state"],
 }
+
+SUPERVISED: dict[str, list[Any]] = {
+    "autoencoders": [list, tuple],
+    "pretrain": ["boolean"],
+    "freeze": [Interval(Integral, 0, None, closed="left"), None],
+    # The mark of a missing target, False if there is none.
+    "unlabeled": ["boolean", Interval(Real, None, None, closed="neither"), "nan", str, None],
+    "decay": [StrOptions({"top", "all"})],
+    **TRAINING,
+}

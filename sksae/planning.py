@@ -43,6 +43,13 @@ class Trainable(Protocol):
     random_state: Any
 
 
+def goes_by_minibatches(estimator: Trainable) -> bool:
+    """Return whether an estimator can be trained bit by bit, or raise for `available_if`."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
+    return True
+
+
 AUTO_BATCH_SIZE = 256
 # Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
 AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}

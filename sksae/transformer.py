@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints
 from sksae.fitting import fitted_attributes
+from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
-
-
-def _goes_by_minibatches(estimator: "SparseAutoencoderTransformer") -> bool:
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
-    return True
 
 
 class SparseAutoencoderTransformer(
@@ -390,7 +385,7 @@ class SparseAutoencoderTransformer(
         context = self._init_callback_context(max_subtasks=self.max_iter)
         return self._fit(X, y, sample_weight, resume=resume, context=context)
 
-    @available_if(_goes_by_minibatches)
+    @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
