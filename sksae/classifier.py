@@ -81,7 +81,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     batch_size : int >= 1 or "auto", default="auto"
         Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
 
-    max_iter : int >= 1, default=20
+    max_iter : int >= 1, default=50
         Epochs of fine-tuning; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
@@ -185,7 +185,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",
-        max_iter: int = 20,
+        max_iter: int = 50,
         tol: float = 1e-3,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
@@ -315,7 +315,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         y : ndarray of shape (n_samples,)
             Labels.
         """
-        return self.classes_[self._output(X).argmax(axis=1)]
+        scores = self._output(X)
+        return self.classes_[scores.argmax(axis=1)]
 
     def predict_proba(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the probability of each class.

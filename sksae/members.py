@@ -30,7 +30,9 @@ class ComposedOfAutoencoders(_BaseComposition):
 
     @property
     def _members(self) -> Named:
-        """The members with their names."""
+        """The members with their names; what is no list at all as it is."""
+        if not isinstance(self.autoencoders, list | tuple):
+            return self.autoencoders  # type: ignore[return-value]
         return [
             (f"sae{index}", member) if hasattr(member, "get_params") else member
             for index, member in enumerate(self.autoencoders)
@@ -38,7 +40,7 @@ class ComposedOfAutoencoders(_BaseComposition):
 
     @_members.setter
     def _members(self, named: Named) -> None:
-        is_named = [isinstance(member, tuple | list) for member in self.autoencoders]
+        is_named = [not hasattr(member, "get_params") for member in self.autoencoders]
         self.autoencoders = [
             pair if has_name else pair[1] for pair, has_name in zip(named, is_named, strict=True)
         ]

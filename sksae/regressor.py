@@ -74,7 +74,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     batch_size : int >= 1 or "auto", default="auto"
         Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
 
-    max_iter : int >= 1, default=20
+    max_iter : int >= 1, default=50
         Epochs of fine-tuning; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
@@ -171,7 +171,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",
-        max_iter: int = 20,
+        max_iter: int = 50,
         tol: float = 1e-3,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
@@ -319,7 +319,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             attributes={
                 "target_mean_": numbers.mean,
                 "target_scale_": numbers.scale,
-                "_flat_target": np.ndim(y) == 1,
+                "_flat_target": numbers.flat,
             },
         )
 

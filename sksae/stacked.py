@@ -129,16 +129,19 @@ class StackedSparseAutoencoder(
         The fitted members with the weights of the whole: transforming by one after the other is
         what `transform` does. Losses, curves and mean activations that they keep are those of
         each one's own training.
+    n_iter_ : int
+        Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
+        trainings together.
+    n_steps_ : int
+        Steps of fine-tuning; this and the next ones are missing without ``finetune``.
     loss_ : float
-        J after fine-tuning; this and what follows is missing without ``finetune``.
+        J after fine-tuning.
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
-    n_iter_, n_steps_ : int
-        Epochs (iterations for "lbfgs") and steps of fine-tuning.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -315,7 +318,8 @@ class StackedSparseAutoencoder(
             members, _ = pretrained(
                 named, X, weight, draws, pretrain=self.pretrain, context=context, caller=self
             )
-            attributes: dict[str, Any] = {"autoencoders_": members}
+            n_iter = sum(member.n_iter_ for member in members)
+            attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
             if self.finetune:
                 seed = int(draws.randint(np.iinfo(np.int32).max))
                 attributes = self._finetuned(members, X, weight, seed, context, task)

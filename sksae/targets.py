@@ -52,9 +52,7 @@ def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
     """
     if unlabeled is False:
         return np.arange(len(y))
-    missing: np.ndarray = is_missing(y, unlabeled)
-    if missing.ndim == 2:
-        missing = missing.all(axis=1)
+    missing = is_missing(y, unlabeled).reshape(len(y), -1).all(axis=1)
     index = np.flatnonzero(~missing)
     if len(index) == 0:
         raise ValueError(
@@ -109,6 +107,8 @@ class Numbers:
     ----------
     mean, scale : ndarray of shape (n_outputs,)
         What was taken off, and then divided by.
+    flat : bool
+        Whether y has one dimension.
     index : ndarray of int of shape (n_labelled,)
         Rows that have them.
     values : ndarray of shape (n_samples, n_outputs), float64
@@ -117,6 +117,7 @@ class Numbers:
 
     mean: np.ndarray
     scale: np.ndarray
+    flat: bool
     index: np.ndarray
     values: np.ndarray
 
@@ -141,7 +142,8 @@ def read_numbers(
         Mean and scale to be used; those of y by default.
     """
     given = np.asarray(y)
-    given = given.reshape(len(given), -1) if given.ndim < 2 else given
+    flat = given.ndim < 2
+    given = given.reshape(len(given), -1) if flat else given
     index = labelled_rows(given, unlabeled)
     wanted = check_array(given[index], dtype=np.float64, input_name="y")
     of_wanted = None if weight is None else weight[index]
@@ -159,4 +161,4 @@ def read_numbers(
             )
     values = np.zeros((len(given), wanted.shape[1]))
     values[index] = (wanted - mean) / scale
-    return Numbers(mean, scale, index, values)
+    return Numbers(mean, scale, flat, index, values)
