@@ -49,13 +49,12 @@ class Penalty:
 
 
 class SparseAutoencoder(nn.Module):
-    """Sigmoid code, sigmoid or linear output; uniform starting weights as in UFLDL, no biases."""
+    """Sigmoid code and output; uniform starting weights and no biases, as in UFLDL."""
 
-    def __init__(self, n_features: int, n_components: int, linear_output: bool = False):
+    def __init__(self, n_features: int, n_components: int):
         super().__init__()
         self.encoder = nn.Linear(n_features, n_components)
         self.decoder = nn.Linear(n_components, n_features)
-        self.linear_output = linear_output
         bound = (6 / (n_features + n_components + 1)) ** 0.5
         for layer in (self.encoder, self.decoder):
             nn.init.uniform_(layer.weight, -bound, bound)
@@ -66,8 +65,7 @@ class SparseAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         code = self.encode(x)
-        output = self.decoder(code)
-        return output if self.linear_output else torch.sigmoid(output), code
+        return torch.sigmoid(self.decoder(code)), code
 
 
 class DeepClassifier(nn.Module):
@@ -144,12 +142,9 @@ def train_lbfgs(module, cost, tensors, decayed, alpha, how) -> None:
     optimizer.step(closure)
 
 
-def sparse_cost(penalty: Penalty, noise: float) -> Cost:
-    """Return the cost of a sparse autoencoder; `noise` is the share of inputs set to zero."""
-
+def sparse_cost(penalty: Penalty) -> Cost:
     def cost(module: SparseAutoencoder, x: Tensor) -> Tensor:
-        seen = x * (torch.rand_like(x) >= noise) if noise else x
-        output, code = module(seen)
+        output, code = module(x)
         rho, rho_hat = penalty.rho, code.mean(dim=0)
         kl = rho * torch.log(rho / rho_hat) + (1 - rho) * torch.log((1 - rho) / (1 - rho_hat))
         return (output - x).square().sum() / (2 * len(x)) + penalty.beta * kl.sum()
@@ -170,20 +165,14 @@ def untrained(n_features: int, sizes: Sequence[int]) -> list[SparseAutoencoder]:
 
 
 def fit_stack(
-    X: np.ndarray,
-    sizes: Sequence[int],
-    penalty: Penalty,
-    how: Training,
-    *,
-    linear_output: bool = False,
-    noise: float = 0.0,
+    X: np.ndarray, sizes: Sequence[int], penalty: Penalty, how: Training
 ) -> list[SparseAutoencoder]:
     """Train autoencoders one upon another, each on the codes of the one before."""
     x = torch.from_numpy(X)
-    cost = sparse_cost(penalty, noise)
+    cost = sparse_cost(penalty)
     stack = []
     for size in sizes:
-        module = SparseAutoencoder(x.shape[1], size, linear_output)
+        module = SparseAutoencoder(x.shape[1], size)
         weights = [module.encoder.weight, module.decoder.weight]
         train(module, cost, [x], weights, penalty.alpha, how)
         stack.append(module)

@@ -23,6 +23,9 @@ TUNING = Training(max_iter=8, rate=5e-3)  # all layers, many labels
 FEW_TUNING = Training(max_iter=20, rate=1e-3)  # all layers, few labels
 FROM_RANDOM = Training(max_iter=100, rate=3e-3)  # all layers, few labels, nothing learnt before
 DECAY = 1e-4  # of the softmax
+# The features are harder to come by without the digits they are for, and the softmax has few rows.
+SELF_TAUGHT = Training(max_iter=10, rate=1e-2)
+SELF_TAUGHT_DECAY = 1e-5
 
 
 @dataclass
@@ -61,7 +64,7 @@ def as_parameters(how: Training) -> dict[str, object]:
     }
 
 
-def members(sizes: Sequence[int], seed: int) -> list:
+def members(sizes: Sequence[int], seed: int, how: Training = PRETRAINING) -> list:
     """Return one autoencoder for each size; each gets a seed of its own."""
     from sksae import SparseAutoencoderTransformer
 
@@ -74,17 +77,17 @@ def members(sizes: Sequence[int], seed: int) -> list:
             output_activation="sigmoid",
             scale_data=False,
             random_state=1000 * seed + layer,
-            **as_parameters(PRETRAINING),
+            **as_parameters(how),
         )
         for layer, size in enumerate(sizes)
     ]
 
 
-def fit_stack(sizes: Sequence[int], X, seed: int):
+def fit_stack(sizes: Sequence[int], X, seed: int, how: Training = PRETRAINING):
     """Return a stack trained layer upon layer, not fine-tuned."""
     from sksae import StackedSparseAutoencoder
 
-    return StackedSparseAutoencoder(members(sizes, seed), finetune=False).fit(X)
+    return StackedSparseAutoencoder(members(sizes, seed, how), finetune=False).fit(X)
 
 
 def classifier(autoencoders, how: Training, seed: int, decay: float = DECAY, **parameters):
@@ -99,8 +102,10 @@ def classifier(autoencoders, how: Training, seed: int, decay: float = DECAY, **p
 def frozen_sksae(unlabelled, rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
     """Pre-train on rows without labels, then train a softmax on the codes of other rows."""
     run = Run()
-    stack = run.timed("pre-training", fit_stack, sizes, unlabelled, seed)
-    model = classifier(stack.autoencoders_, TOP, seed, pretrain=False, freeze=len(sizes))
+    stack = run.timed("pre-training", fit_stack, sizes, unlabelled, seed, SELF_TAUGHT)
+    model = classifier(
+        stack.autoencoders_, TOP, seed, SELF_TAUGHT_DECAY, pretrain=False, freeze=len(sizes)
+    )
     run.timed("softmax", model.fit, rows.X_train, rows.y_train)
     run.accuracy["test"] = model.score(rows.X_test, rows.y_test)
     return run
@@ -140,8 +145,9 @@ def features_sksae(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
 def frozen_by_hand(unlabelled, rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
     torch.manual_seed(seed)
     run = Run()
-    stack = run.timed("pre-training", by_hand.fit_stack, unlabelled, sizes, PENALTY, PRETRAINING)
-    network = run.timed("softmax", by_hand.fit_top, stack, rows.X_train, rows.y_train, DECAY, TOP)
+    X, y = rows.X_train, rows.y_train
+    stack = run.timed("pre-training", by_hand.fit_stack, unlabelled, sizes, PENALTY, SELF_TAUGHT)
+    network = run.timed("softmax", by_hand.fit_top, stack, X, y, SELF_TAUGHT_DECAY, TOP)
     run.accuracy["test"] = by_hand.accuracy(network, rows.X_test, rows.y_test)
     return run
 

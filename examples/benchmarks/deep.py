@@ -45,7 +45,7 @@ def self_taught(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
         {
             OURS: partial(runs.frozen_sksae, unlabelled, rows, [200]),
             HAND: partial(runs.frozen_by_hand, unlabelled, rows, [200]),
-            RAW: partial(runs.logistic_regression, rows, runs.DECAY),
+            RAW: partial(runs.logistic_regression, rows, runs.SELF_TAUGHT_DECAY),
         },
         options.repeats,
     )
