@@ -157,7 +157,7 @@ def _through(shift: np.ndarray | None, coef: np.ndarray) -> np.ndarray | float:
 
 
 def architecture_of(layers: Sequence[Layer], n_encoder_layers: int) -> "Architecture":
-    """Return what the engine is to know of some layers."""
+    """Return what the engine is to know of some layers: an encoder, and what stands on it."""
     from sksae.engine.parameters import Architecture
 
     return Architecture(
@@ -166,6 +166,7 @@ def architecture_of(layers: Sequence[Layer], n_encoder_layers: int) -> "Architec
         n_encoder_layers=n_encoder_layers,
         tied=tuple(layer.tied for layer in layers[:n_encoder_layers]),
         gains=tuple(layer.gain for layer in layers),
+        gives_rows=len(layers) == 2 * n_encoder_layers,
     )
 
 

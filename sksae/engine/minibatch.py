@@ -7,7 +7,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
@@ -114,9 +114,10 @@ class MinibatchObjective:
         output = forward(parameters, rows.mT, workspace)
         error = workspace.gradient[-1]
         self._shares.append(share)
-        self._losses.append(terms.loss(output, target, out=error))
+        architecture = parameters.architecture
+        self._losses.append(compare(architecture, terms.loss, output, target, error))
         if weight is not None:
-            error.mul_(weight)
+            weigh(architecture, error, weight)
 
         code = workspace.out[terms.code_layer]
         mean_code = None
