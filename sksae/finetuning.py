@@ -1,7 +1,7 @@
 """Training fitted autoencoders on, all layers together: for reconstruction, or for a task."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sklearn.callback import CallbackContext
@@ -15,9 +15,10 @@ from sksae.scaling import Matrix, Scaling, weighted_moments
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained
-    from sksae.engine.losses import Loss
     from sksae.engine.objective import Penalties
     from sksae.transformer import SparseAutoencoderTransformer
+
+Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
 
 # Smaller than a first training's, which would undo what the layers have learnt; measured on MNIST.
 AUTO_LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03, "lbfgs": 0.0}
@@ -74,58 +75,101 @@ def finetune_schedule(
     )
 
 
-def train_layers(
+def plan_layers(
     estimator: Trainable,
     layers: Sequence[Layer],
     n_encoder_layers: int,
-    X: Matrix,
     scaling: Scaling,
-    *,
     schedule: "Schedule",
     penalties: "Penalties",
-    sample_weight: np.ndarray | None = None,
-    index: np.ndarray | None = None,
-    held_out_index: np.ndarray | None = None,
-    loss: "Loss | None" = None,
-    target: np.ndarray | None = None,
-    state: dict[str, np.ndarray] | None = None,
-    context: CallbackContext | None = None,
-    attributes: Callable[[list[Layer], list[float], list[float]], dict[str, Any]] | None = None,
-    task: dict[str, Any] | None = None,
-    n_before: int = 0,
-) -> "tuple[list[Layer], Trained]":
-    """Train layers from where they stand.
+    **rest: Any,
+) -> Plan:
+    """Return the plan to train layers from where they stand.
 
     Parameters
     ----------
     estimator : estimator
-        Gives precision, device and verbosity; callbacks hear of it.
+        Gives precision and device.
     layers : list of Layer
         Of the network.
     n_encoder_layers : int
         How many of them lead to a code.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        What enters them, before ``scaling``.
     scaling : Scaling
-        Of X.
+        Of what enters them.
     schedule, penalties : Schedule, Penalties
         How to train, and to what.
-    sample_weight : ndarray of shape (n_samples,), optional
-        Weights.
-    index, held_out_index : ndarray of int, optional
-        Rows to train on (by default all), and rows that decide when to stop (none).
-    loss, target : Loss, ndarray of shape (n_samples, n_targets), optional
-        What is wanted of the output; by default the rows.
-    state : dict of ndarray, optional
-        Where the training stood that is continued.
-    context : CallbackContext, optional
-        Where callbacks hear of epochs.
-    attributes : callable, optional
-        Makes fitted attributes for them, of layers, loss curve and validation curve.
-    task : dict, optional
-        What they may ask for: X, y and metadata of the fit.
+    **rest
+        Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
+        reconstruction.
+    """
+    architecture = architecture_of(layers, n_encoder_layers)
+    everything = {"state": None, "index": None, "held_out_index": None}
+    return Plan(
+        architecture=architecture,
+        penalties=penalties,
+        schedule=schedule,
+        start=to_centred(architecture, layers, scaling),
+        scaling=scaling,
+        dtype=estimator.dtype,
+        device=estimator.device,
+        **everything | rest,
+    )
+
+
+def epoch_monitor(
+    estimator: Trainable,
+    plan: Plan,
+    context: CallbackContext | None,
+    task: dict[str, Any],
+    attributes: Attributes,
+    n_before: int = 0,
+) -> EpochMonitor:
+    """Return what tells callbacks and the user of epochs.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose fit it is.
+    plan : Plan
+        What is trained.
+    context : CallbackContext or None
+        Of the fine-tuning.
+    task : dict
+        What callbacks may ask for: X, y and metadata of the fit.
+    attributes : callable
+        Makes fitted attributes of layers, loss curve and validation curve.
     n_before : int, default=0
         Epochs before.
+    """
+    return EpochMonitor(
+        estimator,
+        context,
+        task,
+        lambda snapshot: attributes(
+            from_centred(plan.architecture, snapshot.flat, plan.scaling),
+            snapshot.loss_curve,
+            snapshot.validation_curve,
+        ),
+        verbose=estimator.verbose,
+        n_before=n_before,
+    )
+
+
+def train_layers(
+    plan: Plan, X: Matrix, sample_weight: np.ndarray | None, monitor: EpochMonitor | None = None
+) -> "tuple[list[Layer], Trained]":
+    """Train layers as planned.
+
+    Parameters
+    ----------
+    plan : Plan
+        Made by `plan_layers`.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        What enters the layers, before scaling.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights.
+    monitor : EpochMonitor, optional
+        Told of epochs; without one nobody is told that training ended before it was done either.
 
     Returns
     -------
@@ -139,41 +183,12 @@ def train_layers(
     ValueError
         If the loss stops being finite.
     """
-    architecture = architecture_of(layers, n_encoder_layers)
-    plan = Plan(
-        architecture=architecture,
-        penalties=penalties,
-        schedule=schedule,
-        start=to_centred(architecture, layers, scaling),
-        state=state,
-        scaling=scaling,
-        index=index,
-        held_out_index=held_out_index,
-        dtype=estimator.dtype,
-        device=estimator.device,
-        loss=loss,
-        target=target,
-    )
-    monitor = None
-    if attributes is not None:
-        monitor = EpochMonitor(
-            estimator,
-            context,
-            task or {},
-            lambda snapshot: attributes(
-                from_centred(architecture, snapshot.flat, scaling),
-                snapshot.loss_curve,
-                snapshot.validation_curve,
-            ),
-            verbose=estimator.verbose,
-            n_before=n_before,
-        )
     trained = train_plans([plan], X, sample_weight, monitor)[0]
     if isinstance(trained, ValueError):
         raise trained
-    if attributes is not None:
-        warn_of_end(trained, plan, one_pass=schedule.is_one_pass)
-    return from_centred(architecture, trained.flat, scaling), trained
+    if monitor is not None:
+        warn_of_end(trained, plan, one_pass=plan.schedule.is_one_pass)
+    return from_centred(plan.architecture, trained.flat, plan.scaling), trained
 
 
 def check_training(estimator: Trainable) -> None:

@@ -21,7 +21,9 @@ from sksae import constraints, validation
 from sksae.finetuning import (
     check_training,
     encode_through,
+    epoch_monitor,
     finetune_schedule,
+    plan_layers,
     scaling_of_first,
     train_layers,
 )
@@ -455,21 +457,18 @@ class StackedSparseAutoencoder(
                 "n_iter_": len(loss_curve),
             }
 
-        layers, trained = train_layers(
+        plan = plan_layers(
             self,
             join(members),
             sum(n_encoder_layers(member) for member in members),
-            X,
             scaling_of_first(first, X, index, weight),
-            schedule=finetune_schedule(self, seed),
-            penalties=Penalties(last.sparsity, rho, beta, float(self.alpha)),
-            sample_weight=weight,
+            finetune_schedule(self, seed),
+            Penalties(last.sparsity, rho, beta, float(self.alpha)),
             index=index,
             held_out_index=held_out_index,
-            context=subcontext,
-            attributes=attributes,
-            task=task,
         )
+        monitor = epoch_monitor(self, plan, subcontext, task, attributes)
+        layers, trained = train_layers(plan, X, weight, monitor)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,

@@ -17,13 +17,16 @@ from sksae import constraints
 from sksae.finetuning import (
     check_training,
     encode_through,
+    epoch_monitor,
     finetune_schedule,
+    plan_layers,
     scaling_of_codes,
     scaling_of_first,
     train_layers,
 )
 from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import ComposedOfAutoencoders, pretrained
+from sksae.planning import Plan
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
 from sksae.transformer import SparseAutoencoderTransformer
@@ -139,6 +142,11 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             wanted = self._read_targets(y, weight, resume=resume, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
+                if self.freeze != self._frozen:
+                    raise ValueError(
+                        f"partial_fit can only go on with freeze={self._frozen}, with which it "
+                        "began: set it back."
+                    )
             else:
                 draws = check_random_state(self.random_state)
                 members, _ = pretrained(
@@ -217,18 +225,12 @@ class _Course:
         """
         n_outputs = self._wanted.n_outputs
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
+        scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
-            return self._train([top], codes, self._scaling(codes), self._top_schedule())
+            return self._train([top], codes, scaling, self._top_schedule(), held_out=self._held_out)
         # Nobody need hear of this one.
-        layers, _ = train_layers(
-            self._estimator,
-            [top],
-            0,
-            codes,
-            self._scaling(codes),
-            schedule=self._top_schedule(),
-            **self._common,
-        )
+        plan = self._plan([top], scaling, self._top_schedule())
+        layers, _ = train_layers(plan, codes, self._wanted.weight)
         layers = [*self._encoder[self._n_frozen :], *layers]
         schedule = finetune_schedule(self._estimator, self._seed)
         return self._train(layers, *self._input(X), schedule, held_out=self._held_out)
@@ -273,25 +275,16 @@ class _Course:
                 **estimator._top_attributes(layers[-1], self._wanted.attributes),
             }
 
-        layers, trained = train_layers(
-            estimator,
-            layers,
-            len(layers) - 1,
-            X,
-            scaling,
-            schedule=schedule,
-            held_out_index=held_out,
-            state=estimator._state if resume else None,
-            context=context,
-            attributes=attributes,
-            task=self._task,
-            n_before=before.get("n_iter_", 0),
-            **self._common,
-        )
+        state = estimator._state if resume else None
+        plan = self._plan(layers, scaling, schedule, held_out_index=held_out, state=state)
+        n_before = before.get("n_iter_", 0)
+        monitor = epoch_monitor(estimator, plan, context, self._task, attributes, n_before)
+        layers, trained = train_layers(plan, X, self._wanted.weight, monitor)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
+            "_frozen": estimator.freeze,
             "_state": trained.state,
         }
         if context is not None:
@@ -300,20 +293,25 @@ class _Course:
             )
         return found
 
-    @property
-    def _common(self) -> dict[str, Any]:
-        """What both trainings are given alike."""
+    def _plan(
+        self, layers: list[Layer], scaling: Scaling, schedule: "Schedule", **rest: Any
+    ) -> Plan:
         from sksae.engine.objective import Penalties
 
         estimator, wanted = self._estimator, self._wanted
         decays = "last" if estimator.decay == "top" else "all"
-        return {
-            "penalties": Penalties(None, 0.5, 0.0, float(estimator.alpha), decays),
-            "sample_weight": wanted.weight,
-            "index": self._index,
-            "loss": wanted.loss,
-            "target": wanted.target,
-        }
+        return plan_layers(
+            estimator,
+            layers,
+            len(layers) - 1,
+            scaling,
+            schedule,
+            Penalties(None, 0.5, 0.0, float(estimator.alpha), decays),
+            index=self._index,
+            loss=wanted.loss,
+            target=wanted.target,
+            **rest,
+        )
 
     def _top_schedule(self) -> "Schedule":
         schedule = finetune_schedule(self._estimator, self._seed)
