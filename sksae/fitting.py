@@ -117,6 +117,7 @@ def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> 
     defaults = type(estimator)()
     given, default = ({"rho": each.rho, "beta": each.beta} for each in (estimator, defaults))
     validation.warn_of_idle_penalty(estimator.sparsity, given, default)
+    validation.warn_of_idle_noise(estimator.noise, estimator.noise_level, defaults.noise_level)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
 
 

@@ -161,6 +161,8 @@ def make_plan(
     numbers = {"rho": rho, "alpha": float(estimator.alpha)}
     if not isinstance(beta, str):
         numbers["beta"] = beta
+    if estimator.noise is not None:
+        numbers["noise_level"] = float(estimator.noise_level)
     validation.check_precision(estimator.dtype, **numbers)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)

@@ -121,7 +121,7 @@ class SparseAutoencoderTransformer(
     noise_level : float >= 0, default=0.3
         Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
         units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. Without
-        effect if ``noise`` is None.
+        effect (and a warning, if set) if ``noise`` is None.
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
@@ -187,7 +187,7 @@ class SparseAutoencoderTransformer(
         Whether to print the loss after each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of starting weights, minibatches and held-out rows. With an int, the same data,
+        Seed of starting weights, minibatches, noise and held-out rows. With an int, the same data,
         parameters and number of threads give the same bits.
 
     Attributes

@@ -112,6 +112,12 @@ def warn_of_idle_penalty(
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
 
 
+def warn_of_idle_noise(noise: str | None, level: float, default: float) -> None:
+    """Warn of a noise_level set by the user where there is no noise."""
+    if noise is None and level != default:
+        warn_user(f"noise_level={level!s} has no effect with noise=None.")
+
+
 def warn_of_unreachable_targets(X: Matrix, output_activation: str, scale_data: bool) -> None:
     """Warn if values of X lie outside the range of the output activation."""
     if scale_data or output_activation not in OUTPUT_RANGES:

@@ -11,6 +11,9 @@ from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Architecture, Parameters
 
+# Of a sum of squares in float64, however many.
+ROUNDING = 1e-13
+
 
 class Judge(Protocol):
     """What tells how well networks do on rows held out."""
@@ -65,7 +68,9 @@ class Explained(_HeldOut):
             weighted = wide if batch.weight is None else wide * to_wide(batch.weight)
             mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_rows
             square += float((wide * weighted).sum()) / rows.n_rows
-        self._deviation = square - float(mean.square().sum())
+        deviation = square - float(mean.square().sum())
+        # Less is what rounding leaves of targets that are all alike.
+        self._deviation = deviation if deviation > ROUNDING * square else 0.0
 
     def scores(self, parameters: Parameters) -> list[float]:
         return [self._score(error) for error in self.means(parameters)]
@@ -75,7 +80,7 @@ class Explained(_HeldOut):
         return to_wide(notes).square()
 
     def _score(self, error: float) -> float:
-        if self._deviation <= 0.0:
+        if self._deviation == 0.0:
             return 1.0 if error == 0.0 else 0.0
         return 1.0 - error / self._deviation
 

@@ -199,14 +199,12 @@ def backward(
         # What the product is added to: nothing, as at 0 it takes nothing from its first argument;
         # the weight decay; or, of tied weights, what the decoder has left there already.
         is_mirrored = layer < architecture.n_encoder_layers and architecture.tied[layer]
-        decay = alpha if alpha and decayed[layer] else 0.0
         if is_mirrored:
             before, kept = by_weight, 1.0
         else:
-            is_mirror = architecture.owners[layer] != layer
-            before, kept = (
-                (weight, 2.0 * decay if is_mirror else decay) if decay else (by_weight, 0.0)
-            )
+            # Of tied weights both layers decay, where they do.
+            decay = alpha and alpha * sum(decayed[k] for k in {layer, architecture.owners[layer]})
+            before, kept = (weight, decay) if decay else (by_weight, 0.0)
         factors = {"beta": kept, "alpha": workspace.share * gain}
         if right.shape[0] < parameters.n_models:
             out = _stack(by_weight)
