@@ -91,9 +91,9 @@ def check_noise(noise: str | None, noise_level: float) -> None:
 
 def check_precision(dtype: str, **values: float) -> None:
     """Raise on a number that the precision of training cannot hold."""
-    limits = np.finfo(dtype)
+    eps, largest = float(np.finfo(dtype).eps), float(np.finfo(dtype).max)
     for name, value in values.items():
-        low, high = (limits.eps, 1.0 - limits.eps) if name == "rho" else (0.0, limits.max)
+        low, high = (eps, 1.0 - eps) if name == "rho" else (0.0, largest)
         if not low <= value <= high:
             raise ValueError(
                 f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
