@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch
-from sksae.engine.batches import Batch
+from sksae.engine.batches import Batch, Rows
 from sksae.engine.noise import Corruption, Noise
 from sksae.fitting import train_plans
 from sksae.planning import make_plan
@@ -158,7 +158,8 @@ def test_nothing_is_written_to_the_rows(kind):
 def test_the_deviation_of_gaussian_noise_is_in_units_of_x(
     digits, shown, output_activation, scale_data, solver
 ):
-    rows = 0.05 + 0.9 * digits[:800]
+    # Fewer features than UFLDL's patches: outputs differ in how they are scaled.
+    rows = 0.05 + 0.9 * digits[:800, 16:40]
     level, overall = 0.5, np.sqrt(((rows - rows.mean(axis=0)) ** 2).mean())
     model = noisy(
         level=level,
@@ -197,6 +198,19 @@ def test_masked_entries_are_the_mean_or_0(
     assert is_blank.mean() == pytest.approx(0.3, abs=0.06)
     blank = mean if scale_data else np.zeros(8)
     np.testing.assert_allclose(after, np.where(is_blank, blank, before), atol=1e-12)
+
+
+def test_what_blanks_a_row_is_in_the_units_of_the_network():
+    centre = np.array([1.0, 0.0, -3.0])
+    rows = Rows(
+        np.ones((4, 3)),
+        centre=centre,
+        scale=4.0,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+    )
+    np.testing.assert_array_equal(rows.blank(at_zero=True), -centre / 4.0)
+    np.testing.assert_array_equal(rows.blank(at_zero=False), np.zeros(3))
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1e4])
@@ -474,6 +488,8 @@ def test_a_search_over_noise_gives_scikit_learns_results(X, trainings):
 
 
 def test_masks_of_zeros_and_of_means_are_not_mixed(X, trainings):
+    one, other = (make_plan(noisy("masking", scale_data=way), X, None) for way in (True, False))
+    assert one.schedule.common != other.schedule.common
     grid = {"scale_data": [True, False], "noise": ["masking"], "alpha": [1e-4, 1e-2]}
     ours, theirs = search_both(make(), grid, X + 1.0)
     assert_same_results(ours, theirs)
