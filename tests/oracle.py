@@ -241,6 +241,7 @@ class Problem:
         weighted=False,
         decays="all",
         gains=(),
+        gives_rows=False,
         seed=0,
     ):
         """Draw a problem of targets: layers named by activation and size, and a linear one."""
@@ -249,7 +250,11 @@ class Problem:
         n_outputs = target.max() + 1 if target.dtype.kind == "i" else target.shape[1]
         names, units = [name for name, _ in hidden], [size for _, size in hidden]
         architecture = Architecture(
-            (4, *units, n_outputs), (*names, "identity"), len(hidden), gains=gains
+            (4, *units, n_outputs),
+            (*names, "identity"),
+            len(hidden),
+            gains=gains,
+            gives_rows=gives_rows,
         )
         return cls(
             architecture,
@@ -270,7 +275,7 @@ class Problem:
     def network(self, flat):
         """Cut a flat vector, numpy's or torch's, into all weights, all biases, all slopes.
 
-        Weights of all layers but the last are stored transposed.
+        Weights are stored transposed, except of a last layer that works on rows.
         """
         sizes, names = self.architecture.sizes, self.architecture.activations
         taken = 0
@@ -286,7 +291,9 @@ class Problem:
             coefs = [take(n_out, n_in).T for n_in, n_out in hidden[: len(sizes) // 2]]
             coefs += [coef.T for coef in reversed(coefs)]
         else:
-            coefs = [*(take(n_out, n_in).T for n_in, n_out in hidden), take(*last)]
+            coefs = [take(n_out, n_in).T for n_in, n_out in hidden]
+            on_rows = self.architecture.gives_rows
+            coefs.append(take(*last) if on_rows else take(*last[::-1]).T)
         intercepts = [take(n_out) for n_out in sizes[1:]]
         slopes = [
             take(n_out) if name == "prelu" else None

@@ -1,5 +1,7 @@
 """What the output is compared with: losses, targets, held-out scores, and which weights decay."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -13,7 +15,7 @@ from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Accuracy, Explained, make_judge
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.parameters import Parameters
 
 CPU = torch.device("cpu")
 HIDDEN = {
@@ -34,13 +36,20 @@ each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
 # Losses by themselves.
 
 
-def evaluate(loss, output, target, dtype=torch.float64):
+def evaluate(loss, output, target):
     """Return l of each row, and its derivative by the output."""
-    output = torch.as_tensor(output, dtype=dtype).reshape(1, *output.shape)
+    output = torch.as_tensor(output)[None]
     target = torch.as_tensor(target).reshape(1, len(target), -1)
-    derivative = torch.full_like(output, torch.nan)
-    values = loss.like(output).values(loss.like(output)(output, target, derivative))
-    return values[0].numpy(), derivative[0].numpy()
+    loss, found = loss.like(output), []
+    # Outputs of a row lie side by side, or one below the other.
+    for dim in (-1, -2):
+        given, wanted = (each if dim == -1 else each.mT for each in (output, target))
+        derivative = torch.full_like(given, torch.nan)
+        values = loss.values(loss(given, wanted, derivative, dim))
+        found.append((values[0].numpy(), (derivative if dim == -1 else derivative.mT)[0].numpy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-14)
+    return found[0]
 
 
 @pytest.mark.parametrize("n_classes", [2, 3, 10])
@@ -79,7 +88,7 @@ def test_every_model_is_compared_with_the_same_labels():
     output = torch.randn(3, 8, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8).remainder(4).view(1, 8, 1)
     derivative = torch.empty_like(output)
-    together = CrossEntropy()(output, labels, derivative)
+    together = CrossEntropy()(output, labels, derivative, -1)
     for model in range(3):
         values, alone = evaluate(CrossEntropy(), output[model].numpy(), labels[0, :, 0])
         np.testing.assert_allclose(together[model], values, rtol=1e-12)
@@ -93,8 +102,13 @@ def test_every_model_is_compared_with_the_same_labels():
 @each_weighting
 @each_target
 @each_depth
-def test_the_gradient_by_targets_is_that_of_autograd(hidden, target, weighted, objective):
-    problem = Problem.supervised(target, hidden=hidden, weighted=weighted)
+@pytest.mark.parametrize("gives_rows", [False, True], ids=["columns", "rows"])
+def test_the_gradient_by_targets_is_that_of_autograd(
+    hidden, target, weighted, objective, gives_rows
+):
+    if gives_rows and not hidden:
+        return  # an only layer reads rows, and works on columns
+    problem = Problem.supervised(target, hidden=hidden, weighted=weighted, gives_rows=gives_rows)
     expected_value, expected = problem.autograd()
     assert problem.value() == pytest.approx(expected_value, rel=1e-13)
     value, gradient = getattr(problem, objective)()
@@ -187,14 +201,13 @@ def test_a_gain_is_a_factor_of_the_layers_input():
     problem = Problem.supervised(TARGETS["numbers"], "l2", HIDDEN["two"], gains=(0.5, 3.0, 2.0))
     network = problem.network(problem.flat.copy())
     plain = problem.but(
-        architecture=Architecture(problem.architecture.sizes, problem.architecture.activations, 2),
+        architecture=replace(problem.architecture, gains=()),
         terms=problem.terms.__class__("l2", 0.2, 0.7, alpha=0.0),
     )
     for coef, gain in zip(network.coefs, problem.architecture.gains, strict=True):
         coef *= gain
     slopes = [slope for slope in network.slopes if slope is not None]
-    *hidden, last = network.coefs
-    blocks = [*(coef.T for coef in hidden), last, *network.intercepts, *slopes]
+    blocks = [*(coef.T for coef in network.coefs), *network.intercepts, *slopes]
     same = plain.but(flat=np.concatenate([block.ravel() for block in blocks]))
     scaled = problem.but(terms=plain.terms)
     for objective in ("minibatch", "full"):
@@ -248,6 +261,11 @@ def test_without_targets_a_row_is_its_own():
 # Held out.
 
 
+@pytest.fixture(params=[False, True], ids=["columns", "rows"])
+def gives_rows(request):
+    return request.param
+
+
 def judged(problem, n_chunks=1):
     """Return a judge of the problem's rows, and what the network makes of them."""
     rows = problem.rows()
@@ -267,8 +285,10 @@ def n_chunks(request, monkeypatch):
 
 
 @each_weighting
-def test_accuracy_is_scikit_learns(weighted, n_chunks):
-    problem = Problem.supervised(LABELS, hidden=HIDDEN["one"], weighted=weighted, seed=3)
+def test_accuracy_is_scikit_learns(weighted, n_chunks, gives_rows):
+    problem = Problem.supervised(
+        LABELS, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows, seed=3
+    )
     judge, parameters, output = judged(problem, n_chunks)
     assert isinstance(judge, Accuracy)
     expected = accuracy_score(LABELS, output.argmax(axis=1), sample_weight=problem.weight)
@@ -277,9 +297,11 @@ def test_accuracy_is_scikit_learns(weighted, n_chunks):
 
 
 @each_weighting
-def test_explained_is_r2_over_all_outputs(weighted, n_chunks):
+def test_explained_is_r2_over_all_outputs(weighted, n_chunks, gives_rows):
     target = 100.0 + TARGETS["numbers"] * [1.0, 5.0]
-    problem = Problem.supervised(target, hidden=HIDDEN["one"], weighted=weighted)
+    problem = Problem.supervised(
+        target, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows
+    )
     problem.flat[-2:] += 100.0  # the biases of the output
     judge, parameters, output = judged(problem, n_chunks)
     assert isinstance(judge, Explained)
@@ -324,7 +346,7 @@ def test_explained_of_targets_all_alike_is_1_or_0(value, n_rows):
 def test_models_side_by_side_are_judged_each_by_itself(n_chunks):
     for target in TARGETS.values():
         problem = Problem.supervised(target, hidden=HIDDEN["one"])
-        flats = [np.random.default_rng(seed).normal(size=len(problem.flat)) for seed in range(4)]
+        flats = np.random.default_rng(0).normal(size=(4, len(problem.flat)), scale=4.0)
         judge, _, _ = judged(problem, n_chunks)
         alone = [
             judge.scores(Parameters(problem.architecture, torch.tensor(flat)))[0] for flat in flats
