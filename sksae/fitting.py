@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sksae import validation
 from sksae.beforehand import find_fit
+from sksae.joined import from_centred
 from sksae.monitoring import EpochMonitor
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling
@@ -106,7 +107,7 @@ def train_plans(
         first.architecture,
         [plan.job(monitor) for plan in plans],
         first.rows(X, sample_weight, first.index),
-        SquaredError(first.scaling.offset),
+        first.loss or SquaredError(first.scaling.offset),
         held_out=None if held_out is None else first.rows(X, sample_weight, held_out),
     )
 
@@ -116,6 +117,7 @@ def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> 
     defaults = type(estimator)()
     given, default = ({"rho": each.rho, "beta": each.beta} for each in (estimator, defaults))
     validation.warn_of_idle_penalty(estimator.sparsity, given, default)
+    validation.warn_of_idle_noise(estimator.noise, estimator.noise_level, defaults.noise_level)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
 
 
@@ -123,15 +125,11 @@ def network_attributes(
     architecture: "Architecture", flat: np.ndarray, scaling: Scaling
 ) -> dict[str, Any]:
     """Return the fitted attributes that make a network work, from its centred parameters."""
-    from sksae.engine.parameters import to_layers
-
-    coefs, intercepts, slopes = to_layers(architecture, flat)
-    moved = scaling.offset @ coefs[0].astype(np.float64)
-    intercepts[0] = (intercepts[0] - moved).astype(flat.dtype)
+    layers = from_centred(architecture, flat, scaling)
     return {
-        "coefs_": coefs,
-        "intercepts_": intercepts,
-        "slopes_": slopes,
+        "coefs_": [layer.coef for layer in layers],
+        "intercepts_": [layer.intercept.astype(flat.dtype) for layer in layers],
+        "slopes_": [layer.slope for layer in layers],
         "mean_": scaling.mean,
         "scale_": scaling.scale,
         "_shift": scaling.shift,
@@ -151,7 +149,6 @@ def record(
 ) -> dict[str, Any]:
     """Return the fitted attributes that tell how training went."""
     code_activation = architecture.activations[architecture.n_encoder_layers - 1]
-    signed = code_activation == "tanh"
     curve, validation_curve = trained.loss_curve, trained.validation_curve
     n_iter, n_steps = len(curve), trained.n_steps
     if resume:
@@ -164,10 +161,15 @@ def record(
         "beta_": None if estimator.sparsity is None else trained.beta,
         "loss_curve_": curve,
         "validation_score_curve_": validation_curve or None,
-        "mean_activation_": (1.0 + trained.mean_code) / 2.0 if signed else trained.mean_code,
+        "mean_activation_": mean_activation(trained.mean_code, code_activation),
         "n_iter_": n_iter,
         "n_steps_": n_steps,
     }
+
+
+def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
+    """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
+    return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code
 
 
 def warn_of_end(trained: "Trained", plan: Plan, *, one_pass: bool) -> None:

@@ -1,22 +1,53 @@
 """From an estimator's parameters and its rows to what the engine is to train."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import validation
+from sksae.joined import join, to_centred
 from sksae.scaling import Matrix, Scaling, find_scaling, scaled_deviation
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
     from sksae.engine.jobs import Job, Schedule
+    from sksae.engine.losses import Loss
     from sksae.engine.noise import Noise
     from sksae.engine.objective import Penalties
     from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor
     from sksae.transformer import SparseAutoencoderTransformer
+
+
+class Trainable(Protocol):
+    """An estimator with the parameters that say how a network is trained."""
+
+    alpha: Any
+    solver: Any
+    learning_rate: Any
+    learning_rate_schedule: Any
+    momentum: Any
+    batch_size: Any
+    max_iter: Any
+    tol: Any
+    n_iter_no_change: Any
+    early_stopping: Any
+    validation_fraction: Any
+    shuffle: Any
+    dtype: Any
+    device: Any
+    verbose: Any
+    random_state: Any
+
+
+def goes_by_minibatches(estimator: Trainable) -> bool:
+    """Return whether an estimator can be trained bit by bit, or raise for `available_if`."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
+    return True
 
 
 AUTO_BATCH_SIZE = 256
@@ -47,6 +78,10 @@ class Plan:
         Training rows (None: all) and rows held out (None: none).
     dtype, device : str
         Precision and place of training.
+    loss : Loss or None
+        Of the output; of reconstruction by default.
+    target : ndarray of shape (n_samples, n_targets) or None
+        What is to be made of each row; the row itself by default.
     """
 
     architecture: "Architecture"
@@ -59,6 +94,8 @@ class Plan:
     held_out_index: np.ndarray | None
     dtype: str
     device: str
+    loss: "Loss | None" = None
+    target: np.ndarray | None = None
 
     @property
     def rho(self) -> float:
@@ -87,6 +124,7 @@ class Plan:
             device=training_device(self.device, self.dtype),
             index=index,
             sample_weight=sample_weight,
+            target=self.target,
         )
 
 
@@ -127,6 +165,8 @@ def make_plan(
     numbers = {"rho": rho, "alpha": float(estimator.alpha)}
     if not isinstance(beta, str):
         numbers["beta"] = beta
+    if estimator.noise is not None:
+        numbers["noise_level"] = float(estimator.noise_level)
     validation.check_precision(estimator.dtype, **numbers)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
@@ -146,7 +186,7 @@ def make_plan(
             centre=estimator._centre,
             scaled=estimator._scaled,
         )
-        start = parameters_of(estimator, architecture, scaling)
+        start = to_centred(architecture, join([estimator]), scaling)
     else:
         scaling = find_scaling(
             X,
@@ -165,7 +205,17 @@ def make_plan(
     return Plan(
         architecture=architecture,
         penalties=Penalties(estimator.sparsity, rho, beta, float(estimator.alpha)),
-        schedule=make_schedule(estimator, X.shape[1], seed, resume=resume, one_pass=one_pass),
+        schedule=make_schedule(
+            estimator,
+            seed,
+            AUTO_LEARNING_RATES,
+            first_epoch=estimator.n_iter_ if resume else 0,
+            one_pass=one_pass,
+            noise=make_noise(estimator, X.shape[1]),
+            blanks_to_zero=not estimator.scale_data,
+            n_steps_before=estimator.n_steps_ if resume else 0,
+            warm_up=WARM_UP * (architecture.n_encoder_layers - 1),
+        ),
         start=start,
         state=estimator._state if resume else None,
         scaling=scaling,
@@ -216,10 +266,7 @@ def check_same_network(
 
 
 def split_rows(
-    estimator: "SparseAutoencoderTransformer",
-    n_samples: int,
-    sample_weight: np.ndarray | None,
-    seed: int,
+    estimator: Trainable, n_samples: int, sample_weight: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the indices of training rows (None: all) and of rows held out (None: none).
 
@@ -243,40 +290,43 @@ def split_rows(
 
 
 def make_schedule(
-    estimator: "SparseAutoencoderTransformer",
-    n_features: int,
+    estimator: Trainable,
     seed: int,
+    learning_rates: Mapping[str, float],
     *,
-    resume: bool,
+    first_epoch: int,
     one_pass: bool,
+    noise: "Noise | None" = None,
+    blanks_to_zero: bool = False,
+    n_steps_before: int = 0,
+    warm_up: int = 0,
 ) -> "Schedule":
-    """Return the solver and the steps that an estimator's parameters describe."""
+    """Return the solver and the steps that an estimator's parameters describe.
+
+    ``learning_rates`` are those that "auto" stands for, by solver.
+    """
     from sksae.engine.jobs import Schedule
-    from sksae.engine.minibatch import RHO_HAT_WINDOW
 
     batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
-    hidden = validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
     return Schedule(
         solver=estimator.solver,
         max_iter=1 if one_pass else estimator.max_iter,
         tol=estimator.tol,
         n_iter_no_change=estimator.n_iter_no_change,
         learning_rate=(
-            AUTO_LEARNING_RATES[estimator.solver] if learning_rate == "auto" else learning_rate
+            learning_rates[estimator.solver] if learning_rate == "auto" else float(learning_rate)
         ),
         learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
         momentum=estimator.momentum,
         batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size,
         shuffle=estimator.shuffle,
         seed=seed,
-        first_epoch=estimator.n_iter_ if resume else 0,
-        n_steps_before=estimator.n_steps_ if resume else 0,
-        warm_up=WARM_UP * len(hidden),
-        # The rows of a call are a sample of a stream, however few batches they make.
-        rho_hat_window=RHO_HAT_WINDOW if one_pass else None,
+        first_epoch=first_epoch,
+        n_steps_before=n_steps_before,
+        warm_up=warm_up,
         is_one_pass=one_pass,
-        noise=make_noise(estimator, n_features),
-        blanks_to_zero=not estimator.scale_data,
+        noise=noise,
+        blanks_to_zero=blanks_to_zero,
     )
 
 
@@ -290,14 +340,3 @@ def make_noise(estimator: "SparseAutoencoderTransformer", n_features: int) -> "N
     if estimator.noise == "gaussian" and estimator.scale_data:
         level *= scaled_deviation(n_features, estimator.output_activation)
     return Noise(estimator.noise, float(level))
-
-
-def parameters_of(
-    estimator: "SparseAutoencoderTransformer", architecture: "Architecture", scaling: Scaling
-) -> np.ndarray:
-    """Return an estimator's parameters for centred rows; undoes `network_attributes`."""
-    from sksae.engine.parameters import to_flat
-
-    first = estimator.intercepts_[0] + scaling.offset @ estimator.coefs_[0].astype(np.float64)
-    intercepts = [first, *estimator.intercepts_[1:]]
-    return to_flat(architecture, estimator.coefs_, intercepts, estimator.slopes_)

@@ -17,25 +17,20 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from sksae import constraints
 from sksae.fitting import fitted_attributes
+from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
-from sksae.scaling import Matrix
+from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
-SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
-
-
-def _goes_by_minibatches(estimator: "SparseAutoencoderTransformer") -> bool:
-    if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
-    return True
 
 
 class SparseAutoencoderTransformer(
@@ -128,7 +123,7 @@ class SparseAutoencoderTransformer(
     noise_level : float >= 0, default=0.3
         Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
         units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. Without
-        effect if ``noise`` is None.
+        effect (and a warning, if set) if ``noise`` is None.
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
@@ -197,7 +192,7 @@ class SparseAutoencoderTransformer(
         Whether to print the loss after each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of starting weights, minibatches and held-out rows. With an int, the same data,
+        Seed of starting weights, minibatches, noise and held-out rows. With an int, the same data,
         parameters and number of threads give the same bits.
 
     Attributes
@@ -286,7 +281,6 @@ class SparseAutoencoderTransformer(
             Interval(Integral, 1, None, closed="left"),
         ],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
-        "alpha": [Interval(Real, 0, None, closed="left")],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -295,22 +289,8 @@ class SparseAutoencoderTransformer(
         "noise": [StrOptions({"gaussian", "masking"}), None],
         "noise_level": [Interval(Real, 0, None, closed="left")],
         "scale_data": ["boolean"],
-        "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
-        "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "learning_rate_schedule": [StrOptions({"linear", "constant"})],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
-        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "shuffle": ["boolean"],
         "warm_start": ["boolean"],
-        "dtype": [StrOptions({"float32", "float64"})],
-        "device": [str],
-        "verbose": ["verbose"],
-        "random_state": ["random_state"],
+        **constraints.TRAINING,
     }
 
     def __init__(
@@ -411,7 +391,7 @@ class SparseAutoencoderTransformer(
         context = self._init_callback_context(max_subtasks=self.max_iter)
         return self._fit(X, y, sample_weight, resume=resume, context=context)
 
-    @available_if(_goes_by_minibatches)
+    @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -468,7 +448,7 @@ class SparseAutoencoderTransformer(
         """
         from sksae.engine.inference import encode
 
-        X = self._check_rows(X)
+        X = checked_rows(self, X)
         return encode(self._codec(), X, self.device)
 
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
@@ -521,8 +501,8 @@ class SparseAutoencoderTransformer(
         """
         from sksae.engine.inference import squared_errors
 
-        X = self._check_rows(X)
-        weight = self._check_weight(sample_weight, X)
+        X = checked_rows(self, X)
+        weight = checked_weight(sample_weight, X)
         return r_squared(X, squared_errors(self._codec(), X, self.device), weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
@@ -540,7 +520,7 @@ class SparseAutoencoderTransformer(
         """
         from sksae.engine.inference import squared_errors
 
-        X = self._check_rows(X)
+        X = checked_rows(self, X)
         return -squared_errors(self._codec(), X, self.device)
 
     @property
@@ -567,23 +547,6 @@ class SparseAutoencoderTransformer(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    def _check_rows(
-        self, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False
-    ) -> Matrix:
-        """Return X as an array or canonical CSR matrix of floats, without a copy if it can be."""
-        if not reset:
-            check_is_fitted(self)
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32])
-        if sp.issparse(X) and not X.has_canonical_format:
-            X = X.copy()
-            X.sum_duplicates()
-        return X
-
-    def _check_weight(self, sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | None:
-        if sample_weight is None:
-            return None
-        return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -594,21 +557,12 @@ class SparseAutoencoderTransformer(
         context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
-        seen = {name: getattr(self, name) for name in SEEN_BY_VALIDATION if hasattr(self, name)}
-        try:
-            X = self._check_rows(X, reset=not resume)
-            weight = self._check_weight(sample_weight, X)
+        with unseen_on_failure(self):
+            X = checked_rows(self, X, reset=not resume)
+            weight = checked_weight(sample_weight, X)
             attributes = fitted_attributes(
                 self, X, y, weight, resume=resume, one_pass=one_pass, context=context
             )
-        except BaseException:
-            # Leave the model as it was: what validation noted belongs to a fit that failed.
-            for name in SEEN_BY_VALIDATION:
-                if hasattr(self, name):
-                    delattr(self, name)
-            for name, value in seen.items():
-                setattr(self, name, value)
-            raise
         for name, value in attributes.items():
             setattr(self, name, value)
         return self

@@ -91,9 +91,9 @@ def check_noise(noise: str | None, noise_level: float) -> None:
 
 def check_precision(dtype: str, **values: float) -> None:
     """Raise on a number that the precision of training cannot hold."""
-    limits = np.finfo(dtype)
+    eps, largest = float(np.finfo(dtype).eps), float(np.finfo(dtype).max)
     for name, value in values.items():
-        low, high = (limits.eps, 1.0 - limits.eps) if name == "rho" else (0.0, limits.max)
+        low, high = (eps, 1.0 - eps) if name == "rho" else (0.0, largest)
         if not low <= value <= high:
             raise ValueError(
                 f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
@@ -110,6 +110,12 @@ def warn_of_idle_penalty(
     for name in idle:
         if given[name] != defaults[name]:
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
+
+
+def warn_of_idle_noise(noise: str | None, level: float, default: float) -> None:
+    """Warn of a noise_level set by the user where there is no noise."""
+    if noise is None and level != default:
+        warn_user(f"noise_level={level!s} has no effect with noise=None.")
 
 
 def warn_of_unreachable_targets(X: Matrix, output_activation: str, scale_data: bool) -> None:

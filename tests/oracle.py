@@ -14,7 +14,7 @@ import torch
 
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.losses import SquaredError
+from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
@@ -22,17 +22,22 @@ from sksae.engine.parameters import Architecture, Parameters
 
 @dataclass(frozen=True)
 class Network:
-    """Weights (n_in, n_out), biases, prelu slopes or None, activations and gains, by layer."""
+    """Weights (n_in, n_out), biases, prelu slopes or None, activations and gains, by layer.
+
+    The code is the output of half of the layers, or of as many as ``n_encoder_layers`` says.
+    """
 
     coefs: list[Any]
     intercepts: list[Any]
     slopes: list[Any]
     activations: tuple[str, ...]
     gains: tuple[float, ...] | None = None
+    n_encoder_layers: int | None = None
 
     @property
     def code_layer(self):
-        return len(self.coefs) // 2 - 1
+        n_layers = self.n_encoder_layers
+        return (len(self.coefs) // 2 if n_layers is None else n_layers) - 1
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Terms:
     rho: float = 0.05
     beta: float = 0.0
     alpha: float = 0.0
+    decays: str = "all"
 
 
 def activate(xp, name, pre, slope):
@@ -86,11 +92,22 @@ def penalty(xp, network, terms, code, share):
     return 0.0
 
 
-def objective(xp, network, terms, rows, target, share):
+def squared_error(xp, output, target):
+    """Return 1/2 ||output - target||^2 of each row."""
+    return ((output - target) ** 2).sum(1) / 2
+
+
+def cross_entropy(xp, output, labels):
+    """Return -ln softmax(output)[label] of each row."""
+    return xp.log(xp.exp(output).sum(1)) - output[np.arange(len(output)), labels]
+
+
+def objective(xp, network, terms, rows, target, share, loss=squared_error):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
     outs = forward(xp, network, rows)[1]
-    error = share @ ((outs[-1] - target) ** 2).sum(1) / 2
-    decay = terms.alpha / 2 * sum((coef**2).sum() for coef in network.coefs)
+    error = share @ loss(xp, outs[-1], target)
+    decayed = network.coefs[-1:] if terms.decays == "last" else network.coefs
+    decay = terms.alpha / 2 * sum((coef**2).sum() for coef in decayed)
     code = outs[network.code_layer]
     return error + terms.beta * penalty(xp, network, terms, code, share) + decay
 
@@ -145,7 +162,9 @@ def mean_activation_of(model, X, weight=None):
 class Problem:
     """A network of given parameters, and the rows that it is judged on.
 
-    The network is shown ``X - centre`` and shall give ``X - centre + offset``.
+    The network is shown ``X - centre`` and shall give ``X - centre + offset``; or it is shown
+    something else in the place of X, which is ``shown``, or shall give something else, which is
+    ``target``: numbers, or labels.
     """
 
     architecture: Architecture
@@ -156,6 +175,8 @@ class Problem:
     flat: np.ndarray
     weight: np.ndarray | None = None
     chosen: np.ndarray | None = field(default=None, kw_only=True)
+    shown: np.ndarray | None = field(default=None, kw_only=True)
+    target: np.ndarray | None = field(default=None, kw_only=True)
 
     @classmethod
     def draw(
@@ -210,6 +231,42 @@ class Problem:
                 return problem
         raise AssertionError("no problem without kinks found")
 
+    @classmethod
+    def supervised(
+        cls,
+        target,
+        sparsity=None,
+        hidden=(("sigmoid", 3),),
+        *,
+        weighted=False,
+        decays="all",
+        gains=(),
+        gives_rows=False,
+        seed=0,
+    ):
+        """Draw a problem of targets: layers named by activation and size, and a linear one."""
+        rng = np.random.default_rng(seed)
+        n_rows = len(target)
+        n_outputs = target.max() + 1 if target.dtype.kind == "i" else target.shape[1]
+        names, units = [name for name, _ in hidden], [size for _, size in hidden]
+        architecture = Architecture(
+            (4, *units, n_outputs),
+            (*names, "identity"),
+            len(hidden),
+            gains=gains,
+            gives_rows=gives_rows,
+        )
+        return cls(
+            architecture,
+            Terms(sparsity, rho=0.2, beta=0.7, alpha=0.03, decays=decays),
+            X=rng.random((n_rows, 4)),
+            centre=rng.random(4),
+            offset=np.zeros(4),
+            flat=rng.normal(scale=0.6, size=architecture.n_parameters),
+            weight=rng.uniform(0.2, 2.0, n_rows) if weighted else None,
+            target=target,
+        )
+
     def but(self, **changes):
         return replace(self, **changes)
 
@@ -218,7 +275,7 @@ class Problem:
     def network(self, flat):
         """Cut a flat vector, numpy's or torch's, into all weights, all biases, all slopes.
 
-        Weights of all layers but the last are stored transposed.
+        Weights are stored transposed, except of a last layer that works on rows.
         """
         sizes, names = self.architecture.sizes, self.architecture.activations
         taken = 0
@@ -234,29 +291,43 @@ class Problem:
             coefs = [take(n_out, n_in).T for n_in, n_out in hidden[: len(sizes) // 2]]
             coefs += [coef.T for coef in reversed(coefs)]
         else:
-            coefs = [*(take(n_out, n_in).T for n_in, n_out in hidden), take(*last)]
+            coefs = [take(n_out, n_in).T for n_in, n_out in hidden]
+            on_rows = self.architecture.gives_rows
+            coefs.append(take(*last) if on_rows else take(*last[::-1]).T)
         intercepts = [take(n_out) for n_out in sizes[1:]]
         slopes = [
             take(n_out) if name == "prelu" else None
             for n_out, name in zip(sizes[1:], names, strict=True)
         ]
         assert taken == len(flat)
-        return Network(coefs, intercepts, slopes, names, self.architecture.gains)
+        n_encoder_layers = self.architecture.n_encoder_layers
+        gains = self.architecture.gains
+        return Network(coefs, intercepts, slopes, names, gains, n_encoder_layers)
+
+    @property
+    def _data(self):
+        """Rows as they are shown, what is wanted of them, and what each counts."""
+        clean = self.X - self.centre
+        rows = clean if self.shown is None else self.shown - self.centre
+        target = clean + self.offset if self.target is None else self.target
+        return rows, target, shares(len(clean), self.weight)
+
+    @property
+    def _has_labels(self):
+        return self.target is not None and self.target.dtype.kind == "i"
 
     def value(self, flat=None):
         """Return J by numpy."""
-        rows = self.X - self.centre
         network = self.network(self.flat if flat is None else flat)
-        share = shares(len(rows), self.weight)
-        return objective(np, network, self.terms, rows, rows + self.offset, share)
+        loss = cross_entropy if self._has_labels else squared_error
+        return objective(np, network, self.terms, *self._data, loss)
 
     def autograd(self):
         """Return J and its gradient by torch.autograd."""
         flat = torch.tensor(self.flat, requires_grad=True)
-        rows = torch.tensor(self.X - self.centre)
-        share = torch.tensor(shares(len(rows), self.weight))
-        target = rows + torch.tensor(self.offset)
-        value = objective(torch, self.network(flat), self.terms, rows, target, share)
+        data = [torch.tensor(array) for array in self._data]
+        loss = cross_entropy if self._has_labels else squared_error
+        value = objective(torch, self.network(flat), self.terms, *data, loss)
         (gradient,) = torch.autograd.grad(value, flat)
         return value.item(), gradient.numpy()
 
@@ -265,11 +336,13 @@ class Problem:
     @property
     def penalties(self):
         terms = self.terms
-        return Penalties(terms.sparsity, terms.rho, terms.beta, terms.alpha)
+        return Penalties(terms.sparsity, terms.rho, terms.beta, terms.alpha, terms.decays)
 
     @property
     def loss(self):
-        return SquaredError(self.offset)
+        if self._has_labels:
+            return CrossEntropy()
+        return SquaredError(self.offset if self.target is None else None)
 
     def rows(self, dtype=torch.float64):
         return Rows(
@@ -280,24 +353,28 @@ class Problem:
             device=torch.device("cpu"),
             index=self.chosen,
             sample_weight=self.weight,
+            target=self.target[:, None] if self._has_labels else self.target,
         )
 
-    def full_objective(self, dtype=torch.float64):
+    def full_objective(self, dtype=torch.float64, corruption=None):
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        return FullObjective(self.penalties, parameters, self.rows(dtype), self.loss)
+        rows = self.rows(dtype)
+        return FullObjective(self.penalties, parameters, rows, self.loss, corruption=corruption)
 
-    def full(self, dtype=torch.float64):
+    def full(self, dtype=torch.float64, corruption=None):
         """Return the engine's J and gradient over all rows, the sums in float64."""
-        value, gradient = self.full_objective(dtype).gradient(torch.tensor(self.flat))
+        full = self.full_objective(dtype, corruption)
+        value, gradient = full.gradient(torch.tensor(self.flat))
         return value.item(), gradient.numpy()
 
-    def minibatch(self, dtype=torch.float64):
+    def minibatch(self, dtype=torch.float64, corruption=None):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
         batch = MinibatchObjective(self.penalties, parameters, self.loss, window=1)
         rows = self.rows(dtype)
         everything = slice(0, rows.n_rows)
-        batch(rows.batch(everything))
+        given = rows.batch(everything)
+        batch(given if corruption is None else corruption(given))
         return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
 
 

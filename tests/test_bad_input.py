@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from sksae import SparseAutoencoderTransformer
+from sksae.planning import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -76,6 +77,16 @@ BAD_VALUES = [
     ("hidden_layer_sizes", (2.5,), "int"),
     ("hidden_layer_sizes", 0, r"\[1, inf\)"),
     ("hidden_layer_sizes", [[3], [4]], "int"),
+    ("tied_weights", "yes", "bool"),
+    ("tied_weights", None, "bool"),
+    ("noise", "salt", "'gaussian'.*'masking'|'masking'.*'gaussian'"),
+    ("noise", "Gaussian", "'gaussian'"),
+    ("noise", True, "'gaussian'"),
+    ("noise_level", -0.1, r"\[0(\.0)?, inf\)"),
+    ("noise_level", np.inf, r"\[0(\.0)?, inf\)"),
+    ("noise_level", np.nan, r"\[0(\.0)?, inf\)"),
+    ("noise_level", None, "float"),
+    ("noise_level", "0.3", "float"),
     ("scale_data", "yes", "bool"),
     ("solver", "rmsprop", "'adam'"),
     ("learning_rate", 0.0, r"\(0(\.0)?, inf\)"),
@@ -122,6 +133,25 @@ def test_kl_refuses_an_unbounded_code(X, no_training, activation, method):
 def test_a_relu_output_refuses_scaled_data(X, no_training, method):
     with pytest.raises(ValueError, match=r"output_activation='relu'.*scale_data=False"):
         getattr(make(output_activation="relu"), method)(X)
+
+
+@pytest.mark.parametrize("level", [1, 1.0, 1.5])
+@each_method
+def test_masking_leaves_something_of_the_rows(X, no_training, level, method):
+    model = make(noise="masking", noise_level=level)
+    with pytest.raises(ValueError, match=rf"noise_level={level}.*'masking'.*less than 1"):
+        getattr(model, method)(X)
+    assert_unfitted(model, X)
+    # More than all is no nonsense where it is added.
+    assert make_plan(model.set_params(noise="gaussian"), X, None).schedule.noise.level > 0
+
+
+@pytest.mark.parametrize("name", ["noise_level", "alpha", "beta"])
+@each_method
+def test_a_number_beyond_the_precision_is_refused(X, no_training, name, method):
+    model = make(noise="gaussian", **{name: 1e39})
+    with pytest.raises(ValueError, match=rf"{name}=1e\+39.*dtype='float32'"):
+        getattr(model, method)(X)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +208,24 @@ def test_an_idle_rho_or_beta_warns(X, params, idle, method):
     assert len(messages) == len(idle)
     for name, message in zip(idle, messages, strict=True):
         assert re.search(rf"{name}=.*sparsity={params['sparsity']!r}", message)
+
+
+@pytest.mark.parametrize("level", [0, 0.5, 1e39])
+@each_method
+def test_an_idle_noise_level_warns(X, level, method):
+    with pytest.warns(UserWarning, match=re.escape(f"noise_level={level} has no effect")) as record:
+        getattr(make(noise_level=level), method)(X)
+    assert record[0].filename == __file__
+    messages = [str(warning.message) for warning in record if "effect" in str(warning.message)]
+    assert len(messages) == 1
+    assert "noise=None" in messages[0]
+
+
+@pytest.mark.parametrize("noise", ["gaussian", "masking"])
+def test_a_noise_level_that_acts_does_not_warn(X, noise):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(noise=noise, noise_level=0.5).partial_fit(X)
 
 
 @pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])

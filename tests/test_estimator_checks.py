@@ -36,6 +36,14 @@ MATRIX |= {
     )
     for sparsity, solver in product(("kl", "l1", "l2"), ("adam", "sgd", "lbfgs"))
 }
+MATRIX |= {
+    f"tied-{solver}": SparseAutoencoderTransformer(tied_weights=True, solver=solver, **QUICK)
+    for solver in ("adam", "lbfgs")
+}
+NOISY = {
+    f"{noise}-{solver}": SparseAutoencoderTransformer(noise=noise, solver=solver, **QUICK)
+    for noise, solver in (("gaussian", "adam"), ("masking", "sgd"), ("gaussian", "lbfgs"))
+}
 
 # They compare long trainings at 1e-7, which rounding in float32 and L-BFGS's line search cannot
 # hold. They are run below where they must pass; the others have tests of their own there.
@@ -82,12 +90,16 @@ def yielded(estimators):
     )
 
 
-@yielded({"default": DEFAULT} | MATRIX)
+@yielded({"default": DEFAULT} | MATRIX | NOISY)
 def test_check(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", [DEFAULT, *MATRIX.values()], ids=["default", *MATRIX])
+@pytest.mark.parametrize(
+    "estimator",
+    [DEFAULT, *MATRIX.values(), *NOISY.values()],
+    ids=["default", *MATRIX, *NOISY],
+)
 def test_checks_run_apart_are_the_known_three(estimator):
     names = [name_of(check) for _, check in estimator_checks.estimator_checks_generator(estimator)]
     for name in (*WEIGHT_EQUIVALENCE, ARRAY_API):
@@ -95,7 +107,7 @@ def test_checks_run_apart_are_the_known_three(estimator):
 
 
 @pytest.mark.parametrize("check", NOT_YIELDED)
-@each_of_matrix
+@pytest.mark.parametrize("estimator", (MATRIX | NOISY).values(), ids=MATRIX | NOISY)
 def test_check_not_yielded_to_a_transformer(estimator, check):
     getattr(estimator_checks, check)(NAME, clone(estimator))
 

@@ -102,7 +102,12 @@ def test_importing_sksae_does_not_import_torch():
 
 
 def test_public_names():
-    assert sksae.__all__ == ["SparseAutoencoderTransformer"]
+    assert sksae.__all__ == [
+        "SparseAutoencoderClassifier",
+        "SparseAutoencoderRegressor",
+        "SparseAutoencoderTransformer",
+        "StackedSparseAutoencoder",
+    ]
     assert re.fullmatch(r"\d+\.\d+\.\d+([abrc.]+\w+)?", sksae.__version__)
     assert all(hasattr(sksae, name) for name in sksae.__all__)
 

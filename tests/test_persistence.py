@@ -28,6 +28,9 @@ MODELS = {
     "sigmoid output": {"output_activation": "sigmoid"},
     "unscaled": {"scale_data": False, "activation": "tanh"},
     "early stopping": {"early_stopping": True, "rho": 1},
+    "tied": {"tied_weights": True, "hidden_layer_sizes": (5,)},
+    "noise": {"noise": "gaussian", "tied_weights": True},
+    "masks": {"noise": "masking", "scale_data": False},
 }
 each_model = pytest.mark.parametrize("name", MODELS)
 
@@ -135,7 +138,7 @@ def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
 
 
 @pytest.mark.parametrize("mmap_mode", [None, "r"])
-@pytest.mark.parametrize("name", ["default", "float64", "sgd", "deep prelu"])
+@pytest.mark.parametrize("name", ["default", "float64", "sgd", "deep prelu", "tied", "noise"])
 def test_training_goes_on_after_loading_as_it_would_have(X, fitted, tmp_path, name, mmap_mode):
     model = fitted(name)
     path = tmp_path / "model.joblib"
@@ -161,7 +164,7 @@ def arrays_in(value):
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("name", ["default", "float64", "sgd", "deep prelu"])
+@pytest.mark.parametrize("name", ["default", "float64", "sgd", "deep prelu", "tied", "noise"])
 def test_training_goes_on_without_writing_to_what_was_loaded(X, fitted, name, method):
     model = fitted(name).set_params(warm_start=True)
     # As a memory map would be: a write there ends the process.

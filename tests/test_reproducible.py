@@ -28,6 +28,9 @@ MODELS = {
     "sgd": {"solver": "sgd"},
     "lbfgs": {"solver": "lbfgs"},
     "lbfgs-float64": {"solver": "lbfgs", "dtype": "float64"},
+    "adam-tied-noise": {"tied_weights": True, "noise": "gaussian"},
+    "sgd-masks": {"solver": "sgd", "noise": "masking"},
+    "lbfgs-noise": {"solver": "lbfgs", "noise": "gaussian"},
 }
 each_model = pytest.mark.parametrize("name", MODELS)
 

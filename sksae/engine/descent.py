@@ -13,7 +13,11 @@ from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
 from sksae.engine.jobs import Job, Schedule, Trained
 from sksae.engine.losses import Loss
-from sksae.engine.minibatch import RHO_HAT_WINDOW, MinibatchObjective
+from sksae.engine.minibatch import (
+    DEEP_RHO_HAT_WINDOW,
+    RHO_HAT_WINDOW,
+    MinibatchObjective,
+)
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
@@ -163,7 +167,7 @@ class Descent:
             self._penalties,
             self._parameters,
             loss,
-            window=schedule.rho_hat_window or min(RHO_HAT_WINDOW, len(self._slices)),
+            window=_window(architecture, schedule, len(self._slices)),
             n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
             l2_start=L2_STARTS[schedule.solver],
             state=state,
@@ -329,6 +333,15 @@ class Descent:
             lambda vector: whole.with_flat(vector).models(models).flat, self._parameters.flat
         )
         self._objective = self._objective.part(self._penalties, self._parameters, models)
+
+
+def _window(architecture: Architecture, schedule: Schedule, n_batches: int) -> int:
+    """Return over how many batches the mean activation is averaged; an epoch's at most.
+
+    The rows of a single pass are a sample of a stream, however few batches they make.
+    """
+    window = RHO_HAT_WINDOW if architecture.n_encoder_layers == 1 else DEEP_RHO_HAT_WINDOW
+    return window if schedule.is_one_pass else min(window, n_batches)
 
 
 def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:

@@ -9,7 +9,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch, Rows, part_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -159,13 +159,14 @@ class FullObjective:
         loss : Tensor of shape (n_models,), float64
         mean_code : Tensor of shape (n_models, n_components, 1), float64
         """
-        terms = self._terms
+        terms, architecture = self._terms, self.parameters.architecture
         loss, mean_code = self._zero_loss(), torch.zeros_like(self._wide.rho)
         for chunk, batch in self._walk():
             workspace = chunk.workspace
             output = forward(chunk.network, batch.rows.mT, workspace)
             code = workspace.out[terms.code_layer]
-            notes = terms.loss(output, batch.target, out=workspace.gradient[-1])
+            error = workspace.gradient[-1]
+            notes = compare(architecture, terms.loss, output, batch.target, error)
             loss += self._row_terms(chunk, notes, code, batch.weight)
             if self._encoder:
                 mean_code += chunk.join(torch.bmm(code, share_out(workspace, batch.weight)))
@@ -260,10 +261,10 @@ class FullObjective:
             else:
                 output = forward(network, batch.rows.mT, workspace)
             error = workspace.gradient[-1]
-            notes = terms.loss(output, batch.target, out=error)
+            notes = compare(network.architecture, terms.loss, output, batch.target, error)
             loss += self._row_terms(chunk, notes, code, weight)
             if weight is not None:
-                error.mul_(weight)
+                weigh(network.architecture, error, weight)
             code_gradient = terms.code_gradient(code, narrow_mean, weight)
             backward(network, batch.rows, workspace, self._gradient_of(chunk), code_gradient)
             for block, part in zip(total.blocks, self._gradient_of(chunk).blocks, strict=True):

@@ -7,9 +7,12 @@ from torch import Tensor
 
 from sksae.engine.batches import Rows
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss, SquaredError, squared_distances
+from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
-from sksae.engine.parameters import Parameters
+from sksae.engine.parameters import Architecture, Parameters
+
+# Of a sum of squares in float64, however many.
+ROUNDING = 1e-13
 
 
 class Judge(Protocol):
@@ -42,13 +45,13 @@ class _HeldOut:
         for batch in self._rows.chunks(self._widest * n_models):
             workspace = Workspace(parameters, batch.rows.shape[1])
             output = forward(parameters, batch.rows.mT, workspace)
-            values = self.by_row(output, batch.target)
+            values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
                 values *= to_wide(batch.weight)[..., 0]
             total += values.sum(dim=-1).cpu() / n_rows
         return total.tolist()
 
-    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
+    def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
         """Return a value for each row, (n_models, n_rows), float64."""
         raise NotImplementedError
 
@@ -65,16 +68,19 @@ class Explained(_HeldOut):
             weighted = wide if batch.weight is None else wide * to_wide(batch.weight)
             mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_rows
             square += float((wide * weighted).sum()) / rows.n_rows
-        self._deviation = square - float(mean.square().sum())
+        deviation = square - float(mean.square().sum())
+        # Less is what rounding leaves of targets that are all alike.
+        self._deviation = deviation if deviation > ROUNDING * square else 0.0
 
     def scores(self, parameters: Parameters) -> list[float]:
         return [self._score(error) for error in self.means(parameters)]
 
-    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return squared_distances(output, target, self._loss)
+    def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
+        notes = compare(architecture, self._loss, output, target, torch.empty_like(output))
+        return to_wide(notes).square()
 
     def _score(self, error: float) -> float:
-        if self._deviation <= 0.0:
+        if self._deviation == 0.0:
             return 1.0 if error == 0.0 else 0.0
         return 1.0 - error / self._deviation
 
@@ -85,5 +91,6 @@ class Accuracy(_HeldOut):
     def scores(self, parameters: Parameters) -> list[float]:
         return self.means(parameters)
 
-    def by_row(self, output: Tensor, target: Tensor) -> Tensor:
-        return to_wide(output.argmax(dim=-1) == target[..., 0])
+    def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
+        likeliest = output.argmax(dim=-1 if architecture.gives_rows else -2)
+        return to_wide(likeliest == target[..., 0])

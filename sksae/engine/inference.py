@@ -112,7 +112,7 @@ class _Layers:
             yield which, self._activate(0, pre)
 
 
-def encode(codec: Codec, X: Matrix, device: str) -> np.ndarray:
+def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) -> np.ndarray:
     """Return the codes of some rows.
 
     Parameters
@@ -123,19 +123,23 @@ def encode(codec: Codec, X: Matrix, device: str) -> np.ndarray:
         Rows.
     device : str
         Where to compute.
+    n_layers : int, optional
+        After how many layers to stop; by default after all of the encoder.
 
     Returns
     -------
     codes : ndarray of shape (n_samples, n_components), of X's dtype
+        Activation of the last of these layers.
     """
     layers = _Layers(codec, X.dtype, device)
-    codes = np.empty((X.shape[0], codec.coefs[codec.n_encoder_layers - 1].shape[1]), X.dtype)
+    n_layers = codec.n_encoder_layers if n_layers is None else n_layers
+    codes = np.empty((X.shape[0], codec.coefs[n_layers - 1].shape[1]), X.dtype)
     if sp.issparse(X):
         chunks = layers.first_of_sparse(X)
     else:
         chunks = ((which, hidden) for which, _, hidden in layers.first_of_centred(X))
     for which, hidden in chunks:
-        codes[which] = layers.run(hidden, 1, codec.n_encoder_layers).cpu().numpy()
+        codes[which] = layers.run(hidden, 1, n_layers).cpu().numpy()
     return codes
 
 

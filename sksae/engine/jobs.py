@@ -39,8 +39,6 @@ class Schedule:
     warm_up : int
         Steps from the very first on over which the learning rate rises; a quarter of this
         training's at most.
-    rho_hat_window : int, optional
-        Batches over which the mean activation is averaged; an epoch's at most by default.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
     noise : Noise, optional
@@ -62,7 +60,6 @@ class Schedule:
     first_epoch: int = 0
     n_steps_before: int = 0
     warm_up: int = 0
-    rho_hat_window: int | None = None
     is_one_pass: bool = False
     noise: Noise | None = None
     blanks_to_zero: bool = False
@@ -77,7 +74,6 @@ class Schedule:
             self.shuffle,
             self.seed,
             self.first_epoch,
-            self.rho_hat_window,
             self.is_one_pass,
             self.noise,
             self.blanks_to_zero,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.device import to_wide
+from sksae.engine.parameters import Architecture
 
 
 class Loss(Protocol):
@@ -15,15 +15,17 @@ class Loss(Protocol):
     def like(self, tensor: Tensor) -> Self:
         """Return it in the precision and on the device of a tensor."""
 
-    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
         """Write dl/doutput into ``out``, and return a note of l.
 
         Parameters
         ----------
-        output : Tensor of shape (n_models, n_rows, n_out)
+        output : Tensor of shape (n_models, n_rows, n_out) or (n_models, n_out, n_rows)
             Activation of the last layer.
-        target : Tensor of shape (n_models or 1, n_rows, n_targets)
+        target : Tensor of shape (n_models or 1, n_rows, n_targets) or transposed likewise
             What is wanted.
+        dim : {-1, -2}
+            Along which the outputs of a row lie.
         out : Tensor like ``output``
             Result.
 
@@ -56,11 +58,11 @@ class SquaredError:
             return self
         return SquaredError(self.offset.to(tensor))
 
-    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
         torch.sub(output, target, out=out)
         if self.offset is not None:
-            out.sub_(self.offset)
-        return torch.linalg.vector_norm(out, dim=-1)
+            out.sub_(self.offset if dim == -1 else self.offset.unsqueeze(-1))
+        return torch.linalg.vector_norm(out, dim=dim)
 
     def values(self, notes: Tensor) -> Tensor:
         return notes.square_().div_(2.0)
@@ -72,19 +74,27 @@ class CrossEntropy:
     def like(self, tensor: Tensor) -> "CrossEntropy":
         return self
 
-    def __call__(self, output: Tensor, target: Tensor, out: Tensor) -> Tensor:
+    def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
         labels = target.expand(len(output), -1, -1)
-        torch.log_softmax(output, dim=-1, out=out)
-        notes = -out.gather(-1, labels)[..., 0]
+        torch.log_softmax(output, dim=dim, out=out)
+        notes = -out.gather(dim, labels).squeeze(dim)
         # The derivative is softmax(output) less 1 at the label.
-        out.exp_().scatter_add_(-1, labels, out.new_full((1, 1, 1), -1.0).expand_as(labels))
+        out.exp_().scatter_add_(dim, labels, out.new_full((1, 1, 1), -1.0).expand_as(labels))
         return notes
 
     def values(self, notes: Tensor) -> Tensor:
         return notes
 
 
-def squared_distances(output: Tensor, target: Tensor, loss: SquaredError) -> Tensor:
-    """Return ||output - target - offset||^2 of each row, (n_models, n_rows), float64."""
-    notes = loss(output, target, torch.empty_like(output))
-    return to_wide(notes).square()
+def compare(
+    architecture: Architecture, loss: Loss, output: Tensor, target: Tensor, out: Tensor
+) -> Tensor:
+    """Apply a loss to a network's output and targets (n_models or 1, n_rows, n_targets)."""
+    if architecture.gives_rows:
+        return loss(output, target, out, -1)
+    return loss(output, target.mT, out, -2)
+
+
+def weigh(architecture: Architecture, error: Tensor, weight: Tensor) -> None:
+    """Multiply derivatives by the output with rows' weights of shape (1, n_rows, 1)."""
+    error.mul_(weight if architecture.gives_rows else weight.mT)

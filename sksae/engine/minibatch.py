@@ -7,13 +7,15 @@ from torch import Tensor
 from sksae.engine.batches import Batch
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
 
-# Over how many batches the running mean of the code reaches back.
-RHO_HAT_WINDOW = 10
+# Over how many batches the running mean of the code reaches back. It lags behind the units, which
+# does no harm as long as they move slowly. Units on centred rows do; those on other units, whose
+# mean is not zero, move together, and a penalty that lags makes them swing.
+RHO_HAT_WINDOW, DEEP_RHO_HAT_WINDOW = 10, 1
 # Of how many batches the notes for the loss curve are kept before they are added up.
 FOLDED_TOGETHER = 256
 
@@ -112,9 +114,10 @@ class MinibatchObjective:
         output = forward(parameters, rows.mT, workspace)
         error = workspace.gradient[-1]
         self._shares.append(share)
-        self._losses.append(terms.loss(output, target, out=error))
+        architecture = parameters.architecture
+        self._losses.append(compare(architecture, terms.loss, output, target, error))
         if weight is not None:
-            error.mul_(weight)
+            weigh(architecture, error, weight)
 
         code = workspace.out[terms.code_layer]
         mean_code = None

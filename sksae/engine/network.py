@@ -3,12 +3,13 @@
 Every tensor has a leading models axis, so that one and the same code trains one network or many
 of one architecture side by side.
 
-Hidden layers, the code among them, work on columns as the UFLDL notes write them, a = f(W x + b):
-activations have shape (n_models, n_units, n_rows), weights (n_models, n_out, n_in), biases and
-prelu slopes (n_models, n_out, 1). The output layer works on rows as the data come, x_hat =
-f(a^T W + b): (n_models, n_rows, n_features), (n_models, n_in, n_out) and (n_models, 1, n_out). So
-no product of the encoder has a result of few columns, which libraries of matrix products are
-slowest at: with rows throughout, the five products of a step take 5 to 25 % longer.
+Layers work on columns as the UFLDL notes write them, a = f(W x + b): activations have shape
+(n_models, n_units, n_rows), weights (n_models, n_out, n_in), biases and prelu slopes (n_models,
+n_out, 1). So no product has a result of few columns, which libraries of matrix products are
+slowest at: with rows throughout, the five products of a step take 5 to 25 % longer, and those of
+a softmax of ten classes five times as long. Only the output layer of an autoencoder works on rows,
+as the data come, x_hat = f(a^T W + b): (n_models, n_rows, n_features), (n_models, n_in, n_out) and
+(n_models, 1, n_out).
 
 The gradient is written out in closed form: with preallocated buffers a training step costs
 little more than its matrix products, where autograd doubles them.
@@ -56,8 +57,10 @@ class Workspace:
     ) -> None:
         architecture, like, n_models = parameters.architecture, parameters.flat, parameters.n_models
         n_hidden = architecture.n_layers - 1
-        shapes = [(n_units, n_rows) for n_units in architecture.sizes[1:-1]]
-        shapes.append((n_rows, architecture.sizes[-1]))
+        shapes = [
+            (n_rows, n_units) if architecture.on_rows(layer) else (n_units, n_rows)
+            for layer, n_units in enumerate(architecture.sizes[1:])
+        ]
         own = n_hidden + 1 if scratch is None else architecture.n_encoder_layers
 
         def buffers(n_layers: int) -> list[Tensor]:
@@ -99,18 +102,18 @@ def forward(
     out : Tensor
         A buffer of the workspace.
     """
-    last = parameters.architecture.n_layers - 1
-    for layer in layers or range(last + 1):
+    architecture = parameters.architecture
+    for layer in layers or range(architecture.n_layers):
         weight, bias = parameters.weights[layer], parameters.biases[layer]
         pre, out = workspace.pre[layer], workspace.out[layer]
-        gain = parameters.architecture.gains[layer]
+        gain = architecture.gains[layer]
         if columns.shape[0] < parameters.n_models:
             # What all models share goes through their weights in a single product.
             torch.addmm(_stack(bias), _stack(weight), columns[0], alpha=gain, out=_stack(pre))
-        elif layer < last:
-            torch.baddbmm(bias, weight, columns, alpha=gain, out=pre)
-        else:
+        elif architecture.on_rows(layer):
             torch.baddbmm(bias, columns.mT, weight, alpha=gain, out=pre)
+        else:
+            torch.baddbmm(bias, weight, columns, alpha=gain, out=pre)
         parameters.activations[layer].apply(pre, out, parameters.slopes[layer])
         columns = out
     return columns
@@ -176,7 +179,7 @@ def backward(
     last, code_layer = architecture.n_layers - 1, architecture.n_encoder_layers - 1
     for layer in range(last, -1, -1):
         delta, weight = workspace.gradient[layer], parameters.weights[layer]
-        gain = architecture.gains[layer]
+        gain, on_rows = architecture.gains[layer], architecture.on_rows(layer)
         by_weight, by_bias = gradient.weights[layer], gradient.biases[layer]
         parameters.activations[layer].chain(
             delta,
@@ -185,25 +188,23 @@ def backward(
             parameters.slopes[layer],
             gradient.slopes[layer],
         )
-        if layer < last:
+        if on_rows:
+            columns = delta.mT
+            left, right = workspace.out[layer - 1], delta
+            torch.sum(delta, dim=1, keepdim=True, out=by_bias).mul_(workspace.share)
+        else:
             columns = delta
             left, right = delta, workspace.out[layer - 1].mT if layer else rows
             sum_rows(delta, workspace.sharing, out=by_bias)
-        else:
-            columns = delta.mT
-            left, right = workspace.out[layer - 1] if layer else rows.mT, delta
-            torch.sum(delta, dim=1, keepdim=True, out=by_bias).mul_(workspace.share)
         # What the product is added to: nothing, as at 0 it takes nothing from its first argument;
         # the weight decay; or, of tied weights, what the decoder has left there already.
         is_mirrored = layer < architecture.n_encoder_layers and architecture.tied[layer]
-        decay = alpha if alpha and decayed[layer] else 0.0
         if is_mirrored:
             before, kept = by_weight, 1.0
         else:
-            is_mirror = architecture.owners[layer] != layer
-            before, kept = (
-                (weight, 2.0 * decay if is_mirror else decay) if decay else (by_weight, 0.0)
-            )
+            # Of tied weights both layers decay, where they do.
+            decay = alpha and alpha * sum(decayed[k] for k in {layer, architecture.owners[layer]})
+            before, kept = (weight, decay) if decay else (by_weight, 0.0)
         factors = {"beta": kept, "alpha": workspace.share * gain}
         if right.shape[0] < parameters.n_models:
             out = _stack(by_weight)
@@ -212,7 +213,7 @@ def backward(
             torch.baddbmm(before, left, right, **factors, out=by_weight)
         if layer == 0:
             break
-        back, out = weight if layer == last else weight.mT, workspace.gradient[layer - 1]
+        back, out = weight if on_rows else weight.mT, workspace.gradient[layer - 1]
         if layer - 1 == code_layer and code_gradient is not None:
             torch.baddbmm(code_gradient, back, columns, alpha=gain, out=out)
         elif gain == 1.0:

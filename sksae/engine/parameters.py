@@ -35,6 +35,9 @@ class Architecture:
     gains : tuple of float, optional
         What each layer's input is multiplied by: the fixed scaling between networks that were
         trained one upon another. 1 by default.
+    gives_rows : bool, default=True
+        Whether the output layer works on rows, as an autoencoder's does, or on columns like all
+        others, which suits outputs of few units.
     """
 
     sizes: tuple[int, ...]
@@ -42,6 +45,7 @@ class Architecture:
     n_encoder_layers: int
     tied: tuple[bool, ...] = ()
     gains: tuple[float, ...] = ()
+    gives_rows: bool = True
 
     def __post_init__(self) -> None:
         # A frozen dataclass is filled in this way; equal networks then compare equal.
@@ -106,12 +110,17 @@ class Architecture:
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """Shape of each block of the parameter vector: all weights, then biases, then slopes."""
-        pairs = list(pairwise(self.sizes))
-        stored = [*((n_out, n_in) for n_in, n_out in pairs[:-1]), pairs[-1]]
-        weights = [stored[layer] for layer in self.own]
-        biases = [*((n_out, 1) for n_out in self.sizes[1:-1]), (1, self.sizes[-1])]
+        weights = [self._stored(layer, *self.sizes[layer : layer + 2]) for layer in self.own]
+        biases = [self._stored(layer, 1, n_out) for layer, n_out in enumerate(self.sizes[1:])]
         slopes = [bias for bias, has in zip(biases, self.has_slopes, strict=True) if has]
         return (*weights, *biases, *slopes)
+
+    def _stored(self, layer: int, n_in: int, n_out: int) -> tuple[int, int]:
+        return (n_in, n_out) if self.on_rows(layer) else (n_out, n_in)
+
+    def on_rows(self, layer: int) -> bool:
+        """Return whether a layer works on rows, with weights (n_in, n_out), or on columns."""
+        return self.gives_rows and layer == self.n_layers - 1
 
     @property
     def n_parameters(self) -> int:
@@ -149,9 +158,9 @@ class Parameters:
             if owner == layer:
                 self.weights.append(next(own))
             else:
-                # The output layer's are stored the other way round, which is transposed already.
+                # On rows they are stored the other way round, which is transposed already.
                 weight = self.weights[owner]
-                self.weights.append(weight if layer == n_layers - 1 else weight.mT)
+                self.weights.append(weight if architecture.on_rows(layer) else weight.mT)
         self.biases: list[Tensor] = list(islice(own, n_layers))
         slopes = own
         self.slopes: list[Tensor | None] = [
@@ -314,7 +323,7 @@ def to_layers(
         n_in, n_out = architecture.sizes[layer : layer + 2]
         if owner != layer:
             coefs.append(np.ascontiguousarray(coefs[owner].T))
-        elif layer == n_layers - 1:
+        elif architecture.on_rows(layer):
             coefs.append(next(blocks).reshape(n_in, n_out))
         else:
             coefs.append(np.ascontiguousarray(next(blocks).reshape(n_out, n_in).T))
@@ -332,7 +341,9 @@ def to_flat(
 
     Of tied layers the encoder's weights count.
     """
-    last = architecture.n_layers - 1
-    weights = [coefs[layer] if layer == last else coefs[layer].T for layer in architecture.own]
+    weights = [
+        coefs[layer] if architecture.on_rows(layer) else coefs[layer].T
+        for layer in architecture.own
+    ]
     learned = [slope for slope in slopes if slope is not None]
     return np.concatenate([block.ravel() for block in (*weights, *intercepts, *learned)])

@@ -1,0 +1,199 @@
+"""Training fitted autoencoders on, all layers together: for reconstruction, or for a task."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from sklearn.callback import CallbackContext
+
+from sksae import validation
+from sksae.fitting import train_plans, warn_of_end
+from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers, to_centred
+from sksae.monitoring import EpochMonitor
+from sksae.planning import Plan, Trainable, make_schedule
+from sksae.scaling import Matrix, Scaling, weighted_moments
+
+if TYPE_CHECKING:
+    from sksae.engine.jobs import Schedule, Trained
+    from sksae.engine.objective import Penalties
+    from sksae.transformer import SparseAutoencoderTransformer
+
+Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
+
+# Smaller than a first training's, which would undo what the layers have learnt; measured on MNIST.
+AUTO_LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03, "lbfgs": 0.0}
+
+
+def encode_through(
+    members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None = None
+) -> Matrix:
+    """Return what the first encoder layers of a stack, by default all of them, make of rows."""
+    from sksae.engine.inference import encode
+
+    for member in members:
+        of_member = n_encoder_layers(member)
+        taken = of_member if n_layers is None else min(of_member, n_layers)
+        if taken == 0:
+            break
+        X = encode(member._codec(), X, member.device, taken)
+        if n_layers is not None:
+            n_layers -= taken
+    return X
+
+
+def scaling_of_first(
+    member: "SparseAutoencoderTransformer",
+    X: Matrix,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+) -> Scaling:
+    """Return a member's scaling, centred on the rows that are now trained on."""
+    centre, _ = weighted_moments(X, index, weight, with_variance=False)
+    return Scaling(
+        mean=member.mean_,
+        scale=member.scale_,
+        shift=member._shift,
+        centre=centre,
+        scaled=member._scaled,
+    )
+
+
+def scaling_of_codes(
+    codes: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None
+) -> Scaling:
+    """Return the scaling of what no member scales: none, but centred."""
+    centre, _ = weighted_moments(codes, index, weight, with_variance=False)
+    return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
+
+
+def finetune_schedule(
+    estimator: Trainable, seed: int, *, first_epoch: int = 0, one_pass: bool = False
+) -> "Schedule":
+    """Return the solver and the steps of a fine-tuning."""
+    return make_schedule(
+        estimator, seed, AUTO_LEARNING_RATES, first_epoch=first_epoch, one_pass=one_pass
+    )
+
+
+def plan_layers(
+    estimator: Trainable,
+    layers: Sequence[Layer],
+    n_encoder_layers: int,
+    scaling: Scaling,
+    schedule: "Schedule",
+    penalties: "Penalties",
+    **rest: Any,
+) -> Plan:
+    """Return the plan to train layers from where they stand.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Gives precision and device.
+    layers : list of Layer
+        Of the network.
+    n_encoder_layers : int
+        How many of them lead to a code.
+    scaling : Scaling
+        Of what enters them.
+    schedule, penalties : Schedule, Penalties
+        How to train, and to what.
+    **rest
+        Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
+        reconstruction.
+    """
+    architecture = architecture_of(layers, n_encoder_layers)
+    everything = {"state": None, "index": None, "held_out_index": None}
+    return Plan(
+        architecture=architecture,
+        penalties=penalties,
+        schedule=schedule,
+        start=to_centred(architecture, layers, scaling),
+        scaling=scaling,
+        dtype=estimator.dtype,
+        device=estimator.device,
+        **everything | rest,
+    )
+
+
+def epoch_monitor(
+    estimator: Trainable,
+    plan: Plan,
+    context: CallbackContext | None,
+    task: dict[str, Any],
+    attributes: Attributes,
+    n_before: int = 0,
+) -> EpochMonitor:
+    """Return what tells callbacks and the user of epochs.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose fit it is.
+    plan : Plan
+        What is trained.
+    context : CallbackContext or None
+        Of the fine-tuning.
+    task : dict
+        What callbacks may ask for: X, y and metadata of the fit.
+    attributes : callable
+        Makes fitted attributes of layers, loss curve and validation curve.
+    n_before : int, default=0
+        Epochs before.
+    """
+    return EpochMonitor(
+        estimator,
+        context,
+        task,
+        lambda snapshot: attributes(
+            from_centred(plan.architecture, snapshot.flat, plan.scaling),
+            snapshot.loss_curve,
+            snapshot.validation_curve,
+        ),
+        verbose=estimator.verbose,
+        n_before=n_before,
+    )
+
+
+def train_layers(
+    plan: Plan, X: Matrix, sample_weight: np.ndarray | None, monitor: EpochMonitor | None = None
+) -> "tuple[list[Layer], Trained]":
+    """Train layers as planned.
+
+    Parameters
+    ----------
+    plan : Plan
+        Made by `plan_layers`.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        What enters the layers, before scaling.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights.
+    monitor : EpochMonitor, optional
+        Told of epochs; without one nobody is told that training ended before it was done either.
+
+    Returns
+    -------
+    layers : list of Layer
+        As many, trained.
+    trained : Trained
+        How it went.
+
+    Raises
+    ------
+    ValueError
+        If the loss stops being finite.
+    """
+    trained = train_plans([plan], X, sample_weight, monitor)[0]
+    if isinstance(trained, ValueError):
+        raise trained
+    if monitor is not None:
+        warn_of_end(trained, plan, one_pass=plan.schedule.is_one_pass)
+    return from_centred(plan.architecture, trained.flat, plan.scaling), trained
+
+
+def check_training(estimator: Trainable) -> None:
+    """Raise if the device is not there, or a number is beyond the precision."""
+    from sksae.engine.device import training_device
+
+    training_device(estimator.device, estimator.dtype)
+    validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))

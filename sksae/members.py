@@ -1,0 +1,215 @@
+"""The autoencoders of a stack: named, trained one upon another, or taken as they are."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any, Self, TypeAlias
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.callback import CallbackContext
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.metaestimators import _BaseComposition
+
+from sksae.scaling import Matrix
+from sksae.transformer import SparseAutoencoderTransformer
+
+Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
+Named: TypeAlias = list[tuple[str, Member]]
+BEFORE = "the member before it gives codes of {} components"
+
+
+class ComposedOfAutoencoders(_BaseComposition):
+    """Gives an estimator with a parameter ``autoencoders`` the parameters of its members too.
+
+    ``autoencoders`` is a list of autoencoders, which then have the names sae0, sae1, ..., or one
+    of pairs (name, autoencoder).
+    """
+
+    autoencoders: Sequence[Member] | Sequence[tuple[str, Member]]
+
+    @property
+    def _members(self) -> Named:
+        """The members with their names; what is no list at all as it is."""
+        if not isinstance(self.autoencoders, list | tuple):
+            return self.autoencoders  # type: ignore[return-value]
+        return [
+            (f"sae{index}", member) if hasattr(member, "get_params") else member
+            for index, member in enumerate(self.autoencoders)
+        ]
+
+    @_members.setter
+    def _members(self, named: Named) -> None:
+        is_named = [not hasattr(member, "get_params") for member in self.autoencoders]
+        self.autoencoders = [
+            pair if has_name else pair[1] for pair, has_name in zip(named, is_named, strict=True)
+        ]
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Whether to return the members, by their names, and their parameters too.
+
+        Returns
+        -------
+        params : dict
+            Names and values; those of member sae0 are called sae0__rho and so on.
+        """
+        return self._get_params("_members", deep=deep)
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, of members too: ``sae0__rho=0.1``, or a whole member: ``sae0=...``.
+
+        Parameters
+        ----------
+        **params : dict
+            Names as `get_params` gives them, and values.
+
+        Returns
+        -------
+        self : estimator
+        """
+        if "autoencoders" in params:
+            self.autoencoders = params.pop("autoencoders")
+        self._set_params("_members", **params)
+        return self
+
+    def _checked_members(self) -> Named:
+        """Return the members with their names, or raise if they are none."""
+        if len(self.autoencoders) == 0:
+            raise ValueError(
+                "autoencoders is empty: give at least one SparseAutoencoderTransformer."
+            )
+        for index, entry in enumerate(self.autoencoders):
+            is_pair = isinstance(entry, tuple | list) and len(entry) == 2
+            member = entry[1] if is_pair else entry
+            if isinstance(member, FrozenEstimator):
+                member = member.estimator
+            if not isinstance(member, SparseAutoencoderTransformer) or (
+                is_pair and not isinstance(entry[0], str)
+            ):
+                raise TypeError(
+                    "autoencoders must hold SparseAutoencoderTransformers, or pairs of a name and "
+                    f"one; entry {index} is {entry!r}."
+                )
+        named = self._members
+        self._validate_names([name for name, _ in named])
+        return named
+
+
+def unfrozen(member: Member) -> tuple[SparseAutoencoderTransformer, bool]:
+    """Return an autoencoder, and whether it is to be taken as it was fitted."""
+    is_frozen = isinstance(member, FrozenEstimator)
+    return (member.estimator if is_frozen else member), is_frozen
+
+
+def pretrained(
+    named: Named,
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    draws: np.random.RandomState,
+    *,
+    pretrain: bool,
+    context: CallbackContext | None,
+    caller: object,
+) -> tuple[list[SparseAutoencoderTransformer], Matrix]:
+    """Train the members, each on the codes of the one before, or take them as they are.
+
+    Parameters
+    ----------
+    named : list of (str, estimator)
+        Never changed: what is trained is a clone, and what is taken a copy.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights.
+    draws : RandomState
+        Gives members without a random_state a seed each.
+    pretrain : bool
+        Whether to train; members in a FrozenEstimator are taken as they are in any case.
+    context : CallbackContext or None
+        Of the whole fit.
+    caller : estimator
+        Which callbacks hear of.
+
+    Returns
+    -------
+    members : list of SparseAutoencoderTransformer
+        Fitted.
+    codes : ndarray of shape (n_samples, n_components)
+        Of the last one.
+    """
+    from sksae.engine.inference import encode
+
+    members: list[SparseAutoencoderTransformer] = []
+    before = "X has {} features"
+    for name, entry in named:
+        member, is_frozen = unfrozen(entry)
+        seed = int(draws.randint(np.iinfo(np.int32).max))
+        if pretrain and not is_frozen:
+            member = clone(member)
+            if member.random_state is None:
+                member.random_state = seed
+            _fit_one(name, member, X, sample_weight, context, caller)
+        else:
+            check_is_trained(name, member)
+            check_width(name, member, X.shape[1], before)
+            member = copy(member)
+        X = encode(member._codec(), X, member.device)
+        before = BEFORE
+        members.append(member)
+    return members, X
+
+
+def as_fitted(named: Named) -> list[SparseAutoencoderTransformer]:
+    """Return copies of members that are fitted already, or raise if they do not fit together."""
+    members: list[SparseAutoencoderTransformer] = []
+    for name, entry in named:
+        member, _ = unfrozen(entry)
+        check_is_trained(name, member)
+        if members:
+            check_width(name, member, members[-1]._n_features_out, BEFORE)
+        members.append(copy(member))
+    return members
+
+
+def _fit_one(
+    name: str,
+    member: SparseAutoencoderTransformer,
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    context: CallbackContext | None,
+    caller: object,
+) -> None:
+    if context is None:
+        member.fit(X, sample_weight=sample_weight)
+        return
+    subcontext = context.subcontext(task_name=f"fit-{name}")
+    with subcontext.propagate_callback_context(member):
+        subcontext.call_on_fit_task_begin(estimator=caller, X=X)
+        member.fit(X, sample_weight=sample_weight)
+        subcontext.call_on_fit_task_end(estimator=caller, X=X)
+
+
+def check_is_trained(name: str, member: SparseAutoencoderTransformer) -> None:
+    """Raise if a member that is to be taken as it is has not been fitted."""
+    if not hasattr(member, "coefs_"):
+        raise NotFittedError(
+            f"pretrain=False takes the members of autoencoders as they are, but {name!r} is not "
+            "fitted: fit it first, or use pretrain=True. (clone, and with it every search, makes "
+            "unfitted members of fitted ones: wrap them in sklearn.frozen.FrozenEstimator.)"
+        )
+
+
+def check_width(
+    name: str, member: SparseAutoencoderTransformer, n_features: int, before: str
+) -> None:
+    """Raise if a member was fitted to rows of another width than it is now given."""
+    if member.n_features_in_ != n_features:
+        raise ValueError(
+            f"The members of autoencoders do not fit: {name!r} was fitted to rows of "
+            f"{member.n_features_in_} features, but {before.format(n_features)}."
+        )

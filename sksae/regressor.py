@@ -1,0 +1,338 @@
+"""SparseAutoencoderRegressor: a stack of autoencoders with a linear layer on top, fine-tuned."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.base import RegressorMixin, _fit_context
+from sklearn.callback import with_callbacks
+from sklearn.utils import Tags
+from sklearn.utils.metaestimators import available_if
+
+from sksae.joined import Layer
+from sksae.members import Member
+from sksae.planning import goes_by_minibatches
+from sksae.supervised import SupervisedStack, Wanted
+from sksae.targets import read_numbers
+
+
+class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
+    r"""Predict numbers by a stack of autoencoders that is fine-tuned for it.
+
+    Autoencoders are trained without targets, each on the codes of the one before; then their
+    encoders and a linear layer on the last code are trained on, all layers together, to minimise
+
+    .. math::
+
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert W a(x_i) + b - t_i \rVert^2
+            + \frac{\alpha}{2} \lVert W \rVert_F^2 ,
+
+    where a(x) is the code, t the target less its mean, divided by its standard deviation, output
+    by output, and w the ``sample_weight``. The linear layer is trained alone before, on the codes
+    as pre-training left them, by L-BFGS: a random one would spoil them [1]_.
+
+    Parameters
+    ----------
+    autoencoders : list of SparseAutoencoderTransformer, or of (str, SparseAutoencoderTransformer)
+        The members, in order, with their names, which are "sae0", "sae1", ... if there are none.
+        They are cloned or copied, never changed. One in a
+        :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted.
+
+    pretrain : bool, default=True
+        Whether to train the members, each on the codes of the one before. With False they are
+        fitted already, on other data perhaps.
+
+    freeze : int >= 0 or None, default=None
+        How many leading layers of the encoder stay as pre-trained; hidden layers of members count.
+        With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
+        ``solver`` is; None freezes none.
+
+    unlabeled : -1, None, nan, any other number or str, or False, default=False
+        Mark in y of rows without a target, which then serve pre-training only. With False there
+        are none.
+
+    decay : {"top", "all"}, default="top"
+        Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
+
+    alpha : float >= 0, default=1e-4
+        Weight decay. In pre-training members have their own.
+
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
+
+    learning_rate : float > 0 or "auto", default="auto"
+        Of "adam" and "sgd". "auto" is 3e-3 for "adam" and 0.03 for "sgd".
+
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
+
+    momentum : float in [0, 1), default=0.9
+        Of "sgd".
+
+    batch_size : int >= 1 or "auto", default="auto"
+        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
+
+    max_iter : int >= 1, default=50
+        Epochs of fine-tuning; iterations for "lbfgs".
+
+    tol : float >= 0, default=1e-3
+        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
+        ``early_stopping`` the rise of the held-out score.
+
+    n_iter_no_change : int >= 1, default=10
+        See ``tol``.
+
+    early_stopping : bool, default=False
+        Whether to hold out rows, watch the R^2 on them during fine-tuning, and
+        return the weights that did best. Pre-training, which sees no targets, has all rows.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Share of rows with a target held out with ``early_stopping``.
+
+    shuffle : bool, default=True
+        Whether each epoch visits the rows in a new order.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training.
+
+    device : str, default="auto"
+        Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
+
+    verbose : bool or int, default=0
+        Whether to print the loss after each epoch of fine-tuning.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of fine-tuning, and of the members that have none of their own.
+
+    Attributes
+    ----------
+    autoencoders_ : list of SparseAutoencoderTransformer
+        The members with fine-tuned encoders. Their decoders are those of pre-training (or the
+        encoder's transposed, if tied); so are the losses, curves and mean activations they keep.
+    coef_ : ndarray of shape (n_components,) or (n_outputs, n_components)
+        Weights of the layer on top in the units of y; of the first shape if y has one dimension.
+    intercept_ : float or ndarray of shape (n_outputs,)
+        Its biases.
+    target_mean_, target_scale_ : ndarray of shape (n_outputs,)
+        Mean and standard deviation of each output; it is trained on (y - mean) / scale.
+    loss_ : float
+        J after training, over the rows with a target, of scaled targets.
+    loss_curve_ : list of float
+        For each epoch of fine-tuning the mean of J over its minibatches.
+    validation_score_curve_ : list of float or None
+        R^2 on the held-out rows after each epoch; None without ``early_stopping``.
+    n_iter_, n_steps_ : int
+        Epochs (iterations for "lbfgs") and steps of fine-tuning.
+    n_features_in_ : int
+        Number of features seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has names that are all strings.
+
+    See Also
+    --------
+    SparseAutoencoderClassifier : The same for classes.
+    StackedSparseAutoencoder : The same for reconstruction: a transformer.
+    sklearn.neural_network.MLPRegressor : Such a network from a random start.
+
+    References
+    ----------
+    .. [1] A. Kumar, A. Raghunathan, R. Jones, T. Ma and P. Liang, "Fine-tuning can distort
+           pretrained features and underperform out-of-distribution", ICLR 2022.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sksae import SparseAutoencoderRegressor, SparseAutoencoderTransformer
+    >>> X_train, X_test, y_train, y_test = train_test_split(
+    ...     *load_diabetes(return_X_y=True), random_state=0
+    ... )
+    >>> autoencoders = [SparseAutoencoderTransformer(20, rho=0.2, max_iter=50)]
+    >>> model = SparseAutoencoderRegressor(autoencoders, alpha=0.01, random_state=0).fit(
+    ...     X_train, y_train
+    ... )
+    >>> model.score(X_test, y_test) > 0.3
+    True
+    """
+
+    def __init__(
+        self,
+        autoencoders: Sequence[Member] | Sequence[tuple[str, Member]],
+        *,
+        pretrain: bool = True,
+        freeze: int | None = None,
+        unlabeled: float | str | bool | None = False,
+        decay: Literal["top", "all"] = "top",
+        alpha: float = 1e-4,
+        solver: Literal["adam", "sgd", "lbfgs"] = "adam",
+        learning_rate: Literal["auto"] | float = "auto",
+        learning_rate_schedule: Literal["linear", "constant"] = "linear",
+        momentum: float = 0.9,
+        batch_size: Literal["auto"] | int = "auto",
+        max_iter: int = 50,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        shuffle: bool = True,
+        dtype: Literal["float32", "float64"] = "float32",
+        device: str = "auto",
+        verbose: bool | int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.autoencoders = autoencoders
+        self.pretrain = pretrain
+        self.freeze = freeze
+        self.unlabeled = unlabeled
+        self.decay = decay
+        self.alpha = alpha
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.shuffle = shuffle
+        self.dtype = dtype
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train the members one upon another, then encoders and the layer on top together.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers. A row whose outputs are all the mark has none.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, in all trainings.
+
+        Returns
+        -------
+        self : SparseAutoencoderRegressor
+            Fitted.
+
+        Raises
+        ------
+        TypeError
+            If a member is something else than a `SparseAutoencoderTransformer`.
+        NotFittedError
+            With ``pretrain=False`` if a member is not fitted.
+        ValueError
+            If a parameter or the data is invalid; if no row has a target; if members taken as
+            they are do not fit on each other; if the loss stops being finite.
+        """
+        n_trainings = len(self.autoencoders) + 1
+        context = self._init_callback_context(max_subtasks=n_trainings)
+        return self._fit(X, y, sample_weight, context)
+
+    @available_if(goes_by_minibatches)
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Go once over the rows given, in minibatches, at the constant learning rate.
+
+        The first call trains the members first (if ``pretrain``) on its rows, once for all: let
+        them be many, or fit the members to more and use ``pretrain=False``.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers. A row whose outputs are all the mark has none.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        self : SparseAutoencoderRegressor
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; if ``early_stopping`` is set.
+        AttributeError
+            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
+        """
+        return self._partial_fit(X, y, sample_weight, None)
+
+    def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the numbers that belong to each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            As the targets were, in the precision of X.
+        """
+        scaled = self._output(X)
+        found = scaled * self.target_scale_.astype(scaled.dtype)
+        found += self.target_mean_.astype(scaled.dtype)
+        return found[:, 0] if self.coef_.ndim == 1 else found
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        tags.target_tags.single_output = True
+        return tags
+
+    def _read_targets(
+        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+    ) -> Wanted:
+        from sksae.engine.losses import SquaredError
+
+        scaling = (self.target_mean_, self.target_scale_) if resume else None
+        numbers = read_numbers(y, self.unlabeled, weight, scaling)
+        n_outputs = len(numbers.mean)
+        return Wanted(
+            target=numbers.values,
+            loss=SquaredError(),
+            index=numbers.index,
+            weight=weight,
+            n_outputs=n_outputs,
+            attributes={
+                "target_mean_": numbers.mean,
+                "target_scale_": numbers.scale,
+                "_flat_target": numbers.flat,
+            },
+        )
+
+    def _top(self) -> Layer:
+        # In the coordinates of training, those of the scaled target.
+        coef = self.coef_.reshape(len(self.target_mean_), -1).T
+        intercept = (np.atleast_1d(self.intercept_) - self.target_mean_) / self.target_scale_
+        return Layer((coef / self.target_scale_).astype(coef.dtype), intercept, None, "identity")
+
+    def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
+        mean, scale = described["target_mean_"], described["target_scale_"]
+        coef = (top.coef * scale).T.astype(top.coef.dtype)
+        intercept = top.intercept * scale + mean
+        if described["_flat_target"]:
+            coef, intercept = coef[0], float(intercept[0])
+        return {"coef_": coef, "intercept_": intercept, **described}

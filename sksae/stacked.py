@@ -1,0 +1,478 @@
+"""StackedSparseAutoencoder: autoencoders trained one upon another, then all together."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Tags, check_array, check_random_state, gen_batches
+from sklearn.utils.validation import check_is_fitted
+
+from sksae import constraints, validation
+from sksae.finetuning import (
+    check_training,
+    encode_through,
+    epoch_monitor,
+    finetune_schedule,
+    plan_layers,
+    scaling_of_first,
+    train_layers,
+)
+from sksae.fitting import mean_activation
+from sksae.joined import Layer, join, n_encoder_layers, separate
+from sksae.members import ComposedOfAutoencoders, Member, as_fitted, pretrained
+from sksae.planning import split_rows
+from sksae.reconstruction import r_squared
+from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.scaling import Matrix
+from sksae.transformer import SparseAutoencoderTransformer
+
+# Rows that are reconstructed at a time to be compared with what they were.
+ROWS_AT_A_TIME = 4096
+
+
+class StackedSparseAutoencoder(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ComposedOfAutoencoders,
+    BaseEstimator,
+):
+    r"""Autoencoders trained one upon another, then all together.
+
+    Each autoencoder learns a code of the codes of the one before ("greedy layer-wise training"
+    [1]_). Then, unless ``finetune`` is False, all their layers are trained on as one network from
+    the rows to the last code and back [2]_, to minimise
+
+    .. math::
+
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+            + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
+
+    where z is the row as the first member scales it and S the sparsity term of the last member's
+    code, with its ``rho`` and its ``beta_``; so the codes stay sparse.
+
+    Parameters
+    ----------
+    autoencoders : list of SparseAutoencoderTransformer, or of (str, SparseAutoencoderTransformer)
+        The members, in order, with their names, which are "sae0", "sae1", ... if there are none.
+        They are cloned, never changed. One in a :class:`~sklearn.frozen.FrozenEstimator` is taken
+        as it was fitted, and fine-tuned with the others.
+
+    finetune : bool, default=True
+        Whether to train all layers together after each on its own.
+
+    pretrain : bool, default=True
+        Whether to train each on its own at all. With False the members are fitted already, on
+        other data perhaps, and copied.
+
+    alpha : float >= 0, default=1e-4
+        Weight decay of the fine-tuning, on the weights of all layers.
+
+    solver : {"adam", "sgd", "lbfgs"}, default="adam"
+        Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
+
+    learning_rate : float > 0 or "auto", default="auto"
+        Of "adam" and "sgd". "auto" is 3e-3 for "adam" and 0.03 for "sgd", less than for a training
+        from the start.
+
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
+
+    momentum : float in [0, 1), default=0.9
+        Of "sgd".
+
+    batch_size : int >= 1 or "auto", default="auto"
+        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
+
+    max_iter : int >= 1, default=50
+        Epochs; iterations for "lbfgs".
+
+    tol : float >= 0, default=1e-3
+        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on.
+
+    n_iter_no_change : int >= 1, default=10
+        See ``tol``.
+
+    early_stopping : bool, default=False
+        Whether to hold out rows of the fine-tuning, and return the weights that reconstruct them
+        best.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Share of rows held out with ``early_stopping``.
+
+    shuffle : bool, default=True
+        Whether each epoch visits the rows in a new order.
+
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of the fine-tuning.
+
+    device : str, default="auto"
+        Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
+
+    verbose : bool or int, default=0
+        Whether to print the loss after each epoch of fine-tuning.
+
+    random_state : int, RandomState instance or None, default=None
+        Seed of fine-tuning, and of the members that have none of their own.
+
+    Attributes
+    ----------
+    autoencoders_ : list of SparseAutoencoderTransformer
+        The fitted members with the weights of the whole: transforming by one after the other is
+        what `transform` does. Losses, curves and mean activations that they keep are those of
+        each one's own training.
+    n_iter_ : int
+        Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
+        trainings together.
+    n_steps_ : int
+        Steps of fine-tuning; this and the next ones are missing without ``finetune``.
+    loss_ : float
+        J after fine-tuning.
+    loss_curve_ : list of float
+        For each epoch of fine-tuning the mean of J over its minibatches.
+    validation_score_curve_ : list of float or None
+        R^2 of the held-out rows after each epoch; None without ``early_stopping``.
+    mean_activation_ : ndarray of shape (n_components,), float64
+        Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
+    n_features_in_ : int
+        Number of features seen by `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, where X has names that are all strings.
+
+    See Also
+    --------
+    SparseAutoencoderTransformer : One of them; with ``hidden_layer_sizes`` deep from the start.
+    SparseAutoencoderClassifier : A stack fine-tuned to tell classes apart.
+
+    Notes
+    -----
+    A member scales the codes that it learns from (``scale_data``). In the whole network this map
+    is a fixed factor and part of a bias, so weights mean the same and decay alike before and
+    after; tied weights stay tied.
+
+    References
+    ----------
+    .. [1] Y. Bengio, P. Lamblin, D. Popovici and H. Larochelle, "Greedy layer-wise training of
+           deep networks", NIPS 2006; UFLDL tutorial, "Stacked Autoencoders".
+    .. [2] G. Hinton and R. Salakhutdinov, "Reducing the dimensionality of data with neural
+           networks", Science 313, 2006.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+    >>> X = load_digits().data
+    >>> first = SparseAutoencoderTransformer(64, rho=0.2, max_iter=30, tol=0.01)
+    >>> second = SparseAutoencoderTransformer(32, rho=0.2, max_iter=30, tol=0.01)
+    >>> stack = StackedSparseAutoencoder([first, second], finetune=False, random_state=0)
+    >>> before = stack.fit(X).score(X)
+    >>> stack = StackedSparseAutoencoder([first, second], random_state=0).fit(X)
+    >>> stack.transform(X).shape, stack.score(X) > before + 0.05
+    ((1797, 32), True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "autoencoders": [list, tuple],
+        "finetune": ["boolean"],
+        "pretrain": ["boolean"],
+        **constraints.TRAINING,
+    }
+
+    def __init__(
+        self,
+        autoencoders: Sequence[Member] | Sequence[tuple[str, Member]],
+        *,
+        finetune: bool = True,
+        pretrain: bool = True,
+        alpha: float = 1e-4,
+        solver: Literal["adam", "sgd", "lbfgs"] = "adam",
+        learning_rate: Literal["auto"] | float = "auto",
+        learning_rate_schedule: Literal["linear", "constant"] = "linear",
+        momentum: float = 0.9,
+        batch_size: Literal["auto"] | int = "auto",
+        max_iter: int = 50,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        shuffle: bool = True,
+        dtype: Literal["float32", "float64"] = "float32",
+        device: str = "auto",
+        verbose: bool | int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.autoencoders = autoencoders
+        self.finetune = finetune
+        self.pretrain = pretrain
+        self.alpha = alpha
+        self.solver = solver
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.momentum = momentum
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.shuffle = shuffle
+        self.dtype = dtype
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @classmethod
+    def from_pipeline(cls, pipeline: Pipeline, **params: Any) -> Self:
+        """Make a stack of a pipeline of autoencoders, to be fine-tuned as a whole.
+
+        Parameters
+        ----------
+        pipeline : Pipeline
+            Its steps are `SparseAutoencoderTransformer`; steps "passthrough" or None are left
+            out. If it is fitted so is the stack, which transforms as the pipeline does; `fit`
+            then starts from there (``pretrain=False``).
+        **params : dict
+            Parameters of the stack.
+
+        Returns
+        -------
+        stack : StackedSparseAutoencoder
+            Its members have the names of the steps.
+
+        Raises
+        ------
+        TypeError
+            If a step is something else.
+        """
+        named = [(name, step) for name, step in pipeline.steps if step not in (None, "passthrough")]
+        for name, step in named:
+            if not isinstance(step, SparseAutoencoderTransformer):
+                raise TypeError(
+                    f"from_pipeline needs steps that are SparseAutoencoderTransformers, but "
+                    f"{name!r} is {step!r}: slice the pipeline, and put what comes before into a "
+                    "pipeline with the stack."
+                )
+        is_fitted = bool(named) and all(hasattr(step, "coefs_") for _, step in named)
+        stack = cls(named, **({"pretrain": not is_fitted} | params))
+        if is_fitted:
+            stack.autoencoders_ = as_fitted(stack._checked_members())
+            first = stack.autoencoders_[0]
+            stack.n_features_in_ = first.n_features_in_
+            if hasattr(first, "feature_names_in_"):
+                stack.feature_names_in_ = first.feature_names_in_
+        return stack
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train the members one upon another, then all together.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Training rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, in all trainings.
+
+        Returns
+        -------
+        self : StackedSparseAutoencoder
+            Fitted.
+
+        Raises
+        ------
+        TypeError
+            If a member is something else than a `SparseAutoencoderTransformer`.
+        NotFittedError
+            With ``pretrain=False`` if a member is not fitted.
+        ValueError
+            If a parameter or the data is invalid; if members taken as they are do not fit on each
+            other; if the loss stops being finite.
+        """
+        named = self._checked_members()
+        if self.finetune:
+            check_training(self)
+        context = self._init_callback_context(max_subtasks=len(named) + self.finetune)
+        with unseen_on_failure(self):
+            X = checked_rows(self, X, reset=True)
+            weight = checked_weight(sample_weight, X)
+            metadata = None if weight is None else {"sample_weight": weight}
+            task = {"X": X, "y": y, "metadata": metadata}
+            context.call_on_fit_task_begin(estimator=self, **task)
+            draws = check_random_state(self.random_state)
+            members, _ = pretrained(
+                named, X, weight, draws, pretrain=self.pretrain, context=context, caller=self
+            )
+            n_iter = sum(member.n_iter_ for member in members)
+            attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
+            if self.finetune:
+                seed = int(draws.randint(np.iinfo(np.int32).max))
+                attributes = self._finetuned(members, X, weight, seed, context, task)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
+        return self
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes of some rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+            Of the last member, in the precision of X.
+        """
+        X = checked_rows(self, X)
+        return encode_through(self.autoencoders_, X)
+
+    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+        """Return the rows that some codes stand for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_components)
+            Codes, as `transform` makes them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+            Reconstruction in the units of the training data, in the precision of the codes.
+        """
+        check_is_fitted(self)
+        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        for member in reversed(self.autoencoders_):
+            codes = member.inverse_transform(codes)
+        return codes
+
+    def score(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return R^2 of the reconstruction; no penalty is in it.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        score : float
+            As `SparseAutoencoderTransformer.score`.
+        """
+        X = checked_rows(self, X)
+        return r_squared(X, self._squared_errors(X), checked_weight(sample_weight, X))
+
+    def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return minus each row's squared reconstruction error; low scores are unusual rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples,), float64
+            -||x_hat_i - x_i||^2 in the units of X.
+        """
+        return -self._squared_errors(checked_rows(self, X))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.autoencoders_[-1]._n_features_out
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "autoencoders_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def _squared_errors(self, X: Matrix) -> np.ndarray:
+        errors = np.empty(X.shape[0])
+        for rows in gen_batches(X.shape[0], ROWS_AT_A_TIME):
+            part = X[rows]
+            given = part.toarray() if sp.issparse(part) else part
+            found = self.inverse_transform(encode_through(self.autoencoders_, part))
+            errors[rows] = np.square(found - given, dtype=np.float64).sum(axis=1)
+        return errors
+
+    def _finetuned(
+        self,
+        members: list[SparseAutoencoderTransformer],
+        X: Matrix,
+        weight: np.ndarray | None,
+        seed: int,
+        context: CallbackContext,
+        task: dict[str, Any],
+    ) -> dict[str, Any]:
+        """Return the fitted attributes after training all layers together."""
+        from sksae.engine.objective import Penalties
+
+        first, last = members[0], members[-1]
+        code_activation = last._activations[n_encoder_layers(last) - 1]
+        index, held_out_index = split_rows(self, X.shape[0], weight, seed)
+        rho = validation.resolve_rho(last.rho, last.n_components)
+        beta = 0.0 if last.beta_ is None else last.beta_
+        subcontext = context.subcontext(task_name="finetune", max_subtasks=self.max_iter)
+        subcontext.call_on_fit_task_begin(estimator=self, **task)
+
+        def attributes(
+            layers: list[Layer], loss_curve: list[float], validation_curve: list[float]
+        ) -> dict[str, Any]:
+            return {
+                "autoencoders_": separate(members, layers),
+                "loss_curve_": loss_curve,
+                "validation_score_curve_": validation_curve or None,
+                "n_iter_": len(loss_curve),
+            }
+
+        plan = plan_layers(
+            self,
+            join(members),
+            sum(n_encoder_layers(member) for member in members),
+            scaling_of_first(first, X, index, weight),
+            finetune_schedule(self, seed),
+            Penalties(last.sparsity, rho, beta, float(self.alpha)),
+            index=index,
+            held_out_index=held_out_index,
+        )
+        monitor = epoch_monitor(self, plan, subcontext, task, attributes)
+        layers, trained = train_layers(plan, X, weight, monitor)
+        found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
+            "loss_": trained.loss,
+            "n_steps_": trained.n_steps,
+            "mean_activation_": mean_activation(trained.mean_code, code_activation),
+        }
+        subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
+        return found
