@@ -140,9 +140,9 @@ class SparseAutoencoderTransformer(
 
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd". With hidden layers it
-        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, in `fit` a
-        quarter of its steps at most; at the full rate from the start relu units would die. Until
-        then the loss does not count as settled.
+        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, if it falls
+        later over a quarter of all steps at most; at the full rate from the start relu units would
+        die. Until then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the

@@ -194,6 +194,15 @@ def test_training_that_goes_on_counts_the_steps_before():
     assert make_schedule(fitted, X).n_steps_before == 0
 
 
+def test_constant_rate_in_two_halves_is_that_of_one_piece():
+    X = make_rows(60)
+    params = {"learning_rate_schedule": "constant", "batch_size": 30, "tol": 0.0}
+    whole = make(max_iter=40, **params).fit(X)
+    halves = make(max_iter=20, warm_start=True, **params).fit(X).fit(X)
+    for ours, theirs in zip(halves.coefs_, whole.coefs_, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
 def test_first_passes_of_partial_fit_go_slowly():
     """At full rate a first pass of many small batches kills units that later passes need."""
     X = make_rows(400)

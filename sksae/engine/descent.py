@@ -26,7 +26,8 @@ from sksae.engine.watching import Moment, NonFiniteLossError, Watch
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.
 OVERTIME, OVERTIME_RATE = 0.15, 0.1
-# The rate does not rise for longer than this share of the steps.
+# A rate that falls later does not rise for longer than this share of the steps. A constant one has
+# no length to go by: a training in parts is to be that of one piece.
 LONGEST_WARM_UP = 0.25
 
 
@@ -74,7 +75,7 @@ class Course:
         self._n_overtime = round(OVERTIME * schedule.max_iter) if keeps_time else 0
         self.n_planned = (schedule.max_iter - self._n_overtime) * steps_per_epoch
         warm_up = schedule.warm_up
-        if not schedule.is_one_pass:
+        if schedule.learning_rate_schedule == "linear":
             warm_up = min(warm_up, int(LONGEST_WARM_UP * self.n_planned))
         self.rate = LearningRate(
             schedule.learning_rate,

@@ -37,8 +37,8 @@ class Schedule:
     n_steps_before : int
         Steps taken before.
     warm_up : int
-        Steps from the very first on over which the learning rate rises; a quarter of this
-        training's at most.
+        Steps from the very first on over which the learning rate rises; if it falls later, a
+        quarter of this training's at most.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
     noise : Noise, optional
