@@ -139,6 +139,9 @@ def separate(members: "Members", layers: Sequence[Layer]) -> "list[SparseAutoenc
         member.slopes_, member._state = list(member.slopes_), {}
     for place, layer in zip(places(members), layers, strict=False):
         member, at = copies[place.member], place.layer
+        if layer.coef is member.coefs_[at]:
+            # Not trained: what is as it was shall be so to the last bit.
+            continue
         moved = layer.intercept - _through(place.shift, layer.coef)
         member.coefs_[at] = layer.coef
         member.intercepts_[at] = moved.astype(layer.coef.dtype)

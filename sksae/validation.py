@@ -93,7 +93,9 @@ def check_precision(dtype: str, **values: float) -> None:
     """Raise on a number that the precision of training cannot hold."""
     limits = np.finfo(dtype)
     for name, value in values.items():
-        low, high = (limits.eps, 1.0 - limits.eps) if name == "rho" else (0.0, limits.max)
+        # In float64: compared with float32, a number beyond it would overflow, with a warning.
+        eps, largest = float(limits.eps), float(limits.max)
+        low, high = (eps, 1.0 - eps) if name == "rho" else (0.0, largest)
         if not low <= value <= high:
             raise ValueError(
                 f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
