@@ -148,14 +148,15 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             wanted = self._read_targets(y, weight, resume=resume, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
+                wanted, _ = choose_rows(self, wanted, seed)
             else:
                 check_fit_together(named, X.shape[1], pretrain=self.pretrain)
                 check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
+                wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
                     named, X, weight, seeds, pretrain=self.pretrain, context=None, caller=self
                 )
-            wanted, _ = choose_rows(self, wanted, seed)
             course = _Course(self, members, wanted, None, seed, None, {"X": X, "y": y})
             attributes = course.run_once(X, resume=resume)
         for name, value in attributes.items():

@@ -4,8 +4,10 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from oracle import Network, Problem, Terms, forward, objective, shares
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
 from sksae import SparseAutoencoderTransformer
@@ -164,6 +166,22 @@ def smallest_pre(problem):
     """Return how near the problem is to a kink."""
     pres = forward(np, problem.network(problem.flat), problem.X - problem.centre)[0]
     return min(abs(pre).min() for pre in pres)
+
+
+def no_training(monkeypatch):
+    """Fail if any training begins from now on."""
+
+    def reached(*args, **kwargs):
+        raise AssertionError("training began")
+
+    monkeypatch.setattr("sksae.engine.training.train", reached)
+
+
+def assert_nothing_half_fitted(model, method="transform"):
+    held = set(vars(model)) - set(model.get_params(deep=False))
+    assert held <= {"_skl_callbacks"}
+    with pytest.raises(NotFittedError):
+        getattr(model, method)(make_rows(3))
 
 
 class Recorder:
