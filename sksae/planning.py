@@ -53,6 +53,10 @@ def goes_by_minibatches(estimator: Trainable) -> bool:
 AUTO_BATCH_SIZE = 256
 # Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
 AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
+# Steps over which the learning rate rises, for each layer between input and code. There gradients
+# begin small and grow many times over while the layers find to each other; until Adam has seen it
+# its steps are far too long, and throw relu units to where no row reaches them any more.
+WARM_UP = 200
 
 
 @dataclass(frozen=True)
@@ -209,6 +213,8 @@ def make_plan(
             one_pass=one_pass,
             noise=make_noise(estimator, X.shape[1]),
             blanks_to_zero=not estimator.scale_data,
+            n_steps_before=estimator.n_steps_ if resume else 0,
+            warm_up=WARM_UP * (architecture.n_encoder_layers - 1),
         ),
         start=start,
         state=estimator._state if resume else None,
@@ -292,6 +298,8 @@ def make_schedule(
     one_pass: bool,
     noise: "Noise | None" = None,
     blanks_to_zero: bool = False,
+    n_steps_before: int = 0,
+    warm_up: int = 0,
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe.
 
@@ -314,6 +322,8 @@ def make_schedule(
         shuffle=estimator.shuffle,
         seed=seed,
         first_epoch=first_epoch,
+        n_steps_before=n_steps_before,
+        warm_up=warm_up,
         is_one_pass=one_pass,
         noise=noise,
         blanks_to_zero=blanks_to_zero,

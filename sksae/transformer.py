@@ -101,10 +101,12 @@ class SparseAutoencoderTransformer(
         Of the reconstruction, in the space of z.
 
     hidden_layer_sizes : sequence of int, default=()
-        Units of the layers between input and code; the decoder mirrors them.
+        Units of the layers between input and code; the decoder mirrors them. Choose "adam" for
+        such networks: "lbfgs" loses many of their units and may not get away from the start, and
+        "sgd" is slow. relu codes may lose units that the reconstruction can do without.
 
     hidden_activation : {"relu", "sigmoid", "tanh", "prelu", "identity"}, default="relu"
-        Of those layers.
+        Of those layers. "prelu" units do not die and reconstruct as well as "relu" or better.
 
     tied_weights : bool, default=False
         Whether each layer of the decoder has the weights of the encoder layer that it mirrors,
@@ -137,7 +139,10 @@ class SparseAutoencoderTransformer(
         on small data and for a precise optimum.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd".
+        Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd". With hidden layers it
+        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, in `fit` a
+        quarter of its steps at most; at the full rate from the start relu units would die. Until
+        then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
@@ -237,7 +242,8 @@ class SparseAutoencoderTransformer(
     Training takes place in coordinates in which the training rows have mean zero; the first bias
     takes the mean up afterwards. It is the same J, but much better conditioned [2]_. Weights start
     uniform in :math:`\pm\sqrt{6 / (n_{in} + n_{out} + 1)}`; the code's bias starts where its
-    activity at the mean row is rho ("kl"), the output's bias where it gives the mean row.
+    activity at the mean row is rho ("kl"), the output's bias where it gives the mean row, and
+    biases of hidden layers where the mean row makes their pre-activations 0.
 
     In minibatches the mean activation of "kl" is a running mean over the last 10 batches (in `fit`
     an epoch at most): a single batch tells little about a small rho.

@@ -47,6 +47,13 @@ class Activation:
     inverse: Callable[[np.ndarray], np.ndarray]
     keeps_pre: bool = False
 
+    def of(self, pre: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+        """Return f(pre) for a numpy array, in memory of its own."""
+        before = torch.from_numpy(pre.copy())
+        after = torch.empty_like(before) if self.keeps_pre else before
+        self.apply(before, after, None if slope is None else torch.from_numpy(slope))
+        return after.numpy()
+
 
 def _logit(value: np.ndarray) -> np.ndarray:
     value = np.clip(value, 0.01, 0.99)

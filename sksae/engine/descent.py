@@ -26,6 +26,8 @@ from sksae.engine.watching import Moment, NonFiniteLossError, Watch
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.
 OVERTIME, OVERTIME_RATE = 0.15, 0.1
+# The rate does not rise for longer than this share of the steps.
+LONGEST_WARM_UP = 0.25
 
 
 def make_watch(job: Job, *, has_judge: bool) -> Watch:
@@ -71,8 +73,15 @@ class Course:
         keeps_time = job.finds_beta and not schedule.is_one_pass
         self._n_overtime = round(OVERTIME * schedule.max_iter) if keeps_time else 0
         self.n_planned = (schedule.max_iter - self._n_overtime) * steps_per_epoch
+        warm_up = schedule.warm_up
+        if not schedule.is_one_pass:
+            warm_up = min(warm_up, int(LONGEST_WARM_UP * self.n_planned))
         self.rate = LearningRate(
-            schedule.learning_rate, schedule.learning_rate_schedule, self.n_planned
+            schedule.learning_rate,
+            schedule.learning_rate_schedule,
+            self.n_planned,
+            warm_up=warm_up,
+            n_before=schedule.n_steps_before,
         )
         self.n_steps = 0
         self.stopped_by = "max_iter"
@@ -262,7 +271,7 @@ class Descent:
                     None if scores is None else scores[model],
                     partial(self._parameters.model, model),
                     by_moves=by_moves[model],
-                    is_settled=bool(is_settled[model]),
+                    is_settled=bool(is_settled[model]) and not course.rate.is_warming_up,
                 )
             except NonFiniteLossError as error:
                 self._outcomes[self._places[model]] = error

@@ -34,6 +34,11 @@ class Schedule:
         Of that order; epoch k of any training with this seed visits the rows alike.
     first_epoch : int
         Epochs done before.
+    n_steps_before : int
+        Steps taken before.
+    warm_up : int
+        Steps from the very first on over which the learning rate rises; a quarter of this
+        training's at most.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
     noise : Noise, optional
@@ -53,6 +58,8 @@ class Schedule:
     shuffle: bool = True
     seed: int = 0
     first_epoch: int = 0
+    n_steps_before: int = 0
+    warm_up: int = 0
     is_one_pass: bool = False
     noise: Noise | None = None
     blanks_to_zero: bool = False

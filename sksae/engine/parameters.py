@@ -251,7 +251,9 @@ def starting_parameters(
     Weights are uniform in +-sqrt(6 / (fan_in + fan_out + 1)) (UFLDL notes, "Backpropagation";
     Glorot & Bengio 2010). Biases stand where the trivial solution already is: the code's at
     ``code_bias``, the output's at the inverse output activation of the target's mean; others
-    at 0. Slopes of prelu start at 0.25.
+    at 0. With hidden layers that is where biases and weights together put the mean row: units
+    behind a code that is never 0 would else begin on one side of their kink for all rows, those
+    on the flat side dead. Slopes of prelu start at 0.25.
 
     Parameters
     ----------
@@ -282,7 +284,23 @@ def starting_parameters(
         np.full(n_out, INITIAL_PRELU_SLOPE) if has else None
         for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True)
     ]
+    if architecture.n_layers > 2:
+        _let_mean_row_meet(architecture, coefs, biases, slopes)
     return to_flat(architecture, coefs, biases, slopes)
+
+
+def _let_mean_row_meet(
+    architecture: Architecture,
+    coefs: list[np.ndarray],
+    biases: list[np.ndarray],
+    slopes: list[np.ndarray | None],
+) -> None:
+    """Move biases such that the pre-activations of the mean row, zeros, are what they were."""
+    row = np.zeros(architecture.sizes[0])
+    for layer, activation in enumerate(architecture.activations):
+        came_with_weights = architecture.gains[layer] * (row @ coefs[layer])
+        row = ACTIVATIONS[activation].of(biases[layer], slopes[layer])
+        biases[layer] -= came_with_weights
 
 
 def to_layers(

@@ -140,18 +140,33 @@ class LearningRate:
         "linear" falls from ``base`` to zero over all steps.
     n_steps : int
         How many they are.
+    warm_up : int, default=0
+        Over so many steps, counted from where training began, the rate rises to what the schedule
+        makes it.
+    n_before : int, default=0
+        Steps taken before these.
     """
 
-    def __init__(self, base: float, schedule: str, n_steps: int) -> None:
+    def __init__(
+        self, base: float, schedule: str, n_steps: int, *, warm_up: int = 0, n_before: int = 0
+    ) -> None:
         self._from, self._falls = base, schedule == "linear"
         self._begin, self._end, self._now = 0, n_steps, 0
+        self._warm_up, self._n_before = warm_up, n_before
 
     @property
     def value(self) -> float:
         """Rate of the next step."""
-        if not self._falls:
-            return self._from
-        return self._from * (self._end - self._now) / (self._end - self._begin)
+        rate = self._from
+        if self._falls:
+            rate = rate * (self._end - self._now) / (self._end - self._begin)
+        if self.is_warming_up:
+            rate *= (self._n_before + self._now + 1) / (self._warm_up + 1)
+        return rate
+
+    @property
+    def is_warming_up(self) -> bool:
+        return self._n_before + self._now < self._warm_up
 
     @property
     def is_over(self) -> bool:
@@ -177,7 +192,7 @@ class LearningRate:
             False if the rate does not fall at all, so that training may stop at once.
         """
         if self._falls:
-            self._from, self._begin = self.value, self._now
+            self._from, self._begin, self._warm_up = self.value, self._now, 0
             self._end = min(self._end, self._now + n_steps)
         return self._falls
 

@@ -137,7 +137,7 @@ class Watch:
         by_moves : float
             What moves of beta have added to the loss.
         is_settled : bool
-            False as long as beta is being found: then nothing is over.
+            False as long as beta is being found or the rate rises: then nothing is over.
         """
         if not isfinite(loss):
             raise self._describe(len(self.loss_curve) + 1)
