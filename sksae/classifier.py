@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.callback import with_callbacks
-from sklearn.utils import compute_sample_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -17,7 +17,7 @@ from sksae.joined import Layer
 from sksae.members import Member
 from sksae.planning import goes_by_minibatches
 from sksae.supervised import SupervisedStack, Wanted
-from sksae.targets import read_labels
+from sksae.targets import check_counted, read_classes, read_labels
 
 
 class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
@@ -50,7 +50,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     freeze : int >= 0 or None, default=None
         How many leading layers of the encoder stay as pre-trained; hidden layers of members count.
         With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
-        ``solver`` is; None freezes none.
+        ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
 
     unlabeled : -1, None, nan, any other number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
@@ -58,7 +58,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in fine-tuning, by which the rows' are multiplied. "balanced" is
-        inversely proportional to the classes' frequencies.
+        inversely proportional to the weight that the rows of a class have together.
 
     decay : {"top", "all"}, default="top"
         Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
@@ -370,21 +370,31 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     ) -> Wanted:
         from sksae.engine.losses import CrossEntropy
 
-        if classes is not None and resume and not np.array_equal(np.unique(classes), self.classes_):
+        given = None if classes is None else read_classes(classes, self.unlabeled)
+        if given is not None and resume and not np.array_equal(given, self.classes_):
             raise ValueError(
-                f"classes={np.unique(classes).tolist()} are others than in the first call, which "
-                f"were {self.classes_.tolist()}."
+                f"classes={given.tolist()} are others than in the first call, which were "
+                f"{self.classes_.tolist()}."
             )
-        labels = read_labels(y, self.unlabeled, self.classes_ if resume else classes)
+        labels = read_labels(y, self.unlabeled, self.classes_ if resume else given)
         if len(labels.classes) < 2:
             raise ValueError(
                 f"y holds one class only, {labels.classes.tolist()[0]!r}: there must be at least 2 "
                 "classes to tell apart."
             )
+        of_rows = labels.classes[labels.codes[:, 0]]
         if self.class_weight is not None:
-            weight = np.ones(len(labels.codes)) if weight is None else weight.copy()
-            known = labels.classes[labels.codes[labels.index, 0]]
-            weight[labels.index] *= compute_sample_weight(self.class_weight, known)
+            weight = np.ones(len(of_rows)) if weight is None else weight.copy()
+            check_counted(weight[labels.index])
+            counted = labels.index[weight[labels.index] > 0.0]
+            present, which = np.unique(of_rows[counted], return_inverse=True)
+            factors = compute_class_weight(
+                self.class_weight,
+                classes=present,
+                y=of_rows[counted],
+                sample_weight=weight[counted],
+            )
+            weight[counted] *= factors[which]
         return Wanted(
             target=labels.codes,
             loss=CrossEntropy(),
@@ -392,7 +402,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             weight=weight,
             n_outputs=len(labels.classes),
             attributes={"classes_": labels.classes},
-            strata=labels.codes[:, 0],
+            strata=of_rows,
         )
 
     def _top(self) -> Layer:

@@ -102,7 +102,7 @@ def plan_layers(
         Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
         reconstruction.
     """
-    architecture = architecture_of(layers, n_encoder_layers)
+    architecture = architecture_of(layers, n_encoder_layers, gives_rows="target" not in rest)
     everything = {"state": None, "index": None, "held_out_index": None}
     return Plan(
         architecture=architecture,

@@ -139,6 +139,9 @@ def separate(members: "Members", layers: Sequence[Layer]) -> "list[SparseAutoenc
         member.slopes_, member._state = list(member.slopes_), {}
     for place, layer in zip(places(members), layers, strict=False):
         member, at = copies[place.member], place.layer
+        if layer.coef is member.coefs_[at]:
+            # Not trained: what is as it was shall be so to the last bit.
+            continue
         moved = layer.intercept - _through(place.shift, layer.coef)
         member.coefs_[at] = layer.coef
         member.intercepts_[at] = moved.astype(layer.coef.dtype)
@@ -156,8 +159,10 @@ def _through(shift: np.ndarray | None, coef: np.ndarray) -> np.ndarray | float:
     return 0.0 if shift is None else shift @ coef.astype(np.float64)
 
 
-def architecture_of(layers: Sequence[Layer], n_encoder_layers: int) -> "Architecture":
-    """Return what the engine is to know of some layers: an encoder, and what stands on it."""
+def architecture_of(
+    layers: Sequence[Layer], n_encoder_layers: int, *, gives_rows: bool
+) -> "Architecture":
+    """Return what the engine is to know of layers, which reconstruct rows or something else."""
     from sksae.engine.parameters import Architecture
 
     return Architecture(
@@ -166,7 +171,7 @@ def architecture_of(layers: Sequence[Layer], n_encoder_layers: int) -> "Architec
         n_encoder_layers=n_encoder_layers,
         tied=tuple(layer.tied for layer in layers[:n_encoder_layers]),
         gains=tuple(layer.gain for layer in layers),
-        gives_rows=len(layers) == 2 * n_encoder_layers,
+        gives_rows=gives_rows,
     )
 
 

@@ -1,6 +1,7 @@
 """The autoencoders of a stack: named, trained one upon another, or taken as they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from typing import Any, Self, TypeAlias
 
@@ -9,14 +10,16 @@ from sklearn.base import clone
 from sklearn.callback import CallbackContext
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
 
+from sksae.joined import n_encoder_layers
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
+from sksae.validation import resolve_hidden_layer_sizes
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]
-BEFORE = "the member before it gives codes of {} components"
 
 
 class ComposedOfAutoencoders(_BaseComposition):
@@ -106,11 +109,56 @@ def unfrozen(member: Member) -> tuple[SparseAutoencoderTransformer, bool]:
     return (member.estimator if is_frozen else member), is_frozen
 
 
+def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) -> None:
+    """Raise, before anything is trained, if members cannot be taken or trained one upon another.
+
+    Parameters
+    ----------
+    named : list of (str, estimator)
+        Members.
+    n_features : int or None
+        Of the rows; None if they are not known.
+    pretrain : bool
+        Whether those that are not in a FrozenEstimator are going to be trained.
+    """
+    before = f"X has {n_features} features"
+    for name, entry in named:
+        member, is_frozen = unfrozen(entry)
+        if pretrain and not is_frozen:
+            with named_in_errors(name):
+                member._validate_params()
+            n_features = member.n_components
+        else:
+            check_is_trained(name, member)
+            if n_features is not None:
+                check_width(name, member, n_features, before)
+            n_features = member._n_features_out
+        before = f"{name!r} before it gives codes of {n_features} components"
+
+
+def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
+    """Return how many layers the encoders of members have, or will have, together."""
+    n_layers = 0
+    for _, entry in named:
+        member, is_frozen = unfrozen(entry)
+        if pretrain and not is_frozen:
+            n_layers += 1 + len(resolve_hidden_layer_sizes(member.hidden_layer_sizes))
+        else:
+            n_layers += n_encoder_layers(member)
+    return n_layers
+
+
+def draw_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
+    """Return seeds for so many trainings."""
+    draws = check_random_state(random_state)
+    return [int(draws.randint(np.iinfo(np.int32).max)) for _ in range(n)]
+
+
 def pretrained(
     named: Named,
     X: Matrix,
     sample_weight: np.ndarray | None,
-    draws: np.random.RandomState,
+    seeds: Sequence[int],
     *,
     pretrain: bool,
     context: CallbackContext | None,
@@ -121,13 +169,14 @@ def pretrained(
     Parameters
     ----------
     named : list of (str, estimator)
-        Never changed: what is trained is a clone, and what is taken a copy.
+        Checked by `check_fit_together`, and never changed: what is trained is a clone, and what is
+        taken a copy.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Validated rows.
     sample_weight : ndarray of shape (n_samples,) or None
         Their weights.
-    draws : RandomState
-        Gives members without a random_state a seed each.
+    seeds : sequence of int
+        Of members without a random_state of their own.
     pretrain : bool
         Whether to train; members in a FrozenEstimator are taken as they are in any case.
     context : CallbackContext or None
@@ -145,35 +194,24 @@ def pretrained(
     from sksae.engine.inference import encode
 
     members: list[SparseAutoencoderTransformer] = []
-    before = "X has {} features"
-    for name, entry in named:
+    for (name, entry), seed in zip(named, seeds, strict=True):
         member, is_frozen = unfrozen(entry)
-        seed = int(draws.randint(np.iinfo(np.int32).max))
         if pretrain and not is_frozen:
             member = clone(member)
             if member.random_state is None:
                 member.random_state = seed
             _fit_one(name, member, X, sample_weight, context, caller)
         else:
-            check_is_trained(name, member)
-            check_width(name, member, X.shape[1], before)
             member = copy(member)
         X = encode(member._codec(), X, member.device)
-        before = BEFORE
         members.append(member)
     return members, X
 
 
 def as_fitted(named: Named) -> list[SparseAutoencoderTransformer]:
     """Return copies of members that are fitted already, or raise if they do not fit together."""
-    members: list[SparseAutoencoderTransformer] = []
-    for name, entry in named:
-        member, _ = unfrozen(entry)
-        check_is_trained(name, member)
-        if members:
-            check_width(name, member, members[-1]._n_features_out, BEFORE)
-        members.append(copy(member))
-    return members
+    check_fit_together(named, None, pretrain=False)
+    return [copy(unfrozen(entry)[0]) for _, entry in named]
 
 
 def _fit_one(
@@ -185,31 +223,46 @@ def _fit_one(
     caller: object,
 ) -> None:
     if context is None:
-        member.fit(X, sample_weight=sample_weight)
+        with named_in_errors(name):
+            member.fit(X, sample_weight=sample_weight)
         return
     subcontext = context.subcontext(task_name=f"fit-{name}")
-    with subcontext.propagate_callback_context(member):
+    with named_in_errors(name), subcontext.propagate_callback_context(member):
         subcontext.call_on_fit_task_begin(estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)
         subcontext.call_on_fit_task_end(estimator=caller, X=X)
+
+
+@contextmanager
+def named_in_errors(name: str) -> Iterator[None]:
+    """Have errors tell which member they speak of."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"This concerns {name!r} of autoencoders.")
+        raise
 
 
 def check_is_trained(name: str, member: SparseAutoencoderTransformer) -> None:
     """Raise if a member that is to be taken as it is has not been fitted."""
     if not hasattr(member, "coefs_"):
         raise NotFittedError(
-            f"pretrain=False takes the members of autoencoders as they are, but {name!r} is not "
-            "fitted: fit it first, or use pretrain=True. (clone, and with it every search, makes "
-            "unfitted members of fitted ones: wrap them in sklearn.frozen.FrozenEstimator.)"
+            f"{name!r} of autoencoders is to be taken as it is (pretrain=False, or in a "
+            "FrozenEstimator), but is not fitted: fit it first, or use pretrain=True. (clone, and "
+            "with it every search, makes unfitted members of fitted ones: wrap them in "
+            "sklearn.frozen.FrozenEstimator.)"
         )
 
 
 def check_width(
     name: str, member: SparseAutoencoderTransformer, n_features: int, before: str
 ) -> None:
-    """Raise if a member was fitted to rows of another width than it is now given."""
+    """Raise if a member was fitted to rows of another width than it is now given.
+
+    ``before`` says where they come from.
+    """
     if member.n_features_in_ != n_features:
         raise ValueError(
             f"The members of autoencoders do not fit: {name!r} was fitted to rows of "
-            f"{member.n_features_in_} features, but {before.format(n_features)}."
+            f"{member.n_features_in_} features, but {before}."
         )

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackContext
 
 if TYPE_CHECKING:
@@ -74,5 +74,6 @@ class EpochMonitor:
         self._n_printed = n_epochs
         line = f"Epoch {self._n_before + n_epochs}, loss = {snapshot.loss_curve[-1]:.8g}"
         if snapshot.validation_curve:
-            line += f", held-out R^2 = {snapshot.validation_curve[-1]:.6f}"
+            name = "accuracy" if is_classifier(self._estimator) else "R^2"
+            line += f", held-out {name} = {snapshot.validation_curve[-1]:.6f}"
         print(line)

@@ -47,7 +47,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     freeze : int >= 0 or None, default=None
         How many leading layers of the encoder stay as pre-trained; hidden layers of members count.
         With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
-        ``solver`` is; None freezes none.
+        ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
 
     unlabeled : -1, None, nan, any other number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
@@ -327,11 +327,12 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         # In the coordinates of training, those of the scaled target.
         coef = self.coef_.reshape(len(self.target_mean_), -1).T
         intercept = (np.atleast_1d(self.intercept_) - self.target_mean_) / self.target_scale_
-        return Layer((coef / self.target_scale_).astype(coef.dtype), intercept, None, "identity")
+        return Layer(coef / self.target_scale_, intercept, None, "identity")
 
     def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
         mean, scale = described["target_mean_"], described["target_scale_"]
-        coef = (top.coef * scale).T.astype(top.coef.dtype)
+        # In float64, which has room for the units of y.
+        coef = (top.coef * scale).T
         intercept = top.intercept * scale + mean
         if described["_flat_target"]:
             coef, intercept = coef[0], float(intercept[0])

@@ -14,7 +14,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Tags, check_array, check_random_state, gen_batches
+from sklearn.utils import Tags, check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, validation
@@ -29,7 +29,14 @@ from sksae.finetuning import (
 )
 from sksae.fitting import mean_activation
 from sksae.joined import Layer, join, n_encoder_layers, separate
-from sksae.members import ComposedOfAutoencoders, Member, as_fitted, pretrained
+from sksae.members import (
+    ComposedOfAutoencoders,
+    Member,
+    as_fitted,
+    check_fit_together,
+    draw_seeds,
+    pretrained,
+)
 from sksae.planning import split_rows
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
@@ -313,17 +320,17 @@ class StackedSparseAutoencoder(
         with unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
+            check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
-            draws = check_random_state(self.random_state)
+            *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
             members, _ = pretrained(
-                named, X, weight, draws, pretrain=self.pretrain, context=context, caller=self
+                named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
             )
             n_iter = sum(member.n_iter_ for member in members)
             attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
             if self.finetune:
-                seed = int(draws.randint(np.iinfo(np.int32).max))
                 attributes = self._finetuned(members, X, weight, seed, context, task)
         for name, value in attributes.items():
             setattr(self, name, value)

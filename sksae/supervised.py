@@ -9,7 +9,7 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext, CallbackSupportMixin
-from sklearn.utils import Tags, check_random_state
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length
 
 from sksae import constraints
@@ -24,10 +24,17 @@ from sksae.finetuning import (
     train_layers,
 )
 from sksae.joined import Layer, join, n_encoder_layers, separate
-from sksae.members import ComposedOfAutoencoders, pretrained
-from sksae.planning import Plan
+from sksae.members import (
+    ComposedOfAutoencoders,
+    check_fit_together,
+    count_encoder_layers,
+    draw_seeds,
+    pretrained,
+)
+from sksae.planning import Plan, Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
+from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
@@ -104,15 +111,17 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
             wanted = self._read_targets(y, weight, resume=False, classes=None)
+            check_fit_together(named, X.shape[1], pretrain=self.pretrain)
+            check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
+            *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
+            wanted, held_out = choose_rows(self, wanted, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
-            draws = check_random_state(self.random_state)
             members, codes = pretrained(
-                named, X, weight, draws, pretrain=self.pretrain, context=context, caller=self
+                named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
             )
-            seed = int(draws.randint(np.iinfo(np.int32).max))
-            course = _Course(self, members, wanted, seed, context, task)
+            course = _Course(self, members, wanted, held_out, seed, context, task)
             attributes = course.run(X, codes)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -141,18 +150,16 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             wanted = self._read_targets(y, weight, resume=resume, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
-                if self.freeze != self._frozen:
-                    raise ValueError(
-                        f"partial_fit can only go on with freeze={self._frozen}, with which it "
-                        "began: set it back."
-                    )
+                wanted, _ = choose_rows(self, wanted, seed)
             else:
-                draws = check_random_state(self.random_state)
+                check_fit_together(named, X.shape[1], pretrain=self.pretrain)
+                check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
+                *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
+                wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
-                    named, X, weight, draws, pretrain=self.pretrain, context=None, caller=self
+                    named, X, weight, seeds, pretrain=self.pretrain, context=None, caller=self
                 )
-                seed = int(draws.randint(np.iinfo(np.int32).max))
-            course = _Course(self, members, wanted, seed, None, {"X": X, "y": y})
+            course = _Course(self, members, wanted, None, seed, None, {"X": X, "y": y})
             attributes = course.run_once(X, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -193,24 +200,18 @@ class _Course:
         estimator: SupervisedStack,
         members: list[SparseAutoencoderTransformer],
         wanted: Wanted,
+        held_out: np.ndarray | None,
         seed: int,
         context: CallbackContext | None,
         task: dict[str, Any],
     ) -> None:
         self._estimator, self._members, self._wanted = estimator, members, wanted
-        self._seed, self._context, self._task = seed, context, task
+        self._held_out, self._seed = held_out, seed
+        self._context, self._task = context, task
         n_layers = sum(n_encoder_layers(member) for member in members)
-        self._encoder = join(members)[:n_layers]
+        # Without their decoders there is nothing that layers could be tied to.
+        self._encoder = [layer._replace(tied=False) for layer in join(members)[:n_layers]]
         self._n_frozen = check_freeze(estimator.freeze, n_layers)
-        weight, index = wanted.weight, wanted.index
-        if weight is not None:
-            index = index[weight[index] > 0.0]
-        self._index = index
-        self._held_out: np.ndarray | None = None
-        if estimator.early_stopping:
-            self._index, self._held_out = hold_out(
-                index, wanted.strata, estimator.validation_fraction, seed
-            )
 
     def run(self, X: Matrix, codes: np.ndarray) -> dict[str, Any]:
         """Return the fitted attributes after a whole fit.
@@ -226,7 +227,13 @@ class _Course:
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
-            return self._train([top], codes, scaling, self._top_schedule(), held_out=self._held_out)
+            schedule = self._top_schedule()
+            schedule = replace(
+                schedule,
+                max_iter=max(schedule.max_iter, self._estimator.max_iter),
+                tol=min(schedule.tol, self._estimator.tol),
+            )
+            return self._train([top], codes, scaling, schedule, held_out=self._held_out)
         # Nobody need hear of this one.
         plan = self._plan([top], scaling, self._top_schedule())
         layers, _ = train_layers(plan, codes, self._wanted.weight)
@@ -257,6 +264,8 @@ class _Course:
     ) -> dict[str, Any]:
         estimator, context = self._estimator, self._context
         before = {name: getattr(estimator, name) for name in CONTINUED} if resume else {}
+        # The solver's memory is of the layers that it moved.
+        goes_on = resume and estimator._n_frozen == self._n_frozen
         if context is not None:
             context = context.subcontext(task_name="finetune", max_subtasks=schedule.max_iter)
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
@@ -274,7 +283,7 @@ class _Course:
                 **estimator._top_attributes(layers[-1], self._wanted.attributes),
             }
 
-        state = estimator._state if resume else None
+        state = estimator._state if goes_on else None
         plan = self._plan(layers, scaling, schedule, held_out_index=held_out, state=state)
         n_before = before.get("n_iter_", 0)
         monitor = epoch_monitor(estimator, plan, context, self._task, attributes, n_before)
@@ -283,8 +292,8 @@ class _Course:
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
-            "_frozen": estimator.freeze,
             "_state": trained.state,
+            "_n_frozen": self._n_frozen,
         }
         if context is not None:
             context.call_on_fit_task_end(
@@ -306,7 +315,7 @@ class _Course:
             scaling,
             schedule,
             Penalties(None, 0.5, 0.0, float(estimator.alpha), decays),
-            index=self._index,
+            index=wanted.index,
             loss=wanted.loss,
             target=wanted.target,
             **rest,
@@ -317,14 +326,14 @@ class _Course:
         return replace(schedule, solver="lbfgs", max_iter=TOP_ITERATIONS, tol=TOP_TOL)
 
     def _scaling(self, codes: np.ndarray) -> Scaling:
-        return scaling_of_codes(codes, self._index, self._wanted.weight)
+        return scaling_of_codes(codes, self._wanted.index, self._wanted.weight)
 
     def _input(self, X: Matrix) -> tuple[Matrix, Scaling]:
         """Return what enters the first layer that is trained, and its scaling."""
         if self._n_frozen > 0:
             codes = encode_through(self._members, X, self._n_frozen)
             return codes, self._scaling(codes)
-        return X, scaling_of_first(self._members[0], X, self._index, self._wanted.weight)
+        return X, scaling_of_first(self._members[0], X, self._wanted.index, self._wanted.weight)
 
 
 # What a fit that goes on adds to.
@@ -348,24 +357,14 @@ def check_freeze(freeze: int | None, n_layers: int) -> int:
     return freeze
 
 
-def hold_out(
-    index: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows to train on and rows held out, with classes in proportion where there are any."""
-    # Imported here: it takes a third of what `import sksae` would else take of its own.
-    from sklearn.model_selection import train_test_split
-
-    try:
-        kept, held_out = train_test_split(
-            index,
-            test_size=fraction,
-            random_state=seed,
-            stratify=None if strata is None else strata[index],
-        )
-    except ValueError as error:
-        raise ValueError(
-            f"early_stopping=True with validation_fraction={fraction} cannot hold out rows of the "
-            f"{len(index)} with a target: {error} Change validation_fraction, or use "
-            "early_stopping=False."
-        ) from error
-    return np.sort(kept), np.sort(held_out)
+def choose_rows(
+    estimator: Trainable, wanted: Wanted, seed: int
+) -> tuple[Wanted, np.ndarray | None]:
+    """Return what is wanted of the rows that count, and which of them are held out (None: none)."""
+    index, held_out = wanted.index, None
+    if wanted.weight is not None:
+        check_counted(wanted.weight[index])
+        index = index[wanted.weight[index] > 0.0]
+    if estimator.early_stopping:
+        index, held_out = hold_out(index, wanted.strata, estimator.validation_fraction, seed)
+    return replace(wanted, index=index), held_out

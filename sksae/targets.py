@@ -31,13 +31,25 @@ class Labels:
 
 
 def is_missing(y: np.ndarray, mark: Any) -> np.ndarray:
-    """Return which entries are the mark of a missing target: a number, NaN or None."""
+    """Return which entries are the mark of a missing target: a number, str, NaN or None."""
+    if y.dtype == object:
+        found = [_is_mark(value, mark) for value in y.ravel()]
+        return np.array(found, dtype=bool).reshape(y.shape)
     if mark is None:
-        return np.array([value is None for value in y.ravel()]).reshape(y.shape)
-    if mark != mark:
-        # NaN is what differs from itself, in arrays of objects too.
-        return np.asarray(y != y, dtype=bool)
-    return np.asarray(y == mark, dtype=bool)
+        return np.zeros(y.shape, dtype=bool)
+    return np.asarray(y != y if mark != mark else y == mark, dtype=bool)
+
+
+def _is_mark(value: Any, mark: Any) -> bool:
+    if mark is None:
+        return value is None
+    return _is_nan(value) if mark != mark else bool(not _is_nan(value) and value == mark)
+
+
+def _is_nan(value: Any) -> bool:
+    """Return whether a value differs from itself, or is pandas' NA, which does not tell."""
+    same = value == value
+    return not (isinstance(same, bool | np.bool_) and same)
 
 
 def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
@@ -47,10 +59,10 @@ def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
     ----------
     y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
         Targets.
-    unlabeled : -1, None, nan or another number; False if there is no mark
+    unlabeled : -1, None, nan, another number or a str; False if there is no mark
         Mark of a row without one.
     """
-    if unlabeled is False:
+    if not has_mark(unlabeled):
         return np.arange(len(y))
     missing = is_missing(y, unlabeled).reshape(len(y), -1).all(axis=1)
     index = np.flatnonzero(~missing)
@@ -62,7 +74,59 @@ def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
     return index
 
 
-def read_labels(y: ArrayLike, unlabeled: Any, classes: ArrayLike | None = None) -> Labels:
+def has_mark(unlabeled: Any) -> bool:
+    """Return whether rows without a target have a mark; raise if it is none."""
+    if not isinstance(unlabeled, bool | np.bool_):
+        return True
+    if unlabeled:
+        raise ValueError(
+            "unlabeled=True names no mark: give the value that stands in y where a target is "
+            "missing (-1, None, nan), or False if none is."
+        )
+    return False
+
+
+def check_counted(weight: np.ndarray | None) -> None:
+    """Raise if the weights of the rows that have a target leave none of them."""
+    if weight is not None and not np.any(weight > 0.0):
+        raise ValueError(
+            "sample_weight, times class_weight if there is one, is 0 in all rows that have a "
+            "target: at least one of them must count."
+        )
+
+
+def read_classes(classes: ArrayLike, unlabeled: Any) -> np.ndarray:
+    """Return the classes that a user says there are, sorted; the mark of a missing label is none.
+
+    Parameters
+    ----------
+    classes : array-like of shape (n_classes,)
+        Labels, and perhaps the mark.
+    unlabeled : object
+        The mark; False if there is none.
+    """
+    given = np.asarray(classes).ravel()
+    if has_mark(unlabeled):
+        given = given[~is_missing(given, unlabeled)]
+    return np.unique(_of_one_type(given, "classes"))
+
+
+def _of_one_type(labels: np.ndarray, name: str) -> np.ndarray:
+    """Return objects as the numbers or the strings that they are; raise if they are both."""
+    if labels.dtype != object:
+        return labels
+    for value in labels:
+        if value is None or _is_nan(value):
+            raise ValueError(
+                f"{name} holds {value} among its labels: if it marks rows without one, say so by "
+                f"unlabeled={'None' if value is None else 'nan'}."
+            )
+    if len({isinstance(value, str) for value in labels}) > 1:
+        raise ValueError(f"{name} holds strings and numbers: labels must be all of one kind.")
+    return np.array(labels.tolist())
+
+
+def read_labels(y: ArrayLike, unlabeled: Any, classes: np.ndarray | None = None) -> Labels:
     """Return the labels of rows.
 
     Parameters
@@ -71,24 +135,22 @@ def read_labels(y: ArrayLike, unlabeled: Any, classes: ArrayLike | None = None) 
         Labels, of any type that can be sorted; or the mark of a missing one.
     unlabeled : object
         The mark; False if there is none.
-    classes : array-like of shape (n_classes,), optional
-        All that there are; those of y by default.
+    classes : ndarray of shape (n_classes,), optional
+        All that there are, sorted; those of y by default.
 
     Raises
     ------
     ValueError
-        If y has no or too many dimensions, holds numbers that are no classes, or labels that are
-        not among ``classes``.
+        If y has no or too many dimensions, holds numbers that are no classes, labels of several
+        kinds, or some that are not among ``classes``.
     """
     given = column_or_1d(y, warn=True)
     index = labelled_rows(given, unlabeled)
     # Without the marks, the labels are numbers or strings again.
-    labels = given[index]
-    if labels.dtype == object:
-        labels = np.array(labels.tolist())
+    labels = _of_one_type(given[index], "y")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
-    known = np.unique(labels) if classes is None else np.unique(np.asarray(classes))
+    known = np.unique(labels) if classes is None else classes
     strange = np.setdiff1d(labels, known)
     if len(strange):
         raise ValueError(
@@ -147,6 +209,7 @@ def read_numbers(
     index = labelled_rows(given, unlabeled)
     wanted = check_array(given[index], dtype=np.float64, input_name="y")
     of_wanted = None if weight is None else weight[index]
+    check_counted(of_wanted)
     if scaling is None:
         counted = None if of_wanted is None else np.flatnonzero(of_wanted)
         mean, _ = weighted_moments(wanted, counted, of_wanted)
@@ -162,3 +225,28 @@ def read_numbers(
     values = np.zeros((len(given), wanted.shape[1]))
     values[index] = (wanted - mean) / scale
     return Numbers(mean, scale, flat, index, values)
+
+
+def hold_out(
+    index: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows to train on and rows held out, with classes in proportion where there are any."""
+    # Imported here: it takes a third of what `import sksae` would else take of its own.
+    from sklearn.model_selection import train_test_split
+
+    try:
+        kept, held_out = train_test_split(
+            index,
+            test_size=fraction,
+            random_state=seed,
+            stratify=None if strata is None else strata[index],
+        )
+        if len(held_out) < 2:
+            raise ValueError("one row tells too little, at least 2 must be held out.")
+    except ValueError as error:
+        raise ValueError(
+            f"early_stopping=True with validation_fraction={fraction} cannot hold out rows of the "
+            f"{len(index)} with a target: {str(error).rstrip('.')}. Change validation_fraction, or "
+            "use early_stopping=False."
+        ) from error
+    return np.sort(kept), np.sort(held_out)

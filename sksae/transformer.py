@@ -246,7 +246,8 @@ class SparseAutoencoderTransformer(
     biases of hidden layers where the mean row makes their pre-activations 0.
 
     In minibatches the mean activation of "kl" is a running mean over the last 10 batches (in `fit`
-    an epoch at most): a single batch tells little about a small rho.
+    an epoch at most): a single batch tells little about a small rho. With hidden layers it is that
+    of the batch, as a mean that lags behind would make the units swing.
 
     The codes of "kl" vary little about rho. A linear model with a penalty on its weights does
     better on them after a :class:`~sklearn.preprocessing.StandardScaler`.

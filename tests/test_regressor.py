@@ -1,0 +1,306 @@
+"""SparseAutoencoderRegressor: numbers in any units, of one output or several, some missing."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from stacking import (
+    assert_nothing_half_fitted,
+    assert_same,
+    chain,
+    encode,
+    make_rows,
+    no_training,
+    pair,
+    sae,
+    supervised_loss,
+)
+
+from sksae import SparseAutoencoderRegressor, StackedSparseAutoencoder
+from sksae.targets import hold_out, read_numbers
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X = make_rows()
+y = 3.0 * X[:, 0] - X[:, 1] ** 2
+Y = np.c_[y, np.cos(4.0 * X[:, 2]), X[:, 3]]
+WEIGHT = np.random.default_rng(0).uniform(0.0, 2.0, 60)
+each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+each_method = pytest.mark.parametrize("method", ["fit", "partial_fit"])
+
+
+def make(members=None, **params):
+    defaults = {"max_iter": 3, "batch_size": 20, "random_state": 0}
+    return SparseAutoencoderRegressor(pair() if members is None else members, **(defaults | params))
+
+
+def standardised(target, weight=None):
+    target = target.reshape(60, -1)
+    mean = np.average(target, axis=0, weights=weight)
+    return (target - mean) / np.sqrt(np.average((target - mean) ** 2, axis=0, weights=weight))
+
+
+def test_it_learns():
+    members = [sae(20, max_iter=30), sae(10, max_iter=30)]
+    model = make(members, max_iter=150, learning_rate=0.02, tol=0.0, alpha=1e-5).fit(X, y)
+    assert model.score(X, y) > 0.95
+
+
+# Outputs.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("target", [y, y[:, None], Y], ids=["flat", "one column", "three"])
+def test_predictions_have_the_shape_and_the_units_of_the_targets(target, dtype):
+    rows, n_outputs = X.astype(dtype), target.reshape(60, -1).shape[1]
+    model = make().fit(rows, target)
+    found = model.predict(rows)
+    assert found.shape == target.shape
+    assert found.dtype == dtype
+    if target.ndim == 1:
+        assert model.coef_.shape == (4,)
+        assert type(model.intercept_) is float
+    else:
+        assert model.coef_.shape == (n_outputs, 4)
+        assert model.intercept_.shape == (n_outputs,)
+    codes = encode(model.autoencoders_, rows)
+    by_hand = codes @ np.atleast_2d(model.coef_).T + model.intercept_
+    tolerance = 1e-5 if dtype == np.float32 else 1e-10
+    by_hand = by_hand.reshape(found.shape)
+    np.testing.assert_allclose(found, by_hand, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(model.target_mean_, target.reshape(60, -1).mean(axis=0))
+    np.testing.assert_allclose(model.target_scale_, target.reshape(60, -1).std(axis=0))
+
+
+@pytest.mark.parametrize("decay", ["top", "all"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
+@each_solver
+def test_loss_of_several_outputs_is_the_formula(solver, weight, decay):
+    params = {"solver": solver, "decay": decay, "alpha": 0.1, "dtype": "float64"}
+    model = make(pair(dtype="float64"), **params).fit(X, Y, sample_weight=weight)
+    expected = supervised_loss(model, X, standardised(Y, weight), "numbers", weight)
+    assert model.loss_ == pytest.approx(expected, rel=1e-9)
+
+
+def test_several_outputs_are_learnt_together_but_frozen_each_on_its_own():
+    params = {"freeze": 2, "tol": 0.0, "n_iter_no_change": 50, "dtype": "float64"}
+    together = make(**params).fit(X, Y).predict(X)
+    for column in range(3):
+        alone = make(**params).fit(X, Y[:, column]).predict(X)
+        np.testing.assert_allclose(together[:, column], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("target", [y, Y], ids=["one", "three"])
+def test_with_all_layers_frozen_it_is_ridge_on_the_codes(target):
+    members = chain(pair(), X)
+    params = {"dtype": "float64", "tol": 0.0, "n_iter_no_change": 50, "max_iter": 1000}
+    model = make(members, pretrain=False, freeze=2, alpha=1e-3, **params).fit(X, target)
+    codes = encode(members, X)
+    ridge = Ridge(alpha=1e-3 * 60).fit(codes, standardised(target))
+    # In the units of the target.
+    expected = ridge.predict(codes).reshape(60, -1) * model.target_scale_ + model.target_mean_
+    np.testing.assert_allclose(model.predict(X).reshape(60, -1), expected, rtol=1e-5, atol=1e-6)
+    weighted = make(members, pretrain=False, freeze=2, alpha=1e-3, **params)
+    weighted.fit(X, target, sample_weight=WEIGHT)
+    ridge = Ridge(alpha=1e-3 * WEIGHT.sum())
+    ridge.fit(codes, standardised(target, WEIGHT), sample_weight=WEIGHT)
+    found = standardised_like(weighted, weighted.predict(X))
+    np.testing.assert_allclose(found, ridge.predict(codes).reshape(60, -1), rtol=1e-5, atol=1e-6)
+
+
+def standardised_like(model, found):
+    return (found.reshape(60, -1) - model.target_mean_) / model.target_scale_
+
+
+# Units.
+
+
+@pytest.mark.parametrize("freeze", [None, 1, 2])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("scale", "shift"),
+    [(1000.0, 5.0), (-2.0, 0.0), (1e-40, 0.0), (1e40, 0.0), (1e-3, 1.0), (1.0, 1e4)],
+)
+def test_units_of_the_targets_do_not_matter(scale, shift, dtype, freeze):
+    for target in (y, Y):
+        params = {"dtype": dtype, "freeze": freeze}
+        model, other = make(**params).fit(X, target), make(**params)
+        other.fit(X, scale * target + shift)
+        expected = scale * model.predict(X) + shift
+        tolerance = 1e-4 if dtype == "float32" else 1e-6
+        # As far as the shift leaves digits.
+        np.testing.assert_allclose(
+            (other.predict(X) - shift) / scale, (expected - shift) / scale, atol=tolerance
+        )
+        assert other.loss_ == pytest.approx(model.loss_, rel=1e-4)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1000.0, 5.0), (1e-40, 0.0), (1e40, 0.0)])
+def test_nor_do_they_in_passes(scale, shift):
+    model, other = make(), make()
+    for _ in range(3):
+        model.partial_fit(X, Y)
+        other.partial_fit(X, scale * Y + shift)
+    found = (other.predict(X) - shift) / scale
+    np.testing.assert_allclose(found, model.predict(X), atol=1e-4)
+
+
+def test_outputs_of_very_different_units_count_alike():
+    model = make(max_iter=30).fit(X, Y)
+    other = make(max_iter=30).fit(X, Y * [1.0, 1e6, 1e-6])
+    np.testing.assert_allclose(
+        other.predict(X) / [1.0, 1e6, 1e-6], model.predict(X), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_target_without_deviation_is_predicted():
+    np.testing.assert_allclose(make().fit(X, np.full(60, 3.0)).predict(X), 3.0, atol=1e-5)
+    found = make().fit(X, np.c_[y, np.full(60, 1e9)])
+    np.testing.assert_allclose(found.predict(X)[:, 1], 1e9)
+    assert found.target_scale_[1] == 1.0
+    assert np.isfinite(make().fit(X[:1], y[:1]).predict(X)).all()
+
+
+def test_a_pass_goes_on_where_the_last_one_ended():
+    # The layer on top is kept in the units of y: there and back again no bit is lost in float32.
+    model = make(learning_rate=1e-30).partial_fit(X, 1e3 * Y + 7.0)
+    before = model.predict(X)
+    for _ in range(5):
+        model.partial_fit(X, 1e3 * Y + 7.0)
+    np.testing.assert_array_equal(model.predict(X), before)
+
+
+# Rows without a target.
+
+EVERY_OTHER = np.arange(60) % 2 == 0
+
+
+def marked(target, mark, dtype=float):
+    given = target.astype(dtype)
+    given[EVERY_OTHER] = mark
+    return given
+
+
+MARKS = {
+    "nan": (np.nan, marked(y, np.nan), y),
+    "-1": (-1, marked(np.round(10 * y), -1, int), np.round(10 * y)),
+    "None": (None, marked(y, None, object), y),
+    "nan in rows": (np.nan, marked(Y, np.nan), Y),
+    "None in rows": (None, marked(Y, None, object), Y),
+    "-1 in rows": (-1.0, marked(Y, -1.0), Y),
+}
+
+
+@pytest.mark.parametrize("freeze", [None, 1, 2])
+@pytest.mark.parametrize("name", MARKS)
+def test_rows_without_a_target_serve_pre_training_only(name, freeze):
+    mark, given, target = MARKS[name]
+    params = {"dtype": "float64", "freeze": freeze}
+    model = make(pair(dtype="float64"), unlabeled=mark, **params).fit(X, given)
+    stack = StackedSparseAutoencoder(pair(dtype="float64"), finetune=False, random_state=0)
+    members = stack.fit(X).autoencoders_
+    expected = make(members, pretrain=False, **params).fit(X[~EVERY_OTHER], target[~EVERY_OTHER])
+    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-6)
+    np.testing.assert_allclose(
+        model.target_mean_, target[~EVERY_OTHER].reshape(30, -1).mean(axis=0)
+    )
+    assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
+
+
+def test_off_by_default():
+    given = marked(y, -1.0)
+    assert make().fit(X, given).target_mean_[0] == pytest.approx(given.mean())
+    assert_same(
+        make(unlabeled=-1).fit(X, y).autoencoders_, make(unlabeled=False).fit(X, y).autoencoders_
+    )
+
+
+def test_an_output_may_hold_the_mark_as_a_number_but_not_nan():
+    given = Y.copy()
+    given[3, 1] = -1.0
+    model = make(unlabeled=-1).fit(X, given)
+    np.testing.assert_allclose(model.target_mean_, given.mean(axis=0))
+    given[3, 1] = np.nan
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        make(unlabeled=np.nan).fit(X, given)
+
+
+def test_weights_are_heard_by_the_scaling_of_the_targets():
+    model = make(unlabeled=np.nan).fit(X, marked(y, np.nan), sample_weight=WEIGHT)
+    weight = WEIGHT[~EVERY_OTHER]
+    mean = np.average(y[~EVERY_OTHER], weights=weight)
+    assert model.target_mean_[0] == pytest.approx(mean)
+    deviation = np.sqrt(np.average((y[~EVERY_OTHER] - mean) ** 2, weights=weight))
+    assert model.target_scale_[0] == pytest.approx(deviation)
+
+
+def test_reading_numbers():
+    found = read_numbers([[1.0, 5.0], [-1.0, -1.0], [3.0, 5.0]], -1, None)
+    assert found.index.tolist() == [0, 2]
+    assert found.mean.tolist() == [2.0, 5.0]
+    assert found.scale.tolist() == [1.0, 1.0]
+    assert found.values.tolist() == [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    assert not found.flat
+    found = read_numbers([4.0, 8.0], False, None, (np.array([2.0]), np.array([2.0])))
+    assert found.values.tolist() == [[1.0], [3.0]]
+    assert found.flat
+
+
+# partial_fit.
+
+
+def test_the_first_pass_fixes_the_units():
+    model = make().partial_fit(X, Y)
+    mean, scale = model.target_mean_, model.target_scale_
+    model.partial_fit(X, 7.0 * Y)
+    np.testing.assert_array_equal(model.target_mean_, mean)
+    np.testing.assert_array_equal(model.target_scale_, scale)
+    for wrong, n_outputs in ((y, 1), (Y[:, :2], 2)):
+        with pytest.raises(ValueError, match=f"{n_outputs} outputs, but training began with 3"):
+            model.partial_fit(X, wrong)
+    assert model.n_iter_ == 2
+
+
+def test_rows_without_a_target_in_passes():
+    members = chain(pair(dtype="float64"), X)
+    params = {"pretrain": False, "dtype": "float64", "shuffle": False}
+    given = marked(y, np.nan)
+    model = make(members, unlabeled=np.nan, **params).partial_fit(X, given).partial_fit(X, given)
+    part, target = X[~EVERY_OTHER], y[~EVERY_OTHER]
+    expected = make(members, **params).partial_fit(part, target).partial_fit(part, target)
+    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-9)
+
+
+# Errors.
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (np.where(np.arange(60) == 3, np.nan, y), "Input y contains NaN"),
+        (np.where(np.arange(60) == 3, np.inf, y), "Input y contains infinity"),
+        (np.full(60, "ant"), "could not convert string"),
+        (np.zeros((60, 2, 2)), "dim 3"),
+        (y + 1j, "Complex"),
+    ],
+    ids=["nan", "inf", "strings", "three dimensions", "complex"],
+)
+@each_method
+def test_targets_that_cannot_be(monkeypatch, method, target, said):
+    no_training(monkeypatch)
+    model = make()
+    with pytest.raises(ValueError, match=said):
+        getattr(model, method)(X, target)
+    assert_nothing_half_fitted(model, "predict")
+
+
+def test_too_few_rows_to_hold_out(monkeypatch):
+    no_training(monkeypatch)
+    for fraction in (0.01, 0.999):
+        model = make(early_stopping=True, validation_fraction=fraction)
+        with pytest.raises(ValueError, match=r"early_stopping=True with validation_fraction"):
+            model.fit(X, y)
+        assert_nothing_half_fitted(model, "predict")
+    with pytest.raises(ValueError, match="at least 2 must be held out"):
+        hold_out(np.arange(10), None, 0.1, seed=0)
+    kept, held_out = hold_out(np.arange(10), None, 0.2, seed=0)
+    assert (len(kept), len(held_out)) == (8, 2)

@@ -1,0 +1,445 @@
+"""StackedSparseAutoencoder: greedy training, fine-tuning as a whole, and a transformer's life."""
+
+import copy
+import json
+import os
+import pickle
+import pickletools
+import subprocess
+import sys
+
+import joblib
+import numpy as np
+import pytest
+from oracle import forward, shares
+from scipy.sparse import csr_array
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler
+from stacking import (
+    Recorder,
+    arrays_of,
+    assert_same,
+    decode,
+    encode,
+    make_rows,
+    network_of_layers,
+    pair,
+    sae,
+    scaled,
+    stack_loss,
+)
+
+from sksae import StackedSparseAutoencoder
+from sksae.joined import join
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning"),
+]
+
+X = make_rows()
+each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def make(members=None, **params):
+    defaults = {"max_iter": 3, "batch_size": 20, "random_state": 0}
+    return StackedSparseAutoencoder(pair() if members is None else members, **(defaults | params))
+
+
+# What training is for.
+
+WORTHWHILE = {
+    "kl": [sae(32, max_iter=12, rho=0.2), sae(16, max_iter=12, rho=0.2)],
+    "l1": [sae(32, max_iter=12, sparsity="l1"), sae(16, max_iter=12, sparsity="l1")],
+    "none": [sae(32, max_iter=12, sparsity=None), sae(16, max_iter=12, sparsity=None)],
+    "tied": [sae(32, max_iter=12, tied_weights=True), sae(16, max_iter=12, tied_weights=True)],
+    "deep": [sae(24, max_iter=12, hidden_layer_sizes=(32,)), sae(16, max_iter=12)],
+}
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("name", WORTHWHILE)
+def test_fine_tuning_lowers_j_and_raises_r2(name, solver):
+    rows = load_digits().data[:200]
+    params = {"max_iter": 15, "batch_size": 20, "solver": solver, "tol": 0.0}
+    greedy = make(WORTHWHILE[name], finetune=False, **params).fit(rows)
+    tuned = make(WORTHWHILE[name], **params).fit(rows)
+    beta = greedy.autoencoders_[-1].beta_ or 0.0
+    before = stack_loss(greedy.autoencoders_, rows, 1e-4, beta=beta)
+    after = stack_loss(tuned.autoencoders_, rows, 1e-4, beta=beta)
+    assert after < 0.98 * before
+    assert tuned.score(rows) > greedy.score(rows) + 0.01
+    assert tuned.loss_ == pytest.approx(after, rel=1e-4)
+
+
+MEMBERS = {
+    "kl": pair(),
+    "tanh": pair(activation="tanh"),
+    "l1": pair(sparsity="l1"),
+    "l2": pair(sparsity="l2"),
+    "none": pair(sparsity=None),
+    "prelu": pair(sparsity=None, activation="prelu"),
+    "tied": pair(tied_weights=True),
+    "noise": pair(noise="masking"),
+    "unscaled": pair(scale_data=False),
+    "deep": [sae(5, hidden_layer_sizes=(7,)), sae(4, hidden_layer_sizes=(6,))],
+    "auto": [sae(5), sae(4, beta="auto", max_iter=20)],
+    "one": [sae(5)],
+    "three": [sae(6), sae(5), sae(4)],
+}
+each_stack = pytest.mark.parametrize("name", MEMBERS)
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@each_solver
+@each_stack
+def test_loss_is_j_of_the_joined_network(name, solver, weighted):
+    weight = np.linspace(0.0, 2.0, len(X)) if weighted else None
+    members = [clone(member).set_params(dtype="float64") for member in MEMBERS[name]]
+    model = make(members, solver=solver, alpha=0.01, dtype="float64").fit(X, sample_weight=weight)
+    expected = stack_loss(model.autoencoders_, X, 0.01, weight)
+    assert model.loss_ == pytest.approx(expected, rel=1e-9)
+    # And the mean activation is that of the last code.
+    last = model.autoencoders_[-1]
+    mean = shares(len(X), weight) @ model.transform(X)
+    is_tanh = last.activation == "tanh"
+    np.testing.assert_allclose(model.mean_activation_, (1 + mean) / 2 if is_tanh else mean)
+
+
+@each_solver
+def test_in_float32_to_its_own_rounding(solver):
+    model = make(solver=solver).fit(X)
+    assert model.loss_ == pytest.approx(stack_loss(model.autoencoders_, X, 1e-4), rel=1e-5)
+    assert {array.dtype for array in arrays_of(model.autoencoders_)} == {
+        np.dtype("float32"),
+        np.dtype("float64"),
+    }
+    assert all(c.dtype == np.float32 for member in model.autoencoders_ for c in member.coefs_)
+
+
+def test_the_curve_of_lbfgs_ends_in_the_loss():
+    model = make(pair(dtype="float64"), solver="lbfgs", dtype="float64", max_iter=8, tol=0).fit(X)
+    assert model.loss_curve_[-1] == pytest.approx(model.loss_, rel=1e-9)
+    assert model.n_iter_ == len(model.loss_curve_) == 8
+    assert np.all(np.diff(model.loss_curve_) <= 0)
+
+
+def test_greedy_training_is_a_pipelines():
+    members = [sae(5, random_state=1), sae(4, random_state=2)]
+    greedy = make(members, finetune=False).fit(X)
+    assert_same(greedy.autoencoders_, make_pipeline(*map(clone, members)).fit(X))
+    assert greedy.n_iter_ == 6
+    for name in ("loss_", "loss_curve_", "n_steps_", "mean_activation_"):
+        assert not hasattr(greedy, name)
+
+
+def test_fine_tuning_moves_all_layers():
+    greedy, tuned = make(finetune=False).fit(X), make().fit(X)
+    for before, after in zip(greedy.autoencoders_, tuned.autoencoders_, strict=True):
+        for name in ("coefs_", "intercepts_"):
+            for one, other in zip(getattr(before, name), getattr(after, name), strict=True):
+                assert np.any(one != other)
+
+
+def test_tied_weights_stay_tied():
+    for member in make(pair(tied_weights=True)).fit(X).autoencoders_:
+        np.testing.assert_array_equal(member.coefs_[1], member.coefs_[0].T)
+
+
+# Transforming.
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@each_stack
+def test_it_transforms_as_its_members_do_one_after_the_other(name, dtype):
+    model, rows = make(MEMBERS[name]).fit(X), X.astype(dtype)
+    codes = model.transform(rows)
+    assert codes.dtype == dtype
+    np.testing.assert_array_equal(codes, encode(model.autoencoders_, rows))
+    back = model.inverse_transform(codes)
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, decode(model.autoencoders_, codes))
+    assert back.shape == X.shape
+
+
+@each_stack
+def test_it_transforms_as_numpy_does(name):
+    model = make(MEMBERS[name]).fit(X)
+    first, layers = model.autoencoders_[0], join(model.autoencoders_)
+    outs = forward(np, network_of_layers(layers), scaled(first, X))[1]
+    codes = model.transform(X)
+    # Biases of float32 members are rounded when they take the scaling up.
+    np.testing.assert_allclose(codes, outs[len(layers) // 2 - 1], rtol=1e-10, atol=1e-10)
+    found = (outs[-1] - first._shift) * first.scale_ + first.mean_
+    np.testing.assert_allclose(model.inverse_transform(codes), found, rtol=1e-10, atol=1e-10)
+
+
+def test_scores_are_the_formulas():
+    model, weight = make().fit(X), np.linspace(0.0, 2.0, len(X))
+    errors = ((model.inverse_transform(model.transform(X)) - X) ** 2).sum(axis=1)
+    np.testing.assert_allclose(model.score_samples(X), -errors, rtol=1e-12)
+    deviations = ((X - X.mean(axis=0)) ** 2).sum()
+    assert model.score(X) == pytest.approx(1 - errors.sum() / deviations)
+    mean = np.average(X, axis=0, weights=weight)
+    deviations = (weight[:, None] * (X - mean) ** 2).sum()
+    expected = 1 - (weight * errors).sum() / deviations
+    assert model.score(X, sample_weight=weight) == pytest.approx(expected)
+
+
+def test_many_rows_are_scored_a_part_at_a_time(monkeypatch):
+    model = make().fit(X)
+    scores = model.score_samples(X)
+    monkeypatch.setattr("sksae.stacked.ROWS_AT_A_TIME", 7)
+    np.testing.assert_allclose(model.score_samples(X), scores, rtol=1e-12)
+    np.testing.assert_allclose(model.score_samples(csr_array(X)), scores, rtol=1e-9)
+
+
+@each_solver
+def test_sparse_rows_give_what_dense_ones_do(solver):
+    rows = X * (X > 0.5)
+    members = pair(dtype="float64")
+    dense = make(members, solver=solver, dtype="float64").fit(rows)
+    sparse = make(members, solver=solver, dtype="float64").fit(csr_array(rows))
+    np.testing.assert_allclose(
+        sparse.transform(csr_array(rows)), dense.transform(rows), rtol=1e-9, atol=1e-12
+    )
+    assert sparse.score(csr_array(rows)) == pytest.approx(dense.score(rows))
+
+
+def test_output_in_pandas_with_names():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(X, columns=list("abcdef"))
+    model = make().set_output(transform="pandas").fit(frame)
+    codes = model.transform(frame)
+    names = [f"stackedsparseautoencoder{index}" for index in range(4)]
+    assert list(codes.columns) == list(model.get_feature_names_out()) == names
+    np.testing.assert_allclose(codes, make().fit(X).transform(X), rtol=1e-12)
+    assert list(model.feature_names_in_) == list("abcdef")
+    with pytest.raises(ValueError, match="feature names"):
+        model.transform(frame[list("fedcba")])
+
+
+def test_members_that_give_frames_are_no_hindrance():
+    pytest.importorskip("pandas")
+    members = [member.set_output(transform="pandas") for member in pair()]
+    model = make(members).fit(X)
+    np.testing.assert_array_equal(model.transform(X), make().fit(X).transform(X))
+    assert type(model.inverse_transform(model.transform(X))) is np.ndarray
+
+
+def test_in_a_pipeline():
+    y = (X[:, 0] > X[:, 0].mean()).astype(int)
+    pipe = make_pipeline(MinMaxScaler(), make(), LogisticRegression())
+    pipe.fit(X, y, stackedsparseautoencoder__sample_weight=np.ones(60))
+    codes = make().fit_transform(MinMaxScaler().fit_transform(X))
+    np.testing.assert_allclose(
+        pipe.predict_proba(X), LogisticRegression().fit(codes, y).predict_proba(codes)
+    )
+
+
+# Seeds.
+
+
+@each_solver
+def test_the_same_seed_gives_the_same_bits(solver):
+    params = {"solver": solver, "early_stopping": True, "validation_fraction": 0.2}
+    one, other = make(**params).fit(X), make(**params).fit(X)
+    assert_same(one.autoencoders_, other.autoencoders_)
+    assert one.loss_ == other.loss_
+    different = make(**params | {"random_state": 1})
+    assert np.any(different.fit(X).transform(X) != one.transform(X))
+
+
+def test_the_state_of_a_shared_generator_moves_on():
+    generator = np.random.RandomState(0)
+    one = make(random_state=generator).fit(X).transform(X)
+    other = make(random_state=generator).fit(X).transform(X)
+    assert np.any(one != other)
+    np.testing.assert_array_equal(one, make(random_state=np.random.RandomState(0)).fit_transform(X))
+
+
+def test_members_without_a_seed_draw_from_the_parents_and_others_keep_theirs():
+    def start(seed, parent):
+        members = [sae(5, random_state=seed), sae(4)]
+        return make(members, finetune=False, random_state=parent).fit(X).autoencoders_
+
+    assert_same(start(None, 0), start(None, 0))
+    assert np.any(start(None, 0)[0].coefs_[0] != start(None, 1)[0].coefs_[0])
+    assert_same(start(3, 0)[:1], start(3, 1)[:1])
+    assert np.any(start(3, 0)[1].coefs_[0] != start(3, 1)[1].coefs_[0])
+    first = start(3, 0)[0]
+    assert_same([first], [sae(5, random_state=3).fit(X)])
+    # One member more or less drawing does not move the seeds of the others.
+    first_drawn, first_given = start(None, 0), start(first.random_state, 0)
+    assert first_drawn[1].random_state == first_given[1].random_state
+
+
+def test_neither_global_generator_is_touched():
+    import torch
+
+    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    make(random_state=np.random.RandomState(0)).fit(X)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_before)
+
+
+# Weights.
+
+
+@each_solver
+@pytest.mark.parametrize("finetune", [False, True])
+def test_rows_of_weight_zero_are_left_out(solver, finetune):
+    members = pair(dtype="float64", batch_size=64, shuffle=False)
+    params = {"dtype": "float64", "batch_size": 64, "solver": solver, "shuffle": False}
+    weight = (np.arange(60) % 3 > 0).astype(float)
+    weighted = make(members, finetune=finetune, **params).fit(X, sample_weight=weight)
+    without = make(members, finetune=finetune, **params).fit(X[weight > 0])
+    np.testing.assert_allclose(weighted.transform(X), without.transform(X), rtol=1e-6)
+
+
+def test_weights_count_in_all_trainings():
+    weight = np.linspace(0.1, 3.0, 60)
+    for finetune in (False, True):
+        plain = make(finetune=finetune).fit(X)
+        weighted = make(finetune=finetune).fit(X, sample_weight=weight)
+        for one, other in zip(plain.autoencoders_, weighted.autoencoders_, strict=True):
+            assert np.any(one.coefs_[0] != other.coefs_[0])
+
+
+@pytest.mark.parametrize("weight", [np.zeros(60), -np.ones(60), np.ones(59), np.full(60, np.nan)])
+def test_bad_weights_are_refused(weight):
+    with pytest.raises(ValueError, match=r"(?i)sample[_ ]weight"):
+        make().fit(X, sample_weight=weight)
+
+
+# When to stop.
+
+
+@each_solver
+def test_early_stopping_returns_the_best_weights(solver):
+    model = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3).fit(X)
+    curve = model.validation_score_curve_
+    assert len(curve) == model.n_iter_
+    epochs = []
+    recorder = Recorder(
+        lambda path, model: epochs.append(model) if path == "fit/finetune/epoch" else None
+    )
+    again = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3)
+    again.set_callbacks(recorder).fit(X)
+    best = epochs[int(np.argmax(curve))]
+    assert_same(again.autoencoders_, best.autoencoders_)
+
+
+def test_held_out_rows_are_seen_by_the_members_but_not_by_fine_tuning():
+    params = {"early_stopping": True, "validation_fraction": 0.3}
+    greedy = make(**params, finetune=False).fit(X)
+    assert_same(greedy.autoencoders_, make(finetune=False).fit(X).autoencoders_)
+    model = make(pair(dtype="float64"), dtype="float64", max_iter=1, **params).fit(X)
+    # J over 42 rows of 60.
+    assert model.loss_ != pytest.approx(stack_loss(model.autoencoders_, X, 1e-4), rel=1e-6)
+
+
+def test_too_few_rows_to_hold_out():
+    with pytest.raises(ValueError, match=r"early_stopping.*validation_fraction"):
+        make(early_stopping=True, validation_fraction=0.01).fit(X)
+
+
+def test_it_stops_when_the_loss_has_settled():
+    params = {"learning_rate_schedule": "constant", "n_iter_no_change": 2, "max_iter": 30}
+    assert make(tol=1.0, **params).fit(X).n_iter_ == 3
+    assert make(tol=0.0, **params | {"n_iter_no_change": 30}).fit(X).n_iter_ == 30
+
+
+# To disk and back.
+
+
+@pytest.mark.parametrize(
+    "reborn",
+    [
+        lambda model, path: pickle.loads(pickle.dumps(model)),
+        lambda model, path: joblib.load(joblib.dump(model, path)[0]),
+        lambda model, path: joblib.load(joblib.dump(model, path)[0], mmap_mode="r"),
+        lambda model, path: copy.deepcopy(model),
+    ],
+    ids=["pickle", "joblib", "joblib mmap", "deepcopy"],
+)
+@pytest.mark.parametrize("name", ["kl", "prelu", "tied", "deep"])
+def test_it_comes_back_the_same(name, reborn, tmp_path):
+    model = make(MEMBERS[name]).fit(X)
+    again = reborn(model, tmp_path / "model.joblib")
+    for rows in (X, X.astype(np.float32), csr_array(X)):
+        codes = model.transform(rows)
+        np.testing.assert_array_equal(again.transform(rows), codes)
+    np.testing.assert_array_equal(again.inverse_transform(codes), model.inverse_transform(codes))
+    assert again.score(X) == model.score(X)
+    # It can serve as a start, read-only as its arrays may be.
+    make(again.autoencoders_, pretrain=False).fit(X)
+    again.fit(X)
+
+
+def test_all_that_it_holds_is_numpy_and_plain_python():
+    model = make(early_stopping=True).fit(X)
+    words = {str(arg) for _, arg, _ in pickletools.genops(pickle.dumps(model))}
+    assert not [word for word in words if "torch" in word or word.startswith("sksae.engine")]
+    assert type(model.loss_) is float
+    assert type(model.n_iter_) is type(model.n_steps_) is int
+    assert {type(loss) for loss in (*model.loss_curve_, *model.validation_score_curve_)} == {float}
+    assert type(model.mean_activation_) is np.ndarray
+    for array in arrays_of(model.autoencoders_):
+        assert type(array) is np.ndarray
+
+
+NEW_PROCESS = """
+import json, pickle, sys
+
+
+class NoTorch:
+    def find_spec(self, name, *rest):
+        if name == "torch" or name.startswith(("torch.", "sksae.engine")):
+            raise ImportError(name)
+
+
+sys.meta_path.insert(0, NoTorch())
+import sksae
+from sksae import SparseAutoencoderTransformer as S
+
+for kind in (
+    sksae.StackedSparseAutoencoder,
+    sksae.SparseAutoencoderClassifier,
+    sksae.SparseAutoencoderRegressor,
+):
+    model = kind([S(3), S(2)]).set_params(sae0__rho=0.3)
+    repr(model)
+    assert model.get_params()["sae1__n_components"] == 2
+with open(sys.argv[1], "rb") as file:
+    models = pickle.load(file)
+models[0].get_feature_names_out()
+assert "torch" not in sys.modules
+json.dump([model.loss_ for model in models], sys.stdout)
+"""
+
+
+def test_importing_and_loading_cost_no_torch(tmp_path):
+    from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
+
+    y = np.arange(60) % 2
+    models = [
+        make().fit(X),
+        SparseAutoencoderClassifier(pair(), max_iter=2).fit(X, y),
+        SparseAutoencoderRegressor(pair(), max_iter=2).fit(X, y),
+    ]
+    path = tmp_path / "models.pickle"
+    path.write_bytes(pickle.dumps(models))
+    done = subprocess.run(
+        [sys.executable, "-c", NEW_PROCESS, str(path)],
+        env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [model.loss_ for model in models]
