@@ -20,6 +20,16 @@ from sksae.supervised import SupervisedStack, Wanted
 from sksae.targets import check_counted, read_classes, read_labels
 
 
+def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
+    """Return whether a classifier can be trained bit by bit, or raise for `available_if`."""
+    if estimator.class_weight == "balanced":
+        raise AttributeError(
+            "class_weight='balanced' needs the frequencies of all rows, which partial_fit does "
+            "not know: give a dict of weights, or sample_weight."
+        )
+    return goes_by_minibatches(estimator)
+
+
 class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     r"""Classify rows by a stack of autoencoders that is fine-tuned for it.
 
@@ -257,7 +267,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         context = self._init_callback_context(max_subtasks=n_trainings)
         return self._fit(X, y, sample_weight, context)
 
-    @available_if(goes_by_minibatches)
+    @available_if(learns_in_pieces)
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
@@ -290,16 +300,11 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Raises
         ------
         ValueError
-            As `fit`; if ``early_stopping`` is set;
-            if ``class_weight`` is "balanced", as nobody knows the frequencies yet.
+            As `fit`; if ``early_stopping`` is set.
         AttributeError
-            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
+            If ``solver`` is "lbfgs" or ``class_weight`` is "balanced", which need all rows at
+            once: the method is not there then.
         """
-        if self.class_weight == "balanced":
-            raise ValueError(
-                "class_weight='balanced' needs the frequencies of all rows, which partial_fit does "
-                "not know: give a dict of weights, or sample_weight."
-            )
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:

@@ -118,12 +118,13 @@ def standardised_like(model, found):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(
     ("scale", "shift"),
-    [(1000.0, 5.0), (-2.0, 0.0), (1e-40, 0.0), (1e40, 0.0), (1e-3, 1.0), (1.0, 1e4)],
+    [(1000.0, 5.0), (-2.0, 0.0), (1e-40, 0.0), (1e40, 0.0), (1.0, 1e4)],
 )
 def test_units_of_the_targets_do_not_matter(scale, shift, dtype, freeze):
+    members = chain(pair(), X)
     for target in (y, Y):
-        params = {"dtype": dtype, "freeze": freeze}
-        model, other = make(**params).fit(X, target), make(**params)
+        params = {"dtype": dtype, "freeze": freeze, "pretrain": False}
+        model, other = make(members, **params).fit(X, target), make(members, **params)
         other.fit(X, scale * target + shift)
         expected = scale * model.predict(X) + shift
         tolerance = 1e-4 if dtype == "float32" else 1e-6

@@ -82,6 +82,7 @@ MEMBERS = {
     "one": [sae(5)],
     "three": [sae(6), sae(5), sae(4)],
 }
+TRAINED = {}
 each_stack = pytest.mark.parametrize("name", MEMBERS)
 
 
@@ -100,8 +101,11 @@ def target_of(kind, model, weight=None):
 @each_stack
 def test_loss_is_the_formula(name, kind, solver, decay):
     weight = np.linspace(0.0, 2.0, len(X)) if decay == "all" else None
-    members = [clone(member).set_params(dtype="float64") for member in MEMBERS[name]]
-    model = make(kind, members, solver=solver, decay=decay, alpha=0.1, dtype="float64")
+    if name not in TRAINED:
+        wide = [clone(member).set_params(dtype="float64") for member in MEMBERS[name]]
+        TRAINED[name] = chain(wide, X)
+    params = {"solver": solver, "decay": decay, "alpha": 0.1, "dtype": "float64"}
+    model = make(kind, TRAINED[name], pretrain=False, **params)
     model.fit(X, TARGETS[kind], sample_weight=weight)
     target = target_of(kind, model, weight)
     expected = supervised_loss(model, X, target, kind, weight)
