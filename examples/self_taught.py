@@ -78,7 +78,7 @@ sae = SparseAutoencoderTransformer(
 # In a ``FrozenEstimator`` the autoencoder is taken as it was fitted. Raw pixels go to the same
 # softmax, with the weight decay of 1e-5 written in scikit-learn's way.
 #
-# The fewer the labels, the more the codes are worth.
+# The more labels there are, the more the codes are worth beside pixels.
 
 DECAY = 1e-5
 model = SparseAutoencoderClassifier([FrozenEstimator(sae)], freeze=1, alpha=DECAY, random_state=0)
@@ -116,7 +116,7 @@ for (name, scores), color, offset in zip(
         (n_labels[-1], scores[-1]),
         (0, offset),
         textcoords="offset points",
-        ha="center",
+        ha="right",
         color=color,
     )
 axis.set(

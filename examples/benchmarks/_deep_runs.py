@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import ClassVar
 
@@ -66,6 +66,10 @@ class Run:
         return result
 
 
+def half_of(how: Training) -> Training:
+    return replace(how, max_iter=how.max_iter // 2)
+
+
 # --- sksae -----------------------------------------------------------------------------------
 
 
@@ -109,10 +113,12 @@ def classifier(autoencoders, how: Training, seed: int, decay: float = DECAY, **p
     )
 
 
-def frozen_sksae(unlabelled, rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+def frozen_sksae(
+    unlabelled, rows: Labelled, sizes: Sequence[int], seed: int, how: Training = SELF_TAUGHT
+) -> Run:
     """Pre-train on rows without labels, then train a softmax on the codes of other rows."""
     run = Run()
-    stack = run.timed("pre-training", fit_stack, members(sizes, seed, SELF_TAUGHT), unlabelled)
+    stack = run.timed("pre-training", fit_stack, members(sizes, seed, how), unlabelled)
     model = classifier(
         stack.autoencoders_, TOP, seed, SELF_TAUGHT_DECAY, pretrain=False, freeze=len(sizes)
     )
@@ -138,11 +144,15 @@ def tuned_sksae(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
 
 
 def few_labels_sksae(
-    rows: SomeLabels, sizes: Sequence[int], seed: int, pretrained_on_all: bool = True
+    rows: SomeLabels,
+    sizes: Sequence[int],
+    seed: int,
+    how: Training = PRETRAINING,
+    pretrained_on_all: bool = True,
 ) -> Run:
     """Give all rows to one fit, where those without a label have their mark; or the labelled."""
     run = Run()
-    model = classifier(members(sizes, seed), FEW_TUNING, seed, FEW_DECAY, unlabeled=UNLABELLED)
+    model = classifier(members(sizes, seed, how), FEW_TUNING, seed, FEW_DECAY, unlabeled=UNLABELLED)
     X, y = (rows.X, rows.y) if pretrained_on_all else labelled_of(rows)
     run.timed("all", model.fit, X, y)
     run.accuracy["test"] = model.score(rows.X_test, rows.y_test)

@@ -2,8 +2,9 @@
 
 Four studies: self-taught learning, a stack before and after fine-tuning, few labels among many
 rows, and two layers of features against one. sksae stands beside the same networks written by hand
-in PyTorch, with the same settings and as many epochs, and beside what scikit-learn has. The repeats
-are the seeds: they start the networks and draw the labelled rows.
+in PyTorch, with the same settings and as many epochs, and beside what scikit-learn has. Where sksae
+is the more accurate one, it is there with half the epochs too: the time to the same accuracy. The
+repeats are the seeds: they start the networks and draw the labelled rows.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from _harness import (
 )
 
 OURS, HAND, RAW = "sksae", "PyTorch by hand", "raw features"
+QUICK = "sksae, half the epochs"
 MLP, MLP_SAME = "MLPClassifier, its defaults", "MLPClassifier, same epochs"
 FASTER = 1.5
 N_FEATURE_ROWS = 20_000, 10_000  # to learn features from, to judge them by
@@ -55,6 +57,9 @@ def self_taught(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     found = rounds(
         {
             OURS: partial(runs.frozen_sksae, unlabelled, rows, [200]),
+            QUICK: partial(
+                runs.frozen_sksae, unlabelled, rows, [200], how=runs.half_of(runs.SELF_TAUGHT)
+            ),
             HAND: partial(runs.frozen_by_hand, unlabelled, rows, [200]),
             RAW: partial(runs.logistic_regression, rows, runs.SELF_TAUGHT_DECAY),
         },
@@ -112,6 +117,7 @@ def semi_supervised(options: argparse.Namespace) -> tuple[list[dict], list[str]]
     found = rounds(
         {
             OURS: draw(runs.few_labels_sksae, sizes),
+            QUICK: draw(runs.few_labels_sksae, sizes, how=runs.half_of(runs.PRETRAINING)),
             HAND: draw(runs.few_labels_by_hand, sizes),
             **others,
         },
@@ -215,6 +221,10 @@ def rows_of(
         if name in faster:
             row["target"] = f"at least {FASTER}, as accurate"
             row["met"] = row["times sksae"] >= FASTER and accuracy[OURS] >= accuracy[name]
+        if name == QUICK:
+            hand = median_ratio(seconds_of(found[HAND]), seconds_of(of))
+            row["target"] = f"{HAND} {FASTER} times as long, no better"
+            row["met"] = hand >= FASTER and accuracy[QUICK] >= accuracy[HAND]
         if name in better:
             row |= {"target": "below sksae", "met": accuracy[name] < accuracy[OURS]}
         table.append(row)
