@@ -46,8 +46,8 @@ SELF_TAUGHT_DECAY = 1e-5
 # Codes for a linear classifier, from fewer rows.
 FEATURE_SETTINGS = {"mnist": UFLDL, "sentences": {}}
 L1 = {"sparsity": "l1", "beta": 0.01}
-FEATURES = Training(max_iter=10, rate=1e-2)
-FEATURES_TOGETHER = Training(max_iter=10, rate=3e-3)
+FEATURES = Training(max_iter=20, rate=1e-2)
+FEATURES_TOGETHER = Training(max_iter=20, rate=3e-3)
 
 
 @dataclass
