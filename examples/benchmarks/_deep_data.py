@@ -28,6 +28,12 @@ def mnist_labelled(path: Path) -> Labelled:
     return Labelled(X_train, y_train, X_test, y_test)
 
 
+def some_of(rows: Labelled, n_train: int, seed: int) -> Labelled:
+    """Return as many of the training rows, drawn at random, and all test rows."""
+    kept = np.random.default_rng(seed).permutation(len(rows.X_train))[:n_train]
+    return Labelled(rows.X_train[kept], rows.y_train[kept], rows.X_test, rows.y_test)
+
+
 def half_of_the_low_digits(digits: Labelled) -> tuple[np.ndarray, Labelled]:
     """Return the training digits 5-9 without labels, and 0-4 in two halves, as UFLDL has them."""
     high = digits.y_train >= 5

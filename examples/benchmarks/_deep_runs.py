@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import ClassVar
 
 import _deep_by_hand as by_hand
 import numpy as np
@@ -10,22 +12,42 @@ import torch
 from _deep_by_hand import Penalty, Training
 from _deep_data import UNLABELLED, Labelled, SomeLabels
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import NearestNeighbors
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading
 
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
+)
+
 # UFLDL's settings for the digits, by Adam: 5 epochs reach the J of 50 iterations of L-BFGS.
 PENALTY = Penalty(rho=0.1, beta=3.0, alpha=3e-3)
+UFLDL = {
+    "rho": PENALTY.rho,
+    "beta": PENALTY.beta,
+    "alpha": PENALTY.alpha,
+    "output_activation": "sigmoid",
+    "scale_data": False,
+}
 PRETRAINING = Training(max_iter=5, rate=1e-2)
 TOP = Training(max_iter=100, solver="lbfgs")  # a softmax on the codes
 TUNING = Training(max_iter=8, rate=5e-3)  # all layers, many labels
 FEW_TUNING = Training(max_iter=20, rate=1e-3)  # all layers, few labels
 FROM_RANDOM = Training(max_iter=100, rate=3e-3)  # all layers, few labels, nothing learnt before
-DECAY = 1e-4  # of the softmax
+DECAY, FEW_DECAY = 1e-4, 1e-3  # of the softmax
+FEW_UNITS = 500
 # The features are harder to come by without the digits they are for, and the softmax has few rows.
-SELF_TAUGHT = Training(max_iter=10, rate=1e-2)
+SELF_TAUGHT = Training(max_iter=15, rate=1e-2)
 SELF_TAUGHT_DECAY = 1e-5
+# Codes for a linear classifier, from fewer rows.
+FEATURE_SETTINGS = {"mnist": UFLDL, "sentences": {}}
+L1 = {"sparsity": "l1", "beta": 0.01}
+FEATURES = Training(max_iter=20, rate=1e-2)
+FEATURES_TOGETHER = Training(max_iter=20, rate=3e-3)
 
 
 @dataclass
@@ -34,17 +56,18 @@ class Run:
 
     accuracy: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    clock: ClassVar[Callable[[], float]] = time.perf_counter
 
     def timed(self, part: str, function: Callable, *args, **kwargs):
         """Return what the function returns, and add its time to that of the part."""
-        start = time.perf_counter()
+        start = Run.clock()
         result = function(*args, **kwargs)
-        self.seconds[part] = self.seconds.get(part, 0.0) + time.perf_counter() - start
+        self.seconds[part] = self.seconds.get(part, 0.0) + Run.clock() - start
         return result
 
-    @property
-    def total(self) -> float:
-        return sum(self.seconds.values())
+
+def half_of(how: Training) -> Training:
+    return replace(how, max_iter=how.max_iter // 2)
 
 
 # --- sksae -----------------------------------------------------------------------------------
@@ -64,45 +87,38 @@ def as_parameters(how: Training) -> dict[str, object]:
     }
 
 
-def members(sizes: Sequence[int], seed: int, how: Training = PRETRAINING) -> list:
-    """Return one autoencoder for each size; each gets a seed of its own."""
-    from sksae import SparseAutoencoderTransformer
+def autoencoder(n_components: int, how: Training, **settings) -> SparseAutoencoderTransformer:
+    return SparseAutoencoderTransformer(n_components, **as_parameters(how), **settings)
 
+
+def members(
+    sizes: Sequence[int], seed: int, how: Training = PRETRAINING
+) -> list[SparseAutoencoderTransformer]:
+    """Return one autoencoder for each size, as UFLDL has them; each gets a seed of its own."""
     return [
-        SparseAutoencoderTransformer(
-            size,
-            rho=PENALTY.rho,
-            beta=PENALTY.beta,
-            alpha=PENALTY.alpha,
-            output_activation="sigmoid",
-            scale_data=False,
-            random_state=1000 * seed + layer,
-            **as_parameters(how),
-        )
+        autoencoder(size, how, random_state=1000 * seed + layer, **UFLDL)
         for layer, size in enumerate(sizes)
     ]
 
 
-def fit_stack(sizes: Sequence[int], X, seed: int, how: Training = PRETRAINING):
+def fit_stack(autoencoders, X: np.ndarray) -> StackedSparseAutoencoder:
     """Return a stack trained layer upon layer, not fine-tuned."""
-    from sksae import StackedSparseAutoencoder
-
-    return StackedSparseAutoencoder(members(sizes, seed, how), finetune=False).fit(X)
+    return StackedSparseAutoencoder(autoencoders, finetune=False).fit(X)
 
 
 def classifier(autoencoders, how: Training, seed: int, decay: float = DECAY, **parameters):
     """Return a classifier that puts a softmax on these autoencoders."""
-    from sksae import SparseAutoencoderClassifier
-
     return SparseAutoencoderClassifier(
         autoencoders, alpha=decay, random_state=seed, **as_parameters(how), **parameters
     )
 
 
-def frozen_sksae(unlabelled, rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+def frozen_sksae(
+    unlabelled, rows: Labelled, sizes: Sequence[int], seed: int, how: Training = SELF_TAUGHT
+) -> Run:
     """Pre-train on rows without labels, then train a softmax on the codes of other rows."""
     run = Run()
-    stack = run.timed("pre-training", fit_stack, sizes, unlabelled, seed, SELF_TAUGHT)
+    stack = run.timed("pre-training", fit_stack, members(sizes, seed, how), unlabelled)
     model = classifier(
         stack.autoencoders_, TOP, seed, SELF_TAUGHT_DECAY, pretrain=False, freeze=len(sizes)
     )
@@ -112,31 +128,65 @@ def frozen_sksae(unlabelled, rows: Labelled, sizes: Sequence[int], seed: int) ->
 
 
 def tuned_sksae(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+    """Pre-train, then let one fit train the softmax and after it all layers together.
+
+    What the softmax alone reaches is found apart, outside of what is timed.
+    """
     run = Run()
     X, y = rows.X_train, rows.y_train
-    stack = run.timed("pre-training", fit_stack, sizes, X, seed)
+    stack = run.timed("pre-training", fit_stack, members(sizes, seed), X)
     before = classifier(stack.autoencoders_, TOP, seed, pretrain=False, freeze=len(sizes))
-    run.timed("softmax", before.fit, X, y)
-    run.accuracy["before"] = before.score(rows.X_test, rows.y_test)
+    run.accuracy["before"] = before.fit(X, y).score(rows.X_test, rows.y_test)
     after = classifier(stack.autoencoders_, TUNING, seed, pretrain=False)
-    run.timed("fine-tuning", after.fit, X, y)
+    run.timed("softmax and fine-tuning", after.fit, X, y)
     run.accuracy["test"] = after.score(rows.X_test, rows.y_test)
     return run
 
 
-def few_labels_sksae(rows: SomeLabels, sizes: Sequence[int], decay: float, seed: int) -> Run:
-    """Give all rows to one fit; those without a label have their mark."""
+def few_labels_sksae(
+    rows: SomeLabels,
+    sizes: Sequence[int],
+    seed: int,
+    how: Training = PRETRAINING,
+    pretrained_on_all: bool = True,
+) -> Run:
+    """Give all rows to one fit, where those without a label have their mark; or the labelled."""
     run = Run()
-    model = classifier(members(sizes, seed), FEW_TUNING, seed, decay, unlabeled=UNLABELLED)
-    run.timed("pre-training and fine-tuning", model.fit, rows.X, rows.y)
+    model = classifier(members(sizes, seed, how), FEW_TUNING, seed, FEW_DECAY, unlabeled=UNLABELLED)
+    X, y = (rows.X, rows.y) if pretrained_on_all else labelled_of(rows)
+    run.timed("all", model.fit, X, y)
     run.accuracy["test"] = model.score(rows.X_test, rows.y_test)
     return run
 
 
-def features_sksae(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+def labelled_of(rows: SomeLabels) -> tuple[np.ndarray, np.ndarray]:
+    return rows.labelled.X_train, rows.labelled.y_train
+
+
+def features_sksae(
+    rows: Labelled, autoencoders: list, decay: float, seed: int, together: float | None = None
+) -> Run:
+    """Train layer upon layer; then, with this weight decay, all `together` for reconstruction."""
+    stack = StackedSparseAutoencoder(autoencoders, finetune=False, random_state=seed)
+    if together is not None:
+        stack.set_params(finetune=True, alpha=together, **as_parameters(FEATURES_TOGETHER))
     run = Run()
-    stack = run.timed("pre-training", fit_stack, sizes, rows.X_train, seed)
-    return judged(run, rows, stack.transform(rows.X_train), stack.transform(rows.X_test))
+    run.timed("all", stack.fit, rows.X_train)
+    return judged(run, rows, stack.transform, decay)
+
+
+def features_tuned_sksae(rows: Labelled, autoencoders: list, decay: float, seed: int) -> Run:
+    """Fine-tune for the labels, and take the last codes for features."""
+    run = Run()
+    model = classifier(autoencoders, TUNING, seed)
+    run.timed("all", model.fit, rows.X_train, rows.y_train)
+    return judged(run, rows, partial(codes, model.autoencoders_), decay)
+
+
+def codes(autoencoders, X: np.ndarray) -> np.ndarray:
+    for autoencoder in autoencoders:
+        X = autoencoder.transform(X)
+    return X
 
 
 # --- by hand ---------------------------------------------------------------------------------
@@ -157,39 +207,40 @@ def tuned_by_hand(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
     run = Run()
     X, y = rows.X_train, rows.y_train
     stack = run.timed("pre-training", by_hand.fit_stack, X, sizes, PENALTY, PRETRAINING)
-    network = run.timed("softmax", by_hand.fit_top, stack, X, y, DECAY, TOP)
+    part = "softmax and fine-tuning"
+    network = run.timed(part, by_hand.fit_top, stack, X, y, DECAY, TOP)
     run.accuracy["before"] = by_hand.accuracy(network, rows.X_test, rows.y_test)
-    run.timed("fine-tuning", by_hand.fine_tune, network, X, y, DECAY, TUNING)
+    run.timed(part, by_hand.fine_tune, network, X, y, DECAY, TUNING)
     run.accuracy["test"] = by_hand.accuracy(network, rows.X_test, rows.y_test)
     return run
 
 
 def few_labels_by_hand(
-    rows: SomeLabels, sizes: Sequence[int], decay: float, seed: int, pretrained: bool = True
+    rows: SomeLabels, sizes: Sequence[int], seed: int, pretrained: bool = True
 ) -> Run:
     """Train on the labelled rows from encoders that saw all rows, or from random ones."""
     torch.manual_seed(seed)
-    X, y = rows.labelled.X_train, rows.labelled.y_train
+    X, y = labelled_of(rows)
 
     def fit() -> by_hand.DeepClassifier:
         if not pretrained:
             network = by_hand.DeepClassifier(by_hand.untrained(X.shape[1], sizes), int(y.max()) + 1)
-            return by_hand.fine_tune(network, X, y, decay, FROM_RANDOM)
+            return by_hand.fine_tune(network, X, y, FEW_DECAY, FROM_RANDOM)
         stack = by_hand.fit_stack(rows.X, sizes, PENALTY, PRETRAINING)
-        network = by_hand.fit_top(stack, X, y, decay, TOP)
-        return by_hand.fine_tune(network, X, y, decay, FEW_TUNING)
+        network = by_hand.fit_top(stack, X, y, FEW_DECAY, TOP)
+        return by_hand.fine_tune(network, X, y, FEW_DECAY, FEW_TUNING)
 
     run = Run()
-    network = run.timed("pre-training and fine-tuning", fit)
+    network = run.timed("all", fit)
     run.accuracy["test"] = by_hand.accuracy(network, rows.X_test, rows.y_test)
     return run
 
 
-def features_by_hand(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+def features_by_hand(rows: Labelled, sizes: Sequence[int], decay: float, seed: int) -> Run:
     torch.manual_seed(seed)
     run = Run()
-    stack = run.timed("pre-training", by_hand.fit_stack, rows.X_train, sizes, PENALTY, PRETRAINING)
-    return judged(run, rows, by_hand.codes(stack, rows.X_train), by_hand.codes(stack, rows.X_test))
+    stack = run.timed("all", by_hand.fit_stack, rows.X_train, sizes, PENALTY, FEATURES)
+    return judged(run, rows, partial(by_hand.codes, stack), decay)
 
 
 # --- scikit-learn ----------------------------------------------------------------------------
@@ -204,34 +255,81 @@ def logistic_regression(rows: Labelled, decay: float, seed: int) -> Run:
     return run
 
 
-def mlp(rows: Labelled, sizes: Sequence[int], seed: int, how: Training | None = None) -> Run:
-    """Train MLPClassifier, by its defaults or on sigmoid units for as many epochs as `how` says."""
-    parameters = {} if how is None else {"activation": "logistic", "learning_rate_init": how.rate}
-    if how is not None:
-        parameters |= {"batch_size": by_hand.BATCH, "max_iter": how.max_iter, "tol": 0}
-        parameters |= {"n_iter_no_change": how.max_iter + 1}
+def mlp(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+    """Train MLPClassifier by its defaults, which end its training too."""
     run = Run()
-    model = MLPClassifier(tuple(sizes), random_state=seed, **parameters)
-    run.timed("fine-tuning", model.fit, rows.X_train, rows.y_train)
+    model = MLPClassifier(tuple(sizes), random_state=seed)
+    run.timed("all", model.fit, rows.X_train, rows.y_train)
     run.accuracy["test"] = model.score(rows.X_test, rows.y_test)
     return run
 
 
-def label_spreading(rows: SomeLabels, seed: int) -> Run:
+def mlp_same_epochs(rows: Labelled, sizes: Sequence[int], seed: int) -> Run:
+    """Train MLPClassifier on sigmoid units in the batches and for the epochs of fine-tuning."""
+    run = Run()
+    model = MLPClassifier(
+        tuple(sizes),
+        activation="logistic",
+        learning_rate_init=TUNING.rate,
+        batch_size=by_hand.BATCH,
+        max_iter=TUNING.max_iter,
+        tol=0,
+        n_iter_no_change=TUNING.max_iter + 1,
+        random_state=seed,
+    )
+    run.timed("softmax and fine-tuning", model.fit, rows.X_train, rows.y_train)
+    run.accuracy["test"] = model.score(rows.X_test, rows.y_test)
+    return run
+
+
+class NeighbourGraph:
+    """The nearest neighbours of all rows, as LabelSpreading(kernel="knn") has them.
+
+    Found once, for seeds differ only in which rows have a label; LabelSpreading takes this as its
+    kernel.
+    """
+
+    def __init__(self, X: np.ndarray, X_test: np.ndarray, n_neighbors: int = 7):
+        self._X, self._X_test, self._n_neighbors = X, X_test, n_neighbors
+        self.search = Run()
+
+    @cached_property
+    def among(self):
+        """CSR matrix of shape (n_rows, n_rows)."""
+        return self.search.timed("graph", lambda: self._neighbours.kneighbors_graph(self._X))
+
+    @cached_property
+    def to_test(self):
+        """CSR matrix of shape (n_test_rows, n_rows)."""
+        return self._neighbours.kneighbors_graph(self._X_test)
+
+    @cached_property
+    def _neighbours(self) -> NearestNeighbors:
+        return NearestNeighbors(n_neighbors=self._n_neighbors).fit(self._X)
+
+    def __call__(self, X: np.ndarray, other: np.ndarray):
+        return self.among if other is X else self.to_test.T
+
+
+def label_spreading(rows: SomeLabels, graph: NeighbourGraph, seed: int) -> Run:
     """Spread the labels over the graph of nearest neighbours of all rows."""
-    run = Run()
-    model = LabelSpreading(kernel="knn", n_neighbors=7)
-    run.timed("fit", model.fit, rows.X, rows.y)
+    model = LabelSpreading(kernel=graph)
+    run = Run(seconds={"graph": 0.0})
+    graph.among
+    run.timed("spreading", model.fit, rows.X, rows.y)
+    run.seconds["graph"] = graph.search.seconds["graph"]
     run.accuracy["test"] = model.score(rows.X_test, rows.y_test)
     return run
 
 
-def features_as_they_are(rows: Labelled, seed: int) -> Run:
-    return judged(Run(), rows, rows.X_train, rows.X_test)
+def features_as_they_are(rows: Labelled, decay: float, seed: int) -> Run:
+    return judged(Run(), rows, lambda X: X, decay)
 
 
-def judged(run: Run, rows: Labelled, train: np.ndarray, test: np.ndarray) -> Run:
-    """Add the accuracy of a linear classifier on the codes."""
-    linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    run.accuracy["test"] = linear.fit(train, rows.y_train).score(test, rows.y_test)
+def judged(run: Run, rows: Labelled, encode: Callable, decay: float) -> Run:
+    """Add the accuracy of a linear classifier with this weight decay on the codes."""
+    C = 1 / (decay * len(rows.X_train))
+    linear = make_pipeline(StandardScaler(), LogisticRegression(C=C, max_iter=1000))
+    linear.fit(encode(rows.X_train), rows.y_train)
+    run.accuracy["test"] = linear.score(encode(rows.X_test), rows.y_test)
     return run
