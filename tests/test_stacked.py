@@ -42,7 +42,6 @@ pytestmark = [
 
 X = make_rows()
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_dtype = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 
 def make(members=None, **params):

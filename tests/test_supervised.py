@@ -95,8 +95,7 @@ def target_of(kind, model, weight=None):
     return ((NUMBERS - mean) / scale)[:, None]
 
 
-@pytest.mark.parametrize("decay", ["top", "all"])
-@each_solver
+@pytest.mark.parametrize(("solver", "decay"), [("adam", "top"), ("sgd", "all"), ("lbfgs", "all")])
 @each_kind
 @each_stack
 def test_loss_is_the_formula(name, kind, solver, decay):
@@ -540,10 +539,10 @@ def test_passes_learn(kind, freeze, solver):
     model = make(kind, freeze=freeze, solver=solver, learning_rate=rate)
     model.partial_fit(X, TARGETS[kind])
     first = model.loss_
-    for _ in range(40):
+    for _ in range(15):
         model.partial_fit(X, TARGETS[kind])
-    assert model.loss_ < 0.95 * first
-    assert model.n_iter_ == 41
+    assert model.loss_ < 0.97 * first
+    assert model.n_iter_ == 16
     expected = supervised_loss(model, X, target_of(kind, model), kind)
     assert model.loss_ == pytest.approx(expected, rel=1e-5)
 
