@@ -62,7 +62,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
         ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
 
-    unlabeled : -1, None, nan, any other number or str, or False, default=False
+    unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
         are none.
 
@@ -279,7 +279,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """Go once over the rows given, in minibatches, at the constant learning rate.
 
         The first call trains the members first (if ``pretrain``) on its rows, once for all: let
-        them be many, or fit the members to more and use ``pretrain=False``.
+        them be many, or fit the members to more and use ``pretrain=False``. The layer on top
+        starts from zeros. Each call needs at least one row with a target.
 
         Parameters
         ----------
@@ -392,14 +393,16 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             weight = np.ones(len(of_rows)) if weight is None else weight.copy()
             check_counted(weight[labels.index])
             counted = labels.index[weight[labels.index] > 0.0]
-            present, which = np.unique(of_rows[counted], return_inverse=True)
+            is_dict = isinstance(self.class_weight, dict)
+            # A dict may speak of classes that have no rows here.
+            known = labels.classes if is_dict else np.unique(of_rows[counted])
             factors = compute_class_weight(
                 self.class_weight,
-                classes=present,
-                y=of_rows[counted],
-                sample_weight=weight[counted],
+                classes=known,
+                y=known if is_dict else of_rows[counted],
+                sample_weight=None if is_dict else weight[counted],
             )
-            weight[counted] *= factors[which]
+            weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
         return Wanted(
             target=labels.codes,
             loss=CrossEntropy(),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
 
 # Smaller than a first training's, which would undo what the layers have learnt; measured on MNIST.
-AUTO_LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03, "lbfgs": 0.0}
+FINETUNE_LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03, "lbfgs": 0.0}
 
 
 def encode_through(
@@ -71,7 +71,7 @@ def finetune_schedule(
 ) -> "Schedule":
     """Return the solver and the steps of a fine-tuning."""
     return make_schedule(
-        estimator, seed, AUTO_LEARNING_RATES, first_epoch=first_epoch, one_pass=one_pass
+        estimator, seed, FINETUNE_LEARNING_RATES, first_epoch=first_epoch, one_pass=one_pass
     )
 
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import deepcopy
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.callback import CallbackContext
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
 
 from sksae.joined import n_encoder_layers
+from sksae.planning import check_parameters
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import resolve_hidden_layer_sizes
@@ -127,6 +128,7 @@ def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) 
         if pretrain and not is_frozen:
             with named_in_errors(name):
                 member._validate_params()
+                check_parameters(member)
             n_features = member.n_components
         else:
             check_is_trained(name, member)
@@ -142,10 +144,52 @@ def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
     for _, entry in named:
         member, is_frozen = unfrozen(entry)
         if pretrain and not is_frozen:
-            n_layers += 1 + len(resolve_hidden_layer_sizes(member.hidden_layer_sizes))
+            n_layers += len(layers_of(member))
         else:
             n_layers += n_encoder_layers(member)
     return n_layers
+
+
+def layers_of(member: SparseAutoencoderTransformer) -> tuple[int, ...]:
+    """Return the sizes of the encoder's layers that an autoencoder's parameters ask for."""
+    return (*resolve_hidden_layer_sizes(member.hidden_layer_sizes), member.n_components)
+
+
+def check_unchanged(named: Named, members: Sequence[SparseAutoencoderTransformer]) -> None:
+    """Raise if the members are not what training began with.
+
+    Parameters
+    ----------
+    named : list of (str, estimator)
+        As the parameters have them now.
+    members : sequence of SparseAutoencoderTransformer
+        As they are fitted.
+    """
+    now = [layers_of(unfrozen(entry)[0]) for _, entry in named]
+    begun = [
+        tuple(coef.shape[1] for coef in member.coefs_[: n_encoder_layers(member)])
+        for member in members
+    ]
+    if now != begun:
+        raise ValueError(
+            "Training can only go on with the autoencoders it began with: their encoders' layers "
+            f"have sizes {begun}, the parameters now ask for {now}. Set them back, or fit anew."
+        )
+
+
+def check_names(estimator: BaseEstimator, named: Named, *, pretrain: bool) -> None:
+    """Raise if the first member, taken as it is, knows the features by other names than X has."""
+    name, entry = named[0]
+    member, is_frozen = unfrozen(entry)
+    if pretrain and not is_frozen:
+        return
+    known = getattr(member, "feature_names_in_", None)
+    given = getattr(estimator, "feature_names_in_", None)
+    if known is not None and given is not None and not np.array_equal(known, given):
+        raise ValueError(
+            f"{name!r} of autoencoders was fitted to features named {list(known)}, but those of X "
+            f"are {list(given)}: name and order them alike."
+        )
 
 
 def draw_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
@@ -202,7 +246,7 @@ def pretrained(
                 member.random_state = seed
             _fit_one(name, member, X, sample_weight, context, caller)
         else:
-            member = copy(member)
+            member = deepcopy(member)
         X = encode(member._codec(), X, member.device)
         members.append(member)
     return members, X
@@ -211,7 +255,7 @@ def pretrained(
 def as_fitted(named: Named) -> list[SparseAutoencoderTransformer]:
     """Return copies of members that are fitted already, or raise if they do not fit together."""
     check_fit_together(named, None, pretrain=False)
-    return [copy(unfrozen(entry)[0]) for _, entry in named]
+    return [deepcopy(unfrozen(entry)[0]) for _, entry in named]
 
 
 def _fit_one(
@@ -239,7 +283,8 @@ def named_in_errors(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        error.add_note(f"This concerns {name!r} of autoencoders.")
+        if error.args and isinstance(error.args[0], str):
+            error.args = (f"{name!r} of autoencoders: {error.args[0]}", *error.args[1:])
         raise
 
 

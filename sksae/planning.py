@@ -160,16 +160,7 @@ def make_plan(
 
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
-    rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    beta = validation.resolve_beta(estimator.beta, estimator.sparsity)
-    numbers = {"rho": rho, "alpha": float(estimator.alpha)}
-    if not isinstance(beta, str):
-        numbers["beta"] = beta
-    if estimator.noise is not None:
-        numbers["noise_level"] = float(estimator.noise_level)
-    validation.check_precision(estimator.dtype, **numbers)
-    validation.check_noise(estimator.noise, estimator.noise_level)
-    validation.check_scaling(estimator.output_activation, estimator.scale_data)
+    rho, beta = check_parameters(estimator)
     if resume:
         check_same_network(estimator, architecture)
         seed = estimator._seed
@@ -224,6 +215,23 @@ def make_plan(
         dtype=estimator.dtype,
         device=estimator.device,
     )
+
+
+def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, float | str]:
+    """Return rho as a share and beta, or raise if parameters make no sense together."""
+    validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
+    validation.resolve_activation(estimator.activation, estimator.sparsity)
+    rho = validation.resolve_rho(estimator.rho, estimator.n_components)
+    beta = validation.resolve_beta(estimator.beta, estimator.sparsity)
+    numbers = {"rho": rho, "alpha": float(estimator.alpha)}
+    if not isinstance(beta, str):
+        numbers["beta"] = beta
+    if estimator.noise is not None:
+        numbers["noise_level"] = float(estimator.noise_level)
+    validation.check_precision(estimator.dtype, **numbers)
+    validation.check_noise(estimator.noise, estimator.noise_level)
+    validation.check_scaling(estimator.output_activation, estimator.scale_data)
+    return rho, beta
 
 
 def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":

@@ -49,7 +49,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
         ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
 
-    unlabeled : -1, None, nan, any other number or str, or False, default=False
+    unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
         are none.
 
@@ -253,7 +253,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         """Go once over the rows given, in minibatches, at the constant learning rate.
 
         The first call trains the members first (if ``pretrain``) on its rows, once for all: let
-        them be many, or fit the members to more and use ``pretrain=False``.
+        them be many, or fit the members to more and use ``pretrain=False``. The layer on top
+        starts from zeros. Each call needs at least one row with a target.
 
         Parameters
         ----------

@@ -34,6 +34,7 @@ from sksae.members import (
     Member,
     as_fitted,
     check_fit_together,
+    check_names,
     draw_seeds,
     pretrained,
 )
@@ -43,6 +44,8 @@ from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 
+# Fitted attributes that a fit without fine-tuning does not have.
+OF_FINETUNING = ("loss_", "loss_curve_", "validation_score_curve_", "mean_activation_", "n_steps_")
 # Rows that are reconstructed at a time to be compared with what they were.
 ROWS_AT_A_TIME = 4096
 
@@ -66,7 +69,8 @@ class StackedSparseAutoencoder(
             + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
 
     where z is the row as the first member scales it and S the sparsity term of the last member's
-    code, with its ``rho`` and its ``beta_``; so the codes stay sparse.
+    code, with its ``rho`` and its ``beta_``; so the codes stay sparse. Members' ``noise`` is for
+    their own training only.
 
     Parameters
     ----------
@@ -105,7 +109,8 @@ class StackedSparseAutoencoder(
         Epochs; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
-        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on.
+        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
+        ``early_stopping`` the rise of the held-out R^2.
 
     n_iter_no_change : int >= 1, default=10
         See ``tol``.
@@ -142,7 +147,7 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next ones are missing without ``finetune``.
+        Steps of fine-tuning; this and the next four are missing without ``finetune``.
     loss_ : float
         J after fine-tuning.
     loss_curve_ : list of float
@@ -274,6 +279,7 @@ class StackedSparseAutoencoder(
         if is_fitted:
             stack.autoencoders_ = as_fitted(stack._checked_members())
             first = stack.autoencoders_[0]
+            stack.n_iter_ = sum(member.n_iter_ for member in stack.autoencoders_)
             stack.n_features_in_ = first.n_features_in_
             if hasattr(first, "feature_names_in_"):
                 stack.feature_names_in_ = first.feature_names_in_
@@ -321,6 +327,7 @@ class StackedSparseAutoencoder(
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
+            check_names(self, named, pretrain=self.pretrain)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
@@ -332,6 +339,8 @@ class StackedSparseAutoencoder(
             attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
             if self.finetune:
                 attributes = self._finetuned(members, X, weight, seed, context, task)
+        for name in OF_FINETUNING:
+            self.__dict__.pop(name, None)
         for name, value in attributes.items():
             setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)

@@ -27,6 +27,8 @@ from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import (
     ComposedOfAutoencoders,
     check_fit_together,
+    check_names,
+    check_unchanged,
     count_encoder_layers,
     draw_seeds,
     pretrained,
@@ -112,6 +114,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             weight = checked_weight(sample_weight, X)
             wanted = self._read_targets(y, weight, resume=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
+            check_names(self, named, pretrain=self.pretrain)
             check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
             wanted, held_out = choose_rows(self, wanted, seed)
@@ -121,7 +124,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             members, codes = pretrained(
                 named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
             )
-            course = _Course(self, members, wanted, held_out, seed, context, task)
+            course = _Fit(self, members, wanted, held_out, seed, context, task)
             attributes = course.run(X, codes)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -150,16 +153,18 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             wanted = self._read_targets(y, weight, resume=resume, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
+                check_unchanged(named, members)
                 wanted, _ = choose_rows(self, wanted, seed)
             else:
                 check_fit_together(named, X.shape[1], pretrain=self.pretrain)
+                check_names(self, named, pretrain=self.pretrain)
                 check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
                 wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
                     named, X, weight, seeds, pretrain=self.pretrain, context=None, caller=self
                 )
-            course = _Course(self, members, wanted, None, seed, None, {"X": X, "y": y})
+            course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y})
             attributes = course.run_once(X, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -192,7 +197,7 @@ def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> No
     check_consistent_length(X, y)
 
 
-class _Course:
+class _Fit:
     """The trainings of one fit: of the layer on top, then of all layers that are not frozen."""
 
     def __init__(

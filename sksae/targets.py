@@ -105,10 +105,16 @@ def read_classes(classes: ArrayLike, unlabeled: Any) -> np.ndarray:
     unlabeled : object
         The mark; False if there is none.
     """
-    given = np.asarray(classes).ravel()
+    given = _unmixed(classes, unlabeled).ravel()
     if has_mark(unlabeled):
         given = given[~is_missing(given, unlabeled)]
     return np.unique(_of_one_type(given, "classes"))
+
+
+def _unmixed(values: ArrayLike, unlabeled: Any) -> Any:
+    """Return what a list holds as it is, where numpy would make strings of strings and a mark."""
+    is_list = isinstance(values, list | tuple) and has_mark(unlabeled)
+    return np.array(values, dtype=object) if is_list else np.asarray(values)
 
 
 def _of_one_type(labels: np.ndarray, name: str) -> np.ndarray:
@@ -144,7 +150,7 @@ def read_labels(y: ArrayLike, unlabeled: Any, classes: np.ndarray | None = None)
         If y has no or too many dimensions, holds numbers that are no classes, labels of several
         kinds, or some that are not among ``classes``.
     """
-    given = column_or_1d(y, warn=True)
+    given = column_or_1d(_unmixed(y, unlabeled), warn=True)
     index = labelled_rows(given, unlabeled)
     # Without the marks, the labels are numbers or strings again.
     labels = _of_one_type(given[index], "y")
@@ -207,6 +213,11 @@ def read_numbers(
     flat = given.ndim < 2
     given = given.reshape(len(given), -1) if flat else given
     index = labelled_rows(given, unlabeled)
+    if has_mark(unlabeled) and is_missing(given[index], unlabeled).any():
+        raise ValueError(
+            f"y holds rows in which some outputs only are unlabeled={unlabeled!r}: a row must have "
+            "all of its targets, or none."
+        )
     wanted = check_array(given[index], dtype=np.float64, input_name="y")
     of_wanted = None if weight is None else weight[index]
     check_counted(of_wanted)

@@ -335,7 +335,7 @@ def test_a_members_bad_value_is_refused_before_any_training_and_the_member_named
     no_training(monkeypatch)
     with pytest.raises(ValueError, match="'rho' parameter") as info:
         make([sae(5), sae(4, rho=-1.0)]).fit(X)
-    assert "'sae1'" in info.value.__notes__[0]
+    assert "'sae1'" in str(info.value)
 
 
 @pytest.mark.parametrize(
@@ -345,7 +345,7 @@ def test_errors_in_a_members_training_name_it(params):
     model = make([("edges", sae(5)), ("corners", sae(4, **params))])
     with pytest.raises(ValueError, match="|".join(params)) as info:
         model.fit(X)
-    assert "'corners'" in info.value.__notes__[0]
+    assert "'corners'" in str(info.value)
     assert_nothing_half_fitted(model)
 
 

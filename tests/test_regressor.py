@@ -216,16 +216,6 @@ def test_off_by_default():
     )
 
 
-def test_an_output_may_hold_the_mark_as_a_number_but_not_nan():
-    given = Y.copy()
-    given[3, 1] = -1.0
-    model = make(unlabeled=-1).fit(X, given)
-    np.testing.assert_allclose(model.target_mean_, given.mean(axis=0))
-    given[3, 1] = np.nan
-    with pytest.raises(ValueError, match="Input y contains NaN"):
-        make(unlabeled=np.nan).fit(X, given)
-
-
 def test_weights_are_heard_by_the_scaling_of_the_targets():
     model = make(unlabeled=np.nan).fit(X, marked(y, np.nan), sample_weight=WEIGHT)
     weight = WEIGHT[~EVERY_OTHER]
