@@ -68,6 +68,8 @@ def test_a_member_can_be_replaced(container, named):
     model.set_params(**{names[0]: new, f"{names[1]}__rho": 0.3})
     assert model.get_params()[names[0]] is new
     assert model.get_params()[f"{names[1]}__rho"] == 0.3
+    # Members without names have none afterwards.
+    assert [isinstance(entry, tuple) for entry in model.autoencoders] == [named, named]
     # The list that was given is the caller's.
     assert list(given) == before
     assert model.fit(X).autoencoders_[0].n_components == 7
@@ -140,6 +142,8 @@ def test_fitted_members_are_taken_as_they_are():
     members = chain(pair(), other)
     model = make(members, pretrain=False, finetune=False).fit(X)
     assert_same(model.autoencoders_, members)
+    # As copies: what becomes of one is no matter of the other.
+    assert not {id(member) for member in members} & {id(m) for m in model.autoencoders_}
     np.testing.assert_array_equal(model.transform(X), encode(members, X))
     tuned = make(members, pretrain=False, dtype="float64").fit(X)
     # Their scaling is kept: it is part of what they learnt.

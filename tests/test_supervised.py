@@ -587,6 +587,29 @@ def test_a_pass_remembers_the_moments_of_the_one_before(kind):
     assert float(model._state["n_steps"]) == 6
 
 
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+@each_kind
+def test_passes_count_on_and_visit_rows_in_other_orders(kind, solver):
+    model = make(kind, solver=solver).fit(X, TARGETS[kind]).partial_fit(X, TARGETS[kind])
+    shown = copy.deepcopy(model).set_params(learning_rate=1e30, alpha=1e8)
+    with pytest.raises(ValueError, match=r"epoch [56] at learning_rate=1e\+30"):
+        shown.partial_fit(X, TARGETS[kind]).partial_fit(X, TARGETS[kind])
+    again = copy.deepcopy(model)
+    # As if it were the epoch before once more.
+    again.n_iter_, again.loss_curve_ = 3, again.loss_curve_[:3]
+    for each in (model, again):
+        each.partial_fit(X, TARGETS[kind])
+    assert np.any(output(model, X) != output(again, X))
+
+
+@pytest.mark.parametrize(("solver", "rate"), [("adam", 3e-3), ("sgd", 0.03)])
+@each_kind
+def test_auto_is_a_smaller_rate_than_that_of_a_start(kind, solver, rate):
+    found = make(kind, solver=solver).fit(X, TARGETS[kind])
+    same = make(kind, solver=solver, learning_rate=rate).fit(X, TARGETS[kind])
+    np.testing.assert_array_equal(output(found, X), output(same, X))
+
+
 @each_kind
 def test_lbfgs_has_no_passes(kind):
     model = make(kind, solver="lbfgs")
