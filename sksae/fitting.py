@@ -81,6 +81,7 @@ def fitted_attributes(
     attributes = network_attributes(architecture, trained.flat, scaling)
     attributes |= record(estimator, architecture, trained, resume=resume)
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
+    attributes["_stopped_by"] = trained.stopped_by
     warn_of_end(trained, plan, one_pass=one_pass)
     if not one_pass:
         warn_of_missed_rho(trained, plan)

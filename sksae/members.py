@@ -269,12 +269,20 @@ def _fit_one(
     if context is None:
         with named_in_errors(name):
             member.fit(X, sample_weight=sample_weight)
+        give_up_if_interrupted(member._stopped_by)
         return
     subcontext = context.subcontext(task_name=f"fit-{name}")
     with named_in_errors(name), subcontext.propagate_callback_context(member):
         subcontext.call_on_fit_task_begin(estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)
+        give_up_if_interrupted(member._stopped_by)
         subcontext.call_on_fit_task_end(estimator=caller, X=X)
+
+
+def give_up_if_interrupted(stopped_by: str) -> None:
+    """Raise if a user ended a training without which those that follow make no sense."""
+    if stopped_by == "interrupt":
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from sksae.members import (
     check_unchanged,
     count_encoder_layers,
     draw_seeds,
+    give_up_if_interrupted,
     pretrained,
 )
 from sksae.planning import Plan, Trainable
@@ -241,7 +242,8 @@ class _Fit:
             return self._train([top], codes, scaling, schedule, held_out=self._held_out)
         # Nobody need hear of this one.
         plan = self._plan([top], scaling, self._top_schedule())
-        layers, _ = train_layers(plan, codes, self._wanted.weight)
+        layers, trained = train_layers(plan, codes, self._wanted.weight)
+        give_up_if_interrupted(trained.stopped_by)
         layers = [*self._encoder[self._n_frozen :], *layers]
         schedule = finetune_schedule(self._estimator, self._seed)
         return self._train(layers, *self._input(X), schedule, held_out=self._held_out)

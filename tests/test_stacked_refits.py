@@ -116,3 +116,57 @@ def test_a_row_with_some_of_its_targets_only_is_refused(mark):
     target[3, 1] = mark
     with pytest.raises(ValueError, match="some outputs only"):
         SparseAutoencoderRegressor([sae()], unlabeled=mark, **SHORT).fit(X, target)
+
+
+class Interrupt:
+    """Presses Ctrl-C at the end of an epoch of one training."""
+
+    def __init__(self, task):
+        self._task = task
+        self.tasks = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            self.tasks.append(context.parent.source_task_name or context.parent.task_name)
+            if self.tasks[-1] == self._task and self.tasks.count(self._task) == 2:
+                raise KeyboardInterrupt
+
+
+class PropagatedInterrupt(Interrupt):
+    max_propagation_depth = None
+
+
+def interrupted_at(task):
+    callback = PropagatedInterrupt(task)
+    members = [sae(tol=0.0), sae(3, tol=0.0)]
+    stack = StackedSparseAutoencoder(members, tol=0.0, **SHORT).set_callbacks(callback)
+    return stack, callback
+
+
+def test_an_interrupt_of_a_members_training_gives_up_the_fit():
+    stack, callback = interrupted_at("fit-sae0")
+    with (
+        pytest.warns(UserWarning, match="interrupted by user"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        stack.fit(X)
+    assert callback.tasks == ["fit-sae0"] * 2
+    assert not hasattr(stack, "autoencoders_")
+    assert not hasattr(stack, "n_features_in_")
+
+
+def test_an_interrupt_of_the_finetuning_keeps_what_was_learned():
+    stack, callback = interrupted_at("finetune")
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        stack.fit(X)
+    assert callback.tasks.count("finetune") == 2
+    assert stack.transform(X).shape == (60, 3)
