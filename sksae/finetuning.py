@@ -102,8 +102,8 @@ def plan_layers(
         Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
         reconstruction.
     """
-    architecture = architecture_of(layers, n_encoder_layers, gives_rows="target" not in rest)
-    everything = {"state": None, "index": None, "held_out_index": None}
+    gives_rows = rest.get("target") is None
+    architecture = architecture_of(layers, n_encoder_layers, gives_rows=gives_rows)
     return Plan(
         architecture=architecture,
         penalties=penalties,
@@ -112,7 +112,7 @@ def plan_layers(
         scaling=scaling,
         dtype=estimator.dtype,
         device=estimator.device,
-        **everything | rest,
+        **rest,
     )
 
 

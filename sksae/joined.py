@@ -69,7 +69,12 @@ def n_encoder_layers(member: "SparseAutoencoderTransformer") -> int:
 
 
 def places(members: "Members") -> Iterator[Place]:
-    """Yield the places of all layers, from the input to the code and on to the output."""
+    """Yield the places of all layers, from the input to the code and on to the output.
+
+    An encoder's first layer is given the code a below it and shall see z = shift + (a - mean) /
+    scale; the first layer of a decoder is given the reconstruction z_hat of the member above and
+    shall see a_hat = mean + (z_hat - shift) * scale. Both are gain * input + shift.
+    """
     for index, member in enumerate(members):
         for layer in range(n_encoder_layers(member)):
             if index == 0 or layer > 0:

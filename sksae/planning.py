@@ -88,12 +88,12 @@ class Plan:
     penalties: "Penalties"
     schedule: "Schedule"
     start: np.ndarray
-    state: "dict[str, np.ndarray] | None"
     scaling: Scaling
-    index: np.ndarray | None
-    held_out_index: np.ndarray | None
     dtype: str
     device: str
+    state: "dict[str, np.ndarray] | None" = None
+    index: np.ndarray | None = None
+    held_out_index: np.ndarray | None = None
     loss: "Loss | None" = None
     target: np.ndarray | None = None
 

@@ -285,7 +285,8 @@ class _Fit:
             return {
                 "autoencoders_": separate(self._members, encoder),
                 "loss_curve_": curve,
-                "validation_score_curve_": validation_curve or None,
+                "validation_score_curve_": validation_curve
+                or before.get("validation_score_curve_"),
                 "n_iter_": len(curve),
                 **estimator._top_attributes(layers[-1], self._wanted.attributes),
             }
@@ -344,7 +345,7 @@ class _Fit:
 
 
 # What a fit that goes on adds to.
-CONTINUED = ("loss_curve_", "n_iter_", "n_steps_")
+CONTINUED = ("loss_curve_", "validation_score_curve_", "n_iter_", "n_steps_")
 
 
 def empty_top(n_components: int, n_outputs: int, dtype: str) -> Layer:

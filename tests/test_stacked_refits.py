@@ -118,6 +118,14 @@ def test_a_row_with_some_of_its_targets_only_is_refused(mark):
         SparseAutoencoderRegressor([sae()], unlabeled=mark, **SHORT).fit(X, target)
 
 
+def test_passes_keep_the_curve_of_an_early_stopped_fit():
+    model = SparseAutoencoderClassifier([sae()], early_stopping=True, **SHORT).fit(X, y)
+    curve = model.validation_score_curve_
+    model.set_params(early_stopping=False).partial_fit(X, y)
+    assert model.validation_score_curve_ == curve
+    assert model.n_iter_ == len(model.loss_curve_) == len(curve) + 1
+
+
 class Interrupt:
     """Presses Ctrl-C at the end of an epoch of one training."""
 

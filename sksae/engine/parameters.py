@@ -152,19 +152,18 @@ class Parameters:
             stop = start + n_models * prod(shape)
             views.append(flat[start:stop].view(n_models, *shape))
             start = stop
-        n_layers, own = architecture.n_layers, iter(views)
+        n_layers, blocks = architecture.n_layers, iter(views)
         self.weights: list[Tensor] = []
         for layer, owner in enumerate(architecture.owners):
             if owner == layer:
-                self.weights.append(next(own))
+                self.weights.append(next(blocks))
             else:
                 # On rows they are stored the other way round, which is transposed already.
                 weight = self.weights[owner]
                 self.weights.append(weight if architecture.on_rows(layer) else weight.mT)
-        self.biases: list[Tensor] = list(islice(own, n_layers))
-        slopes = own
+        self.biases: list[Tensor] = list(islice(blocks, n_layers))
         self.slopes: list[Tensor | None] = [
-            next(slopes) if has else None for has in architecture.has_slopes
+            next(blocks) if has else None for has in architecture.has_slopes
         ]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
 
