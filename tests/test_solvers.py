@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy.optimize import rosen, rosen_der
 
+from sksae import SparseAutoencoderTransformer
 from sksae.engine import lbfgs
 from sksae.engine.lbfgs import LBFGS, InverseHessian, Point, line_search
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience
@@ -459,3 +460,16 @@ def test_lbfgs_minimises_a_function_that_is_not_finite_beyond_a_point(beyond):
     solver, values = minimise(function, gradient, np.array([0.01, 0.5, 0.9]), 100)
     np.testing.assert_allclose(solver.flat, 1.0, atol=1e-6)
     assert np.isfinite(values).all()
+
+
+def test_adam_sets_weights_that_fade_away_to_zero():
+    """Weights of constant columns decay for ever, and denormal numbers are slow."""
+    X = np.random.default_rng(0).normal(size=(64, 6))
+    X[:, 3] = 2.0
+    sae = SparseAutoencoderTransformer(
+        3, alpha=1e-2, batch_size=8, max_iter=300, tol=0, random_state=0
+    ).fit(X)
+    np.testing.assert_array_equal(sae.coefs_[0][3], 0.0)
+    np.testing.assert_array_equal(sae.coefs_[1][:, 3], 0.0)
+    for coef in sae.coefs_:
+        assert (abs(coef[coef != 0]) >= np.finfo(np.float32).tiny).all()

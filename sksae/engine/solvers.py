@@ -37,6 +37,9 @@ class Adam:
     """
 
     BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+    # Weights of columns that never vary decay towards 0 for ever, and numbers too small to be
+    # normal take many times as long: now and then those that count for nothing become 0.
+    STEPS_BETWEEN_SWEEPS = 64
 
     def __init__(self, flat: Tensor, state: State | None = None) -> None:
         state = state or {
@@ -49,19 +52,37 @@ class Adam:
         self._first = [torch.tensor(state["first_moment"]).to(flat)]
         self._second = [torch.tensor(state["second_moment"]).to(flat)]
         self._n_steps = [torch.tensor(float(state["n_steps"]), device=flat.device)]
+        self._n_until_sweep = self._n_until_next_sweep(int(state["n_steps"]))
         self._move = [torch.empty(0)]
+
+    def _n_until_next_sweep(self, n_steps: int) -> int:
+        return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
 
     def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
         self._n_steps[0].add_(1)
-        if not isinstance(learning_rate, Tensor):
+        if isinstance(learning_rate, Tensor):
+            # The kernel knows one rate only: let it make the step of rate 1.
+            if len(self._move[0]) != len(gradient):
+                self._move = [torch.empty_like(gradient)]
+            self._move[0].zero_()
+            self._move_by(self._move, gradient, 1.0)
+            self._flat[0].addcmul_(self._move[0], learning_rate)
+        else:
             self._move_by(self._flat, gradient, learning_rate)
-            return
-        # The kernel knows one rate only: let it make the step of rate 1.
-        if len(self._move[0]) != len(gradient):
-            self._move = [torch.empty_like(gradient)]
-        self._move[0].zero_()
-        self._move_by(self._move, gradient, 1.0)
-        self._flat[0].addcmul_(self._move[0], learning_rate)
+        self._n_until_sweep -= 1
+        if self._n_until_sweep == 0:
+            self._n_until_sweep = self.STEPS_BETWEEN_SWEEPS
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Set to 0 what lies far below the precision of any sum it is in."""
+        least = torch.finfo(self._flat[0].dtype).eps ** 2
+        for values, smallest in (
+            (self._flat[0], least),
+            (self._first[0], least),
+            (self._second[0], least**2),
+        ):
+            values.mul_(values.abs() > smallest)
 
     def _move_by(self, flat: list[Tensor], gradient: Tensor, learning_rate: float) -> None:
         torch._fused_adam_(
@@ -91,6 +112,7 @@ class Adam:
         rest = Adam(flat)
         rest._first, rest._second = [pick(self._first[0])], [pick(self._second[0])]
         rest._n_steps = [self._n_steps[0].clone()]
+        rest._n_until_sweep = self._n_until_sweep
         return rest
 
 
