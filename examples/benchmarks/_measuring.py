@@ -18,13 +18,14 @@ from sklearn.preprocessing import StandardScaler
 
 # To be raised when something here, in _labelled or in _extractors changes what is measured: what
 # was kept before is then measured again.
-PROTOCOL = 1
+PROTOCOL = 2
 MAX_ITER = 1000  # of the classifier
 # With the penalty of LogisticRegression's default; and with a strong one, for a column apart.
 PENALTIES = {"accuracy": 1.0, "accuracy, C=0.01": 0.01}
 PACKAGES = ("scikit-learn", "numpy", "scipy", "torch")
 
 Figures = dict[str, float | None]
+Picture = tuple[int, int, int]  # rows, columns, channels
 
 
 # --- one measurement -------------------------------------------------------------------------
@@ -37,29 +38,71 @@ def make_extractor(name: str, parameters: Mapping[str, Any], split: Split, k: in
     return PEERS[name](k, split.X_train.shape[1], seed)
 
 
-def measure(extractor, split: Split) -> Figures:
+def measure(extractor, split: Split, picture: Picture | None) -> Figures:
     """Return what one extractor gives on one split; None where it has no such thing.
 
     Seconds are of the processor, for learning and for both codes: waiting for other work on the
     machine is not in them.
     """
-    from sksae.metrics import dead_fraction, explained_variance
+    from sksae.metrics import explained_variance
 
     start = time.process_time()
     train = extractor.fit(split.X_train).transform(split.X_train)
     test = extractor.transform(split.X_test)
     figures: Figures = {"seconds": time.process_time() - start}
     figures |= {name: accuracy(train, test, split, C) for name, C in PENALTIES.items()}
-    figures["dead units"] = dead_fraction(train)
-    figures["mean activation"] = float(train.mean()) if train.min() >= 0 else None
+    figures |= figures_of_codes(train, test)
     figures["R^2"] = None
     if hasattr(extractor, "inverse_transform") and train is not split.X_train:
         rebuilt = extractor.inverse_transform(test)
         figures["R^2"] = explained_variance(split.X_test, rebuilt)
+    figures |= figures_of_atoms(getattr(extractor, "components_", None), picture)
+    centred = split.X_train - split.X_train.mean(axis=0)
+    figures["roughness of rows"] = None if picture is None else roughness(centred, picture)
     if getattr(extractor, "sparsity", None) == "kl":
         share = extractor.rho if extractor.rho < 1 else extractor.rho / extractor.n_components
-        figures["mean activation / rho"] = float(extractor.mean_activation_.mean()) / share
+        ratios = extractor.mean_activation_ / share
+        figures["mean activation / rho"] = float(ratios.mean())
+        figures["units near rho"] = float(np.mean((ratios >= 0.5) & (ratios <= 2.0)))
     return figures
+
+
+def figures_of_codes(train: np.ndarray, test: np.ndarray) -> Figures:
+    """Return how sparse the codes of test rows are, and how the units serve the training rows."""
+    from sksae.metrics import dead_fraction, hoyer_sparsity, treves_rolls_sparseness
+
+    share = treves_rolls_sparseness(np.abs(test))
+    return {
+        "Hoyer": float(np.median(hoyer_sparsity(test))),
+        "zero rows": float(np.mean(~test.any(axis=1))),
+        "effective units": float(np.median(share) * test.shape[1]),
+        "largest activation": float(test.max()),
+        "dead units": dead_fraction(train),
+        "mean activation": float(train.mean()) if train.min() >= 0 else None,
+    }
+
+
+def figures_of_atoms(atoms: np.ndarray | None, picture: Picture | None) -> Figures:
+    """Return how alike the atoms that are not 0 are, and how rough; None where there are none."""
+    figures: Figures = {"largest cosine": None, "roughness": None}
+    if atoms is None:
+        return figures
+    atoms = atoms[np.abs(atoms).max(axis=1) > 1e-6 * np.abs(atoms).max()]
+    directions = atoms / np.linalg.norm(atoms, axis=1, keepdims=True)
+    cosines = directions @ directions.T
+    np.fill_diagonal(cosines, -1.0)
+    figures["largest cosine"] = float(np.median(cosines.max(axis=1)))
+    if picture is not None:
+        figures["roughness"] = roughness(atoms, picture)
+    return figures
+
+
+def roughness(rows: np.ndarray, picture: Picture) -> float:
+    """Return the median of the squared differences of neighbours over the squared norm."""
+    pictures = rows.reshape(-1, *picture).astype(np.float64)
+    squares = sum((np.diff(pictures, axis=axis) ** 2).sum(axis=(1, 2, 3)) for axis in (1, 2))
+    norms = (pictures**2).sum(axis=(1, 2, 3))
+    return float(np.median(squares[norms > 0] / norms[norms > 0]))
 
 
 def accuracy(train, test, split: Split, C: float) -> float | None:
@@ -124,7 +167,11 @@ def figures_of(
     def work() -> Figures:
         return averaged(
             [
-                measure(make_extractor(name, parameters, split, data.n_components, seed), split)
+                measure(
+                    make_extractor(name, parameters, split, data.n_components, seed),
+                    split,
+                    data.picture,
+                )
                 for split in data.splits(seed)
             ]
         )

@@ -23,7 +23,20 @@ from _measuring import PENALTIES, Figures, figures_of, warm_up
 
 MARGIN = 0.01  # that raw features or PCA may be ahead
 SHARE_OF_RHO = 0.2  # that the mean activation may be off
-COLUMNS = (*PENALTIES, "R^2", "mean activation", "dead units", "seconds")
+COLUMNS = (
+    *PENALTIES,
+    "R^2",
+    "Hoyer",
+    "zero rows",
+    "effective units",
+    "largest activation",
+    "mean activation",
+    "dead units",
+    "largest cosine",
+    "roughness",
+    "roughness of rows",
+    "seconds",
+)
 
 # Of each data set and extractor the figures of all seeds.
 Results = dict[tuple[str, str], list[Figures]]
