@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sklearn.callback import CallbackContext
 
-from sksae import validation
+from sksae import defaults, validation
 from sksae.fitting import train_plans, warn_of_end
 from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers, to_centred
 from sksae.monitoring import EpochMonitor
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from sksae.transformer import SparseAutoencoderTransformer
 
 Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
-
-# Smaller than a first training's, which would undo what the layers have learnt; measured on MNIST.
-FINETUNE_LEARNING_RATES = {"adam": 3e-3, "sgd": 0.03, "lbfgs": 0.0}
 
 
 def encode_through(
@@ -71,7 +68,13 @@ def finetune_schedule(
 ) -> "Schedule":
     """Return the solver and the steps of a fine-tuning."""
     return make_schedule(
-        estimator, seed, FINETUNE_LEARNING_RATES, first_epoch=first_epoch, one_pass=one_pass
+        estimator,
+        seed,
+        learning_rate=defaults.resolve_finetuning_rate(estimator.learning_rate, estimator.solver),
+        batch_size=defaults.resolve_finetuning_batch_size(estimator.batch_size),
+        n_iter_no_change=estimator.n_iter_no_change,
+        first_epoch=first_epoch,
+        one_pass=one_pass,
     )
 
 
@@ -196,4 +199,5 @@ def check_training(estimator: Trainable) -> None:
     from sksae.engine.device import training_device
 
     training_device(estimator.device, estimator.dtype)
-    validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))
+    if estimator.alpha is not None:
+        validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))

@@ -80,6 +80,7 @@ def fitted_attributes(
         raise trained
     attributes = network_attributes(architecture, trained.flat, scaling)
     attributes |= record(estimator, architecture, trained, resume=resume)
+    attributes["alpha_"] = plan.penalties.alpha
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     attributes["_stopped_by"] = trained.stopped_by
     warn_of_end(trained, plan, one_pass=one_pass)

@@ -1,13 +1,12 @@
 """From an estimator's parameters and its rows to what the engine is to train."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sksae import validation
+from sksae import defaults, validation
 from sksae.joined import join, to_centred
 from sksae.scaling import Matrix, Scaling, find_scaling, scaled_deviation
 
@@ -50,9 +49,6 @@ def goes_by_minibatches(estimator: Trainable) -> bool:
     return True
 
 
-AUTO_BATCH_SIZE = 256
-# Adam's steps are as long as the rate; those of sgd shrink with the gradient and need a larger one.
-AUTO_LEARNING_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers find to each other; until Adam has seen it
 # its steps are far too long, and throw relu units to where no row reaches them any more.
@@ -160,7 +156,7 @@ def make_plan(
 
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
-    rho, beta = check_parameters(estimator)
+    rho, beta, alpha = check_parameters(estimator)
     if resume:
         check_same_network(estimator, architecture)
         seed = estimator._seed
@@ -193,13 +189,26 @@ def make_plan(
             code_bias=validation.code_bias(estimator.sparsity, code_activation, rho),
             target_mean=scaling.offset,
         )
+    n_rows = X.shape[0] if index is None else len(index)
+    batch_size = defaults.resolve_batch_size(estimator.batch_size, n_rows)
     return Plan(
         architecture=architecture,
-        penalties=Penalties(estimator.sparsity, rho, beta, float(estimator.alpha)),
+        penalties=Penalties(estimator.sparsity, rho, beta, alpha),
         schedule=make_schedule(
             estimator,
             seed,
-            AUTO_LEARNING_RATES,
+            learning_rate=defaults.resolve_learning_rate(
+                estimator.learning_rate,
+                estimator.solver,
+                estimator.sparsity,
+                X.shape[1],
+                estimator.output_activation,
+                estimator.scale_data,
+            ),
+            batch_size=batch_size,
+            n_iter_no_change=defaults.resolve_patience(
+                estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
+            ),
             first_epoch=estimator.n_iter_ if resume else 0,
             one_pass=one_pass,
             noise=make_noise(estimator, X.shape[1]),
@@ -217,13 +226,17 @@ def make_plan(
     )
 
 
-def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, float | str]:
-    """Return rho as a share and beta, or raise if parameters make no sense together."""
-    validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
+def check_parameters(
+    estimator: "SparseAutoencoderTransformer",
+) -> tuple[float, float | str, float]:
+    """Return rho as a share, beta and alpha, or raise if parameters make no sense together."""
+    where = estimator.output_activation, estimator.scale_data
+    hidden = validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
     validation.resolve_activation(estimator.activation, estimator.sparsity)
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    beta = validation.resolve_beta(estimator.beta, estimator.sparsity)
-    numbers = {"rho": rho, "alpha": float(estimator.alpha)}
+    beta = defaults.resolve_beta(estimator.beta, estimator.sparsity, *where)
+    alpha = defaults.resolve_alpha(estimator.alpha, estimator.sparsity, len(hidden), *where)
+    numbers = {"rho": rho, "alpha": alpha}
     if not isinstance(beta, str):
         numbers["beta"] = beta
     if estimator.noise is not None:
@@ -231,7 +244,7 @@ def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, 
     validation.check_precision(estimator.dtype, **numbers)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
-    return rho, beta
+    return rho, beta, alpha
 
 
 def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":
@@ -300,8 +313,10 @@ def split_rows(
 def make_schedule(
     estimator: Trainable,
     seed: int,
-    learning_rates: Mapping[str, float],
     *,
+    learning_rate: float,
+    batch_size: int,
+    n_iter_no_change: int,
     first_epoch: int,
     one_pass: bool,
     noise: "Noise | None" = None,
@@ -309,24 +324,18 @@ def make_schedule(
     n_steps_before: int = 0,
     warm_up: int = 0,
 ) -> "Schedule":
-    """Return the solver and the steps that an estimator's parameters describe.
-
-    ``learning_rates`` are those that "auto" stands for, by solver.
-    """
+    """Return the solver and the steps that an estimator's parameters describe."""
     from sksae.engine.jobs import Schedule
 
-    batch_size, learning_rate = estimator.batch_size, estimator.learning_rate
     return Schedule(
         solver=estimator.solver,
         max_iter=1 if one_pass else estimator.max_iter,
         tol=estimator.tol,
-        n_iter_no_change=estimator.n_iter_no_change,
-        learning_rate=(
-            learning_rates[estimator.solver] if learning_rate == "auto" else float(learning_rate)
-        ),
+        n_iter_no_change=n_iter_no_change,
+        learning_rate=learning_rate,
         learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
         momentum=estimator.momentum,
-        batch_size=AUTO_BATCH_SIZE if batch_size == "auto" else batch_size,
+        batch_size=batch_size,
         shuffle=estimator.shuffle,
         seed=seed,
         first_epoch=first_epoch,

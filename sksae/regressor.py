@@ -63,7 +63,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3 for "adam" and 0.03 for "sgd".
+        Of "adam" and "sgd". "auto" is 3e-3.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.

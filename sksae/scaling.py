@@ -7,11 +7,15 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import mean_variance_axis
 
-# Standard deviation of an entry, and with it mean squared norm of a row, that the UFLDL recipe
-# gives its 8x8 patches (clipped to three deviations, then mapped to [0.1, 0.9]).
-UFLDL_DEVIATION = 0.4 / 3.0
-SCALED_VARIANCE = 64 * UFLDL_DEVIATION**2
+# Mean squared norm of a row, whose size decides what a unit of activation is worth: with much less
+# a sigmoid code does best by small movements of all units, and with more it is made of fewer units.
+SCALED_NORM = 36.0
+# An output with a range has room for less: the standard deviation of an entry, and with it the norm
+# of a row, that the UFLDL recipe gives its 8x8 patches (clipped to three deviations, then mapped to
+# [0.1, 0.9]).
 BOUNDED = ("sigmoid", "tanh")
+BOUNDED_DEVIATION = 0.4 / 3.0
+BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**18
 
@@ -72,6 +76,11 @@ def find_scaling(
     return Scaling(mean=centre, scale=scale, shift=shift, centre=centre, scaled=True)
 
 
+def has_scaled_norm(output_activation: str, scale_data: bool) -> bool:
+    """Return whether rows have the norm that makes codes sparse."""
+    return scale_data and output_activation not in BOUNDED
+
+
 def scaled_deviation(n_features: int, output_activation: str) -> float:
     """Return the standard deviation that scaled data have over all their entries.
 
@@ -80,8 +89,9 @@ def scaled_deviation(n_features: int, output_activation: str) -> float:
     give weak penalties to wide data and strong ones to narrow data. Outputs with a range have no
     room for larger entries than UFLDL's.
     """
-    deviation = float(np.sqrt(SCALED_VARIANCE / n_features))
-    return min(deviation, UFLDL_DEVIATION) if output_activation in BOUNDED else deviation
+    if output_activation in BOUNDED:
+        return min(float(np.sqrt(BOUNDED_NORM / n_features)), BOUNDED_DEVIATION)
+    return float(np.sqrt(SCALED_NORM / n_features))
 
 
 def weighted_moments(

@@ -17,7 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sksae import constraints, validation
+from sksae import constraints, defaults, validation
 from sksae.finetuning import (
     check_training,
     encode_through,
@@ -86,14 +86,16 @@ class StackedSparseAutoencoder(
         Whether to train each on its own at all. With False the members are fitted already, on
         other data perhaps, and copied.
 
-    alpha : float >= 0, default=1e-4
-        Weight decay of the fine-tuning, on the weights of all layers.
+    alpha : float >= 0 or None, default=None
+        Weight decay of the fine-tuning, on the weights of all layers. None is what it is for
+        an autoencoder with hidden layers that scales rows as the first member does: 0.001, and
+        1e-4 with ``scale_data=False`` or an output with a range.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3 for "adam" and 0.03 for "sgd", less than for a training
+        Of "adam" and "sgd". "auto" is 3e-3, less than for a training
         from the start.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
@@ -198,6 +200,7 @@ class StackedSparseAutoencoder(
         "finetune": ["boolean"],
         "pretrain": ["boolean"],
         **constraints.TRAINING,
+        "alpha": [*constraints.TRAINING["alpha"], None],
     }
 
     def __init__(
@@ -206,7 +209,7 @@ class StackedSparseAutoencoder(
         *,
         finetune: bool = True,
         pretrain: bool = True,
-        alpha: float = 1e-4,
+        alpha: float | None = None,
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
@@ -460,6 +463,14 @@ class StackedSparseAutoencoder(
         index, held_out_index = split_rows(self, X.shape[0], weight, seed)
         rho = validation.resolve_rho(last.rho, last.n_components)
         beta = 0.0 if last.beta_ is None else last.beta_
+        n_hidden_layers = sum(map(n_encoder_layers, members)) - 1
+        alpha = defaults.resolve_alpha(
+            self.alpha,
+            last.sparsity,
+            n_hidden_layers,
+            first.output_activation,
+            first.scale_data,
+        )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=self.max_iter)
         subcontext.call_on_fit_task_begin(estimator=self, **task)
 
@@ -479,7 +490,7 @@ class StackedSparseAutoencoder(
             sum(n_encoder_layers(member) for member in members),
             scaling_of_first(first, X, index, weight),
             finetune_schedule(self, seed),
-            Penalties(last.sparsity, rho, beta, float(self.alpha)),
+            Penalties(last.sparsity, rho, beta, alpha),
             index=index,
             held_out_index=held_out_index,
         )

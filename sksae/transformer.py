@@ -72,9 +72,9 @@ class SparseAutoencoderTransformer(
         without effect (and a warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
-        Weight of the sparsity term. None is 1.0 for "kl", which 0.3 to 3 serve alike; 0.3 for
-        "l2", which 0.1 to 1 serve; and 0.02 for "l1", where at 0.1 many units die and at 1 all
-        do. Without effect if ``sparsity`` is None.
+        Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
+        rows do not have the norm that ``scale_data`` gives them (see there) 1.0 for "kl" and 0.02
+        for "l1". Without effect if ``sparsity`` is None.
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
@@ -89,9 +89,12 @@ class SparseAutoencoderTransformer(
         so that a small rho leaves little of the reconstruction. A ValueError if ``sparsity`` is
         None.
 
-    alpha : float >= 0, default=1e-4
-        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. At
-        1e-2 and more the weights of all units may decay to zero.
+    alpha : float >= 0 or None, default=None
+        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
+        is 0.012 for "kl", 0.001 for other sparsities and with hidden layers, and 1e-4 where rows
+        do not have the norm that ``scale_data`` gives them. The larger it is, the smoother are the
+        atoms and the less of a row they rebuild; beyond 0.1 the weights of all units may decay to
+        zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
         Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
@@ -127,22 +130,27 @@ class SparseAutoencoderTransformer(
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
-        scalar for the whole matrix, such that z - c has the mean squared norm of UFLDL's 8x8
-        patches, 64 * (0.4/3)**2 = 1.14, whatever the number of features; for a sigmoid or tanh
-        output the standard deviation of its entries is 0.4/3 at most. c is 0.5 for a sigmoid
-        output and 0 otherwise. Codes then do not depend on the units of X, and rho, beta, alpha
-        and the learning rate mean the same on every data set, narrow or wide. With False z is X
-        itself. Either way `transform` takes and `inverse_transform` gives rows in the units of X.
+        scalar for the whole matrix, such that z - c has a mean squared norm of 36, whatever the
+        number of features. Codes then do not depend on the units of X, and rho, beta, alpha and
+        the learning rate mean the same on every data set, narrow or wide. The norm decides what a
+        unit of activation is worth: with one much smaller, all units of a sigmoid code would be
+        active a little in every row. An output with a range has no room for that: for a sigmoid or
+        tanh output the norm is that of UFLDL's 8x8 patches, 64 * (0.4/3)**2 = 1.14, with a
+        standard deviation of the entries of 0.4/3 at most, and c is 0.5 for a sigmoid output (0
+        otherwise). With False z is X itself. Either way `transform` takes and `inverse_transform`
+        gives rows in the units of X.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
         on small data and for a precise optimum.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 1e-2 for "adam" and 0.1 for "sgd". With hidden layers it
-        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, if it falls
-        later over a quarter of all steps at most; at the full rate from the start relu units would
-        die. Until then the loss does not count as settled.
+        Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
+        is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With hidden layers it rises to that
+        over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later over a
+        quarter of all steps at most; at the full rate from the start relu units would die. Until
+        then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
@@ -152,8 +160,8 @@ class SparseAutoencoderTransformer(
         Of "sgd".
 
     batch_size : int >= 1 or "auto", default="auto"
-        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256. An epoch is cut into batches
-        of nearly equal size.
+        Most rows in a minibatch of "adam" and "sgd"; "auto" is an eighth of the training rows, but
+        at least 16 and at most 256. An epoch is cut into batches of nearly equal size.
 
     max_iter : int >= 1, default=200
         Epochs; iterations for "lbfgs".
@@ -164,8 +172,9 @@ class SparseAutoencoderTransformer(
         than this). A "linear" learning rate then falls to zero over as many epochs again;
         otherwise training ends at once.
 
-    n_iter_no_change : int >= 1, default=10
-        See ``tol``.
+    n_iter_no_change : int >= 1 or "auto", default="auto"
+        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
+        more.
 
     early_stopping : bool, default=False
         Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights
@@ -213,7 +222,10 @@ class SparseAutoencoderTransformer(
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
     beta_ : float or None
-        Weight of the sparsity term: ``beta``, or what "auto" found. None if ``sparsity`` is None.
+        Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
+        ``sparsity`` is None.
+    alpha_ : float
+        Weight decay: ``alpha``, or what None stood for.
     loss_ : float
         J of the fitted weights over all training rows, with ``beta_``.
     loss_curve_ : list of float
@@ -245,12 +257,13 @@ class SparseAutoencoderTransformer(
     activity at the mean row is rho ("kl"), the output's bias where it gives the mean row, and
     biases of hidden layers where the mean row makes their pre-activations 0.
 
-    In minibatches the mean activation of "kl" is a running mean over the last 10 batches (in `fit`
-    an epoch at most): a single batch tells little about a small rho. With hidden layers it is that
-    of the batch, as a mean that lags behind would make the units swing.
+    In minibatches the mean activation of "kl" is a running mean over the last 512 rows (in `fit` an
+    epoch at most): few rows tell little about a small rho, and a mean of many lags behind, which
+    makes units swing. With hidden layers it is that of the batch.
 
-    The codes of "kl" vary little about rho. A linear model with a penalty on its weights does
-    better on them after a :class:`~sklearn.preprocessing.StandardScaler`.
+    Units of "kl" are active in few rows and near zero in all others. A linear model with a penalty
+    on its weights does better on such codes after a
+    :class:`~sklearn.preprocessing.StandardScaler`.
 
     References
     ----------
@@ -292,6 +305,8 @@ class SparseAutoencoderTransformer(
         "scale_data": ["boolean"],
         "warm_start": ["boolean"],
         **constraints.TRAINING,
+        "alpha": [*constraints.TRAINING["alpha"], None],
+        "n_iter_no_change": [StrOptions({"auto"}), *constraints.TRAINING["n_iter_no_change"]],
     }
 
     def __init__(
@@ -301,7 +316,7 @@ class SparseAutoencoderTransformer(
         sparsity: Literal["kl", "l1", "l2"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
-        alpha: float = 1e-4,
+        alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",
         hidden_layer_sizes: Sequence[int] | int = (),
@@ -317,7 +332,7 @@ class SparseAutoencoderTransformer(
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 200,
         tol: float = 1e-3,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,

@@ -10,8 +10,6 @@ import numpy as np
 from sksae.scaling import BOUNDED, Matrix
 from sksae.warning import warn_user
 
-# Of codes that are sparse but alive, measured on the data of docs/defaults.md.
-DEFAULT_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
@@ -38,20 +36,6 @@ def resolve_rho(rho: float, n_components: int) -> float:
             "give a float in (0, 1) for a share of them."
         )
     return int(rho) / n_components
-
-
-def resolve_beta(beta: float | str | None, sparsity: str | None) -> float | str:
-    """Return beta as a float or "auto"; None is what suits the sparsity."""
-    if beta is None:
-        return DEFAULT_BETAS[sparsity]
-    if not isinstance(beta, str):
-        return float(beta)
-    if sparsity is None:
-        raise ValueError(
-            "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
-            "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
-        )
-    return beta
 
 
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:

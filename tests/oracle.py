@@ -136,7 +136,8 @@ def network_of(model):
 
 
 def terms_of(model):
-    return Terms(model.sparsity, model.rho, getattr(model, "beta_", model.beta) or 0.0, model.alpha)
+    alpha = getattr(model, "alpha_", model.alpha)
+    return Terms(model.sparsity, model.rho, getattr(model, "beta_", model.beta) or 0.0, alpha)
 
 
 def scaled(model, X):

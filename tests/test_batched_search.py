@@ -115,7 +115,7 @@ def test_what_changes_shapes_makes_groups(X, trainings):
         {"scale_data": [True, False]},
         {"solver": ["adam", "sgd"]},
         {"solver": ["sgd"], "momentum": [0.5, 0.9]},
-        {"batch_size": [10, 16, "auto"]},
+        {"batch_size": [10, 20, "auto"]},
         {"shuffle": [True, False]},
         {"dtype": ["float32", "float64"]},
         {"random_state": [0, 1]},

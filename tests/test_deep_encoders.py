@@ -214,7 +214,8 @@ def test_first_passes_of_partial_fit_go_slowly():
 
 def test_training_does_not_stop_while_the_rate_rises():
     X = make_rows(60)  # a step an epoch: 150 epochs of 600
-    model = make(max_iter=600, tol=0.5, n_iter_no_change=2).fit(X)
+    params = {"batch_size": 60, "max_iter": 600, "tol": 0.5, "n_iter_no_change": 2}
+    model = make(**params).fit(X)
     assert 150 < model.n_iter_ < 200
-    flat = make(hidden_layer_sizes=(), max_iter=600, tol=0.5, n_iter_no_change=2).fit(X)
+    flat = make(hidden_layer_sizes=(), **params).fit(X)
     assert flat.n_iter_ < 50

@@ -115,7 +115,8 @@ def test_check_not_yielded_to_a_transformer(estimator, check):
 @pytest.mark.parametrize("check", sorted(WEIGHT_EQUIVALENCE))
 @pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
 def test_weights_equal_repetitions_with_adam_in_float64_over_a_whole_training(sparsity, check):
-    estimator = SparseAutoencoderTransformer(sparsity=sparsity, dtype="float64")
+    # By default repeated rows, which are more, would go into larger batches.
+    estimator = SparseAutoencoderTransformer(sparsity=sparsity, dtype="float64", batch_size=256)
     getattr(estimator_checks, check)(NAME, estimator)
 
 
@@ -126,7 +127,7 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
     # L-BFGS is only comparable where it has converged.
     max_iter = 3000 if estimator.solver == "lbfgs" else 30
     weighted = clone(estimator).set_params(
-        n_components=2, max_iter=max_iter, tol=1e-7, random_state=0
+        n_components=2, max_iter=max_iter, tol=1e-7, batch_size=256, random_state=0
     )
     if estimator.sparsity is not None:
         weighted.set_params(beta=0.03)

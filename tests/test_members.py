@@ -149,8 +149,8 @@ def test_fitted_members_are_taken_as_they_are():
     # Their scaling is kept: it is part of what they learnt.
     np.testing.assert_array_equal(tuned.autoencoders_[0].mean_, members[0].mean_)
     assert tuned.autoencoders_[0].scale_ == members[0].scale_
-    assert tuned.loss_ < stack_loss(members, X, 1e-4)
-    assert tuned.loss_ == pytest.approx(stack_loss(tuned.autoencoders_, X, 1e-4), rel=1e-5)
+    assert tuned.loss_ < stack_loss(members, X, 1e-3)
+    assert tuned.loss_ == pytest.approx(stack_loss(tuned.autoencoders_, X, 1e-3), rel=1e-5)
 
 
 def test_a_frozen_member_is_taken_and_the_others_trained():

@@ -16,7 +16,7 @@ import pytest
 from sklearn.utils._param_validation import Interval, StrOptions
 
 import sksae
-from sksae import SparseAutoencoderTransformer
+from sksae import SparseAutoencoderTransformer, defaults
 
 PACKAGE = Path(sksae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -207,9 +207,8 @@ def test_sparsities_are_those_of_the_engine():
 
 
 def test_every_solver_has_a_learning_rate_of_its_own():
-    from sksae.planning import AUTO_LEARNING_RATES
-
-    assert set(AUTO_LEARNING_RATES) == options("solver")
+    for rates in (defaults.SCALED_RATES, defaults.UNSCALED_RATES, defaults.FINETUNING_RATES):
+        assert set(rates) == options("solver")
 
 
 def test_dtypes_are_those_of_the_engine():

@@ -467,7 +467,7 @@ def test_adam_sets_weights_that_fade_away_to_zero():
     X = np.random.default_rng(0).normal(size=(64, 6))
     X[:, 3] = 2.0
     sae = SparseAutoencoderTransformer(
-        3, alpha=1e-2, batch_size=8, max_iter=300, tol=0, random_state=0
+        3, alpha=1e-2, learning_rate=1e-2, batch_size=8, max_iter=300, tol=0, random_state=0
     ).fit(X)
     np.testing.assert_array_equal(sae.coefs_[0][3], 0.0)
     np.testing.assert_array_equal(sae.coefs_[1][:, 3], 0.0)

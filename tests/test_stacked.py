@@ -68,8 +68,8 @@ def test_fine_tuning_lowers_j_and_raises_r2(name, solver):
     greedy = make(WORTHWHILE[name], finetune=False, **params).fit(rows)
     tuned = make(WORTHWHILE[name], **params).fit(rows)
     beta = greedy.autoencoders_[-1].beta_ or 0.0
-    before = stack_loss(greedy.autoencoders_, rows, 1e-4, beta=beta)
-    after = stack_loss(tuned.autoencoders_, rows, 1e-4, beta=beta)
+    before = stack_loss(greedy.autoencoders_, rows, 1e-3, beta=beta)
+    after = stack_loss(tuned.autoencoders_, rows, 1e-3, beta=beta)
     assert after < 0.98 * before
     assert tuned.score(rows) > greedy.score(rows) + 0.01
     assert tuned.loss_ == pytest.approx(after, rel=1e-4)
@@ -112,7 +112,7 @@ def test_loss_is_j_of_the_joined_network(name, solver, weighted):
 @each_solver
 def test_in_float32_to_its_own_rounding(solver):
     model = make(solver=solver).fit(X)
-    assert model.loss_ == pytest.approx(stack_loss(model.autoencoders_, X, 1e-4), rel=1e-5)
+    assert model.loss_ == pytest.approx(stack_loss(model.autoencoders_, X, 1e-3), rel=1e-5)
     assert {array.dtype for array in arrays_of(model.autoencoders_)} == {
         np.dtype("float32"),
         np.dtype("float64"),

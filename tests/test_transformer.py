@@ -102,7 +102,7 @@ def test_without_scaling_mean_and_scale_do_nothing(X):
     assert isinstance(model.scale_, float)
 
 
-@pytest.mark.parametrize(("batch_size", "n_batches"), [("auto", 1), (60, 1), (59, 2), (7, 9)])
+@pytest.mark.parametrize(("batch_size", "n_batches"), [("auto", 4), (60, 1), (59, 2), (7, 9)])
 @unfinished
 def test_epochs_and_steps_are_counted(X, batch_size, n_batches):
     model = make(batch_size=batch_size, max_iter=4).fit(X)

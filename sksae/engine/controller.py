@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.revival import LAST_STEPS
 from sksae.engine.sparsity import Sparsity
 
 # Activity and rho may differ by this share of rho.
@@ -230,6 +231,11 @@ class BetaController:
         """Whether there is a beta."""
         return bool(self._now)
 
+    @property
+    def has_time(self) -> np.ndarray:
+        """Whether a unit that begins anew has time left to learn, shape (n_models,)."""
+        return self.n_left > LAST_STEPS * self._n_steps
+
     def start(self, rows: Tensor, weight: Tensor | None) -> None:
         """Set out from a small beta.
 
@@ -262,8 +268,8 @@ class BetaController:
 
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, share: Tensor, weight: Tensor | None
-    ) -> None:
-        """Measure the activity and move beta, once in some calls.
+    ) -> bool:
+        """Measure the activity and move beta, once in some calls; return whether in this one.
 
         Parameters
         ----------
@@ -277,13 +283,14 @@ class BetaController:
         """
         self._n_batches += 1
         if self._n_batches % self._interval:
-            return
+            return False
         if mean_code is not None:
             self._now["activity"] = to_numpy(self._sparsity.activity(mean_code))
         else:
             self._measure(code, share, weight)
         self._move()
         self._has_moved = True
+        return True
 
     def _measure(self, code: Tensor, share: Tensor, weight: Tensor | None) -> None:
         """Bring the running share of active rows up to date."""

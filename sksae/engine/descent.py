@@ -13,11 +13,7 @@ from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
 from sksae.engine.jobs import Job, Schedule, Trained
 from sksae.engine.losses import Loss
-from sksae.engine.minibatch import (
-    DEEP_RHO_HAT_WINDOW,
-    RHO_HAT_WINDOW,
-    MinibatchObjective,
-)
+from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
@@ -339,9 +335,12 @@ class Descent:
 def _window(architecture: Architecture, schedule: Schedule, n_batches: int) -> int:
     """Return over how many batches the mean activation is averaged; an epoch's at most.
 
-    The rows of a single pass are a sample of a stream, however few batches they make.
+    Behind hidden layers units are not centred and move together, so that it is the batch's own. The
+    rows of a single pass are a sample of a stream, however few batches they make.
     """
-    window = RHO_HAT_WINDOW if architecture.n_encoder_layers == 1 else DEEP_RHO_HAT_WINDOW
+    if architecture.n_encoder_layers > 1:
+        return 1
+    window = min(max(round(RHO_HAT_ROWS / schedule.batch_size), 1), LONGEST_WINDOW)
     return window if schedule.is_one_pass else min(window, n_batches)
 
 

@@ -11,11 +11,12 @@ from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
+from sksae.engine.revival import Revival
 
-# Over how many batches the running mean of the code reaches back. It lags behind the units, which
-# does no harm as long as they move slowly. Units on centred rows do; those on other units, whose
-# mean is not zero, move together, and a penalty that lags makes them swing.
-RHO_HAT_WINDOW, DEEP_RHO_HAT_WINDOW = 10, 1
+# Over how many rows the running mean of the code reaches back, and over how many batches at most.
+# Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
+# dominant direction they move together, and a penalty that lags makes them swing.
+RHO_HAT_ROWS, LONGEST_WINDOW = 512, 10
 # Of how many batches the notes for the loss curve are kept before they are added up.
 FOLDED_TOGETHER = 256
 
@@ -51,7 +52,7 @@ class MinibatchObjective:
         parameters: Parameters,
         loss: Loss,
         *,
-        window: int = RHO_HAT_WINDOW,
+        window: int = 1,
         n_steps: int = OPEN_END,
         l2_start: float = L2_STARTS["adam"],
         state: dict[str, np.ndarray] | None = None,
@@ -88,6 +89,14 @@ class MinibatchObjective:
                 state=state or {},
             )
             if terms.is_auto.any()
+            else None
+        )
+        # Behind hidden layers an error of the output does not tell what a unit should detect.
+        self._revival = (
+            Revival(parameters, terms.rho, terms.is_auto, state=state or {})
+            if self._controller is not None
+            and terms.sparsity.degree == 1
+            and parameters.architecture.n_layers == 2
             else None
         )
         self._beta_before: Tensor | None = None
@@ -136,7 +145,11 @@ class MinibatchObjective:
         if alpha is None:
             terms.add_weight_decay(self.gradient, parameters)
         if controller is not None:
-            controller.after_batch(code, mean_code, share, weight)
+            has_moved = controller.after_batch(code, mean_code, share, weight)
+            if self._revival is not None:
+                self._revival.watch(code)
+                if has_moved:
+                    self._revival.act(rows, workspace, controller.has_time)
 
     @property
     def beta(self) -> Tensor:
@@ -213,6 +226,8 @@ class MinibatchObjective:
         Of some models, or of all; arrays are (n_models, ...) or common to all models.
         """
         state = {} if self._controller is None else self._controller.state()
+        if self._revival is not None:
+            state |= self._revival.state()
         if self._n_seen:
             state["code_sum"] = self._code_sum.cpu().numpy().copy()
             state["n_seen"] = np.asarray(self._n_seen)

@@ -1,0 +1,107 @@
+"""What None and "auto" stand for, measured on the data of docs/defaults.md."""
+
+from math import ceil, sqrt
+
+from sksae.scaling import has_scaled_norm
+
+# With the norm that `scale_data` gives to rows, weights must be as dear as this for the atoms of a
+# bounded code to be dear, and its units selective. Units of relu can grow instead, and would die of
+# it, as hidden ones would. Where rows are as they come, the decay of the UFLDL notes.
+KL_ALPHA, SCALED_ALPHA, UNSCALED_ALPHA = 1.2e-2, 1e-3, 1e-4
+# Of codes that are sparse but alive.
+SCALED_BETAS = {"kl": 6.0, "l1": 0.12, "l2": 0.3, None: 0.0}
+UNSCALED_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
+# A step of adam is the rate in every weight and moves a pre-activation by up to the rate times the
+# sum of a row's magnitudes. Where the norm of a row is fixed that grows with the root of their
+# number: the rate is for RATE_WIDTH of them and less. A step of sgd is as long as the gradient,
+# which has the norm of the rows in it, and activations where they have no bound.
+SCALED_RATES = {"adam": 2e-2, "sgd": 3e-3, "lbfgs": 0.0}
+UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
+KL_SGD_RATE = 1e-2
+RATE_WIDTH = 64
+# So many batches are an epoch of few rows, of which it would else be a step or two.
+BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
+
+# Epochs without a new best after which the loss has settled, and steps that they are at least: the
+# first steps overshoot, and few of them tell nothing.
+PATIENCE, PATIENT_STEPS = 10, 300
+# A first training's rates would undo what the layers have learnt; measured on MNIST.
+FINETUNING_RATES = {"adam": 3e-3, "sgd": 3e-3, "lbfgs": 0.0}
+
+
+def resolve_alpha(
+    alpha: float | None,
+    sparsity: str | None,
+    n_hidden_layers: int,
+    output_activation: str,
+    scale_data: bool,
+) -> float:
+    """Return the weight decay; None is what suits the code and the norm of the rows."""
+    if alpha is not None:
+        return float(alpha)
+    if not has_scaled_norm(output_activation, scale_data):
+        return UNSCALED_ALPHA
+    return KL_ALPHA if sparsity == "kl" and n_hidden_layers == 0 else SCALED_ALPHA
+
+
+def resolve_beta(
+    beta: float | str | None, sparsity: str | None, output_activation: str, scale_data: bool
+) -> float | str:
+    """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm."""
+    if beta is None:
+        is_scaled = has_scaled_norm(output_activation, scale_data)
+        return (SCALED_BETAS if is_scaled else UNSCALED_BETAS)[sparsity]
+    if not isinstance(beta, str):
+        return float(beta)
+    if sparsity is None:
+        raise ValueError(
+            "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
+            "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
+        )
+    return beta
+
+
+def resolve_learning_rate(
+    learning_rate: float | str,
+    solver: str,
+    sparsity: str | None,
+    n_features: int,
+    output_activation: str,
+    scale_data: bool,
+) -> float:
+    """Return the learning rate; "auto" is what suits the width and the norm of the rows."""
+    if not isinstance(learning_rate, str):
+        return float(learning_rate)
+    if not has_scaled_norm(output_activation, scale_data):
+        return UNSCALED_RATES[solver]
+    if solver == "adam":
+        return SCALED_RATES["adam"] * min(1.0, sqrt(RATE_WIDTH / n_features))
+    return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
+
+
+def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:
+    """Return the most rows of a minibatch; "auto" is an eighth of few rows."""
+    if not isinstance(batch_size, str):
+        return batch_size
+    return min(max(n_rows // BATCHES_PER_EPOCH, SMALLEST_BATCH), LARGEST_BATCH)
+
+
+def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batch_size: int) -> int:
+    """Return after how many epochs without a new best the loss has settled."""
+    if not isinstance(n_iter_no_change, str):
+        return n_iter_no_change
+    if solver == "lbfgs":
+        return PATIENCE
+    steps_per_epoch = ceil(n_rows / batch_size)
+    return max(PATIENCE, ceil(PATIENT_STEPS / steps_per_epoch))
+
+
+def resolve_finetuning_rate(learning_rate: float | str, solver: str) -> float:
+    """Return the learning rate of all layers together."""
+    is_auto = isinstance(learning_rate, str)
+    return FINETUNING_RATES[solver] if is_auto else float(learning_rate)
+
+
+def resolve_finetuning_batch_size(batch_size: int | str) -> int:
+    """Return the most rows of a minibatch of all layers together."""
+    return LARGEST_BATCH if isinstance(batch_size, str) else batch_size

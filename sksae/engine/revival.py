@@ -1,0 +1,149 @@
+"""Units that no row reaches any more begin anew, while beta="auto" looks for the beta of l1.
+
+A relu unit that is 0 in all rows has no gradient but that of the weight decay, and stays so. On the
+way to the beta that meets rho the weakest units die one after another; rho is a share over all
+units, so that those left would make up for them by being active too often. A dead unit is given to
+a row with a large error (Bricken et al. 2023, "Towards monosemanticity"): it detects and writes
+what that row still lacks, as strongly as live units do, in as many rows as rho wants.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.network import Workspace
+from sksae.engine.parameters import Parameters
+
+# A unit is dead that was 0 in so many rows one after another, over rho: one that is active a tenth
+# as often as rho says is taken for dead once in twenty times.
+IDLE_ROWS = 30.0
+# In the last part of a training, by share of its steps, nothing begins anew: it would be left as it
+# begins.
+LAST_STEPS = 0.02
+
+
+def mean_length(weights: Tensor, live: Tensor) -> Tensor:
+    """Return the mean length of live units' weights, shape (n_models, 1, 1).
+
+    Parameters
+    ----------
+    weights : Tensor of shape (n_models, n_components, n_features)
+    live : Tensor of bool of shape (n_models, n_components, 1)
+    """
+    length = torch.linalg.vector_norm(weights, dim=2, keepdim=True) * live
+    return length.sum(dim=1, keepdim=True) / live.sum(dim=1, keepdim=True).clamp(min=1)
+
+
+def give_rows(dead: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """Give each dead unit a row of its own, those with the largest error first.
+
+    Parameters
+    ----------
+    dead : Tensor of bool of shape (n_models, n_components, 1)
+    size : Tensor of shape (n_models, n_rows)
+        How large each row's error is.
+
+    Returns
+    -------
+    served : Tensor of bool of shape (n_models, n_components, 1)
+        Dead units that got a row: no more than there are rows, as two with the same would stay
+        the same.
+    row : Tensor of int of shape (n_models, n_components)
+        Which; of units not served any.
+    """
+    place = dead.cumsum(dim=1) - 1
+    served = dead & (place < size.shape[1])
+    order = size.argsort(dim=1, descending=True, stable=True)
+    return served, order.gather(1, place[..., 0].clamp(0, size.shape[1] - 1))
+
+
+def revive(
+    parameters: Parameters, dead: Tensor, rows: Tensor, error: Tensor, rho: Tensor
+) -> Tensor:
+    """Let dead units begin anew, and return which of them did.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Networks without hidden layers; written to.
+    dead : Tensor of bool of shape (n_models, n_components, 1)
+        Units to begin anew.
+    rows : Tensor of shape (n_models or 1, n_rows, n_features)
+        Centred rows of a minibatch.
+    error : Tensor of shape (n_models, n_rows, n_features)
+        Gradient of the loss by what enters the output activation.
+    rho : Tensor of shape (n_models, n_components, 1)
+        In what share of the rows they shall be active.
+    """
+    encoder, decoder, bias = parameters.weights[0], parameters.weights[1], parameters.biases[0]
+    served, row = give_rows(dead, error.square().sum(dim=2))
+    lacking = -error.gather(1, row.unsqueeze(2).expand(-1, -1, error.shape[2]))
+    tiny = torch.finfo(error.dtype).tiny
+    direction = lacking / torch.linalg.vector_norm(lacking, dim=2, keepdim=True).clamp(min=tiny)
+    inward = direction * mean_length(encoder, ~dead)
+    outward = direction * mean_length(decoder, ~dead)
+    gain = parameters.architecture.gains[0]
+    reached = (gain * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
+    n_rows = rows.shape[1]
+    n_active = (rho * n_rows).ceil().long().clamp(max=n_rows - 1)
+    encoder.copy_(torch.where(served, inward, encoder))
+    # Of tied weights they are the encoder's.
+    decoder.copy_(torch.where(served, outward, decoder))
+    bias.copy_(torch.where(served, -reached.gather(2, n_active), bias))
+    return served
+
+
+class Revival:
+    """Finds the units that are dead and lets them begin anew.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Networks without hidden layers.
+    rho : Tensor of shape (n_models, n_components, 1)
+        Share of rows in which a unit shall be active.
+    is_auto : ndarray of bool of shape (n_models,)
+        In which networks; those whose beta is given are left as J makes them.
+    state : dict of ndarray
+        What `state` gave, when a training goes on; {} when it begins.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        rho: Tensor,
+        is_auto: np.ndarray,
+        *,
+        state: dict[str, np.ndarray],
+    ) -> None:
+        self._parameters, self._rho, self._is_auto = parameters, rho, is_auto
+        # Rows since each unit was active.
+        self._idle = torch.zeros_like(rho)
+        if "idle_rows" in state:
+            self._idle.copy_(torch.from_numpy(state["idle_rows"]))
+
+    def watch(self, code: Tensor) -> None:
+        """Take note of a minibatch's code, shape (n_models, n_components, n_rows)."""
+        self._idle.add_(code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
+
+    def act(self, rows: Tensor, workspace: Workspace, has_time: np.ndarray) -> None:
+        """Let units begin anew; after forward and backward pass.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_models or 1, n_rows, n_features)
+            Centred rows of the minibatch.
+        workspace : Workspace
+            As `backward` left it.
+        has_time : ndarray of bool of shape (n_models,)
+            Whether there is time left to learn.
+        """
+        may = torch.from_numpy(self._is_auto & has_time).to(self._idle.device).view(-1, 1, 1)
+        dead = (self._idle * self._rho >= IDLE_ROWS) & may
+        if dead.any():
+            served = revive(self._parameters, dead, rows, workspace.gradient[-1], self._rho)
+            self._idle.masked_fill_(served, 0.0)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what is known of the units; arrays are (n_models, ...)."""
+        return {"idle_rows": self._idle.cpu().numpy().copy()}
