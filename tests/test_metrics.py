@@ -20,6 +20,7 @@ from sklearn.metrics import r2_score
 from sksae import SparseAutoencoderTransformer, metrics
 from sksae.metrics import (
     dead_fraction,
+    dead_units,
     dictionaries,
     dictionary_coherence,
     entries,
@@ -313,7 +314,16 @@ def test_activity_at_the_threshold_itself_is_none():
 )
 def test_dead_units_are_those_that_never_change(form, unit, dead):
     other = [0.0, 900.0, 0.0]
-    assert dead_fraction(form(np.column_stack([unit, other]))) == dead / 2
+    codes = form(np.column_stack([unit, other]))
+    assert dead_units(codes).tolist() == [dead, False]
+    assert dead_fraction(codes) == dead / 2
+
+
+@few
+@given(codes=codes_of_relu, scale=scales)
+def test_the_scale_of_units_does_not_make_them_dead(codes, scale):
+    each = scale ** (np.arange(codes.shape[1]) % 2)
+    np.testing.assert_array_equal(dead_units(codes * each), dead_units(codes))
 
 
 @each_form

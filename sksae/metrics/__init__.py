@@ -5,6 +5,7 @@ All of it is numpy and scipy: nothing here trains, and nothing imports torch.
 
 from sksae.metrics.codes import (
     dead_fraction,
+    dead_units,
     explained_variance,
     feature_density,
     kl_sparsity,
@@ -21,6 +22,7 @@ from sksae.metrics.sparseness import hoyer_sparsity, treves_rolls_sparseness
 
 __all__ = [
     "dead_fraction",
+    "dead_units",
     "dictionary_coherence",
     "explained_variance",
     "feature_density",

@@ -193,8 +193,9 @@ def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> 
     where :math:`t_j` is the threshold, or that share of :math:`\max_i |a_{ij}|` if relative.
 
     Codes of relu hold exact zeros, and any threshold of 0 or little more will do. Those of sigmoid
-    are never 0: give the value from which a unit counts as on, 0.5 say. tanh codes trained with
-    "kl" rest at -1: give ``(1 + codes) / 2``.
+    are never 0, and how high a unit goes depends on the data and on beta: give a share of each
+    unit's largest activation, ``threshold=0.1, relative=True``. tanh codes trained with "kl" rest
+    at -1: give ``(1 + codes) / 2``. `hoyer_sparsity` of the rows needs no threshold at all.
 
     Parameters
     ----------
@@ -271,8 +272,8 @@ def feature_density(
     return _active_shares("feature_density", codes, threshold, relative)
 
 
-def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) -> float:
-    r"""Return the share of units that tell nothing about the rows.
+def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) -> np.ndarray:
+    r"""Return which units tell nothing about the rows: they are dead, or unused.
 
     A unit is dead if it is never active, or if it is the same in all rows:
 
@@ -281,13 +282,49 @@ def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-
 
     The first is the death of a relu unit. The second is that of a sigmoid or tanh unit, which
     is never 0 but has come to rest somewhere; a relu unit that is 0 in some rows and not in others
-    is never dead by it, however weak.
+    is never dead by it, however weak. With a threshold of 0 the scale of a unit makes no
+    difference.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Activations, of rows enough to speak for the data. In a single row, nothing can be told
         to be constant, and the threshold alone decides.
+    threshold : float >= 0, default=0.0
+        What abs(a) must exceed somewhere in a unit that lives.
+    tol : float in [0, 1), default=1e-3
+        Share of its largest abs(a) that a unit must vary by.
+
+    Returns
+    -------
+    dead : ndarray of bool of shape (n_components,)
+
+    Raises
+    ------
+    ValueError
+        If threshold or tol is out of range; if codes are not 2-D, are empty or hold nan or
+        infinities.
+
+    See Also
+    --------
+    dead_fraction : The share of them.
+
+    Examples
+    --------
+    >>> from sksae.metrics import dead_units
+    >>> dead_units([[0.0, 0.05, 0.0, 0.9], [0.0, 0.05, 0.3, 0.1]])
+    array([ True,  True, False, False])
+    """
+    return _dead_units("dead_units", codes, threshold, tol)
+
+
+def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) -> float:
+    """Return the share of `dead_units`, which tell nothing about the rows.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        Activations, of rows enough to speak for the data.
     threshold : float >= 0, default=0.0
         What abs(a) must exceed somewhere in a unit that lives.
     tol : float in [0, 1), default=1e-3
@@ -304,20 +341,28 @@ def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-
         If threshold or tol is out of range; if codes are not 2-D, are empty or hold nan or
         infinities.
 
+    See Also
+    --------
+    dead_units : Which they are, and the definition.
+
     Examples
     --------
     >>> from sksae.metrics import dead_fraction
     >>> dead_fraction([[0.0, 0.05, 0.0, 0.9], [0.0, 0.05, 0.3, 0.1]])
     0.5
     """
-    check_options("dead_fraction", threshold=threshold, tol=tol)
+    return float(_dead_units("dead_fraction", codes, threshold, tol).mean())
+
+
+def _dead_units(caller: str, codes: MatrixLike, threshold: float, tol: float) -> np.ndarray:
+    check_options(caller, threshold=threshold, tol=tol)
     codes = check_matrix(codes, "codes")
     lowest, highest = extremes(codes, 0)
     largest = np.maximum(highest, -lowest)
-    dead = largest <= threshold
+    dead: np.ndarray = largest <= threshold
     if codes.shape[0] > 1:
         dead |= highest - lowest <= tol * largest
-    return float(dead.mean())
+    return dead
 
 
 def _active_shares(caller: str, codes: MatrixLike, threshold: float, relative: bool) -> np.ndarray:

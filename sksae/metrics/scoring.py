@@ -82,7 +82,7 @@ def sparsity_scorers(
     ----------
     threshold : float >= 0, default=0.0
         What abs(a) must exceed in an active unit; see `l0`. Of sigmoid codes all units are active
-        by the default: give 0.5, say.
+        by the default: give 0.1 with ``relative=True``, say.
     relative : bool, default=False
         Whether the threshold is a share of each unit's largest abs(a).
     tol : float in [0, 1), default=1e-3
