@@ -32,6 +32,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sksae import SparseAutoencoderTransformer
+from sksae.metrics import dead_units
 
 SIDE, N_PATCHES = 8, 10_000
 BESIDE = Path(sys.argv[0]).resolve().parent / "../../shared/data"
@@ -61,8 +62,8 @@ X = 0.5 + 0.4 * X.clip(-limit, limit) / limit
 # their lambda is ``alpha``, their hidden size ``n_components``. The exercise stops L-BFGS after 400
 # iterations, converged or not: hence ``tol=0``, and no warning that more of them would gain a bit.
 #
-# J has many local minima, which differ mostly in how many units are used: the others learn no
-# feature, and weight decay takes their weights to zero. So the best of several starts is kept.
+# J has many local minima, which differ mostly in how many units are dead: those learn no feature,
+# and weight decay takes their weights to zero. So the best of several starts is kept.
 
 warnings.simplefilter("ignore", ConvergenceWarning)
 models = []
@@ -80,20 +81,21 @@ for seed in range(options.starts):
         random_state=seed,
     )
     models.append(model.fit(X))
-    n_used = np.count_nonzero(model.transform(X).std(axis=0) > 1e-3)
-    print(f"start {seed}: J = {model.loss_:.4f}, R^2 = {model.score(X):.3f}, {n_used} units used")
+    n_dead = np.count_nonzero(dead_units(model.transform(X)))
+    print(f"start {seed}: J = {model.loss_:.4f}, R^2 = {model.score(X):.3f}, {n_dead} units dead")
 best = min(models, key=lambda model: model.loss_)
 
 # %%
 # What excites each unit
 # ----------------------
 # Of all patches of length 1, the one that a unit answers to most is w / ||w||, where w are its
-# weights in the encoder. Unused units come last and stay grey.
+# weights in the encoder. Dead units come last and stay grey.
 
-activity = best.transform(X).std(axis=0)
+codes = best.transform(X)
+activity = np.where(dead_units(codes), 0.0, codes.std(axis=0))
 figure, axes = plt.subplots(5, 5, figsize=(4, 4), layout="constrained")
 for axis, unit in zip(axes.flat, np.argsort(-activity), strict=True):
-    weights = best.coefs_[0][:, unit] * (activity[unit] > 1e-3)
+    weights = best.coefs_[0][:, unit] * (activity[unit] > 0)
     limit = np.abs(weights).max() or 1.0
     axis.imshow(weights.reshape(SIDE, SIDE), cmap="gray", vmin=-limit, vmax=limit)
     axis.set_axis_off()

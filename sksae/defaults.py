@@ -6,19 +6,20 @@ from sksae.scaling import has_scaled_norm
 
 # With the norm that `scale_data` gives to rows, weights must be as dear as this for the atoms of a
 # bounded code to be dear, and its units selective. Units of relu can grow instead, and would die of
-# it, as hidden ones would. Where rows are as they come, the decay of the UFLDL notes.
+# it, as hidden ones would. Wide rows spread their norm over more directions, each of which must
+# stay worth its atoms. Where rows are as they come, the decay of the UFLDL notes.
 KL_ALPHA, SCALED_ALPHA, UNSCALED_ALPHA = 1.2e-2, 1e-3, 1e-4
 # Of codes that are sparse but alive.
 SCALED_BETAS = {"kl": 6.0, "l1": 0.12, "l2": 0.3, None: 0.0}
 UNSCALED_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
 # A step of adam is the rate in every weight and moves a pre-activation by up to the rate times the
 # sum of a row's magnitudes. Where the norm of a row is fixed that grows with the root of their
-# number: the rate is for RATE_WIDTH of them and less. A step of sgd is as long as the gradient,
-# which has the norm of the rows in it, and activations where they have no bound.
+# number: the rate is for REFERENCE_WIDTH of them and less. A step of sgd is as long as the
+# gradient, which has the norm of the rows in it, and activations where they have no bound.
 SCALED_RATES = {"adam": 2e-2, "sgd": 3e-3, "lbfgs": 0.0}
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 KL_SGD_RATE = 1e-2
-RATE_WIDTH = 64
+REFERENCE_WIDTH = 64
 # So many batches are an epoch of few rows, of which it would else be a step or two.
 BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
 
@@ -33,15 +34,18 @@ def resolve_alpha(
     alpha: float | None,
     sparsity: str | None,
     n_hidden_layers: int,
+    n_features: int,
     output_activation: str,
     scale_data: bool,
 ) -> float:
-    """Return the weight decay; None is what suits the code and the norm of the rows."""
+    """Return the weight decay; None is what suits the code and the rows."""
     if alpha is not None:
         return float(alpha)
     if not has_scaled_norm(output_activation, scale_data):
         return UNSCALED_ALPHA
-    return KL_ALPHA if sparsity == "kl" and n_hidden_layers == 0 else SCALED_ALPHA
+    if sparsity == "kl" and n_hidden_layers == 0:
+        return KL_ALPHA * falling_with_width(n_features)
+    return SCALED_ALPHA
 
 
 def resolve_beta(
@@ -75,8 +79,13 @@ def resolve_learning_rate(
     if not has_scaled_norm(output_activation, scale_data):
         return UNSCALED_RATES[solver]
     if solver == "adam":
-        return SCALED_RATES["adam"] * min(1.0, sqrt(RATE_WIDTH / n_features))
+        return SCALED_RATES["adam"] * falling_with_width(n_features)
     return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
+
+
+def falling_with_width(n_features: int) -> float:
+    """Return 1 up to a width of REFERENCE_WIDTH, and less as the root of wider rows' width."""
+    return min(1.0, sqrt(REFERENCE_WIDTH / n_features))
 
 
 def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:

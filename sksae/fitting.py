@@ -79,8 +79,7 @@ def fitted_attributes(
     if isinstance(trained, ValueError):
         raise trained
     attributes = network_attributes(architecture, trained.flat, scaling)
-    attributes |= record(estimator, architecture, trained, resume=resume)
-    attributes["alpha_"] = plan.penalties.alpha
+    attributes |= record(estimator, plan, trained, resume=resume)
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     attributes["_stopped_by"] = trained.stopped_by
     warn_of_end(trained, plan, one_pass=one_pass)
@@ -144,12 +143,15 @@ def network_attributes(
 
 def record(
     estimator: "SparseAutoencoderTransformer",
-    architecture: "Architecture",
+    plan: Plan,
     trained: "Trained",
     *,
     resume: bool,
 ) -> dict[str, Any]:
     """Return the fitted attributes that tell how training went."""
+    architecture = plan.architecture
+    # A beta that was given is told as given, not as the dtype of training rounds it.
+    beta = trained.beta if isinstance(plan.penalties.beta, str) else plan.penalties.beta
     code_activation = architecture.activations[architecture.n_encoder_layers - 1]
     curve, validation_curve = trained.loss_curve, trained.validation_curve
     n_iter, n_steps = len(curve), trained.n_steps
@@ -160,7 +162,8 @@ def record(
         n_steps += estimator.n_steps_
     return {
         "loss_": trained.loss,
-        "beta_": None if estimator.sparsity is None else trained.beta,
+        "beta_": None if estimator.sparsity is None else beta,
+        "alpha_": plan.penalties.alpha,
         "loss_curve_": curve,
         "validation_score_curve_": validation_curve or None,
         "mean_activation_": mean_activation(trained.mean_code, code_activation),

@@ -156,7 +156,7 @@ def make_plan(
 
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
-    rho, beta, alpha = check_parameters(estimator)
+    rho, beta = check_parameters(estimator)
     if resume:
         check_same_network(estimator, architecture)
         seed = estimator._seed
@@ -191,6 +191,14 @@ def make_plan(
         )
     n_rows = X.shape[0] if index is None else len(index)
     batch_size = defaults.resolve_batch_size(estimator.batch_size, n_rows)
+    alpha = defaults.resolve_alpha(
+        estimator.alpha,
+        estimator.sparsity,
+        architecture.n_encoder_layers - 1,
+        X.shape[1],
+        estimator.output_activation,
+        estimator.scale_data,
+    )
     return Plan(
         architecture=architecture,
         penalties=Penalties(estimator.sparsity, rho, beta, alpha),
@@ -226,17 +234,17 @@ def make_plan(
     )
 
 
-def check_parameters(
-    estimator: "SparseAutoencoderTransformer",
-) -> tuple[float, float | str, float]:
-    """Return rho as a share, beta and alpha, or raise if parameters make no sense together."""
-    where = estimator.output_activation, estimator.scale_data
-    hidden = validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
+def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, float | str]:
+    """Return rho as a share and beta, or raise if parameters make no sense together."""
+    validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
     validation.resolve_activation(estimator.activation, estimator.sparsity)
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    beta = defaults.resolve_beta(estimator.beta, estimator.sparsity, *where)
-    alpha = defaults.resolve_alpha(estimator.alpha, estimator.sparsity, len(hidden), *where)
-    numbers = {"rho": rho, "alpha": alpha}
+    beta = defaults.resolve_beta(
+        estimator.beta, estimator.sparsity, estimator.output_activation, estimator.scale_data
+    )
+    numbers = {"rho": rho}
+    if estimator.alpha is not None:
+        numbers["alpha"] = float(estimator.alpha)
     if not isinstance(beta, str):
         numbers["beta"] = beta
     if estimator.noise is not None:
@@ -244,7 +252,7 @@ def check_parameters(
     validation.check_precision(estimator.dtype, **numbers)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
-    return rho, beta, alpha
+    return rho, beta
 
 
 def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int) -> "Architecture":

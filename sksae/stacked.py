@@ -468,6 +468,7 @@ class StackedSparseAutoencoder(
             self.alpha,
             last.sparsity,
             n_hidden_layers,
+            X.shape[1],
             first.output_activation,
             first.scale_data,
         )

@@ -307,8 +307,8 @@ def test_activity_at_the_threshold_itself_is_none():
         ([-0.1, 0.0, 0.0], False),
         ([0.05, 0.05, 0.05], True),
         ([-1.0, -1.0, -1.0], True),
-        ([0.05, 0.05002, 0.05], True),
-        ([0.05, 0.051, 0.05], False),
+        ([0.0099, 0.0101, 0.01], True),  # whose weights have decayed
+        ([0.05, 0.053, 0.05], False),
         ([-0.5, 0.5, 0.5], False),
     ],
 )

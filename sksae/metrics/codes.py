@@ -272,7 +272,7 @@ def feature_density(
     return _active_shares("feature_density", codes, threshold, relative)
 
 
-def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) -> np.ndarray:
+def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> np.ndarray:
     r"""Return which units tell nothing about the rows: they are dead, or unused.
 
     A unit is dead if it is never active, or if it is the same in all rows:
@@ -281,9 +281,9 @@ def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) 
               \max_i a_{ij} - \min_i a_{ij} \le \text{tol} \max_i |a_{ij}| .
 
     The first is the death of a relu unit. The second is that of a sigmoid or tanh unit, which
-    is never 0 but has come to rest somewhere; a relu unit that is 0 in some rows and not in others
-    is never dead by it, however weak. With a threshold of 0 the scale of a unit makes no
-    difference.
+    is never 0 but has come to rest somewhere, as weight decay took its weights away; a relu unit
+    that is 0 in some rows and not in others is never dead by it, however weak. With a threshold
+    of 0 the scale of a unit makes no difference.
 
     Parameters
     ----------
@@ -292,7 +292,7 @@ def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) 
         to be constant, and the threshold alone decides.
     threshold : float >= 0, default=0.0
         What abs(a) must exceed somewhere in a unit that lives.
-    tol : float in [0, 1), default=1e-3
+    tol : float in [0, 1), default=0.05
         Share of its largest abs(a) that a unit must vary by.
 
     Returns
@@ -318,7 +318,7 @@ def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) 
     return _dead_units("dead_units", codes, threshold, tol)
 
 
-def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-3) -> float:
+def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> float:
     """Return the share of `dead_units`, which tell nothing about the rows.
 
     Parameters
@@ -327,7 +327,7 @@ def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 1e-
         Activations, of rows enough to speak for the data.
     threshold : float >= 0, default=0.0
         What abs(a) must exceed somewhere in a unit that lives.
-    tol : float in [0, 1), default=1e-3
+    tol : float in [0, 1), default=0.05
         Share of its largest abs(a) that a unit must vary by.
 
     Returns

@@ -59,7 +59,7 @@ METRICS: dict[str, Callable[[SparsityScorer, SparseAutoencoderTransformer, Matri
 
 
 def sparsity_scorers(
-    *, threshold: float = 0.0, relative: bool = False, tol: float = 1e-3
+    *, threshold: float = 0.0, relative: bool = False, tol: float = 0.05
 ) -> dict[str, SparsityScorer]:
     """Return scorers of reconstruction and sparsity for a search over parameters.
 
@@ -85,7 +85,7 @@ def sparsity_scorers(
         by the default: give 0.1 with ``relative=True``, say.
     relative : bool, default=False
         Whether the threshold is a share of each unit's largest abs(a).
-    tol : float in [0, 1), default=1e-3
+    tol : float in [0, 1), default=0.05
         Share of its largest abs(a) that a unit which is not dead varies by.
 
     Returns
