@@ -68,8 +68,10 @@ class SparseAutoencoderTransformer(
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
-        ``n_components``, which it must be less than. The target of "kl", and of ``beta="auto"``;
-        without effect (and a warning, if set) otherwise.
+        ``n_components``, which it must be less than. The smaller it is, the sparser are rows, the
+        clearer are atoms and the less of a row they rebuild: 0.01 gives oriented edges on patches
+        of natural images. The target of "kl", and of ``beta="auto"``; without effect (and a
+        warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
@@ -92,9 +94,9 @@ class SparseAutoencoderTransformer(
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl", 0.001 for other sparsities and with hidden
-        layers, and 1e-4 where rows do not have the norm that ``scale_data`` gives them. The larger it is, the smoother are the
-        atoms and the less of a row they rebuild; beyond 0.1 the weights of all units may decay to
-        zero.
+        layers, and 1e-4 where rows do not have the norm that ``scale_data`` gives them. The larger
+        it is, the smoother are the atoms and the less of a row they rebuild; beyond 0.1 the weights
+        of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
         Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
