@@ -12,7 +12,7 @@ import ast
 import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from _measuring import PENALTIES, Figures, figures_of, warm_up
 
 MARGIN = 0.01  # that raw features or PCA may be ahead
 SHARE_OF_RHO = 0.2  # that the mean activation may be off
+SHARE_NEAR_RHO = 0.9  # of the units, at least, that are within a factor of 2 of rho
+HIGH_ACTIVATION = 0.9  # that some unit reaches
+ALIKE = 0.9  # cosine from which two atoms are the same
 COLUMNS = (
     *PENALTIES,
     "R^2",
@@ -140,6 +143,36 @@ def accuracy_note(ours: Sequence[float], peers: Mapping[str, Sequence[float]]) -
     return min(points.values()), note if min(points.values()) < 1 else f"{note}; ahead of all"
 
 
+def sparseness_notes(results: Results, sets: Sequence[str], name: str) -> list[str]:
+    """Return how sparse rows are, and where units are off rho, or atoms rough or alike."""
+
+    def means(column: str) -> dict[str, float]:
+        return {
+            d: mean_of(results[d, name], column) for d in sets if values(results[d, name], column)
+        }
+
+    def named(those: Iterable[str]) -> str:
+        return ", ".join(those) or "nowhere"
+
+    cosines, rows = means("largest cosine"), means("roughness of rows")
+    low = [data for data, value in means("largest activation").items() if value < HIGH_ACTIVATION]
+    far = [data for data, value in means("units near rho").items() if value < SHARE_NEAR_RHO]
+    alike = [f"{data} ({value:.2f})" for data, value in cosines.items() if value > ALIKE]
+    rough = [
+        f"{d} ({value / rows[d]:.2f} times)"
+        for d, value in means("roughness").items()
+        if value > rows[d]
+    ]
+    hoyer = (f"{data} {value:.2f}" for data, value in means("Hoyer").items())
+    return [
+        f"median Hoyer sparsity of a row: {', '.join(hoyer)}",
+        f"largest activation below {HIGH_ACTIVATION}: {named(low)}",
+        f"fewer than {SHARE_NEAR_RHO:.0%} of the units between rho/2 and 2 rho: {named(far)}",
+        f"largest cosine between atoms above {ALIKE}: {named(alike)}",
+        f"atoms rougher than the rows: {named(rough)}",
+    ]
+
+
 def verdicts(results: Results, sets: Sequence[str], name: str) -> list[str]:
     """Return a sentence for each labelled set and for each target, for our extractor `name`."""
     notes, points, behind, slowest = [], [], [], []
@@ -164,6 +197,7 @@ def verdicts(results: Results, sets: Sequence[str], name: str) -> list[str]:
     )
     notes.append(f"more than {MARGIN} behind raw or PCA: {', '.join(behind) or 'nowhere'}")
     notes.append(f"slowest of all: {', '.join(slowest) or 'nowhere'}")
+    notes += sparseness_notes(results, sets, name)
     every = [figures for data in sets for figures in results[data, name]]
     notes.append(f"most dead units: {max(values(every, 'dead units')):.2%}")
     if ratios := values(every, "mean activation / rho"):
