@@ -164,12 +164,14 @@ def labelled_of(rows: SomeLabels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def features_sksae(
-    rows: Labelled, autoencoders: list, decay: float, seed: int, together: float | None = None
+    rows: Labelled, autoencoders: list, decay: float, seed: int, together: bool = False
 ) -> Run:
-    """Train layer upon layer; then, with this weight decay, all `together` for reconstruction."""
+    """Train layer upon layer; then, with the last one's decay, all `together` to rebuild X."""
     stack = StackedSparseAutoencoder(autoencoders, finetune=False, random_state=seed)
-    if together is not None:
-        stack.set_params(finetune=True, alpha=together, **as_parameters(FEATURES_TOGETHER))
+    if together:
+        stack.set_params(
+            finetune=True, alpha=autoencoders[-1].alpha, **as_parameters(FEATURES_TOGETHER)
+        )
     run = Run()
     run.timed("all", stack.fit, rows.X_train)
     return judged(run, rows, stack.transform, decay)

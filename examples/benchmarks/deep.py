@@ -158,7 +158,7 @@ def features_of(name: str, draw: Callable[[int], Labelled], repeats: int) -> lis
     alternatives = {
         OURS: judge(runs.features_sksae, [one, one]),
         "sksae, one layer": judge(runs.features_sksae, [one]),
-        "sksae, trained on together": judge(runs.features_sksae, [one, one], together=one.alpha),
+        "sksae, trained on together": judge(runs.features_sksae, [one, one], together=True),
         "sksae, second layer l1": judge(runs.features_sksae, [one, l1]),
         "sksae, one layer, with labels": judge(runs.features_tuned_sksae, [one]),
         "sksae, with labels": judge(runs.features_tuned_sksae, [one, one]),
