@@ -97,7 +97,7 @@ def features(layer, X_train, y_train):
     yield "one layer", one.transform
     two = StackedSparseAutoencoder([layer, layer], finetune=False).fit(X_train)
     yield "two layers", two.transform
-    l1 = SparseAutoencoderTransformer(200, sparsity="l1", beta=0.01, **training)
+    l1 = SparseAutoencoderTransformer(200, sparsity="l1", **training)
     mixed = StackedSparseAutoencoder([layer, l1], finetune=False)
     yield "two layers,\nthe second with l1", mixed.fit(X_train).transform
     together = StackedSparseAutoencoder(

@@ -45,7 +45,7 @@ SELF_TAUGHT = Training(max_iter=15, rate=1e-2)
 SELF_TAUGHT_DECAY = 1e-5
 # Codes for a linear classifier, from fewer rows.
 FEATURE_SETTINGS = {"mnist": UFLDL, "sentences": {}}
-L1 = {"sparsity": "l1", "beta": 0.01}
+L1 = {"sparsity": "l1"}
 FEATURES = Training(max_iter=20, rate=1e-2)
 FEATURES_TOGETHER = Training(max_iter=20, rate=3e-3)
 
