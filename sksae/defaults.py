@@ -1,13 +1,13 @@
-"""What None and "auto" stand for, measured on the data of docs/defaults.md."""
+"""What None and "auto" stand for; docs/defaults.md has the measurements."""
 
 from math import ceil, sqrt
 
 from sksae.scaling import has_scaled_norm
 
-# With the norm that `scale_data` gives to rows, weights must be as dear as this for the atoms of a
-# bounded code to be dear, and its units selective. Units of relu can grow instead, and would die of
-# it, as hidden ones would. Wide rows spread their norm over more directions, each of which must
-# stay worth its atoms. Where rows are as they come, the decay of the UFLDL notes.
+# With the norm that `scale_data` gives to rows, weights of a bounded code must be as dear as this
+# for its units to be selective. Units of relu can grow instead, and would die of it, as hidden ones
+# would. Wide rows spread their norm over more directions, each of which must stay worth its atoms.
+# Where rows are as they come, the decay of the UFLDL notes.
 KL_ALPHA, SCALED_ALPHA, UNSCALED_ALPHA = 1.2e-2, 1e-3, 1e-4
 # Of codes that are sparse but alive.
 SCALED_BETAS = {"kl": 6.0, "l1": 0.12, "l2": 0.3, None: 0.0}

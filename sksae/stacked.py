@@ -45,7 +45,14 @@ from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Fitted attributes that a fit without fine-tuning does not have.
-OF_FINETUNING = ("loss_", "loss_curve_", "validation_score_curve_", "mean_activation_", "n_steps_")
+OF_FINETUNING = (
+    "alpha_",
+    "loss_",
+    "loss_curve_",
+    "validation_score_curve_",
+    "mean_activation_",
+    "n_steps_",
+)
 # Rows that are reconstructed at a time to be compared with what they were.
 ROWS_AT_A_TIME = 4096
 
@@ -88,15 +95,15 @@ class StackedSparseAutoencoder(
 
     alpha : float >= 0 or None, default=None
         Weight decay of the fine-tuning, on the weights of all layers. None is what it is for
-        an autoencoder with hidden layers that scales rows as the first member does: 0.001, and
-        1e-4 with ``scale_data=False`` or an output with a range.
+        one autoencoder of all these layers that scales rows as the first member does: 0.001, or
+        1e-4 with ``scale_data=False`` or an output with a range; of a single layer what it is for
+        that. ``alpha_`` tells.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3, less than for a training
-        from the start.
+        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
@@ -149,7 +156,9 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next four are missing without ``finetune``.
+        Steps of fine-tuning; this and the next five are missing without ``finetune``.
+    alpha_ : float
+        Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
         J after fine-tuning.
     loss_curve_ : list of float
@@ -498,6 +507,7 @@ class StackedSparseAutoencoder(
         monitor = epoch_monitor(self, plan, subcontext, task, attributes)
         layers, trained = train_layers(plan, X, weight, monitor)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
+            "alpha_": alpha,
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
             "mean_activation_": mean_activation(trained.mean_code, code_activation),

@@ -64,7 +64,9 @@ class SparseAutoencoderTransformer(
         Size of the code, the number of units; at least 1. May exceed the number of features.
 
     sparsity : {"kl", "l1", "l2"} or None, default="kl"
-        What makes the code sparse, S above. "kl" needs a bounded code (sigmoid or tanh).
+        What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
+        or tanh); "l1" makes exact zeros, and where few directions hold most of the variance it may
+        leave units dead unless ``beta`` is "auto"; "l2" makes activations small.
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
@@ -87,9 +89,10 @@ class SparseAutoencoderTransformer(
         for epochs at a tenth of the learning rate, gone through only as long as rho is not met;
         with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
         rounds, each at one beta. If the last epochs or iterations leave rho again, the weights and
-        beta of the last one that met it are returned. "l2" makes units small rather than silent,
-        so that a small rho leaves little of the reconstruction. A ValueError if ``sparsity`` is
-        None.
+        beta of the last one that met it are returned. With "l1", without hidden layers and by
+        "adam" or "sgd", units that no row reaches any more begin anew where the error is largest.
+        "l2" makes units small rather than silent, so that a small rho leaves next to nothing of the
+        reconstruction. A ValueError if ``sparsity`` is None.
 
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
@@ -133,14 +136,16 @@ class SparseAutoencoderTransformer(
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
         scalar for the whole matrix, such that z - c has a mean squared norm of 36, whatever the
-        number of features. Codes then do not depend on the units of X, and rho, beta, alpha and
+        number of features. Codes then do not depend on the unit of X, and rho, beta, alpha and
         the learning rate mean the same on every data set, narrow or wide. The norm decides what a
         unit of activation is worth: with one much smaller, all units of a sigmoid code would be
         active a little in every row. An output with a range has no room for that: for a sigmoid or
         tanh output the norm is that of UFLDL's 8x8 patches, 64 * (0.4/3)**2 = 1.14, with a
         standard deviation of the entries of 0.4/3 at most, and c is 0.5 for a sigmoid output (0
-        otherwise). With False z is X itself. Either way `transform` takes and `inverse_transform`
-        gives rows in the units of X.
+        otherwise). Where features have different units, scale each of them before, by a
+        ``StandardScaler`` say: else the largest feature is nearly all of the norm, and units
+        are levels of it, not sparse. With False z is X itself. Either way `transform` takes and
+        `inverse_transform` gives rows in the units of X.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -163,7 +168,8 @@ class SparseAutoencoderTransformer(
 
     batch_size : int >= 1 or "auto", default="auto"
         Most rows in a minibatch of "adam" and "sgd"; "auto" is an eighth of the training rows, but
-        at least 16 and at most 256. An epoch is cut into batches of nearly equal size.
+        at least 16 and at most 256 (in `partial_fit` of the rows given). An epoch is cut into
+        batches of nearly equal size.
 
     max_iter : int >= 1, default=200
         Epochs; iterations for "lbfgs".
@@ -259,9 +265,9 @@ class SparseAutoencoderTransformer(
     activity at the mean row is rho ("kl"), the output's bias where it gives the mean row, and
     biases of hidden layers where the mean row makes their pre-activations 0.
 
-    In minibatches the mean activation of "kl" is a running mean over the last 512 rows (in `fit` an
-    epoch at most): few rows tell little about a small rho, and a mean of many lags behind, which
-    makes units swing. With hidden layers it is that of the batch.
+    In minibatches the mean activation of "kl" is a running mean over about the last 512 rows (ten
+    batches and, in `fit`, an epoch at most): few rows tell little about a small rho, and a mean of
+    many lags behind, which makes units swing. With hidden layers it is that of the batch.
 
     Units of "kl" are active in few rows and near zero in all others. A linear model with a penalty
     on its weights does better on such codes after a

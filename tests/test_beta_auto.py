@@ -498,6 +498,18 @@ def test_dead_units_begin_anew_where_the_error_is_largest(tied):
             assert torch.equal(now[live], then[live])
 
 
+@pytest.mark.parametrize("n_rows", [1, 4])
+def test_a_unit_begins_active_where_rows_are_few_or_alike(n_rows):
+    parameters, rows, dead = dying()
+    rows = rows[:, :1].expand(-1, n_rows, -1).contiguous()
+    _, error = code_of(parameters, rows)
+    rho = torch.full((2, 6, 1), 0.2, dtype=torch.float64)
+    served = revival.revive(parameters, dead, rows, error, rho)
+    assert served.any()
+    code, _ = code_of(parameters, rows)
+    assert (code.amax(dim=2, keepdim=True)[served] > 0).all()
+
+
 def test_no_two_units_begin_with_the_same_row():
     dead = torch.ones(1, 6, 1, dtype=torch.bool)
     served, row = revival.give_rows(dead, torch.tensor([[1.0, 3.0, 2.0]]))

@@ -99,11 +99,18 @@ def test_a_stack_of_one_has_the_decay_of_its_member():
     X = np.random.default_rng(0).uniform(size=(40, 256))
     member = SparseAutoencoderTransformer(4, max_iter=1, tol=0.5)
     stack = StackedSparseAutoencoder([member], max_iter=1, random_state=0).fit(X)
-    assert stack.autoencoders_[0].alpha_ == pytest.approx(0.006)
+    assert stack.alpha_ == stack.autoencoders_[0].alpha_ == pytest.approx(0.006)
+    assert stack.set_params(alpha=0.5).fit(X).alpha_ == 0.5
+
+
+def test_a_stack_of_two_has_the_decay_of_a_deep_network():
+    X = np.random.default_rng(0).uniform(size=(40, 6))
+    members = [SparseAutoencoderTransformer(4, max_iter=1, tol=0.5) for _ in range(2)]
+    assert StackedSparseAutoencoder(members, max_iter=1, random_state=0).fit(X).alpha_ == 1e-3
 
 
 @pytest.mark.parametrize(("n_rows", "size"), [(5, 16), (200, 25), (1797, 224), (60000, 256)])
-def test_an_epoch_has_eight_batches_of_bounded_size(n_rows, size):
+def test_a_batch_is_an_eighth_of_the_rows_of_bounded_size(n_rows, size):
     assert defaults.resolve_batch_size("auto", n_rows) == size
     assert defaults.resolve_batch_size(7, n_rows) == 7
 

@@ -86,10 +86,14 @@ def revive(
     reached = (gain * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
     n_rows = rows.shape[1]
     n_active = (rho * n_rows).ceil().long().clamp(max=n_rows - 1)
+    highest = reached[:, :, :1]
+    threshold = reached.gather(2, n_active)
+    # Where all rows that come first are alike, or there is but one, they are to be active too.
+    threshold = torch.where(threshold < highest, threshold, highest - highest.abs() / 2)
     encoder.copy_(torch.where(served, inward, encoder))
     # Of tied weights they are the encoder's.
     decoder.copy_(torch.where(served, outward, decoder))
-    bias.copy_(torch.where(served, -reached.gather(2, n_active), bias))
+    bias.copy_(torch.where(served, -threshold, bias))
     return served
 
 
