@@ -1,8 +1,9 @@
-"""What None and "auto" stand for; docs/defaults.md has the measurements."""
+"""What None and "auto" stand for; docs/defaults.md has the measurements.
+
+Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`has_scaled_norm`).
+"""
 
 from math import ceil, sqrt
-
-from sksae.scaling import has_scaled_norm
 
 # With the norm that `scale_data` gives to rows, weights of a bounded code must be as dear as this
 # for its units to be selective. Units of relu can grow instead, and would die of it, as hidden ones
@@ -35,25 +36,21 @@ def resolve_alpha(
     sparsity: str | None,
     n_hidden_layers: int,
     n_features: int,
-    output_activation: str,
-    scale_data: bool,
+    is_scaled: bool,
 ) -> float:
     """Return the weight decay; None is what suits the code and the rows."""
     if alpha is not None:
         return float(alpha)
-    if not has_scaled_norm(output_activation, scale_data):
+    if not is_scaled:
         return UNSCALED_ALPHA
     if sparsity == "kl" and n_hidden_layers == 0:
         return KL_ALPHA * falling_with_width(n_features)
     return SCALED_ALPHA
 
 
-def resolve_beta(
-    beta: float | str | None, sparsity: str | None, output_activation: str, scale_data: bool
-) -> float | str:
+def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:
     """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm."""
     if beta is None:
-        is_scaled = has_scaled_norm(output_activation, scale_data)
         return (SCALED_BETAS if is_scaled else UNSCALED_BETAS)[sparsity]
     if not isinstance(beta, str):
         return float(beta)
@@ -70,13 +67,12 @@ def resolve_learning_rate(
     solver: str,
     sparsity: str | None,
     n_features: int,
-    output_activation: str,
-    scale_data: bool,
+    is_scaled: bool,
 ) -> float:
     """Return the learning rate; "auto" is what suits the width and the norm of the rows."""
     if not isinstance(learning_rate, str):
         return float(learning_rate)
-    if not has_scaled_norm(output_activation, scale_data):
+    if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
         return SCALED_RATES["adam"] * falling_with_width(n_features)

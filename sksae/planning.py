@@ -8,7 +8,7 @@ from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
 from sksae.joined import join, to_centred
-from sksae.scaling import Matrix, Scaling, find_scaling, scaled_deviation
+from sksae.scaling import Matrix, Scaling, find_scaling, has_scaled_norm, scaled_deviation
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -191,13 +191,13 @@ def make_plan(
         )
     n_rows = X.shape[0] if index is None else len(index)
     batch_size = defaults.resolve_batch_size(estimator.batch_size, n_rows)
+    is_scaled = has_scaled_norm(estimator.output_activation, estimator.scale_data)
     alpha = defaults.resolve_alpha(
         estimator.alpha,
         estimator.sparsity,
         architecture.n_encoder_layers - 1,
         X.shape[1],
-        estimator.output_activation,
-        estimator.scale_data,
+        is_scaled,
     )
     return Plan(
         architecture=architecture,
@@ -210,8 +210,7 @@ def make_plan(
                 estimator.solver,
                 estimator.sparsity,
                 X.shape[1],
-                estimator.output_activation,
-                estimator.scale_data,
+                is_scaled,
             ),
             batch_size=batch_size,
             n_iter_no_change=defaults.resolve_patience(
@@ -239,9 +238,8 @@ def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, 
     validation.resolve_hidden_layer_sizes(estimator.hidden_layer_sizes)
     validation.resolve_activation(estimator.activation, estimator.sparsity)
     rho = validation.resolve_rho(estimator.rho, estimator.n_components)
-    beta = defaults.resolve_beta(
-        estimator.beta, estimator.sparsity, estimator.output_activation, estimator.scale_data
-    )
+    is_scaled = has_scaled_norm(estimator.output_activation, estimator.scale_data)
+    beta = defaults.resolve_beta(estimator.beta, estimator.sparsity, is_scaled)
     numbers = {"rho": rho}
     if estimator.alpha is not None:
         numbers["alpha"] = float(estimator.alpha)

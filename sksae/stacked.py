@@ -41,7 +41,7 @@ from sksae.members import (
 from sksae.planning import split_rows
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
-from sksae.scaling import Matrix
+from sksae.scaling import Matrix, has_scaled_norm
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Fitted attributes that a fit without fine-tuning does not have.
@@ -478,8 +478,7 @@ class StackedSparseAutoencoder(
             last.sparsity,
             n_hidden_layers,
             X.shape[1],
-            first.output_activation,
-            first.scale_data,
+            has_scaled_norm(first.output_activation, first.scale_data),
         )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=self.max_iter)
         subcontext.call_on_fit_task_begin(estimator=self, **task)

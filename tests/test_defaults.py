@@ -89,8 +89,8 @@ def test_none_stands_for_what_suits_the_code_and_the_rows(parameters, alpha, bet
 
 def test_decay_and_rate_fall_as_the_root_of_the_width_beyond_64():
     for n_features, share in ((1, 1.0), (64, 1.0), (256, 0.5), (6400, 0.1)):
-        alpha = defaults.resolve_alpha(None, "kl", 0, n_features, "identity", True)
-        rate = defaults.resolve_learning_rate("auto", "adam", "kl", n_features, "identity", True)
+        alpha = defaults.resolve_alpha(None, "kl", 0, n_features, is_scaled=True)
+        rate = defaults.resolve_learning_rate("auto", "adam", "kl", n_features, is_scaled=True)
         assert alpha == pytest.approx(0.012 * share)
         assert rate == pytest.approx(0.02 * share)
 
