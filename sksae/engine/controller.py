@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.revival import LAST_STEPS
 from sksae.engine.sparsity import Sparsity
 
 # Activity and rho may differ by this share of rho.
@@ -65,7 +64,7 @@ KL_CEILING = 5.0
 # Where beta starts, by `starting_beta`; with l2, where it silences some units but not yet all for
 # good, which takes a tenth with sgd of what adam bears.
 KL_START, L1_START = 0.6, 0.2
-L2_STARTS = {"adam": 6.0, "sgd": 0.2, "lbfgs": 0.6}
+L2_STARTS = {"adam": 6.0, "sgd": 0.2, "lbfgs": 6.0}
 # ln(beta) stays so near where it began.
 FURTHEST = 16.0
 # L-BFGS: integral action of one round; rounds in all iterations, and the most iterations of one;
@@ -232,9 +231,9 @@ class BetaController:
         return bool(self._now)
 
     @property
-    def has_time(self) -> np.ndarray:
-        """Whether a unit that begins anew has time left to learn, shape (n_models,)."""
-        return self.n_left > LAST_STEPS * self._n_steps
+    def share_left(self) -> np.ndarray:
+        """Share of the steps that are still to come, shape (n_models,)."""
+        return self.n_left / self._n_steps
 
     def start(self, rows: Tensor, weight: Tensor | None) -> None:
         """Set out from a small beta.

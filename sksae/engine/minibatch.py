@@ -149,7 +149,7 @@ class MinibatchObjective:
             if self._revival is not None:
                 self._revival.watch(code)
                 if has_moved:
-                    self._revival.act(rows, workspace, controller.has_time)
+                    self._revival.act(rows, workspace, controller.share_left)
 
     @property
     def beta(self) -> Tensor:

@@ -130,7 +130,7 @@ class Revival:
         """Take note of a minibatch's code, shape (n_models, n_components, n_rows)."""
         self._idle.add_(code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
 
-    def act(self, rows: Tensor, workspace: Workspace, has_time: np.ndarray) -> None:
+    def act(self, rows: Tensor, workspace: Workspace, share_left: np.ndarray) -> None:
         """Let units begin anew; after forward and backward pass.
 
         Parameters
@@ -139,10 +139,14 @@ class Revival:
             Centred rows of the minibatch.
         workspace : Workspace
             As `backward` left it.
-        has_time : ndarray of bool of shape (n_models,)
-            Whether there is time left to learn.
+        share_left : ndarray of shape (n_models,)
+            Share of the training's steps that are still to come.
         """
-        may = torch.from_numpy(self._is_auto & has_time).to(self._idle.device).view(-1, 1, 1)
+        may = (
+            torch.from_numpy(self._is_auto & (share_left > LAST_STEPS))
+            .to(self._idle.device)
+            .view(-1, 1, 1)
+        )
         dead = (self._idle * self._rho >= IDLE_ROWS) & may
         if dead.any():
             served = revive(self._parameters, dead, rows, workspace.gradient[-1], self._rho)
