@@ -9,7 +9,9 @@ from math import ceil, sqrt
 # for its units to be selective. Units of relu can grow instead, and would die of it, as hidden ones
 # would. Wide rows spread their norm over more directions, each of which must stay worth its atoms.
 # Where rows are as they come, the decay of the UFLDL notes.
-KL_ALPHA, SCALED_ALPHA, UNSCALED_ALPHA = 1.2e-2, 1e-3, 1e-4
+KL_ALPHA, DEEP_KL_ALPHA = 1.2e-2, 1e-3
+SCALED_ALPHA, DEEP_ALPHA = 1e-3, 1e-4
+UNSCALED_ALPHA = 1e-4
 # Of codes that are sparse but alive.
 SCALED_BETAS = {"kl": 6.0, "l1": 0.12, "l2": 0.3, None: 0.0}
 UNSCALED_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
@@ -43,9 +45,9 @@ def resolve_alpha(
         return float(alpha)
     if not is_scaled:
         return UNSCALED_ALPHA
-    if sparsity == "kl" and n_hidden_layers == 0:
-        return KL_ALPHA * falling_with_width(n_features)
-    return SCALED_ALPHA
+    if n_hidden_layers > 0:
+        return DEEP_KL_ALPHA if sparsity == "kl" else DEEP_ALPHA
+    return KL_ALPHA * falling_with_width(n_features) if sparsity == "kl" else SCALED_ALPHA
 
 
 def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:

@@ -95,9 +95,8 @@ class StackedSparseAutoencoder(
 
     alpha : float >= 0 or None, default=None
         Weight decay of the fine-tuning, on the weights of all layers. None is what it is for
-        one autoencoder of all these layers that scales rows as the first member does: 0.001, or
-        1e-4 with ``scale_data=False`` or an output with a range; of a single layer what it is for
-        that. ``alpha_`` tells.
+        one autoencoder of all these layers that is sparse as the last member is and scales rows
+        as the first does: with hidden layers 0.001 for "kl" and 1e-4 otherwise. ``alpha_`` tells.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.

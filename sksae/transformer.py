@@ -96,10 +96,10 @@ class SparseAutoencoderTransformer(
 
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
-        is 0.012 min(1, sqrt(64 / n_features)) for "kl", 0.001 for other sparsities and with hidden
-        layers, and 1e-4 where rows do not have the norm that ``scale_data`` gives them. The larger
-        it is, the smoother are the atoms and the less of a row they rebuild; beyond 0.1 the weights
-        of all units may decay to zero.
+        is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
+        0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
+        ``scale_data`` gives them. The larger it is, the smoother are the atoms and the less of a
+        row they rebuild; beyond 0.1 the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
         Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per

@@ -68,8 +68,8 @@ def test_fine_tuning_lowers_j_and_raises_r2(name, solver):
     greedy = make(WORTHWHILE[name], finetune=False, **params).fit(rows)
     tuned = make(WORTHWHILE[name], **params).fit(rows)
     beta = greedy.autoencoders_[-1].beta_ or 0.0
-    before = stack_loss(greedy.autoencoders_, rows, 1e-3, beta=beta)
-    after = stack_loss(tuned.autoencoders_, rows, 1e-3, beta=beta)
+    before = stack_loss(greedy.autoencoders_, rows, tuned.alpha_, beta=beta)
+    after = stack_loss(tuned.autoencoders_, rows, tuned.alpha_, beta=beta)
     assert after < 0.98 * before
     assert tuned.score(rows) > greedy.score(rows) + 0.01
     assert tuned.loss_ == pytest.approx(after, rel=1e-4)
