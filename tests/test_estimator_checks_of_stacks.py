@@ -234,12 +234,14 @@ def test_weights_train_to_the_loss_of_repetitions(name, container):
     if name.startswith("regressor"):
         # Of 20 codes of 40 rows, least squares are too poorly determined to agree.
         weighted.set_params(autoencoders=members(tied_weights=name.endswith("tied")))
+    if name in ("classifier-frozen", "regressor-decay", "regressor-named-deep"):
+        # Nor does L-BFGS find the same layer on top of codes of two epochs with hardly any decay.
+        weighted.set_params(alpha=0.01)
     weighted = in_float64(weighted)
     repeated = clone(weighted).fit(container(X.repeat(weight, axis=0)), y.repeat(weight))
     weighted.fit(container(X), y, sample_weight=weight)
     if hasattr(weighted, "loss_"):
-        # Sums over more rows are rounded differently, and selective units amplify it.
-        assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-5)
+        assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-6)
     else:
         codes = repeated.transform(X)
         np.testing.assert_allclose(weighted.transform(X), codes, rtol=1e-7)
