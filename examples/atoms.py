@@ -30,6 +30,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.feature_extraction.image import PatchExtractor
 
 from sksae import SparseAutoencoderTransformer
 from sksae.metrics import hoyer_sparsity
@@ -47,10 +48,9 @@ if not source.is_file():
     sys.exit(f"There is no {source}: name the images' folder with --data or SKSAE_DATA.")
 images = np.load(source)["images"]
 
-rng = np.random.default_rng(0)
-places = rng.integers((len(images), *np.subtract(images.shape[1:], SIDE - 1)), size=(N_PATCHES, 3))
-patches = np.array([images[i, r : r + SIDE, c : c + SIDE].ravel() for i, r, c in places])
-patches = patches - patches.mean(axis=1, keepdims=True)
+cut = PatchExtractor(patch_size=(SIDE, SIDE), max_patches=N_PATCHES // len(images), random_state=0)
+patches = cut.fit_transform(images).reshape(-1, SIDE * SIDE)
+patches -= patches.mean(axis=1, keepdims=True)
 digits = load_digits().data
 
 # %%
