@@ -25,7 +25,7 @@ TRAINING: dict[str, list[Any]] = {
 }
 
 SUPERVISED: dict[str, list[Any]] = {
-    "autoencoders": [list, tuple],
+    "autoencoders": [list, tuple, None],
     "pretrain": ["boolean"],
     "freeze": [Interval(Integral, 0, None, closed="left"), None],
     # The mark of a missing target, False if there is none.

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from numbers import Integral
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -21,32 +22,36 @@ from sksae.validation import resolve_hidden_layer_sizes
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]
+# What `autoencoders` may be: an int is a member of so many units.
+Autoencoders: TypeAlias = Sequence[Member | int] | Sequence[tuple[str, Member | int]] | None
 
 
 class ComposedOfAutoencoders(_BaseComposition):
     """Gives an estimator with a parameter ``autoencoders`` the parameters of its members too.
 
     ``autoencoders`` is a list of autoencoders, which then have the names sae0, sae1, ..., or one
-    of pairs (name, autoencoder).
+    of pairs (name, autoencoder). A number stands for an autoencoder of so many units, and None for
+    a list of one autoencoder, both with default parameters.
     """
 
-    autoencoders: Sequence[Member] | Sequence[tuple[str, Member]]
+    autoencoders: Autoencoders
 
     @property
     def _members(self) -> Named:
         """The members with their names; what is no list at all as it is."""
-        if not isinstance(self.autoencoders, list | tuple):
-            return self.autoencoders  # type: ignore[return-value]
+        given = made(self.autoencoders)
+        if not isinstance(given, list):
+            return given
         return [
-            (f"sae{index}", member) if hasattr(member, "get_params") else member
-            for index, member in enumerate(self.autoencoders)
+            entry if isinstance(entry, tuple) else (f"sae{index}", entry)
+            for index, entry in enumerate(given)
         ]
 
     @_members.setter
     def _members(self, named: Named) -> None:
-        is_named = [not hasattr(member, "get_params") for member in self.autoencoders]
         self.autoencoders = [
-            pair if has_name else pair[1] for pair, has_name in zip(named, is_named, strict=True)
+            pair if isinstance(entry, tuple) else pair[1]
+            for pair, entry in zip(named, made(self.autoencoders), strict=True)
         ]
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -78,30 +83,70 @@ class ComposedOfAutoencoders(_BaseComposition):
         """
         if "autoencoders" in params:
             self.autoencoders = params.pop("autoencoders")
+        if self._names_a_member(params):
+            # What a number or None stands for is made anew each time: let it be there to be set.
+            self.autoencoders = made(self.autoencoders)
         self._set_params("_members", **params)
         return self
 
+    def _names_a_member(self, params: dict[str, Any]) -> bool:
+        """Return whether any of the parameters is a member, or a member's."""
+        members = self._members
+        if not isinstance(members, list):
+            return False
+        names = {pair[0] for pair in members if isinstance(pair, tuple) and pair}
+        return any(key.partition("__")[0] in names for key in params)
+
     def _checked_members(self) -> Named:
         """Return the members with their names, or raise if they are none."""
-        if len(self.autoencoders) == 0:
+        named = self._members
+        if len(named) == 0:
             raise ValueError(
-                "autoencoders is empty: give at least one SparseAutoencoderTransformer."
+                "autoencoders is empty: give at least one SparseAutoencoderTransformer, or None."
             )
-        for index, entry in enumerate(self.autoencoders):
-            is_pair = isinstance(entry, tuple | list) and len(entry) == 2
-            member = entry[1] if is_pair else entry
+        for index, pair in enumerate(named):
+            member = pair[1] if len(pair) == 2 else None
             if isinstance(member, FrozenEstimator):
                 member = member.estimator
-            if not isinstance(member, SparseAutoencoderTransformer) or (
-                is_pair and not isinstance(entry[0], str)
-            ):
+            if not isinstance(member, SparseAutoencoderTransformer) or not isinstance(pair[0], str):
                 raise TypeError(
-                    "autoencoders must hold SparseAutoencoderTransformers, or pairs of a name and "
-                    f"one; entry {index} is {entry!r}."
+                    "autoencoders must hold SparseAutoencoderTransformers or numbers of units, at "
+                    "least 1, or pairs of a name and one of these; entry "
+                    f"{index} is {self.autoencoders[index]!r}."  # type: ignore[index]
                 )
-        named = self._members
         self._validate_names([name for name, _ in named])
         return named
+
+
+def made(autoencoders: Any) -> Any:
+    """Return a list of members in which autoencoders stand for numbers; what is no list as it is.
+
+    Parameters
+    ----------
+    autoencoders : list, tuple, None or anything else
+        None is a list of one default autoencoder.
+
+    Returns
+    -------
+    members : list
+        Its entries are members, pairs (name, member) or what nobody can make sense of.
+    """
+    if autoencoders is None:
+        return [SparseAutoencoderTransformer()]
+    if not isinstance(autoencoders, list | tuple):
+        return autoencoders
+    return [
+        (entry[0], of_units(entry[1]))
+        if isinstance(entry, tuple | list) and len(entry) == 2
+        else of_units(entry)
+        for entry in autoencoders
+    ]
+
+
+def of_units(member: Any) -> Any:
+    """Return the autoencoder that a number of units stands for; anything else as it is."""
+    is_number = isinstance(member, Integral) and not isinstance(member, bool)
+    return SparseAutoencoderTransformer(int(member)) if is_number else member
 
 
 def unfrozen(member: Member) -> tuple[SparseAutoencoderTransformer, bool]:

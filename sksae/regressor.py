@@ -1,6 +1,5 @@
 """SparseAutoencoderRegressor: a stack of autoencoders with a linear layer on top, fine-tuned."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
 
 from sksae.joined import Layer
-from sksae.members import Member
+from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
 from sksae.supervised import SupervisedStack, Wanted
 from sksae.targets import read_numbers
@@ -35,8 +34,10 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     Parameters
     ----------
-    autoencoders : list of SparseAutoencoderTransformer, or of (str, SparseAutoencoderTransformer)
-        The members, in order, with their names, which are "sae0", "sae1", ... if there are none.
+    autoencoders : list of SparseAutoencoderTransformer or int, or of pairs (str, one), or None
+        The members, in order, with their names, which are "sae0", "sae1", ... if there are none. A
+        number is an autoencoder of so many units, and None, the default, a single one of 100, with
+        default parameters; `set_params` and searches reach them as ``sae0__rho`` all the same.
         They are cloned or copied, never changed. One in a
         :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted.
 
@@ -159,7 +160,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     def __init__(
         self,
-        autoencoders: Sequence[Member] | Sequence[tuple[str, Member]],
+        autoencoders: Autoencoders = None,
         *,
         pretrain: bool = True,
         freeze: int | None = None,
@@ -238,7 +239,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             If a parameter or the data is invalid; if no row has a target; if members taken as
             they are do not fit on each other; if the loss stops being finite.
         """
-        n_trainings = len(self.autoencoders) + 1
+        n_trainings = len(self._members) + 1
         context = self._init_callback_context(max_subtasks=n_trainings)
         return self._fit(X, y, sample_weight, context)
 

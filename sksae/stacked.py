@@ -1,6 +1,5 @@
 """StackedSparseAutoencoder: autoencoders trained one upon another, then all together."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -30,8 +29,8 @@ from sksae.finetuning import (
 from sksae.fitting import mean_activation
 from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import (
+    Autoencoders,
     ComposedOfAutoencoders,
-    Member,
     as_fitted,
     check_fit_together,
     check_names,
@@ -81,8 +80,10 @@ class StackedSparseAutoencoder(
 
     Parameters
     ----------
-    autoencoders : list of SparseAutoencoderTransformer, or of (str, SparseAutoencoderTransformer)
-        The members, in order, with their names, which are "sae0", "sae1", ... if there are none.
+    autoencoders : list of SparseAutoencoderTransformer or int, or of pairs (str, one), or None
+        The members, in order, with their names, which are "sae0", "sae1", ... if there are none. A
+        number is an autoencoder of so many units, and None, the default, a single one of 100, with
+        default parameters; `set_params` and searches reach them as ``sae0__rho`` all the same.
         They are cloned, never changed. One in a :class:`~sklearn.frozen.FrozenEstimator` is taken
         as it was fitted, and fine-tuned with the others.
 
@@ -204,7 +205,7 @@ class StackedSparseAutoencoder(
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "autoencoders": [list, tuple],
+        "autoencoders": [list, tuple, None],
         "finetune": ["boolean"],
         "pretrain": ["boolean"],
         **constraints.TRAINING,
@@ -213,7 +214,7 @@ class StackedSparseAutoencoder(
 
     def __init__(
         self,
-        autoencoders: Sequence[Member] | Sequence[tuple[str, Member]],
+        autoencoders: Autoencoders = None,
         *,
         finetune: bool = True,
         pretrain: bool = True,

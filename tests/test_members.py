@@ -27,7 +27,11 @@ from stacking import (
     stack_loss,
 )
 
-from sksae import StackedSparseAutoencoder
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
+    StackedSparseAutoencoder,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -79,6 +83,46 @@ def test_a_member_can_be_replaced(container, named):
         model.set_params(sae2=sae(3))
     with pytest.raises(ValueError, match="sae2"):
         model.set_params(sae2__rho=0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "sizes"),
+    [
+        (None, {"sae0": 100}),
+        ([6, np.int64(4)], {"sae0": 6, "sae1": 4}),
+        ((6, sae(5)), {"sae0": 6, "sae1": 5}),
+        ([("edges", 6), 4], {"edges": 6, "sae1": 4}),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "model_class",
+    [StackedSparseAutoencoder, SparseAutoencoderClassifier, SparseAutoencoderRegressor],
+)
+def test_numbers_stand_for_members_and_none_for_one(model_class, given, sizes):
+    model = model_class(given)
+    assert repr(clone(model).autoencoders) == repr(given)
+    for name, n_components in sizes.items():
+        assert model.get_params()[f"{name}__n_components"] == n_components
+    assert model.autoencoders is given
+    name = next(iter(sizes))
+    model.set_params(**{f"{name}__rho": 0.3, f"{name}__max_iter": 2}, max_iter=2)
+    assert clone(model).get_params()[f"{name}__rho"] == 0.3
+    model.fit(X, np.arange(len(X)) % 2)
+    assert [member.n_components for member in model.autoencoders_] == list(sizes.values())
+    assert (model.autoencoders_[0].rho, model.autoencoders_[0].max_iter) == (0.3, 2)
+    replaced = model_class(given).set_params(**{name: sae(3)})
+    assert replaced.get_params()[f"{name}__n_components"] == 3
+
+
+@pytest.mark.parametrize("given", [None, [6, 4]], ids=str)
+def test_a_search_goes_over_members_that_numbers_stand_for(given):
+    stack = StackedSparseAutoencoder(given, max_iter=2, random_state=0)
+    grid = {"sae0__rho": [0.1, 0.3], "sae0__n_components": [2, 4]}
+    search = GridSearchCV(stack, grid, cv=2).fit(X)
+    best = search.best_estimator_.autoencoders_[0]
+    assert search.best_params_ == {"sae0__rho": best.rho, "sae0__n_components": best.n_components}
+    assert len(set(search.cv_results_["mean_test_score"])) == 4
 
 
 def test_clone_copies_the_members():
@@ -291,8 +335,11 @@ def test_an_empty_pipeline_is_refused_by_fit():
         ([("a", sae(5)), ("a", sae(4))], "not unique.*'a'"),
         ([("a__b", sae(5))], "'a__b'"),
         ([("alpha", sae(5))], "conflict.*'alpha'"),
+        ([sae(5), 0], "'sae1' of autoencoders.*'n_components'"),
+        ([True], "entry 0 is True"),
+        ([("a", 2.0)], r"entry 0 is \('a', 2.0"),
         (sae(5), "'autoencoders' parameter"),
-        (None, "'autoencoders' parameter"),
+        (5, "'autoencoders' parameter"),
     ],
     ids=str,
 )
