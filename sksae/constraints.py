@@ -24,6 +24,11 @@ TRAINING: dict[str, list[Any]] = {
     "random_state": ["random_state"],
 }
 
+NOISE: dict[str, list[Any]] = {
+    "noise": [StrOptions({"gaussian", "masking"}), None],
+    "noise_level": [Interval(Real, 0, None, closed="left")],
+}
+
 SUPERVISED: dict[str, list[Any]] = {
     "autoencoders": [list, tuple, None],
     "pretrain": ["boolean"],
@@ -31,5 +36,7 @@ SUPERVISED: dict[str, list[Any]] = {
     # The mark of a missing target, False if there is none.
     "unlabeled": ["boolean", Interval(Real, None, None, closed="neither"), "nan", str, None],
     "decay": [StrOptions({"top", "all"})],
+    **NOISE,
+    "dropout": [Interval(Real, 0, 1, closed="left")],
     **TRAINING,
 }

@@ -10,11 +10,12 @@ from sksae import defaults, validation
 from sksae.fitting import train_plans, warn_of_end
 from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers, to_centred
 from sksae.monitoring import EpochMonitor
-from sksae.planning import Plan, Trainable, make_schedule
+from sksae.planning import FineTuned, Plan, Trainable, make_schedule
 from sksae.scaling import Matrix, Scaling, weighted_moments
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained
+    from sksae.engine.noise import Noise
     from sksae.engine.objective import Penalties
     from sksae.transformer import SparseAutoencoderTransformer
 
@@ -63,10 +64,29 @@ def scaling_of_codes(
     return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
 
 
+def finetuning_noise(
+    estimator: FineTuned,
+    X: Matrix,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+    scaling: Scaling,
+) -> "Noise | None":
+    """Return the noise of what enters the layers, in the units that they see it in."""
+    from sksae.engine.noise import Noise
+
+    if estimator.noise is None:
+        return None
+    level = float(estimator.noise_level)
+    if estimator.noise == "gaussian":
+        _, variance = weighted_moments(X, index, weight)
+        level *= float(np.sqrt(variance)) / scaling.scale
+    return Noise(estimator.noise, level)
+
+
 def finetune_schedule(
-    estimator: Trainable, seed: int, *, first_epoch: int = 0, one_pass: bool = False
+    estimator: Trainable, seed: int, *, first_epoch: int = 0, one_pass: bool = False, **rest: Any
 ) -> "Schedule":
-    """Return the solver and the steps of a fine-tuning."""
+    """Return the solver and the steps of a fine-tuning; noise and dropout go to `make_schedule`."""
     return make_schedule(
         estimator,
         seed,
@@ -75,6 +95,7 @@ def finetune_schedule(
         n_iter_no_change=estimator.n_iter_no_change,
         first_epoch=first_epoch,
         one_pass=one_pass,
+        **rest,
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sksae.engine.batches import Rows
     from sksae.engine.jobs import Job, Schedule
     from sksae.engine.losses import Loss
-    from sksae.engine.noise import Noise
+    from sksae.engine.noise import Dropout, Noise
     from sksae.engine.objective import Penalties
     from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor
@@ -40,6 +40,13 @@ class Trainable(Protocol):
     device: Any
     verbose: Any
     random_state: Any
+
+
+class FineTuned(Trainable, Protocol):
+    """A `Trainable` whose layers are shown corrupted rows."""
+
+    noise: Any
+    noise_level: Any
 
 
 def goes_by_minibatches(estimator: Trainable) -> bool:
@@ -327,6 +334,7 @@ def make_schedule(
     one_pass: bool,
     noise: "Noise | None" = None,
     blanks_to_zero: bool = False,
+    dropout: "Dropout | None" = None,
     n_steps_before: int = 0,
     warm_up: int = 0,
 ) -> "Schedule":
@@ -350,6 +358,7 @@ def make_schedule(
         is_one_pass=one_pass,
         noise=noise,
         blanks_to_zero=blanks_to_zero,
+        dropout=dropout,
     )
 
 

@@ -167,6 +167,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         unlabeled: float | str | bool | None = False,
         decay: Literal["top", "all"] = "top",
         alpha: float = 1e-4,
+        noise: Literal["gaussian", "masking"] | None = None,
+        noise_level: float = 0.3,
+        dropout: float = 0.0,
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
@@ -189,6 +192,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         self.unlabeled = unlabeled
         self.decay = decay
         self.alpha = alpha
+        self.noise = noise
+        self.noise_level = noise_level
+        self.dropout = dropout
         self.solver = solver
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length
@@ -18,6 +18,7 @@ from sksae.finetuning import (
     encode_through,
     epoch_monitor,
     finetune_schedule,
+    finetuning_noise,
     plan_layers,
     scaling_of_codes,
     scaling_of_first,
@@ -43,6 +44,7 @@ from sksae.transformer import SparseAutoencoderTransformer
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
     from sksae.engine.losses import Loss
+    from sksae.engine.noise import Dropout
 
 # The layer on top is trained first, on codes that stay as they are, by L-BFGS until its loss has
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt
@@ -81,10 +83,31 @@ class Wanted:
     strata: np.ndarray | None = None
 
 
-class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimator):
+class SupervisedStack(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ComposedOfAutoencoders,
+    BaseEstimator,
+):
     """A stack of autoencoders with a layer on top, trained for a task."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = dict(constraints.SUPERVISED)
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the fine-tuned codes of some rows: what the layer on top is given.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+            Of the last member, in the precision of X.
+        """
+        return self._codes(X)
 
     @abstractmethod
     def _read_targets(
@@ -171,13 +194,20 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             setattr(self, name, value)
         return self
 
+    def _codes(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        X = checked_rows(self, X)
+        return encode_through(self.autoencoders_, X)
+
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the output of the layer on top, (n_samples, n_outputs), in X's precision."""
-        X = checked_rows(self, X)
-        codes = encode_through(self.autoencoders_, X)
+        codes = self._codes(X)
         top = self._top()
         coef = top.coef.astype(codes.dtype, copy=False)
         return codes @ coef + top.intercept.astype(codes.dtype)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.autoencoders_[-1]._n_features_out
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "autoencoders_")
@@ -185,6 +215,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
 
@@ -245,19 +276,20 @@ class _Fit:
         layers, trained = train_layers(plan, codes, self._wanted.weight)
         give_up_if_interrupted(trained.stopped_by)
         layers = [*self._encoder[self._n_frozen :], *layers]
-        schedule = finetune_schedule(self._estimator, self._seed)
-        return self._train(layers, *self._input(X), schedule, held_out=self._held_out)
+        shown, scaling = self._input(X)
+        schedule = self._schedule(shown, scaling)
+        return self._train(layers, shown, scaling, schedule, held_out=self._held_out)
 
     def run_once(self, X: Matrix, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
         n_components = self._members[-1]._n_features_out
         top = estimator._top() if resume else empty_top(n_components, n_outputs, estimator.dtype)
-        schedule = finetune_schedule(
-            estimator, self._seed, first_epoch=estimator.n_iter_ if resume else 0, one_pass=True
-        )
         layers = [*self._encoder[self._n_frozen :], top]
-        return self._train(layers, *self._input(X), schedule, resume=resume)
+        shown, scaling = self._input(X)
+        n_before = estimator.n_iter_ if resume else 0
+        schedule = self._schedule(shown, scaling, first_epoch=n_before, one_pass=True)
+        return self._train(layers, shown, scaling, schedule, resume=resume)
 
     def _train(
         self,
@@ -328,6 +360,28 @@ class _Fit:
             target=wanted.target,
             **rest,
         )
+
+    def _schedule(self, X: Matrix, scaling: Scaling, **rest: Any) -> "Schedule":
+        """Return the solver and the steps of all layers together, on what enters them."""
+        estimator, wanted = self._estimator, self._wanted
+        return finetune_schedule(
+            estimator,
+            self._seed,
+            noise=finetuning_noise(estimator, X, wanted.index, wanted.weight, scaling),
+            blanks_to_zero=not scaling.scaled,
+            dropout=self._dropout(),
+            **rest,
+        )
+
+    def _dropout(self) -> "Dropout | None":
+        """Return what leaves units of codes out: of all members' whose encoder is trained."""
+        from sksae.engine.noise import Dropout
+
+        if self._estimator.dropout == 0.0:
+            return None
+        ends = np.cumsum([n_encoder_layers(member) for member in self._members]) - self._n_frozen
+        layers = tuple(int(end) - 1 for end in ends if end > 0)
+        return Dropout(float(self._estimator.dropout), layers) if layers else None
 
     def _top_schedule(self) -> "Schedule":
         schedule = finetune_schedule(self._estimator, self._seed)

@@ -171,8 +171,7 @@ def checks():
             for instance, check in estimator_checks.estimator_checks_generator(estimator)
             if name_of(check) not in apart
         ]
-        more = NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label.startswith("stack") else [])
-        for name in more:
+        for name in NOT_YIELDED + NOT_YIELDED_TO_A_TRANSFORMER:
 
             def check(instance, name=name):
                 getattr(estimator_checks, name)(type(instance).__name__, clone(instance))
@@ -254,7 +253,8 @@ def test_tags():
     assert tags.multi_output
     assert tags.single_output
     assert not get_tags(ALL["classifier-default"]).target_tags.multi_output
-    assert get_tags(ALL["stack-default"]).transformer_tags.preserves_dtype == ["float64", "float32"]
+    for name in ("stack-default", "classifier-default", "regressor-default"):
+        assert get_tags(ALL[name]).transformer_tags.preserves_dtype == ["float64", "float32"]
 
 
 ARRAY_API_SCRIPT = """

@@ -149,7 +149,7 @@ class Descent:
     ) -> None:
         schedule = jobs[0].schedule
         self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
-        self._corruption = schedule.corruption(rows)
+        self._corruption, self._drops = schedule.corruption(rows), schedule.drops(rows)
         self._finds_beta = jobs[0].finds_beta
         self._slices = batch_slices(rows.n_rows, schedule.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
@@ -167,6 +167,7 @@ class Descent:
             window=_window(architecture, schedule, len(self._slices)),
             n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
             l2_start=L2_STARTS[schedule.solver],
+            drops=self._drops,
             state=state,
         )
         self._solver = _make_solver(schedule, self._parameters.flat, state)
@@ -203,8 +204,9 @@ class Descent:
             course.watch.epoch_begins(partial(self._parameters.model, model))
         order = _order(self._schedule, epoch, self._rows.n_rows)
         corruption = self._corruption
-        if corruption is not None:
-            corruption.begin(self._schedule.first_epoch + epoch)
+        for draws in (corruption, self._drops):
+            if draws is not None:
+                draws.begin(self._schedule.first_epoch + epoch)
         for batch in self._rows.batches(self._slices, order):
             objective(batch if corruption is None else corruption(batch))
             solver.step(objective.gradient.flat, self._learning_rate())

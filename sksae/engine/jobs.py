@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 
 from sksae.engine.batches import Rows
-from sksae.engine.noise import Corruption, Noise
+from sksae.engine.noise import Corruption, Drops, Dropout, Noise
 from sksae.engine.objective import Penalties
 from sksae.engine.solvers import State
 from sksae.engine.watching import Monitor, NonFiniteLossError
@@ -45,6 +45,8 @@ class Schedule:
         Corrupts the rows that are shown, drawn anew in every epoch; for lbfgs once for all.
     blanks_to_zero : bool
         Whether masked entries become 0 in the units of X, and not their mean.
+    dropout : Dropout, optional
+        Leaves units out of a pass, drawn anew for every minibatch; not for lbfgs.
     """
 
     solver: str
@@ -63,6 +65,7 @@ class Schedule:
     is_one_pass: bool = False
     noise: Noise | None = None
     blanks_to_zero: bool = False
+    dropout: Dropout | None = None
 
     @property
     def common(self) -> tuple[object, ...]:
@@ -77,6 +80,7 @@ class Schedule:
             self.is_one_pass,
             self.noise,
             self.blanks_to_zero,
+            self.dropout,
         )
 
     def corruption(self, rows: Rows) -> Corruption | None:
@@ -84,6 +88,10 @@ class Schedule:
         if self.noise is None:
             return None
         return Corruption(self.noise, self.seed, rows.blank(at_zero=self.blanks_to_zero))
+
+    def drops(self, rows: Rows) -> Drops | None:
+        """Return what leaves units out, if anything does."""
+        return None if self.dropout is None else Drops(self.dropout, self.seed, rows.device)
 
     def failure(self, epoch: int) -> NonFiniteLossError:
         """Return the error that says in which epoch, counted from 1, training broke down."""

@@ -9,6 +9,7 @@ from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaControll
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward, sum_rows
+from sksae.engine.noise import Drops
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.revival import Revival
@@ -42,6 +43,8 @@ class MinibatchObjective:
         Batches to come, as far as is known; by which beta="auto" paces itself.
     l2_start : float
         Where a beta of l2 to be found begins.
+    drops : Drops, optional
+        Leaves units out.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -55,8 +58,10 @@ class MinibatchObjective:
         window: int = 1,
         n_steps: int = OPEN_END,
         l2_start: float = L2_STARTS["adam"],
+        drops: Drops | None = None,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
+        self._drops = drops
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         self._terms = Terms(penalties, parameters, loss)
@@ -115,9 +120,13 @@ class MinibatchObjective:
         if controller is not None and not controller.has_started:
             controller.start(rows, weight)
         n_rows = rows.shape[1]
+        drops = self._drops
         if n_rows not in self._workspaces:
-            self._workspaces[n_rows] = Workspace(parameters, n_rows)
+            dropping = () if drops is None else drops.layers
+            self._workspaces[n_rows] = Workspace(parameters, n_rows, dropping=dropping)
         workspace = self._workspaces[n_rows]
+        if drops is not None:
+            drops.draw(workspace.masks.values())
         share = share_out(workspace, weight)
 
         output = forward(parameters, rows.mT, workspace)
@@ -261,6 +270,7 @@ class MinibatchObjective:
             window=self._window,
             n_steps=self._n_steps,
             l2_start=self._l2_start,
+            drops=self._drops,
             state=self.state(models),
         )
         rest._by_moves = self._by_moves[models]

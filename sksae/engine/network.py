@@ -15,7 +15,7 @@ The gradient is written out in closed form: with preallocated buffers a training
 little more than its matrix products, where autograd doubles them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -31,6 +31,11 @@ class Workspace:
     pre, out, gradient : list of Tensor, in the shapes of the layers' activations
         Of each layer: pre-activation, activation, and dJ by the latter and then the former, times
         1 / share. ``pre`` and ``out`` are one buffer unless the activation needs both.
+    passed : list of Tensor
+        Of each layer what it passes on: ``out`` itself, or where units are dropped out times mask.
+    masks : dict of int to Tensor
+        Of each layer that drops units what its activations are multiplied by: to be drawn before
+        each pass (see `noise`).
     share : float
         What a row counts in J.
     sharing : Tensor of shape (n_models, n_rows, 1)
@@ -46,6 +51,8 @@ class Workspace:
         By default the batch is all there is, and its rows count 1 / n_rows.
     scratch : Workspace, optional
         One of as many rows, to share all buffers with except the encoder's activations.
+    dropping : collection of int, optional
+        Layers that drop units; the last one never does.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class Workspace:
         n_rows: int,
         share: float | None = None,
         scratch: "Workspace | None" = None,
+        dropping: Collection[int] = (),
     ) -> None:
         architecture, like, n_models = parameters.architecture, parameters.flat, parameters.n_models
         n_hidden = architecture.n_layers - 1
@@ -77,6 +85,11 @@ class Workspace:
             self.pre += scratch.pre[own:]
             self.out += scratch.out[own:]
             self.gradient = scratch.gradient
+        self.masks = {layer: torch.ones_like(self.out[layer]) for layer in dropping}
+        self.passed = [
+            torch.empty_like(out) if layer in self.masks else out
+            for layer, out in enumerate(self.out)
+        ]
         self.share = 1.0 / n_rows if share is None else share
         self.sharing = like.new_full((n_models, n_rows, 1), self.share)
 
@@ -115,7 +128,9 @@ def forward(
         else:
             torch.baddbmm(bias, weight, columns, alpha=gain, out=pre)
         parameters.activations[layer].apply(pre, out, parameters.slopes[layer])
-        columns = out
+        columns = workspace.passed[layer]
+        if layer in workspace.masks:
+            torch.mul(out, workspace.masks[layer], out=columns)
     return columns
 
 
@@ -190,11 +205,11 @@ def backward(
         )
         if on_rows:
             columns = delta.mT
-            left, right = workspace.out[layer - 1], delta
+            left, right = workspace.passed[layer - 1], delta
             torch.sum(delta, dim=1, keepdim=True, out=by_bias).mul_(workspace.share)
         else:
             columns = delta
-            left, right = delta, workspace.out[layer - 1].mT if layer else rows
+            left, right = delta, workspace.passed[layer - 1].mT if layer else rows
             sum_rows(delta, workspace.sharing, out=by_bias)
         # What the product is added to: nothing, as at 0 it takes nothing from its first argument;
         # the weight decay; or, of tied weights, what the decoder has left there already.
@@ -214,12 +229,20 @@ def backward(
         if layer == 0:
             break
         back, out = weight if on_rows else weight.mT, workspace.gradient[layer - 1]
-        if layer - 1 == code_layer and code_gradient is not None:
-            torch.baddbmm(code_gradient, back, columns, alpha=gain, out=out)
-        elif gain == 1.0:
+        by_code = code_gradient if layer - 1 == code_layer else None
+        mask = workspace.masks.get(layer - 1)
+        if by_code is not None and mask is None:
+            torch.baddbmm(by_code, back, columns, alpha=gain, out=out)
+            continue
+        if gain == 1.0:
             torch.bmm(back, columns, out=out)
         else:
             torch.baddbmm(out, back, columns, beta=0.0, alpha=gain, out=out)
+        if mask is not None:
+            out.mul_(mask)
+            if by_code is not None:
+                # The penalty is on the code as it is, whatever of it is passed on.
+                out.add_(by_code)
     for slope in gradient.slopes:
         if slope is not None:
             slope.mul_(workspace.share)

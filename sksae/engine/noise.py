@@ -1,9 +1,14 @@
-"""Corrupted inputs: what a denoising autoencoder is shown while the clean row is its target.
+"""What is drawn anew for every minibatch: corrupted inputs, and units that are dropped.
 
-Vincent, Larochelle, Bengio & Manzagol (2008), "Extracting and composing robust features with
-denoising autoencoders", section 2.3 (masking); and (2010), "Stacked denoising autoencoders",
-section 3.3 (gaussian).
+A denoising autoencoder is shown a corrupted row while the clean one is its target: Vincent,
+Larochelle, Bengio & Manzagol (2008), "Extracting and composing robust features with denoising
+autoencoders", section 2.3 (masking); and (2010), "Stacked denoising autoencoders", section 3.3
+(gaussian). Units that are dropped at random cannot rely on each other: Srivastava, Hinton,
+Krizhevsky, Sutskever & Salakhutdinov (2014), "Dropout: a simple way to prevent neural networks from
+overfitting", section 4.
 """
+
+from collections.abc import Iterable
 
 from dataclasses import dataclass
 
@@ -31,6 +36,22 @@ class Noise:
     level: float
 
 
+@dataclass(frozen=True)
+class Dropout:
+    """Units that are left out of a pass.
+
+    Attributes
+    ----------
+    rate : float
+        Share of units, in [0, 1).
+    layers : tuple of int
+        Whose units.
+    """
+
+    rate: float
+    layers: tuple[int, ...]
+
+
 class Corruption:
     """Draws noise, the same after every `begin` with the same number.
 
@@ -50,8 +71,7 @@ class Corruption:
 
     def begin(self, epoch: int) -> None:
         """Start on an epoch's draws."""
-        seed = np.random.SeedSequence([self._seed, epoch]).generate_state(1)[0]
-        self._generator.manual_seed(int(seed))
+        start_draws(self._generator, self._seed, epoch)
 
     def __call__(self, batch: Batch) -> Batch:
         """Return a batch whose rows are corrupted and whose target is not."""
@@ -62,3 +82,41 @@ class Corruption:
             return batch._replace(rows=draws.mul_(self._noise.level).add_(rows))
         draws.uniform_(generator=self._generator)
         return batch._replace(rows=torch.where(draws < self._noise.level, self._blank, rows))
+
+
+class Drops:
+    """Draws which units are left out, the same after every `begin` with the same number.
+
+    What is left is divided by the share that is, so that a layer above is given as much as it will
+    be given of whole codes.
+
+    Parameters
+    ----------
+    dropout : Dropout
+        What to draw.
+    seed : int
+        Of all draws.
+    device : torch.device
+        Where masks are.
+    """
+
+    def __init__(self, dropout: Dropout, seed: int, device: torch.device) -> None:
+        self.layers = dropout.layers
+        self._kept, self._seed = 1.0 - dropout.rate, seed
+        self._generator = torch.Generator(device=device)
+
+    def begin(self, epoch: int) -> None:
+        """Start on an epoch's draws."""
+        # Others than those of the noise that rows have.
+        start_draws(self._generator, self._seed, epoch, 1)
+
+    def draw(self, masks: Iterable[Tensor]) -> None:
+        """Write into masks what the activations of a minibatch are to be multiplied by."""
+        for mask in masks:
+            # Four times as fast as bernoulli_.
+            mask.uniform_(generator=self._generator).lt_(self._kept).div_(self._kept)
+
+
+def start_draws(generator: torch.Generator, *key: int) -> None:
+    """Seed a generator by some numbers."""
+    generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
