@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
-from sksae.supervised import SupervisedStack, Wanted
+from sksae.supervised import NOISE_LEVEL, SupervisedStack, Wanted
 from sksae.targets import read_numbers
 
 
@@ -59,6 +59,23 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     alpha : float >= 0, default=1e-4
         Weight decay. In pre-training members have their own.
+
+    noise : {"gaussian", "masking"} or None, default=None
+        How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
+        noise added to every entry, or entries blanked, that is set to their feature's mean, or to
+        0 if the first member has ``scale_data=False`` [2]_. With leading layers frozen it is the
+        codes entering the first of the others that are corrupted, and blanked to 0. With "lbfgs"
+        each row is corrupted once for all iterations. ``loss_`` and scores are those of clean rows.
+
+    noise_level : float >= 0, default=0.3
+        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted.
+        Of "masking" the share of entries, below 1. Without effect (and a warning, if set) if
+        ``noise`` is None.
+
+    dropout : float in [0, 1), default=0.0
+        Share of the units of each member's code that are left out in a step of fine-tuning, drawn
+        anew for every minibatch, while those left are divided by the share that is [3]_. Not with
+        "lbfgs".
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
@@ -141,6 +158,11 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     ----------
     .. [1] A. Kumar, A. Raghunathan, R. Jones, T. Ma and P. Liang, "Fine-tuning can distort
            pretrained features and underperform out-of-distribution", ICLR 2022.
+    .. [2] P. Vincent, H. Larochelle, I. Lajoie, Y. Bengio and P.-A. Manzagol, "Stacked denoising
+           autoencoders", Journal of Machine Learning Research 11, 2010.
+    .. [3] N. Srivastava, G. Hinton, A. Krizhevsky, I. Sutskever and R. Salakhutdinov, "Dropout: a
+           simple way to prevent neural networks from overfitting", Journal of Machine Learning
+           Research 15, 2014.
 
     Examples
     --------
@@ -168,7 +190,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         decay: Literal["top", "all"] = "top",
         alpha: float = 1e-4,
         noise: Literal["gaussian", "masking"] | None = None,
-        noise_level: float = 0.3,
+        noise_level: float = NOISE_LEVEL,
         dropout: float = 0.0,
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",

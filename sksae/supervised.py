@@ -40,6 +40,8 @@ from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
 from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
+from sksae.validation import check_noise, check_precision, warn_of_idle_noise
+from sksae.warning import warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt
 # anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 TOP_ITERATIONS, TOP_TOL = 200, 1e-4
+# The default of noise_level.
+NOISE_LEVEL = 0.3
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ class SupervisedStack(
             wanted = self._read_targets(y, weight, resume=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
-            check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
+            self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
             wanted, held_out = choose_rows(self, wanted, seed)
             metadata = None if weight is None else {"sample_weight": weight}
@@ -182,7 +186,7 @@ class SupervisedStack(
             else:
                 check_fit_together(named, X.shape[1], pretrain=self.pretrain)
                 check_names(self, named, pretrain=self.pretrain)
-                check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
+                self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
                 wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
@@ -204,6 +208,20 @@ class SupervisedStack(
         top = self._top()
         coef = top.coef.astype(codes.dtype, copy=False)
         return codes @ coef + top.intercept.astype(codes.dtype)
+
+    def _check_finetuning(self, n_layers: int) -> None:
+        """Raise, before any training, if the layers cannot be trained as asked for."""
+        n_frozen = check_freeze(self.freeze, n_layers)
+        check_noise(self.noise, self.noise_level)
+        check_precision(self.dtype, noise_level=float(self.noise_level))
+        warn_of_idle_noise(self.noise, self.noise_level, NOISE_LEVEL)
+        if n_frozen == n_layers:
+            warn_of_idle_draws(self.noise, self.dropout)
+        elif self.dropout > 0.0 and self.solver == "lbfgs":
+            raise ValueError(
+                f"dropout={self.dropout} leaves out other units in every minibatch, which "
+                "solver='lbfgs' has not: use solver='adam' or 'sgd', or dropout=0."
+            )
 
     @property
     def _n_features_out(self) -> int:
@@ -417,6 +435,16 @@ def check_freeze(freeze: int | None, n_layers: int) -> int:
             f"the autoencoders have {n_layers} only, counting hidden_layer_sizes."
         )
     return freeze
+
+
+def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
+    """Warn of noise and dropout where no layer of the encoder is trained."""
+    for name, value, nothing in (("noise", noise, None), ("dropout", dropout, 0.0)):
+        if value != nothing:
+            warn_user(
+                f"{name}={value!r} has no effect where freeze leaves no layer of the autoencoders "
+                "to be trained."
+            )
 
 
 def choose_rows(

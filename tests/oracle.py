@@ -61,15 +61,19 @@ def activate(xp, name, pre, slope):
     return pre
 
 
-def forward(xp, network, rows):
-    """Return the pre-activations and the activations of every layer."""
-    pres, outs = [], []
+def forward(xp, network, rows, masks=None):
+    """Return the pre-activations and the activations of every layer.
+
+    ``masks`` has for some layers what their activations are multiplied by on the way to the next.
+    """
+    pres, outs, passed = [], [], rows
     gains = network.gains or (1.0,) * len(network.coefs)
     for coef, intercept, slope, name, gain in zip(
         network.coefs, network.intercepts, network.slopes, network.activations, gains, strict=True
     ):
-        pres.append((gain * (outs[-1] if outs else rows)) @ coef + intercept)
+        pres.append((gain * passed) @ coef + intercept)
         outs.append(activate(xp, name, pres[-1], slope))
+        passed = outs[-1] * (masks or {}).get(len(outs) - 1, 1.0)
     return pres, outs
 
 
@@ -102,9 +106,9 @@ def cross_entropy(xp, output, labels):
     return xp.log(xp.exp(output).sum(1)) - output[np.arange(len(output)), labels]
 
 
-def objective(xp, network, terms, rows, target, share, loss=squared_error):
+def objective(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
-    outs = forward(xp, network, rows)[1]
+    outs = forward(xp, network, rows, masks)[1]
     error = share @ loss(xp, outs[-1], target)
     decayed = network.coefs[-1:] if terms.decays == "last" else network.coefs
     decay = terms.alpha / 2 * sum((coef**2).sum() for coef in decayed)
@@ -323,12 +327,12 @@ class Problem:
         loss = cross_entropy if self._has_labels else squared_error
         return objective(np, network, self.terms, *self._data, loss)
 
-    def autograd(self):
+    def autograd(self, masks=None):
         """Return J and its gradient by torch.autograd."""
         flat = torch.tensor(self.flat, requires_grad=True)
         data = [torch.tensor(array) for array in self._data]
         loss = cross_entropy if self._has_labels else squared_error
-        value = objective(torch, self.network(flat), self.terms, *data, loss)
+        value = objective(torch, self.network(flat), self.terms, *data, loss, masks)
         (gradient,) = torch.autograd.grad(value, flat)
         return value.item(), gradient.numpy()
 
@@ -368,10 +372,10 @@ class Problem:
         value, gradient = full.gradient(torch.tensor(self.flat))
         return value.item(), gradient.numpy()
 
-    def minibatch(self, dtype=torch.float64, corruption=None):
+    def minibatch(self, dtype=torch.float64, corruption=None, drops=None):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        batch = MinibatchObjective(self.penalties, parameters, self.loss, window=1)
+        batch = MinibatchObjective(self.penalties, parameters, self.loss, window=1, drops=drops)
         rows = self.rows(dtype)
         everything = slice(0, rows.n_rows)
         given = rows.batch(everything)

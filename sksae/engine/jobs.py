@@ -6,7 +6,7 @@ from math import inf
 import numpy as np
 
 from sksae.engine.batches import Rows
-from sksae.engine.noise import Corruption, Drops, Dropout, Noise
+from sksae.engine.noise import Corruption, Dropout, Drops, Noise
 from sksae.engine.objective import Penalties
 from sksae.engine.solvers import State
 from sksae.engine.watching import Monitor, NonFiniteLossError

@@ -9,7 +9,6 @@ overfitting", section 4.
 """
 
 from collections.abc import Iterable
-
 from dataclasses import dataclass
 
 import numpy as np
