@@ -11,8 +11,8 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 
+from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Member
 from sksae.planning import goes_by_minibatches
@@ -24,8 +24,8 @@ def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
     """Return whether a classifier can be trained bit by bit, or raise for `available_if`."""
     if estimator.class_weight == "balanced":
         raise AttributeError(
-            "class_weight='balanced' needs the frequencies of all rows, which partial_fit does "
-            "not know: give a dict of weights, or sample_weight."
+            "with class_weight='balanced', which needs the frequencies of all rows: use a dict of "
+            "weights, or sample_weight; or fit."
         )
     return goes_by_minibatches(estimator)
 

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import Tags
-from sklearn.utils.metaestimators import available_if
 
+from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Member
 from sksae.planning import goes_by_minibatches

@@ -16,10 +16,10 @@ from sklearn.base import (
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints
+from sksae.available import available_if
 from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared

@@ -356,9 +356,9 @@ def test_passes_take_weights_by_class_but_no_balance():
     expected.partial_fit(X[:50], SKEWED[:50], sample_weight=by_class[SKEWED[:50]])
     assert_same_model(model, expected, rtol=1e-5, atol=1e-6)
     assert not hasattr(make(class_weight="balanced"), "partial_fit")
-    with pytest.raises(AttributeError, match="partial_fit") as info:
+    said = "'partial_fit' with class_weight='balanced', which needs the frequencies.*sample_weight"
+    with pytest.raises(AttributeError, match=said):
         make(class_weight="balanced").partial_fit(X, SKEWED)
-    assert "class_weight='balanced' needs the frequencies" in str(info.value.__cause__)
 
 
 # Rows held out.

@@ -614,9 +614,8 @@ def test_auto_is_a_smaller_rate_than_that_of_a_start(kind, solver, rate):
 def test_lbfgs_has_no_passes(kind):
     model = make(kind, solver="lbfgs")
     assert not hasattr(model, "partial_fit")
-    with pytest.raises(AttributeError, match="partial_fit") as info:
+    with pytest.raises(AttributeError, match=r"'partial_fit' with solver='lbfgs'.*or 'sgd'"):
         model.partial_fit(X, TARGETS[kind])
-    assert "solver='adam' or 'sgd'" in str(info.value.__cause__)
 
 
 @each_kind
