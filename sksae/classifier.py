@@ -64,7 +64,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none.
+        are none. Nulls of polars are nan in columns of numbers and None in others, those of pandas
+        are nan (in columns of objects what they are). A mark that does not occur warns in `fit`; if
+        it is a number and labels are strings, it is an error.
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in fine-tuning, by which the rows' are multiplied. "balanced" is
@@ -372,7 +374,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
         from sksae.engine.losses import CrossEntropy
 
@@ -382,7 +390,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
                 f"classes={given.tolist()} are others than in the first call, which were "
                 f"{self.classes_.tolist()}."
             )
-        labels = read_labels(y, self.unlabeled, self.classes_ if resume else given)
+        labels = read_labels(
+            y, self.unlabeled, self.classes_ if resume else given, in_pieces=in_pieces
+        )
         if len(labels.classes) < 2:
             raise ValueError(
                 f"y holds one class only, {labels.classes.tolist()[0]!r}: there must be at least 2 "

@@ -51,7 +51,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none.
+        are none. Nulls of polars and pandas columns of numbers are nan. A mark that does not occur
+        warns in `fit`.
 
     decay : {"top", "all"}, default="top"
         Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
@@ -304,12 +305,18 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         return tags
 
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
         from sksae.engine.losses import SquaredError
 
         scaling = (self.target_mean_, self.target_scale_) if resume else None
-        numbers = read_numbers(y, self.unlabeled, weight, scaling)
+        numbers = read_numbers(y, self.unlabeled, weight, scaling, in_pieces=in_pieces)
         n_outputs = len(numbers.mean)
         return Wanted(
             target=numbers.values,

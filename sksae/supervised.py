@@ -88,7 +88,13 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
 
     @abstractmethod
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
         """Return what is to be learnt of rows with these targets."""
 
@@ -113,7 +119,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
-            wanted = self._read_targets(y, weight, resume=False, classes=None)
+            wanted = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
             check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
@@ -151,7 +157,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
-            wanted = self._read_targets(y, weight, resume=resume, classes=classes)
+            wanted = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
                 check_unchanged(named, members)
