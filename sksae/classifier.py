@@ -121,7 +121,10 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch of fine-tuning.
+        Whether to print how each training begins and ends, of the members, of the softmax
+        and of all together, and the loss after each epoch of the last. Lines begin with the name of
+        the member, with "softmax" or "fine-tuning". Members have a ``verbose`` of their own for
+        their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.
@@ -181,6 +184,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         **SupervisedStack._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
+
+    _name_of_top: ClassVar[str] = "softmax"
 
     def __init__(
         self,
@@ -265,9 +270,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             If a parameter or the data is invalid; if no row has a target; if members taken as
             they are do not fit on each other; if the loss stops being finite.
         """
-        n_trainings = len(self.autoencoders) + 1
-        context = self._init_callback_context(max_subtasks=n_trainings)
-        return self._fit(X, y, sample_weight, context)
+        return self._fit(X, y, sample_weight)
 
     @available_if(learns_in_pieces)
     @_fit_context(prefer_skip_nested_validation=False)

@@ -1,7 +1,7 @@
 """SparseAutoencoderRegressor: a stack of autoencoders with a linear layer on top, fine-tuned."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -102,7 +102,10 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch of fine-tuning.
+        Whether to print how each training begins and ends, of the members, of the linear layer
+        and of all together, and the loss after each epoch of the last. Lines begin with the name of
+        the member, with "linear-layer" or "fine-tuning". Members have a ``verbose`` of their own
+        for their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.
@@ -157,6 +160,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     >>> model.score(X_test, y_test) > 0.3
     True
     """
+
+    _name_of_top: ClassVar[str] = "linear-layer"
 
     def __init__(
         self,
@@ -239,9 +244,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             If a parameter or the data is invalid; if no row has a target; if members taken as
             they are do not fit on each other; if the loss stops being finite.
         """
-        n_trainings = len(self.autoencoders) + 1
-        context = self._init_callback_context(max_subtasks=n_trainings)
-        return self._fit(X, y, sample_weight, context)
+        return self._fit(X, y, sample_weight)
 
     @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=False)

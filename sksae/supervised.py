@@ -30,6 +30,7 @@ from sksae.members import (
     check_names,
     check_unchanged,
     count_encoder_layers,
+    count_trained,
     draw_seeds,
     give_up_if_interrupted,
     pretrained,
@@ -37,6 +38,7 @@ from sksae.members import (
 from sksae.planning import Plan, Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
+from sksae.stages import Stages, short_named, task_of
 from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt
 # anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 TOP_ITERATIONS, TOP_TOL = 200, 1e-4
+
+FINE_TUNING = "fine-tuning"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,9 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = dict(constraints.SUPERVISED)
 
+    # What the layer on top is called in lines that are printed and in callbacks.
+    _name_of_top: ClassVar[str]
+
     @abstractmethod
     def _read_targets(
         self,
@@ -96,7 +103,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
         in_pieces: bool,
         classes: ArrayLike | None,
     ) -> Wanted:
-        """Return what is to be learnt of rows with these targets."""
+        """Return what is to be learnt of rows with these targets, all that there are or a piece."""
 
     @abstractmethod
     def _top(self) -> Layer:
@@ -111,7 +118,6 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
         X: ArrayLike | sp.sparray | sp.spmatrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None,
-        context: CallbackContext,
     ) -> Self:
         named = self._checked_members()
         check_training(self)
@@ -122,16 +128,28 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
             wanted = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
-            check_freeze(self.freeze, count_encoder_layers(named, pretrain=self.pretrain))
+            n_layers = count_encoder_layers(named, pretrain=self.pretrain)
+            n_frozen = check_freeze(self.freeze, n_layers)
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
             wanted, held_out = choose_rows(self, wanted, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
+            # Of members, of the layer on top, and of what is not frozen.
+            n_trainings = count_trained(named, pretrain=self.pretrain) + 1 + (n_frozen < n_layers)
+            stages = Stages(n_trainings, self.verbose)
+            context = short_named(self._init_callback_context(max_subtasks=n_trainings))
             context.call_on_fit_task_begin(estimator=self, **task)
             members, codes = pretrained(
-                named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
+                named,
+                X,
+                weight,
+                seeds,
+                pretrain=self.pretrain,
+                context=context,
+                caller=self,
+                stages=stages,
             )
-            course = _Fit(self, members, wanted, held_out, seed, context, task)
+            course = _Fit(self, members, wanted, held_out, seed, context, task, stages)
             attributes = course.run(X, codes)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -169,9 +187,18 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
                 wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
-                    named, X, weight, seeds, pretrain=self.pretrain, context=None, caller=self
+                    named,
+                    X,
+                    weight,
+                    seeds,
+                    pretrain=self.pretrain,
+                    context=None,
+                    caller=self,
+                    stages=Stages(count_trained(named, pretrain=self.pretrain), self.verbose),
                 )
-            course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y})
+            # A pass is one epoch, whose line says it all.
+            quiet = Stages(1, verbose=False)
+            course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
             attributes = course.run_once(X, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -216,10 +243,11 @@ class _Fit:
         seed: int,
         context: CallbackContext | None,
         task: dict[str, Any],
+        stages: Stages,
     ) -> None:
         self._estimator, self._members, self._wanted = estimator, members, wanted
         self._held_out, self._seed = held_out, seed
-        self._context, self._task = context, task
+        self._context, self._task, self._stages = context, task, stages
         n_layers = sum(n_encoder_layers(member) for member in members)
         # Without their decoders there is nothing that layers could be tied to.
         self._encoder = [layer._replace(tied=False) for layer in join(members)[:n_layers]]
@@ -235,7 +263,7 @@ class _Fit:
         codes : ndarray of shape (n_samples, n_components)
             What the members make of them.
         """
-        n_outputs = self._wanted.n_outputs
+        n_outputs, name = self._wanted.n_outputs, self._estimator._name_of_top
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
@@ -245,14 +273,13 @@ class _Fit:
                 max_iter=max(schedule.max_iter, self._estimator.max_iter),
                 tol=min(schedule.tol, self._estimator.tol),
             )
-            return self._train([top], codes, scaling, schedule, held_out=self._held_out)
-        # Nobody need hear of this one.
-        plan = self._plan([top], scaling, self._top_schedule())
-        layers, trained = train_layers(plan, codes, self._wanted.weight)
-        give_up_if_interrupted(trained.stopped_by)
+            return self._train(name, [top], codes, scaling, schedule, held_out=self._held_out)[1]
+        schedule = self._top_schedule()
+        layers, _ = self._train(name, [top], codes, scaling, schedule, is_last=False)
         layers = [*self._encoder[self._n_frozen :], *layers]
         schedule = finetune_schedule(self._estimator, self._seed)
-        return self._train(layers, *self._input(X), schedule, held_out=self._held_out)
+        rows = self._input(X)
+        return self._train(FINE_TUNING, layers, *rows, schedule, held_out=self._held_out)[1]
 
     def run_once(self, X: Matrix, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
@@ -263,10 +290,11 @@ class _Fit:
             estimator, self._seed, first_epoch=estimator.n_iter_ if resume else 0, one_pass=True
         )
         layers = [*self._encoder[self._n_frozen :], top]
-        return self._train(layers, *self._input(X), schedule, resume=resume)
+        return self._train(FINE_TUNING, layers, *self._input(X), schedule, resume=resume)[1]
 
     def _train(
         self,
+        name: str,
         layers: list[Layer],
         X: Matrix,
         scaling: Scaling,
@@ -274,19 +302,26 @@ class _Fit:
         *,
         held_out: np.ndarray | None = None,
         resume: bool = False,
-    ) -> dict[str, Any]:
+        is_last: bool = True,
+    ) -> tuple[list[Layer], dict[str, Any]]:
+        """Return the last layers of the network after the training of that name, and what it makes.
+
+        Nobody need hear of the end of one that is not the last, or of each of its epochs.
+        """
         estimator, context = self._estimator, self._context
         before = {name: getattr(estimator, name) for name in CONTINUED} if resume else {}
+        n_kept = len(self._encoder) - (len(layers) - 1)
         # The solver's memory is of the layers that it moved.
-        goes_on = resume and estimator._n_frozen == self._n_frozen
+        goes_on = resume and estimator._n_frozen == n_kept
         if context is not None:
-            context = context.subcontext(task_name="finetune", max_subtasks=schedule.max_iter)
+            task_name = "finetune" if name == FINE_TUNING else task_of(name)
+            context = context.subcontext(task_name=task_name, max_subtasks=schedule.max_iter)
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
 
         def attributes(
             layers: list[Layer], loss_curve: list[float], validation_curve: list[float]
         ) -> dict[str, Any]:
-            encoder = [*self._encoder[: self._n_frozen], *layers[:-1]]
+            encoder = [*self._encoder[:n_kept], *layers[:-1]]
             curve = [*before.get("loss_curve_", []), *loss_curve]
             return {
                 "autoencoders_": separate(self._members, encoder),
@@ -300,20 +335,26 @@ class _Fit:
         state = estimator._state if goes_on else None
         plan = self._plan(layers, scaling, schedule, held_out_index=held_out, state=state)
         n_before = before.get("n_iter_", 0)
-        monitor = epoch_monitor(estimator, plan, context, self._task, attributes, n_before)
-        layers, trained = train_layers(plan, X, self._wanted.weight, monitor)
+        monitor = epoch_monitor(
+            estimator, plan, context, self._task, attributes, n_before, quiet=not is_last
+        )
+        with self._stages.begin(name) as end:
+            layers, trained = train_layers(plan, X, self._wanted.weight, monitor, warn=is_last)
+            if not is_last:
+                give_up_if_interrupted(trained.stopped_by)
+            end(trained.stopped_by, len(trained.loss_curve), trained.loss)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
             "_state": trained.state,
-            "_n_frozen": self._n_frozen,
+            "_n_frozen": n_kept,
         }
         if context is not None:
             context.call_on_fit_task_end(
                 estimator=estimator, reconstruction_attributes=found, **self._task
             )
-        return found
+        return layers, found
 
     def _plan(
         self, layers: list[Layer], scaling: Scaling, schedule: "Schedule", **rest: Any
