@@ -10,8 +10,8 @@ from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.metaestimators import available_if
 
+from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
@@ -23,8 +23,8 @@ def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
     """Return whether a classifier can be trained bit by bit, or raise for `available_if`."""
     if estimator.class_weight == "balanced":
         raise AttributeError(
-            "class_weight='balanced' needs the frequencies of all rows, which partial_fit does "
-            "not know: give a dict of weights, or sample_weight."
+            "with class_weight='balanced', which needs the frequencies of all rows: use a dict of "
+            "weights, or sample_weight; or fit."
         )
     return goes_by_minibatches(estimator)
 
@@ -65,7 +65,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none.
+        are none. Nulls of polars are nan in columns of numbers and None in others, those of pandas
+        are nan (in columns of objects what they are). A mark that does not occur warns in `fit`; if
+        it is a number and labels are strings, it is an error.
 
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in fine-tuning, by which the rows' are multiplied. "balanced" is
@@ -137,7 +139,10 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch of fine-tuning.
+        Whether to print how each training begins and ends, of the members, of the softmax
+        and of all together, and the loss after each epoch of the last. Lines begin with the name of
+        the member, with "softmax" or "fine-tuning". Members have a ``verbose`` of their own for
+        their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.
@@ -202,6 +207,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         **SupervisedStack._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
     }
+
+    _name_of_top: ClassVar[str] = "softmax"
 
     def __init__(
         self,
@@ -292,9 +299,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             If a parameter or the data is invalid; if no row has a target; if members taken as
             they are do not fit on each other; if the loss stops being finite.
         """
-        n_trainings = len(self._members) + 1
-        context = self._init_callback_context(max_subtasks=n_trainings)
-        return self._fit(X, y, sample_weight, context)
+        return self._fit(X, y, sample_weight)
 
     @available_if(learns_in_pieces)
     @_fit_context(prefer_skip_nested_validation=False)
@@ -401,7 +406,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
         from sksae.engine.losses import CrossEntropy
 
@@ -411,7 +422,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
                 f"classes={given.tolist()} are others than in the first call, which were "
                 f"{self.classes_.tolist()}."
             )
-        labels = read_labels(y, self.unlabeled, self.classes_ if resume else given)
+        labels = read_labels(
+            y, self.unlabeled, self.classes_ if resume else given, in_pieces=in_pieces
+        )
         if len(labels.classes) < 2:
             raise ValueError(
                 f"y holds one class only, {labels.classes.tolist()[0]!r}: there must be at least 2 "

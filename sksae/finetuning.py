@@ -147,6 +147,8 @@ def epoch_monitor(
     task: dict[str, Any],
     attributes: Attributes,
     n_before: int = 0,
+    *,
+    quiet: bool = False,
 ) -> EpochMonitor:
     """Return what tells callbacks and the user of epochs.
 
@@ -164,6 +166,8 @@ def epoch_monitor(
         Makes fitted attributes of layers, loss curve and validation curve.
     n_before : int, default=0
         Epochs before.
+    quiet : bool, default=False
+        Whether the user need not be told, whatever ``verbose`` says.
     """
     return EpochMonitor(
         estimator,
@@ -174,13 +178,18 @@ def epoch_monitor(
             snapshot.loss_curve,
             snapshot.validation_curve,
         ),
-        verbose=estimator.verbose,
+        verbose=not quiet and estimator.verbose,
         n_before=n_before,
     )
 
 
 def train_layers(
-    plan: Plan, X: Matrix, sample_weight: np.ndarray | None, monitor: EpochMonitor | None = None
+    plan: Plan,
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    monitor: EpochMonitor,
+    *,
+    warn: bool = True,
 ) -> "tuple[list[Layer], Trained]":
     """Train layers as planned.
 
@@ -192,8 +201,10 @@ def train_layers(
         What enters the layers, before scaling.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights.
-    monitor : EpochMonitor, optional
-        Told of epochs; without one nobody is told that training ended before it was done either.
+    monitor : EpochMonitor
+        Told of epochs.
+    warn : bool, default=True
+        Whether to warn if training ended before it was done.
 
     Returns
     -------
@@ -210,7 +221,7 @@ def train_layers(
     trained = train_plans([plan], X, sample_weight, monitor)[0]
     if isinstance(trained, ValueError):
         raise trained
-    if monitor is not None:
+    if warn:
         warn_of_end(trained, plan, one_pass=plan.schedule.is_one_pass)
     return from_centred(plan.architecture, trained.flat, plan.scaling), trained
 

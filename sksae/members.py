@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import _BaseComposition
 from sksae.joined import n_encoder_layers
 from sksae.planning import check_parameters
 from sksae.scaling import Matrix
+from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import resolve_hidden_layer_sizes
 
@@ -195,6 +196,11 @@ def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
     return n_layers
 
 
+def count_trained(named: Named, *, pretrain: bool) -> int:
+    """Return how many members are to be trained, and not taken as they are."""
+    return sum(pretrain and not unfrozen(entry)[1] for _, entry in named)
+
+
 def layers_of(member: SparseAutoencoderTransformer) -> tuple[int, ...]:
     """Return the sizes of the encoder's layers that an autoencoder's parameters ask for."""
     return (*resolve_hidden_layer_sizes(member.hidden_layer_sizes), member.n_components)
@@ -252,6 +258,7 @@ def pretrained(
     pretrain: bool,
     context: CallbackContext | None,
     caller: object,
+    stages: Stages,
 ) -> tuple[list[SparseAutoencoderTransformer], Matrix]:
     """Train the members, each on the codes of the one before, or take them as they are.
 
@@ -272,6 +279,8 @@ def pretrained(
         Of the whole fit.
     caller : estimator
         Which callbacks hear of.
+    stages : Stages
+        What they are the first of.
 
     Returns
     -------
@@ -289,7 +298,9 @@ def pretrained(
             member = clone(member)
             if member.random_state is None:
                 member.random_state = seed
-            _fit_one(name, member, X, sample_weight, context, caller)
+            with stages.begin(name, "Pre-training") as end:
+                _fit_one(name, member, X, sample_weight, context, caller)
+                end(member._stopped_by, member.n_iter_, member.loss_)
         else:
             member = deepcopy(member)
         X = encode(member._codec(), X, member.device)
@@ -316,7 +327,7 @@ def _fit_one(
             member.fit(X, sample_weight=sample_weight)
         give_up_if_interrupted(member._stopped_by)
         return
-    subcontext = context.subcontext(task_name=f"fit-{name}")
+    subcontext = context.subcontext(task_name=task_of(name))
     with named_in_errors(name), subcontext.propagate_callback_context(member):
         subcontext.call_on_fit_task_begin(estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackContext
 
+from sksae.stages import prefix
+
 if TYPE_CHECKING:
     from sksae.engine.watching import Snapshot
 
@@ -76,4 +78,4 @@ class EpochMonitor:
         if snapshot.validation_curve:
             name = "accuracy" if is_classifier(self._estimator) else "R^2"
             line += f", held-out {name} = {snapshot.validation_curve[-1]:.6f}"
-        print(line)
+        print(prefix() + line)

@@ -52,7 +52,9 @@ class FineTuned(Trainable, Protocol):
 def goes_by_minibatches(estimator: Trainable) -> bool:
     """Return whether an estimator can be trained bit by bit, or raise for `available_if`."""
     if estimator.solver == "lbfgs":
-        raise AttributeError("partial_fit needs solver='adam' or 'sgd': 'lbfgs' uses all rows.")
+        raise AttributeError(
+            "with solver='lbfgs', which needs all rows at once: use solver='adam' or 'sgd', or fit."
+        )
     return True
 
 

@@ -1,6 +1,6 @@
 """SparseAutoencoderRegressor: a stack of autoencoders with a linear layer on top, fine-tuned."""
 
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import Tags
-from sklearn.utils.metaestimators import available_if
 
+from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
@@ -52,7 +52,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
         Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none.
+        are none. Nulls of polars and pandas columns of numbers are nan. A mark that does not occur
+        warns in `fit`.
 
     decay : {"top", "all"}, default="top"
         Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
@@ -119,7 +120,10 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch of fine-tuning.
+        Whether to print how each training begins and ends, of the members, of the linear layer
+        and of all together, and the loss after each epoch of the last. Lines begin with the name of
+        the member, with "linear-layer" or "fine-tuning". Members have a ``verbose`` of their own
+        for their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.
@@ -179,6 +183,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     >>> model.score(X_test, y_test) > 0.3
     True
     """
+
+    _name_of_top: ClassVar[str] = "linear-layer"
 
     def __init__(
         self,
@@ -267,9 +273,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             If a parameter or the data is invalid; if no row has a target; if members taken as
             they are do not fit on each other; if the loss stops being finite.
         """
-        n_trainings = len(self._members) + 1
-        context = self._init_callback_context(max_subtasks=n_trainings)
-        return self._fit(X, y, sample_weight, context)
+        return self._fit(X, y, sample_weight)
 
     @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=False)
@@ -333,12 +337,18 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         return tags
 
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
         from sksae.engine.losses import SquaredError
 
         scaling = (self.target_mean_, self.target_scale_) if resume else None
-        numbers = read_numbers(y, self.unlabeled, weight, scaling)
+        numbers = read_numbers(y, self.unlabeled, weight, scaling, in_pieces=in_pieces)
         n_outputs = len(numbers.mean)
         return Wanted(
             target=numbers.values,

@@ -34,6 +34,7 @@ from sksae.members import (
     as_fitted,
     check_fit_together,
     check_names,
+    count_trained,
     draw_seeds,
     pretrained,
 )
@@ -41,6 +42,7 @@ from sksae.planning import split_rows
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
+from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Fitted attributes that a fit without fine-tuning does not have.
@@ -141,7 +143,9 @@ class StackedSparseAutoencoder(
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch of fine-tuning.
+        Whether to print how each training begins and ends, of the members and of all together,
+        and the loss after each epoch of fine-tuning. Lines begin with the member's name, or with
+        "fine-tuning". Members have a ``verbose`` of their own for their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.
@@ -334,7 +338,8 @@ class StackedSparseAutoencoder(
         named = self._checked_members()
         if self.finetune:
             check_training(self)
-        context = self._init_callback_context(max_subtasks=len(named) + self.finetune)
+        n_trainings = count_trained(named, pretrain=self.pretrain) + self.finetune
+        context = short_named(self._init_callback_context(max_subtasks=n_trainings))
         with unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
@@ -344,13 +349,25 @@ class StackedSparseAutoencoder(
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
+            stages = Stages(n_trainings, self.verbose)
             members, _ = pretrained(
-                named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
+                named,
+                X,
+                weight,
+                seeds,
+                pretrain=self.pretrain,
+                context=context,
+                caller=self,
+                stages=stages,
             )
             n_iter = sum(member.n_iter_ for member in members)
             attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
             if self.finetune:
-                attributes = self._finetuned(members, X, weight, seed, context, task)
+                with stages.begin("fine-tuning") as end:
+                    attributes, stopped_by = self._finetuned(
+                        members, X, weight, seed, context, task
+                    )
+                    end(stopped_by, attributes["n_iter_"], attributes["loss_"])
         for name in OF_FINETUNING:
             self.__dict__.pop(name, None)
         for name, value in attributes.items():
@@ -463,8 +480,8 @@ class StackedSparseAutoencoder(
         seed: int,
         context: CallbackContext,
         task: dict[str, Any],
-    ) -> dict[str, Any]:
-        """Return the fitted attributes after training all layers together."""
+    ) -> tuple[dict[str, Any], str]:
+        """Return the fitted attributes after training all layers together, and what ended it."""
         from sksae.engine.objective import Penalties
 
         first, last = members[0], members[-1]
@@ -512,4 +529,4 @@ class StackedSparseAutoencoder(
             "mean_activation_": mean_activation(trained.mean_code, code_activation),
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
-        return found
+        return found, trained.stopped_by

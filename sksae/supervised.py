@@ -31,6 +31,7 @@ from sksae.members import (
     check_names,
     check_unchanged,
     count_encoder_layers,
+    count_trained,
     draw_seeds,
     give_up_if_interrupted,
     pretrained,
@@ -38,6 +39,7 @@ from sksae.members import (
 from sksae.planning import Plan, Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
+from sksae.stages import Stages, short_named, task_of
 from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import check_noise, check_precision, warn_of_idle_noise
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
 TOP_ITERATIONS, TOP_TOL = 200, 1e-4
 # The default of noise_level.
 NOISE_LEVEL = 0.3
+
+FINE_TUNING = "fine-tuning"
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ class SupervisedStack(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = dict(constraints.SUPERVISED)
 
+    # What the layer on top is called in lines that are printed and in callbacks.
+    _name_of_top: ClassVar[str]
+
     def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the fine-tuned codes of some rows: what the layer on top is given.
 
@@ -115,9 +122,15 @@ class SupervisedStack(
 
     @abstractmethod
     def _read_targets(
-        self, y: ArrayLike, weight: np.ndarray | None, *, resume: bool, classes: ArrayLike | None
+        self,
+        y: ArrayLike,
+        weight: np.ndarray | None,
+        *,
+        resume: bool,
+        in_pieces: bool,
+        classes: ArrayLike | None,
     ) -> Wanted:
-        """Return what is to be learnt of rows with these targets."""
+        """Return what is to be learnt of rows with these targets, all that there are or a piece."""
 
     @abstractmethod
     def _top(self) -> Layer:
@@ -132,7 +145,6 @@ class SupervisedStack(
         X: ArrayLike | sp.sparray | sp.spmatrix,
         y: ArrayLike,
         sample_weight: ArrayLike | None,
-        context: CallbackContext,
     ) -> Self:
         named = self._checked_members()
         check_training(self)
@@ -140,19 +152,31 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
-            wanted = self._read_targets(y, weight, resume=False, classes=None)
+            wanted = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
-            self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
+            n_layers = count_encoder_layers(named, pretrain=self.pretrain)
+            n_frozen = self._check_finetuning(n_layers)
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
             wanted, held_out = choose_rows(self, wanted, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
+            # Of members, of the layer on top, and of what is not frozen.
+            n_trainings = count_trained(named, pretrain=self.pretrain) + 1 + (n_frozen < n_layers)
+            stages = Stages(n_trainings, self.verbose)
+            context = short_named(self._init_callback_context(max_subtasks=n_trainings))
             context.call_on_fit_task_begin(estimator=self, **task)
             members, codes = pretrained(
-                named, X, weight, seeds, pretrain=self.pretrain, context=context, caller=self
+                named,
+                X,
+                weight,
+                seeds,
+                pretrain=self.pretrain,
+                context=context,
+                caller=self,
+                stages=stages,
             )
-            course = _Fit(self, members, wanted, held_out, seed, context, task)
+            course = _Fit(self, members, wanted, held_out, seed, context, task, stages)
             attributes = course.run(X, codes)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -178,7 +202,7 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
-            wanted = self._read_targets(y, weight, resume=resume, classes=classes)
+            wanted = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
             if resume:
                 members, seed = self.autoencoders_, self._seed
                 check_unchanged(named, members)
@@ -190,9 +214,18 @@ class SupervisedStack(
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
                 wanted, _ = choose_rows(self, wanted, seed)
                 members, _ = pretrained(
-                    named, X, weight, seeds, pretrain=self.pretrain, context=None, caller=self
+                    named,
+                    X,
+                    weight,
+                    seeds,
+                    pretrain=self.pretrain,
+                    context=None,
+                    caller=self,
+                    stages=Stages(count_trained(named, pretrain=self.pretrain), self.verbose),
                 )
-            course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y})
+            # A pass is one epoch, whose line says it all.
+            quiet = Stages(1, verbose=False)
+            course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
             attributes = course.run_once(X, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -209,8 +242,11 @@ class SupervisedStack(
         coef = top.coef.astype(codes.dtype, copy=False)
         return codes @ coef + top.intercept.astype(codes.dtype)
 
-    def _check_finetuning(self, n_layers: int) -> None:
-        """Raise, before any training, if the layers cannot be trained as asked for."""
+    def _check_finetuning(self, n_layers: int) -> int:
+        """Return how many of the encoder's layers stay as they are, or raise before any training.
+
+        Raises if the others cannot be trained as asked for.
+        """
         n_frozen = check_freeze(self.freeze, n_layers)
         check_noise(self.noise, self.noise_level)
         check_precision(self.dtype, noise_level=float(self.noise_level))
@@ -222,6 +258,7 @@ class SupervisedStack(
                 f"dropout={self.dropout} leaves out other units in every minibatch, which "
                 "solver='lbfgs' has not: use solver='adam' or 'sgd', or dropout=0."
             )
+        return n_frozen
 
     @property
     def _n_features_out(self) -> int:
@@ -259,10 +296,11 @@ class _Fit:
         seed: int,
         context: CallbackContext | None,
         task: dict[str, Any],
+        stages: Stages,
     ) -> None:
         self._estimator, self._members, self._wanted = estimator, members, wanted
         self._held_out, self._seed = held_out, seed
-        self._context, self._task = context, task
+        self._context, self._task, self._stages = context, task, stages
         n_layers = sum(n_encoder_layers(member) for member in members)
         # Without their decoders there is nothing that layers could be tied to.
         self._encoder = [layer._replace(tied=False) for layer in join(members)[:n_layers]]
@@ -278,7 +316,7 @@ class _Fit:
         codes : ndarray of shape (n_samples, n_components)
             What the members make of them.
         """
-        n_outputs = self._wanted.n_outputs
+        n_outputs, name = self._wanted.n_outputs, self._estimator._name_of_top
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
@@ -288,15 +326,13 @@ class _Fit:
                 max_iter=max(schedule.max_iter, self._estimator.max_iter),
                 tol=min(schedule.tol, self._estimator.tol),
             )
-            return self._train([top], codes, scaling, schedule, held_out=self._held_out)
-        # Nobody need hear of this one.
-        plan = self._plan([top], scaling, self._top_schedule())
-        layers, trained = train_layers(plan, codes, self._wanted.weight)
-        give_up_if_interrupted(trained.stopped_by)
+            return self._train(name, [top], codes, scaling, schedule, held_out=self._held_out)[1]
+        schedule = self._top_schedule()
+        layers, _ = self._train(name, [top], codes, scaling, schedule, is_last=False)
         layers = [*self._encoder[self._n_frozen :], *layers]
-        shown, scaling = self._input(X)
-        schedule = self._schedule(shown, scaling)
-        return self._train(layers, shown, scaling, schedule, held_out=self._held_out)
+        rows = self._input(X)
+        schedule = self._schedule(*rows)
+        return self._train(FINE_TUNING, layers, *rows, schedule, held_out=self._held_out)[1]
 
     def run_once(self, X: Matrix, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
@@ -304,13 +340,14 @@ class _Fit:
         n_components = self._members[-1]._n_features_out
         top = estimator._top() if resume else empty_top(n_components, n_outputs, estimator.dtype)
         layers = [*self._encoder[self._n_frozen :], top]
-        shown, scaling = self._input(X)
+        rows = self._input(X)
         n_before = estimator.n_iter_ if resume else 0
-        schedule = self._schedule(shown, scaling, first_epoch=n_before, one_pass=True)
-        return self._train(layers, shown, scaling, schedule, resume=resume)
+        schedule = self._schedule(*rows, first_epoch=n_before, one_pass=True)
+        return self._train(FINE_TUNING, layers, *rows, schedule, resume=resume)[1]
 
     def _train(
         self,
+        name: str,
         layers: list[Layer],
         X: Matrix,
         scaling: Scaling,
@@ -318,19 +355,26 @@ class _Fit:
         *,
         held_out: np.ndarray | None = None,
         resume: bool = False,
-    ) -> dict[str, Any]:
+        is_last: bool = True,
+    ) -> tuple[list[Layer], dict[str, Any]]:
+        """Return the last layers of the network after the training of that name, and what it makes.
+
+        Nobody need hear of the end of one that is not the last, or of each of its epochs.
+        """
         estimator, context = self._estimator, self._context
         before = {name: getattr(estimator, name) for name in CONTINUED} if resume else {}
+        n_kept = len(self._encoder) - (len(layers) - 1)
         # The solver's memory is of the layers that it moved.
-        goes_on = resume and estimator._n_frozen == self._n_frozen
+        goes_on = resume and estimator._n_frozen == n_kept
         if context is not None:
-            context = context.subcontext(task_name="finetune", max_subtasks=schedule.max_iter)
+            task_name = "finetune" if name == FINE_TUNING else task_of(name)
+            context = context.subcontext(task_name=task_name, max_subtasks=schedule.max_iter)
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
 
         def attributes(
             layers: list[Layer], loss_curve: list[float], validation_curve: list[float]
         ) -> dict[str, Any]:
-            encoder = [*self._encoder[: self._n_frozen], *layers[:-1]]
+            encoder = [*self._encoder[:n_kept], *layers[:-1]]
             curve = [*before.get("loss_curve_", []), *loss_curve]
             return {
                 "autoencoders_": separate(self._members, encoder),
@@ -344,20 +388,26 @@ class _Fit:
         state = estimator._state if goes_on else None
         plan = self._plan(layers, scaling, schedule, held_out_index=held_out, state=state)
         n_before = before.get("n_iter_", 0)
-        monitor = epoch_monitor(estimator, plan, context, self._task, attributes, n_before)
-        layers, trained = train_layers(plan, X, self._wanted.weight, monitor)
+        monitor = epoch_monitor(
+            estimator, plan, context, self._task, attributes, n_before, quiet=not is_last
+        )
+        with self._stages.begin(name) as end:
+            layers, trained = train_layers(plan, X, self._wanted.weight, monitor, warn=is_last)
+            if not is_last:
+                give_up_if_interrupted(trained.stopped_by)
+            end(trained.stopped_by, len(trained.loss_curve), trained.loss)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
             "_state": trained.state,
-            "_n_frozen": self._n_frozen,
+            "_n_frozen": n_kept,
         }
         if context is not None:
             context.call_on_fit_task_end(
                 estimator=estimator, reconstruction_attributes=found, **self._task
             )
-        return found
+        return layers, found
 
     def _plan(
         self, layers: list[Layer], scaling: Scaling, schedule: "Schedule", **rest: Any

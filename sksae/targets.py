@@ -9,6 +9,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sksae.scaling import weighted_moments
+from sksae.warning import warn_user
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,45 @@ def has_mark(unlabeled: Any) -> bool:
     return False
 
 
+def warn_of_absent_mark(unlabeled: Any, n_rows: int) -> None:
+    """Warn that a mark has no effect, perhaps since another value stands for missing targets."""
+    warn_user(
+        f"unlabeled={unlabeled!r} does not occur in y: all {n_rows} rows count as rows with a "
+        "target. If some have none, name the value that marks them; else use unlabeled=False."
+    )
+
+
+def check_strings_have_mark(labels: np.ndarray, unlabeled: Any) -> None:
+    """Raise if a mark cannot occur among labels that are strings."""
+    if isinstance(unlabeled, str) or unlabeled is None or labels.dtype.kind != "U":
+        return
+    # numpy makes "-1" and "nan" of marks that are put into an array of strings.
+    is_string = str(unlabeled) in labels
+    if unlabeled != unlabeled and not is_string:
+        return
+    given = f"unlabeled={str(unlabeled)!r}" if is_string else "unlabeled='' say, or None"
+    raise ValueError(
+        f"unlabeled={unlabeled!r} is a number and does not occur in y, whose labels are strings: "
+        f"name what marks a row without one ({given}), or use unlabeled=False if none is."
+    )
+
+
+def refuse_missing(values: np.ndarray, name: str) -> None:
+    """Raise if values are missing that no mark accounts for, and say what would."""
+    if values.dtype == object:
+        for value in values.ravel():
+            if value is None or _is_nan(value):
+                raise ValueError(
+                    f"{name} holds {value}: if it marks rows without a target, say so by "
+                    f"unlabeled={'None' if value is None else 'nan'}."
+                )
+    elif values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(
+            f"Input {name} contains NaN. If it marks rows without a target, say so by "
+            "unlabeled=nan, which stands for the nulls of a column of numbers too."
+        )
+
+
 def check_counted(weight: np.ndarray | None) -> None:
     """Raise if the weights of the rows that have a target leave none of them."""
     if weight is not None and not np.any(weight > 0.0):
@@ -108,6 +148,7 @@ def read_classes(classes: ArrayLike, unlabeled: Any) -> np.ndarray:
     given = _unmixed(classes, unlabeled).ravel()
     if has_mark(unlabeled):
         given = given[~is_missing(given, unlabeled)]
+    refuse_missing(given, "classes")
     return np.unique(_of_one_type(given, "classes"))
 
 
@@ -117,22 +158,24 @@ def _unmixed(values: ArrayLike, unlabeled: Any) -> Any:
     return np.array(values, dtype=object) if is_list else np.asarray(values)
 
 
+def _holds_anything(values: Any) -> bool:
+    """Return whether values may be of several types: a list, or an array of objects."""
+    dtype = getattr(values, "dtype", None)
+    return isinstance(values, list | tuple) or (isinstance(dtype, np.dtype) and dtype.hasobject)
+
+
 def _of_one_type(labels: np.ndarray, name: str) -> np.ndarray:
     """Return objects as the numbers or the strings that they are; raise if they are both."""
     if labels.dtype != object:
         return labels
-    for value in labels:
-        if value is None or _is_nan(value):
-            raise ValueError(
-                f"{name} holds {value} among its labels: if it marks rows without one, say so by "
-                f"unlabeled={'None' if value is None else 'nan'}."
-            )
     if len({isinstance(value, str) for value in labels}) > 1:
         raise ValueError(f"{name} holds strings and numbers: labels must be all of one kind.")
     return np.array(labels.tolist())
 
 
-def read_labels(y: ArrayLike, unlabeled: Any, classes: np.ndarray | None = None) -> Labels:
+def read_labels(
+    y: ArrayLike, unlabeled: Any, classes: np.ndarray | None = None, *, in_pieces: bool = False
+) -> Labels:
     """Return the labels of rows.
 
     Parameters
@@ -143,19 +186,33 @@ def read_labels(y: ArrayLike, unlabeled: Any, classes: np.ndarray | None = None)
         The mark; False if there is none.
     classes : ndarray of shape (n_classes,), optional
         All that there are, sorted; those of y by default.
+    in_pieces : bool
+        Whether there are more rows than these, so that the mark may be elsewhere.
 
     Raises
     ------
     ValueError
         If y has no or too many dimensions, holds numbers that are no classes, labels of several
-        kinds, or some that are not among ``classes``.
+        kinds, or some that are not among ``classes``; if it holds strings and the mark is a number.
+
+    Warns
+    -----
+    UserWarning
+        If the mark does not occur.
     """
     given = column_or_1d(_unmixed(y, unlabeled), warn=True)
     index = labelled_rows(given, unlabeled)
     # Without the marks, the labels are numbers or strings again.
+    refuse_missing(given[index], "y")
     labels = _of_one_type(given[index], "y")
     assert_all_finite(labels, input_name="y")
     check_classification_targets(labels)
+    if has_mark(unlabeled) and len(index) == len(given):
+        # Other pieces may hold the mark, but for columns that are strings by their type.
+        if not (in_pieces and _holds_anything(y)):
+            check_strings_have_mark(labels, unlabeled)
+        if not in_pieces:
+            warn_of_absent_mark(unlabeled, len(given))
     known = np.unique(labels) if classes is None else classes
     strange = np.setdiff1d(labels, known)
     if len(strange):
@@ -195,6 +252,8 @@ def read_numbers(
     unlabeled: Any,
     weight: np.ndarray | None,
     scaling: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    in_pieces: bool = False,
 ) -> Numbers:
     """Return the numbers that belong to rows, scaled.
 
@@ -208,6 +267,13 @@ def read_numbers(
         Weights of the rows.
     scaling : tuple of ndarray of shape (n_outputs,), optional
         Mean and scale to be used; those of y by default.
+    in_pieces : bool
+        Whether there are more rows than these, so that the mark may be elsewhere.
+
+    Warns
+    -----
+    UserWarning
+        If the mark does not occur.
     """
     given = np.asarray(y)
     flat = given.ndim < 2
@@ -218,7 +284,10 @@ def read_numbers(
             f"y holds rows in which some outputs only are unlabeled={unlabeled!r}: a row must have "
             "all of its targets, or none."
         )
+    refuse_missing(given[index], "y")
     wanted = check_array(given[index], dtype=np.float64, input_name="y")
+    if has_mark(unlabeled) and len(index) == len(given) and not in_pieces:
+        warn_of_absent_mark(unlabeled, len(given))
     of_wanted = None if weight is None else weight[index]
     check_counted(of_wanted)
     if scaling is None:

@@ -16,14 +16,15 @@ from sklearn.base import (
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints
+from sksae.available import available_if
 from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.stages import short_named
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
@@ -206,7 +207,8 @@ class SparseAutoencoderTransformer(
         model whose device is missing computes on the CPU, with a warning.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch.
+        Whether to print the loss after each epoch; as a member of a stack or a classifier after
+        its name.
 
     random_state : int, RandomState instance or None, default=None
         Seed of starting weights, minibatches, noise and held-out rows. With an int, the same data,
@@ -411,7 +413,7 @@ class SparseAutoencoderTransformer(
             If a parameter or the data is invalid, or if the loss stops being finite.
         """
         resume = self.warm_start and hasattr(self, "coefs_")
-        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context = short_named(self._init_callback_context(max_subtasks=self.max_iter))
         return self._fit(X, y, sample_weight, resume=resume, context=context)
 
     @available_if(goes_by_minibatches)

@@ -217,14 +217,12 @@ def test_off_by_default():
     given = MARKS["-1"][1]
     assert make().fit(X, given).classes_.tolist() == [-1, 0, 1, 2]
     assert make(unlabeled=np.False_).fit(X, y).classes_.tolist() == [0, 1, 2]
-    # False is not 0, nor is a mark that does not occur an error.
-    for mark in (False, "?", None, np.nan, 7):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            warnings.simplefilter("error", FutureWarning)
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            assert_same_model(make(unlabeled=mark).fit(X, y), make().fit(X, y))
-    assert make(unlabeled=-1).fit(X, WORDS[y]).classes_.tolist() == WORDS.tolist()
+    # False is not 0.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.simplefilter("error", FutureWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert_same_model(make(unlabeled=False).fit(X, y), make().fit(X, y))
 
 
 @pytest.mark.parametrize(
@@ -356,9 +354,9 @@ def test_passes_take_weights_by_class_but_no_balance():
     expected.partial_fit(X[:50], SKEWED[:50], sample_weight=by_class[SKEWED[:50]])
     assert_same_model(model, expected, rtol=1e-5, atol=1e-6)
     assert not hasattr(make(class_weight="balanced"), "partial_fit")
-    with pytest.raises(AttributeError, match="partial_fit") as info:
+    said = "'partial_fit' with class_weight='balanced', which needs the frequencies.*sample_weight"
+    with pytest.raises(AttributeError, match=said):
         make(class_weight="balanced").partial_fit(X, SKEWED)
-    assert "class_weight='balanced' needs the frequencies" in str(info.value.__cause__)
 
 
 # Rows held out.

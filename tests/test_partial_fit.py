@@ -1,11 +1,13 @@
 """Training in several calls: partial_fit, and fit with warm_start."""
 
+import inspect
 import warnings
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
@@ -136,9 +138,23 @@ def test_fit_starts_anew_after_partial_fit(X):
 def test_partial_fit_is_not_there_with_lbfgs_as_in_mlps():
     model = make(solver="lbfgs")
     assert not hasattr(model, "partial_fit")
-    with pytest.raises(AttributeError, match="partial_fit") as info:
+    said = (
+        "'SparseAutoencoderTransformer' has no attribute 'partial_fit' with solver='lbfgs'.*'adam'"
+    )
+    with pytest.raises(AttributeError, match=said):
         _ = model.partial_fit
-    assert "lbfgs" in f"{info.value} {info.value.__cause__}"
+    with pytest.raises(AttributeError, match=said):
+        type(model).partial_fit(model, np.ones((3, 2)))
+    assert hasattr(model.set_params(solver="sgd"), "partial_fit")
+
+
+def test_partial_fit_has_its_signature_and_docstring():
+    for owner in (SparseAutoencoderTransformer, make()):
+        assert {"X", "y", "sample_weight"} <= set(inspect.signature(owner.partial_fit).parameters)
+        assert owner.partial_fit.__doc__.startswith("Go once over the rows given")
+    with config_context(enable_metadata_routing=True):
+        model = make().set_partial_fit_request(sample_weight=True)
+        assert model.get_metadata_routing().partial_fit.requests == {"sample_weight": True}
 
 
 def test_partial_fit_refuses_early_stopping(X):

@@ -5,7 +5,6 @@ import pytest
 from sklearn.linear_model import Ridge
 from stacking import (
     assert_nothing_half_fitted,
-    assert_same,
     chain,
     encode,
     make_rows,
@@ -211,9 +210,6 @@ def test_rows_without_a_target_serve_pre_training_only(name, freeze):
 def test_off_by_default():
     given = marked(y, -1.0)
     assert make().fit(X, given).target_mean_[0] == pytest.approx(given.mean())
-    assert_same(
-        make(unlabeled=-1).fit(X, y).autoencoders_, make(unlabeled=False).fit(X, y).autoencoders_
-    )
 
 
 def test_weights_are_heard_by_the_scaling_of_the_targets():

@@ -134,7 +134,7 @@ def test_progress_bar(capsys):
 
 def test_verbose_prints_the_epochs_of_fine_tuning(capsys):
     model = make(verbose=1, early_stopping=True).fit(X)
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if "Epoch" in line]
     assert len(lines) == 3
-    expected = f"Epoch 1, loss = {model.loss_curve_[0]:.8g}, held-out R^2 = "
+    expected = f"[fine-tuning] Epoch 1, loss = {model.loss_curve_[0]:.8g}, held-out R^2 = "
     assert lines[0].startswith(expected)

@@ -1,0 +1,33 @@
+"""Methods that are there for some parameters only, and say which when they are not."""
+
+from collections.abc import Callable
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from sklearn.utils._available_if import _AvailableIfDescriptor
+
+
+class _AvailableWithReason(_AvailableIfDescriptor):
+    """scikit-learn's, which keeps what ``check`` says for the cause of its own error."""
+
+    def _check(self, obj: BaseEstimator, owner: type) -> None:
+        try:
+            super()._check(obj, owner)
+        except AttributeError as error:
+            raise AttributeError(f"{error} {error.__cause__}") from error.__cause__
+
+
+def available_if(check: Callable[[Any], bool]) -> Callable[[Callable], _AvailableWithReason]:
+    """Make a method available only where a check of the estimator does not raise.
+
+    Parameters
+    ----------
+    check : callable
+        Given the estimator, returns True or raises an AttributeError. Its message goes on from
+        "This 'Estimator' has no attribute 'method'": it says with which parameter, and what to do.
+
+    Returns
+    -------
+    decorator : callable
+    """
+    return lambda method: _AvailableWithReason(method, check, method.__name__)

@@ -1,0 +1,90 @@
+"""The trainings that one fit is made of: their names, in printed lines and in callbacks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import perf_counter
+from typing import Protocol
+
+from sklearn.callback import CallbackContext
+
+_name: ContextVar[str | None] = ContextVar("sksae_stage", default=None)
+
+
+class End(Protocol):
+    """Who is told how a stage ended."""
+
+    def __call__(self, stopped_by: str, n_epochs: int, loss: float) -> None:
+        """Print it, if anything is printed."""
+
+
+class Stages:
+    """Says which of several trainings is going on.
+
+    Parameters
+    ----------
+    n_stages : int
+        How many there are going to be.
+    verbose : bool or int
+        Whether to print a line when each begins, and when it ends.
+    """
+
+    def __init__(self, n_stages: int, verbose: bool | int) -> None:
+        self._n_stages, self._n_begun, self._verbose = n_stages, 0, verbose
+
+    @contextmanager
+    def begin(self, name: str, what: str = "Training") -> Iterator[End]:
+        """Have lines begin with a name meanwhile; yield what is to be told how the stage ended."""
+        self._n_begun += 1
+        with named(name):
+            self._print(f"{what}, stage {self._n_begun} of {self._n_stages}")
+            start = perf_counter()
+
+            def end(stopped_by: str, n_epochs: int, loss: float) -> None:
+                seconds = perf_counter() - start
+                self._print(
+                    f"Ended by {stopped_by} after {n_epochs} epochs in {seconds:.1f} s, "
+                    f"loss = {loss:.8g}"
+                )
+
+            yield end
+
+    def _print(self, line: str) -> None:
+        if self._verbose:
+            print(prefix() + line)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Have lines that are printed begin with the name of a stage."""
+    token = _name.set(name)
+    try:
+        yield
+    finally:
+        _name.reset(token)
+
+
+def prefix() -> str:
+    """Return what a line begins with: "[sae0] " in a stage of that name, outside of any nothing."""
+    name = _name.get()
+    return "" if name is None else f"[{name}] "
+
+
+def task_of(name: str) -> str:
+    """Return the name of a stage's task in callbacks, in the manner of scikit-learn's pipelines."""
+    return f"fit-{name}"
+
+
+def short_named(context: CallbackContext) -> CallbackContext:
+    """Return the context of a whole fit, by a name that leaves a progress bar room.
+
+    scikit-learn calls a fit within that of another estimator by both: "SparseAutoencoderClassifier
+    - fit-sae0 | SparseAutoencoderTransformer - fit" fills a terminal of 80 columns. What is left
+    out is the other's name, which the context above has too; a stage has its own name instead of
+    "fit".
+    """
+    context.source_estimator_name = None
+    name = _name.get()
+    if name is not None and context.source_task_name == task_of(name):
+        context.task_name = context.source_task_name
+    return context
