@@ -77,7 +77,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
 
     alpha : float >= 0, default=1e-4
-        Weight decay. In pre-training members have their own.
+        Weight decay. In pre-training members have their own. The softmax has 1e-4 at least while it
+        is trained alone before the others.
 
     noise : {"gaussian", "masking"} or None, default=None
         How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
@@ -158,6 +159,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Its biases.
     classes_ : ndarray of shape (n_classes,)
         The labels.
+    alpha_ : float
+        Weight decay: ``alpha``.
     loss_ : float
         J after training, over the rows with a target.
     loss_curve_ : list of float
@@ -454,6 +457,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             attributes={"classes_": labels.classes},
             strata=of_rows,
         )
+
+    def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
+        return float(self.alpha)
 
     def _top(self) -> Layer:
         return Layer(self.coef_.T, self.intercept_.astype(np.float64), None, "identity")

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt
 # anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 TOP_ITERATIONS, TOP_TOL = 200, 1e-4
+# Where the layers below are trained afterwards it decays by this at least: one that separates the
+# rows altogether has no error left from which they could learn.
+LEAST_TOP_ALPHA = 1e-4
 # The default of noise_level.
 NOISE_LEVEL = 0.3
 
@@ -131,6 +134,10 @@ class SupervisedStack(
         classes: ArrayLike | None,
     ) -> Wanted:
         """Return what is to be learnt of rows with these targets, all that there are or a piece."""
+
+    @abstractmethod
+    def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
+        """Return the weight decay, on codes that stay as they are or are going to be trained."""
 
     @abstractmethod
     def _top(self) -> Layer:
@@ -213,7 +220,7 @@ class SupervisedStack(
                 self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
                 wanted, _ = choose_rows(self, wanted, seed)
-                members, _ = pretrained(
+                members, codes = pretrained(
                     named,
                     X,
                     weight,
@@ -226,7 +233,11 @@ class SupervisedStack(
             # A pass is one epoch, whose line says it all.
             quiet = Stages(1, verbose=False)
             course = _Fit(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
-            attributes = course.run_once(X, resume=resume)
+            if not resume:
+                alpha = course.resolve_alpha(codes)
+            else:
+                alpha = self.alpha_ if self.alpha is None else float(self.alpha)
+            attributes = course.run_once(X, alpha, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
         return self
@@ -317,6 +328,7 @@ class _Fit:
             What the members make of them.
         """
         n_outputs, name = self._wanted.n_outputs, self._estimator._name_of_top
+        self._alpha = self.resolve_alpha(codes)
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
@@ -328,14 +340,22 @@ class _Fit:
             )
             return self._train(name, [top], codes, scaling, schedule, held_out=self._held_out)[1]
         schedule = self._top_schedule()
+        alpha, self._alpha = self._alpha, max(self._alpha, LEAST_TOP_ALPHA)
         layers, _ = self._train(name, [top], codes, scaling, schedule, is_last=False)
+        self._alpha = alpha
         layers = [*self._encoder[self._n_frozen :], *layers]
         rows = self._input(X)
         schedule = self._schedule(*rows)
         return self._train(FINE_TUNING, layers, *rows, schedule, held_out=self._held_out)[1]
 
-    def run_once(self, X: Matrix, *, resume: bool) -> dict[str, Any]:
+    def resolve_alpha(self, codes: np.ndarray) -> float:
+        """Return the weight decay, given what the members make of the rows."""
+        is_frozen = self._n_frozen == len(self._encoder)
+        return self._estimator._resolve_alpha(codes, self._wanted, is_frozen=is_frozen)
+
+    def run_once(self, X: Matrix, alpha: float, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
+        self._alpha = alpha
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
         n_components = self._members[-1]._n_features_out
         top = estimator._top() if resume else empty_top(n_components, n_outputs, estimator.dtype)
@@ -397,6 +417,7 @@ class _Fit:
                 give_up_if_interrupted(trained.stopped_by)
             end(trained.stopped_by, len(trained.loss_curve), trained.loss)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
+            "alpha_": self._alpha,
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
@@ -422,7 +443,7 @@ class _Fit:
             len(layers) - 1,
             scaling,
             schedule,
-            Penalties(None, 0.5, 0.0, float(estimator.alpha), decays),
+            Penalties(None, 0.5, 0.0, self._alpha, decays),
             index=wanted.index,
             loss=wanted.loss,
             target=wanted.target,

@@ -127,7 +127,7 @@ def supervised_loss(model, X, target, kind, weight=None):
     output = codes @ np.asarray(top.coef, np.float64) + top.intercept
     coefs = [np.asarray(c, np.float64) for c in (*encoder_coefs(model.autoencoders_), top.coef)]
     error = output_loss(np, kind, output, target, shares(len(output), weight))
-    return error + weight_decay(coefs, model.alpha, model.decay)
+    return error + weight_decay(coefs, model.alpha_, model.decay)
 
 
 class JoinedProblem(Problem):

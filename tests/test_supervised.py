@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -864,3 +865,16 @@ def test_nothing_comes_of_an_unfitted_model(kind):
         make(kind).predict(X)
     with pytest.raises(ValueError, match="7 features"):
         make(kind).fit(X, TARGETS[kind]).predict(np.ones((2, 7)))
+
+
+def test_fine_tuning_learns_where_the_softmax_alone_leaves_no_error():
+    digits, labels = load_digits(return_X_y=True)
+    rows, chosen = digits[:400], labels[:400]
+    members = [sae(40, max_iter=40, random_state=0).fit(rows)]
+    given = {"pretrain": False, "alpha": 0.0, "max_iter": 50, "batch_size": "auto"}
+    alone = make("labels", members, freeze=1, **given).fit(rows, chosen)
+    # Without decay it separates the rows it knows, and has nothing to teach the layers below.
+    assert alone.loss_ < 1e-6
+    model = make("labels", members, **given).fit(rows, chosen)
+    assert model.score(digits[400:], labels[400:]) > alone.score(digits[400:], labels[400:]) + 0.01
+    assert model.loss_curve_[-1] < model.loss_curve_[0] / 5

@@ -1,0 +1,97 @@
+"""The decay of a linear layer on codes is the one that predicts rows best that are left out."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from stacking import pair, sae
+
+from sksae import SparseAutoencoderRegressor, ridge
+from sksae.ridge import DECAY_OF_FEW, DECAYS, best_decay
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+
+def noisy(n_rows=60, n_outputs=1, noise=1.0, seed=0):
+    """Return codes and targets that depend on a few of them, and on chance."""
+    rng = np.random.default_rng(seed)
+    codes = rng.random((n_rows, 12))
+    target = codes @ rng.normal(size=(12, n_outputs)) + noise * rng.normal(size=(n_rows, n_outputs))
+    return codes, (target - target.mean(axis=0)) / target.std(axis=0)
+
+
+def left_out(codes, target):
+    """Return the mean squared error of rows left out, for each decay."""
+    errors = []
+    for decay in DECAYS:
+        found = cross_val_predict(Ridge(decay * len(codes)), codes, target, cv=LeaveOneOut())
+        errors.append(np.mean((found.reshape(target.shape) - target) ** 2))
+    return errors
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+@pytest.mark.parametrize("noise", [0.01, 0.5, 3.0])
+def test_it_is_the_best_for_rows_left_out(noise, n_outputs):
+    codes, target = noisy(noise=noise, n_outputs=n_outputs)
+    errors = left_out(codes, target)
+    assert best_decay(codes.astype("f4"), target, None) == pytest.approx(DECAYS[np.argmin(errors)])
+
+
+def test_noise_asks_for_more_decay():
+    found = [best_decay(*noisy(noise=noise), None) for noise in (0.01, 0.5, 3.0)]
+    assert found == sorted(found)
+    assert found[0] < found[-1] / 10
+
+
+def test_weights_count():
+    codes, target = noisy(80, noise=0.05)
+    # Half of the rows are noise: what they weigh decides.
+    target[40:] = np.random.default_rng(1).normal(size=(40, 1))
+    quiet, loud = (np.repeat(share, 40) for share in ([1.0, 1e-3], [1e-3, 1.0]))
+    assert best_decay(codes, target, quiet) < best_decay(codes, target, loud) / 10
+    assert best_decay(codes, target, 7.0 * loud) == best_decay(codes, target, loud)
+
+
+def test_many_rows_are_sampled(monkeypatch):
+    codes, target = noisy(500, noise=0.5)
+    monkeypatch.setattr(ridge, "MOST_ROWS", 100)
+    some = np.linspace(0, 499, 100).astype(int)
+    weight = np.linspace(0.5, 2.0, 500)
+    expected = best_decay(codes[some], target[some], weight[some])
+    assert best_decay(codes, target, weight) == expected
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 4])
+def test_few_rows_tell_nothing(n_rows):
+    codes, target = noisy(60)
+    assert best_decay(codes[:n_rows], target[:n_rows], None) == DECAY_OF_FEW
+
+
+def test_the_regressor_takes_it():
+    rng = np.random.default_rng(0)
+    X = rng.random((80, 6))
+    y = 100.0 * X[:, 0] + 50.0 * rng.normal(size=80)
+    given = {"max_iter": 3, "random_state": 0}
+    model = SparseAutoencoderRegressor(pair(), **given).fit(X, y)
+    frozen = SparseAutoencoderRegressor(pair(), freeze=2, **given).fit(X, y)
+    target = ((y - y.mean()) / y.std())[:, None]
+    assert frozen.alpha_ == best_decay(frozen.transform(X), target, None)
+    assert model.alpha_ == pytest.approx(3 * frozen.alpha_)
+    named = SparseAutoencoderRegressor(pair(), alpha=model.alpha_, **given).fit(X, y)
+    np.testing.assert_array_equal(named.predict(X), model.predict(X))
+    # Rows without a target have no say, nor has the unit of y.
+    marked = np.concatenate([y, [np.nan] * 5])
+    rows = np.concatenate([X, X[:5]])
+    given |= {"pretrain": False, "freeze": 2, "unlabeled": np.nan}
+    again = SparseAutoencoderRegressor(frozen.autoencoders_, **given).fit(rows, 1000.0 * marked)
+    assert again.alpha_ == frozen.alpha_
+
+
+def test_passes_keep_the_decay_of_the_first():
+    rng = np.random.default_rng(0)
+    X = rng.random((80, 6))
+    y = X[:, 0] + 0.5 * rng.normal(size=80)
+    model = SparseAutoencoderRegressor([sae(5)], random_state=0).partial_fit(X[:40], y[:40])
+    first = model.alpha_
+    assert model.partial_fit(X[40:], 100.0 * X[40:, 1]).alpha_ == first
+    assert model.set_params(alpha=0.5).partial_fit(X, y).alpha_ == 0.5
