@@ -18,6 +18,7 @@ from sksae.planning import check_parameters
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import resolve_hidden_layer_sizes
+from sksae.warning import fitting_member
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]
@@ -244,7 +245,8 @@ def pretrained(
             member = clone(member)
             if member.random_state is None:
                 member.random_state = seed
-            _fit_one(name, member, X, sample_weight, context, caller)
+            with fitting_member(member, caller, name, on_codes=bool(members)):
+                _fit_one(name, member, X, sample_weight, context, caller)
         else:
             member = deepcopy(member)
         X = encode(member._codec(), X, member.device)

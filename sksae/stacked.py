@@ -43,6 +43,7 @@ from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
 from sksae.transformer import SparseAutoencoderTransformer
+from sksae.warning import speaking_for
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
@@ -334,7 +335,7 @@ class StackedSparseAutoencoder(
         if self.finetune:
             check_training(self)
         context = self._init_callback_context(max_subtasks=len(named) + self.finetune)
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)

@@ -39,6 +39,7 @@ from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, Scaling
 from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
+from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
@@ -109,7 +110,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
     ) -> Self:
         named = self._checked_members()
         check_training(self)
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
@@ -147,7 +148,7 @@ class SupervisedStack(CallbackSupportMixin, ComposedOfAutoencoders, BaseEstimato
         resume = hasattr(self, "autoencoders_")
         named = self._checked_members()
         check_training(self)
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)

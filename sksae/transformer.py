@@ -24,6 +24,7 @@ from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
@@ -581,7 +582,7 @@ class SparseAutoencoderTransformer(
         context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X)
             attributes = fitted_attributes(
