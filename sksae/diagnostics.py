@@ -11,8 +11,8 @@ from sksae.scaling import BOUNDED, BOUNDED_NORM, Columns, Matrix, Scaling
 
 # Fewer rows tell nothing of a column.
 FEWEST_ROWS = 10
-# One column, or a few of many, that hold this share of the variance, and each on average so many
-# times that of the others, leave them next to no part in J. On breast_cancer and wine, each column
+# One column, or a few of many, that hold this share of the variance, and each of them so many times
+# what another one does on average, leave them next to no part in J. On breast_cancer and wine, each column
 # scaled, one column with such a share leaves the others about half of their R^2, and one with .98 a
 # fifth.
 DOMINANT_SHARE, DOMINANT_RATIO = 0.95, 100.0
@@ -97,8 +97,9 @@ def dominant_columns(variance: np.ndarray) -> list[int]:
     order = np.argsort(variance)[::-1][:n_most]
     for n_taken in range(1, n_most + 1):
         taken = variance[order[:n_taken]].sum()
-        ratio = (taken / n_taken) * (n_varying - n_taken)
-        if taken >= DOMINANT_SHARE * total and ratio >= DOMINANT_RATIO * (total - taken):
+        of_another = (total - taken) / (n_varying - n_taken)
+        smallest = variance[order[n_taken - 1]]
+        if taken >= DOMINANT_SHARE * total and smallest >= DOMINANT_RATIO * of_another:
             return [int(j) for j in order[:n_taken]]
     return []
 

@@ -75,7 +75,8 @@ def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n
         return
     late, missed = unfinished(trained, plan), missed_rho(trained, plan)
     useless = dead = None
-    if trained.deviation == 0.0:
+    columns = plan.scaling.columns
+    if trained.deviation == 0.0 or (columns is not None and not columns.variance.any()):
         late = None
     elif trained.stopped_by not in BY_USER:
         advice = advice_on(trained, plan, raised)

@@ -82,8 +82,8 @@ def _evaluate(
 ) -> None:
     """Fill in what the networks that were trained come to over all rows.
 
-    What they began with is a measure of them where J alone decides what a training returns, and
-    not rows held out.
+    What they began with is a measure of them where J alone decides what a training returns: not
+    rows held out, nor J of other rows than are shown.
     """
     done = [
         (place, job, outcome)
@@ -115,7 +115,9 @@ def _evaluate(
         trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
         if not isfinite(trained.loss):
             outcomes[place] = job.schedule.failure(len(trained.loss_curve))
-    if with_start and architecture.gives_rows and not jobs[0].schedule.is_one_pass:
+    schedule = jobs[0].schedule
+    with_start &= schedule.noise is None and not schedule.is_one_pass
+    if with_start and architecture.gives_rows:
         starts = [job.start for _, job, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
         for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
