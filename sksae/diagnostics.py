@@ -12,8 +12,8 @@ from sksae.scaling import BOUNDED, BOUNDED_NORM, Columns, Matrix, Scaling
 # Fewer rows tell nothing of a column.
 FEWEST_ROWS = 10
 # One column, or a few of many, that hold this share of the variance, and each of them so many times
-# what another one does on average, leave them next to no part in J. On breast_cancer and wine, each column
-# scaled, one column with such a share leaves the others about half of their R^2, and one with .98 a
+# what another one does on average, leave them next to no part in J. On breast_cancer and wine, each
+# column scaled, one with such a share leaves the others about half of their R^2, and one with .98 a
 # fifth.
 DOMINANT_SHARE, DOMINANT_RATIO = 0.95, 100.0
 MOST_DOMINANT = 3
