@@ -79,9 +79,10 @@ def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n
     if trained.deviation == 0.0 or (columns is not None and not columns.variance.any()):
         late = None
     elif trained.stopped_by not in BY_USER:
+        raised = [each for each in raised if each.name != "tol" or trained.stopped_by == "tol"]
         advice = advice_on(trained, plan, raised)
-        if trained.stopped_by == "max_iter" and late is None and not raised:
-            advice = f"raise max_iter ({plan.schedule.max_iter} now)"
+        if trained.stopped_by == "max_iter" and not raised:
+            advice = "" if late else f"raise max_iter ({plan.schedule.max_iter} now)"
         useless = no_use(trained, advice, has_noise=plan.schedule.noise is not None)
         if n_rows >= FEWEST_ROWS:
             # What else is raised makes no difference to that.
@@ -196,24 +197,26 @@ def dead_units(trained: "Trained", advice: str) -> Finding | None:
 
 def advice_on(trained: "Trained", plan: "Plan", raised: Sequence[Raised]) -> str:
     """Return which parameters to set back; if none is raised, what else makes a difference."""
-    to_blame = [each for each in raised if each.name != "tol" or trained.stopped_by == "tol"]
-    if to_blame:
-        return ", or ".join(map(str, to_blame))
-    penalties = plan.penalties
+    if raised:
+        return ", or ".join(map(str, raised))
+    penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED
     advice = []
     if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
         advice.append("use scale_data=True")
     if penalties.beta == "auto":
         advice.append("raise rho, or lower n_components")
-    elif code_activation(plan) in BOUNDED:
+    elif penalties.sparsity == "kl":
+        advice.append(f"lower alpha ({penalties.alpha:.3g} now), or raise rho ({plan.rho:.3g} now)")
+    elif is_bounded:
         advice.append(f"lower alpha ({penalties.alpha:.3g} now)")
     elif penalties.sparsity is None:
         advice.append("use activation='prelu', whose units do not die")
     else:
         of_l1 = "use beta='auto', or " if penalties.sparsity == "l1" else ""
         advice.append(f"{of_l1}lower beta ({trained.beta:.3g} now)")
-    # Long steps are what units die of that no penalty pulls to 0.
-    if plan.schedule.solver != "lbfgs" and penalties.sparsity != "l1":
+    # Long steps are what units die of that no penalty pulls to 0, and hidden ones.
+    may_overshoot = not is_bounded and penalties.sparsity != "l1"
+    if plan.schedule.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
         advice.append(f"lower learning_rate ({plan.schedule.learning_rate:.3g} now)")
     return ", or ".join(advice)
 

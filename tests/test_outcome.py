@@ -313,7 +313,9 @@ def test_advice_on_a_missed_rho(params, activity, fits, does_not):
         ({"sparsity": "l2"}, "lower beta (1 now), or lower learning_rate (0.02 now)", "'auto'"),
         ({"sparsity": "l2", "solver": "lbfgs"}, "lower beta (1 now)", "learning_rate"),
         ({"sparsity": None}, "activation='prelu'", "beta"),
-        ({}, "lower alpha (0.012 now)", "beta"),
+        ({}, "lower alpha (0.012 now), or raise rho (0.05 now)", "learning_rate"),
+        ({"sparsity": None, "activation": "tanh"}, "lower alpha (0.001 now)", "rho"),
+        ({"hidden_layer_sizes": (9,)}, "lower learning_rate (0.02 now)", "beta"),
         ({"scale_data": False}, "use scale_data=True, or lower alpha", "beta"),
         ({"scale_data": False, "output_activation": "relu"}, "lower alpha", "scale_data"),
     ],
@@ -325,12 +327,21 @@ def test_advice_where_nothing_is_raised(params, fits, does_not):
     assert does_not not in advice
 
 
-def test_a_tolerance_is_to_blame_only_if_it_ended_training():
+@pytest.mark.parametrize(
+    ("stopped_by", "curve", "advice"),
+    [
+        ("tol", [2.0, 2.0], "lower tol=1 (by default 0.001)."),
+        ("max_iter", [2.0, 2.0], "raise max_iter (200 now)."),
+        ("max_iter", [2.0, 1.0], "raise max_iter, or tol."),
+    ],
+)
+def test_a_tolerance_is_to_blame_if_it_ended_training(stopped_by, curve, advice):
     plan = plan_of()
     raised = [outcome.Raised("tol", 1.0, 1e-3, 1e-3)]
-    by_tol = outcome.advice_on(end_of(plan, stopped_by="tol"), plan, raised)
-    assert by_tol == "lower tol=1 (by default 0.001)"
-    assert "tol" not in outcome.advice_on(end_of(plan), plan, raised)
+    end = end_of(plan, stopped_by=stopped_by, loss_curve=curve, error=37.0, deviation=36.0)
+    end = replace(end, lowest=np.zeros(20), highest=np.ones(20))
+    (text,) = said_at_end(outcome.warn_of_end, end, plan, raised, n_rows=300)
+    assert text.endswith(f": {advice}")
 
 
 def test_units_that_died_are_told_with_the_rho_they_miss():
