@@ -133,8 +133,12 @@ def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Pla
         owner = estimator if membership is None else membership.whole
         names = getattr(owner, "feature_names_in_", None)
         message = diagnostics.message_on_columns(X, plan.index, scaling, names)
-    given = (estimator.alpha, estimator.beta, estimator.learning_rate)
-    if message is None and not set(given).isdisjoint({None, "auto"}):
+    given = {estimator.alpha}
+    if estimator.sparsity is not None:
+        given.add(estimator.beta)
+    if estimator.solver != "lbfgs":
+        given.add(estimator.learning_rate)
+    if message is None and not given.isdisjoint({None, "auto"}):
         message = diagnostics.message_on_norm(
             scaling, estimator.output_activation, may_multiply=not on_codes
         )

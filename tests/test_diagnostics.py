@@ -233,6 +233,8 @@ def test_unscaled_rows_of_the_norm_of_the_defaults_or_with_others_are_fine():
     assert not said(make(scale_data=False, max_iter=1).fit, DIGITS[:200] / 16.0)
     own = {"alpha": 1e-3, "beta": 100.0, "learning_rate": 1e-3}
     assert not said(make(scale_data=False, max_iter=1, **own).fit, DIGITS[:200])
+    own = {"alpha": 1e-3, "sparsity": None, "solver": "lbfgs"}
+    assert not said(make(scale_data=False, max_iter=1, **own).fit, DIGITS[:200])
     assert not said(make(scale_data=False, max_iter=1).fit, np.ones((20, 3)))
 
 
