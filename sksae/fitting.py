@@ -133,7 +133,7 @@ def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Pla
         owner = estimator if membership is None else membership.whole
         names = getattr(owner, "feature_names_in_", None)
         message = diagnostics.message_on_columns(X, plan.index, scaling, names)
-    given = {estimator.alpha}
+    given: set[float | str | None] = {estimator.alpha}
     if estimator.sparsity is not None:
         given.add(estimator.beta)
     if estimator.solver != "lbfgs":
