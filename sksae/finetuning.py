@@ -7,9 +7,10 @@ import numpy as np
 from sklearn.callback import CallbackContext
 
 from sksae import defaults, validation
-from sksae.fitting import train_plans, warn_of_end
+from sksae.fitting import train_plans
 from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers, to_centred
 from sksae.monitoring import EpochMonitor
+from sksae.outcome import warn_of_finetuning
 from sksae.planning import FineTuned, Plan, Trainable, make_schedule
 from sksae.scaling import Matrix, Scaling, weighted_moments
 
@@ -222,7 +223,7 @@ def train_layers(
     if isinstance(trained, ValueError):
         raise trained
     if warn:
-        warn_of_end(trained, plan, one_pass=plan.schedule.is_one_pass)
+        warn_of_finetuning(trained, plan)
     return from_centred(plan.architecture, trained.flat, plan.scaling), trained
 
 

@@ -1,19 +1,20 @@
 """From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sklearn.callback import CallbackContext
-from sklearn.exceptions import ConvergenceWarning
 
-from sksae import validation
+from sksae import defaults, diagnostics, validation
 from sksae.beforehand import find_fit
 from sksae.joined import from_centred
 from sksae.monitoring import EpochMonitor
+from sksae.outcome import Raised, warn_of_end
 from sksae.planning import Plan, make_plan
-from sksae.scaling import Matrix, Scaling
-from sksae.warning import warn_user
+from sksae.scaling import Matrix, Scaling, has_scaled_norm
+from sksae.warning import membership_of, warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained
@@ -62,6 +63,8 @@ def fitted_attributes(
     else:
         plan = made.plan
     warn_of_parameters(estimator, X)
+    if not resume:
+        warn_of_rows(estimator, X, plan)
     architecture, scaling = plan.architecture, plan.scaling
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     task = {"X": X, "y": y, "metadata": metadata}
@@ -82,9 +85,8 @@ def fitted_attributes(
     attributes |= record(estimator, plan, trained, resume=resume)
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     attributes["_stopped_by"] = trained.stopped_by
-    warn_of_end(trained, plan, one_pass=one_pass)
-    if not one_pass:
-        warn_of_missed_rho(trained, plan)
+    n_rows = X.shape[0] if plan.index is None else len(plan.index)
+    warn_of_end(trained, plan, raised_parameters(estimator, plan), n_rows=n_rows)
     if context is not None:
         context.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=attributes, **task
@@ -120,6 +122,58 @@ def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> 
     validation.warn_of_idle_penalty(estimator.sparsity, given, default)
     validation.warn_of_idle_noise(estimator.noise, estimator.noise_level, defaults.noise_level)
     validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
+
+
+def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Plan) -> None:
+    """Warn of columns that spoil a training, and of unscaled rows that the defaults are not for."""
+    scaling, membership = plan.scaling, membership_of(estimator)
+    on_codes = membership is not None and membership.on_codes
+    message = None
+    if not on_codes:
+        owner = estimator if membership is None else membership.whole
+        names = getattr(owner, "feature_names_in_", None)
+        message = diagnostics.message_on_columns(X, plan.index, scaling, names)
+    given: set[float | str | None] = {estimator.alpha}
+    if estimator.sparsity is not None:
+        given.add(estimator.beta)
+    if estimator.solver != "lbfgs":
+        given.add(estimator.learning_rate)
+    if message is None and not given.isdisjoint({None, "auto"}):
+        message = diagnostics.message_on_norm(
+            scaling, estimator.output_activation, may_multiply=not on_codes
+        )
+    if message is not None:
+        warn_user(message)
+
+
+def raised_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) -> list[Raised]:
+    """Return the parameters that are set higher than what their defaults stand for."""
+    sparsity, solver = estimator.sparsity, estimator.solver
+    n_features = plan.architecture.sizes[0]
+    is_scaled = has_scaled_norm(estimator.output_activation, estimator.scale_data)
+    n_hidden_layers = plan.architecture.n_encoder_layers - 1
+    default = type(estimator)().get_params(deep=False)
+    usual: dict[str, Any] = {
+        "learning_rate": defaults.resolve_learning_rate(
+            "auto", solver, sparsity, n_features, is_scaled
+        ),
+        "alpha": defaults.resolve_alpha(None, sparsity, n_hidden_layers, n_features, is_scaled),
+        "beta": defaults.resolve_beta(None, sparsity, is_scaled),
+        "noise_level": default["noise_level"],
+        "tol": default["tol"],
+    }
+    without_effect = {
+        "learning_rate": solver == "lbfgs",
+        "beta": sparsity is None,
+        "noise_level": estimator.noise is None,
+    }
+    return [
+        Raised(name, float(value), default[name], usual[name])
+        for name in usual
+        if not without_effect.get(name)
+        and isinstance(value := getattr(estimator, name), Real)
+        and float(value) > usual[name]
+    ]
 
 
 def network_attributes(
@@ -175,45 +229,3 @@ def record(
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
     """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
     return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code
-
-
-def warn_of_end(trained: "Trained", plan: Plan, *, one_pass: bool) -> None:
-    """Warn if training ended before it was done; a single pass never claims to be."""
-    if trained.stopped_by == "interrupt":
-        warn_user("Training interrupted by user.")
-    if one_pass or trained.stopped_by != "max_iter":
-        return
-    schedule, curve = plan.schedule, trained.loss_curve
-    if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
-        # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
-        n_epochs = min(schedule.n_iter_no_change, len(curve) - 1)
-        earlier = curve[-1 - n_epochs]
-        if earlier - curve[-1] <= n_epochs * schedule.tol * abs(earlier):
-            return
-    warn_user(
-        f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
-        "converged yet: raise max_iter, or tol.",
-        ConvergenceWarning,
-    )
-
-
-def warn_of_missed_rho(trained: "Trained", plan: Plan) -> None:
-    """Warn if the beta that was to be found has not been."""
-    from sksae.engine.controller import TOLERANCE
-
-    activity, rho = trained.activity, plan.rho
-    if activity is None or abs(activity - rho) <= TOLERANCE * rho:
-        return
-    is_kl = plan.penalties.sparsity == "kl"
-    what = "mean activation" if is_kl else "share of active units"
-    if activity > rho:
-        advice = "raise max_iter, rho or n_components"
-        if not is_kl:
-            advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
-    else:
-        advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
-    warn_user(
-        f"beta='auto' ended at beta_={trained.beta:.3g} with a {what} of {activity:.4g}, more than "
-        f"{TOLERANCE:.0%} off rho={rho:.4g}: {advice}.",
-        ConvergenceWarning,
-    )

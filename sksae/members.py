@@ -20,6 +20,7 @@ from sksae.scaling import Matrix
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import resolve_hidden_layer_sizes
+from sksae.warning import fitting_member
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]
@@ -298,7 +299,10 @@ def pretrained(
             member = clone(member)
             if member.random_state is None:
                 member.random_state = seed
-            with stages.begin(name, "Pre-training") as end:
+            with (
+                fitting_member(member, caller, name, on_codes=bool(members)),
+                stages.begin(name, "Pre-training") as end,
+            ):
                 _fit_one(name, member, X, sample_weight, context, caller)
                 end(member._stopped_by, member.n_iter_, member.loss_)
         else:

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.sparsefuncs import mean_variance_axis
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 # Mean squared norm of a row, whose size decides what a unit of activation is worth: with much less
 # a sigmoid code does best by small movements of all units, and with more it is made of fewer units.
@@ -24,6 +24,22 @@ Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What is known of each feature of the rows that count.
+
+    Attributes
+    ----------
+    variance, lowest, highest : ndarray of shape (n_features,), float64
+        Weighted variance, exactly 0 where nothing but rounding distinguishes the rows; smallest
+        and largest value.
+    """
+
+    variance: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
+
+
+@dataclass(frozen=True)
 class Scaling:
     """The network sees ``z = shift + (x - mean) / scale``; it trains on z less its own mean.
 
@@ -39,6 +55,8 @@ class Scaling:
         Mean of the training rows; equals ``mean`` if data are scaled.
     scaled : bool
         Whether they are.
+    columns : Columns or None
+        What it was found from; None where it was not found from these rows.
     """
 
     mean: np.ndarray
@@ -46,6 +64,7 @@ class Scaling:
     shift: float
     centre: np.ndarray
     scaled: bool
+    columns: Columns | None = None
 
     @property
     def offset(self) -> np.ndarray:
@@ -62,10 +81,11 @@ def find_scaling(
     output_activation: str,
 ) -> Scaling:
     """Return the scaling of the rows that count: of all of X by one scalar, or none."""
-    centre, variance = weighted_moments(X, index, weight, with_variance=scale_data)
+    centre, columns = _describe(X, index, weight)
     if not scale_data:
         zeros = np.zeros_like(centre)
-        return Scaling(mean=zeros, scale=1.0, shift=0.0, centre=centre, scaled=False)
+        return Scaling(zeros, 1.0, 0.0, centre, scaled=False, columns=columns)
+    variance = columns.variance.mean()
     if not np.isfinite(variance):
         raise ValueError(
             "The values of X are too large for their variance: divide X by a constant."
@@ -73,7 +93,7 @@ def find_scaling(
     deviation = scaled_deviation(X.shape[1], output_activation)
     scale = float(np.sqrt(variance)) / deviation if variance > 0.0 else 1.0
     shift = 0.5 if output_activation == "sigmoid" else 0.0
-    return Scaling(mean=centre, scale=scale, shift=shift, centre=centre, scaled=True)
+    return Scaling(centre, scale, shift, centre, scaled=True, columns=columns)
 
 
 def has_scaled_norm(output_activation: str, scale_data: bool) -> bool:
@@ -120,21 +140,48 @@ def weighted_moments(
         sum_ij w_i (x_ij - mean_j)^2 / (n_features * sum_i w_i); exactly 0 where nothing but
         rounding distinguishes the rows; without meaning if it is not asked for.
     """
+    mean, variances = _moments(X, index, weight, with_variance)
+    return mean, float(variances.mean())
+
+
+def _describe(
+    X: Matrix, index: np.ndarray | None, weight: np.ndarray | None
+) -> tuple[np.ndarray, Columns]:
+    """Return the mean of each feature and what else is known of it, from one pass."""
+    lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
+    mean, variances = _moments(X, index, weight, True, (lowest, highest))
+    return mean, Columns(variances, lowest, highest)
+
+
+def _moments(
+    X: Matrix,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+    with_variance: bool,
+    extremes: tuple[np.ndarray, np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of each feature; write its extremes where they are asked for."""
     if weight is not None and index is not None:
         weight = weight[index]
     if sp.issparse(X):
         rows = X if index is None else X[index]
         mean, variances = mean_variance_axis(rows.astype(np.float64), axis=0, weights=weight)
+        if extremes is not None:
+            extremes[0][:], extremes[1][:] = min_max_axis(rows, axis=0)
     else:
-        mean, variances = _dense_moments(X, index, weight, with_variance)
+        mean, variances = _dense_moments(X, index, weight, with_variance, extremes)
     # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant feature.
     rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
     variances[variances <= rounding**2] = 0.0
-    return mean, float(variances.mean())
+    return mean, variances
 
 
 def _dense_moments(
-    X: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None, with_variance: bool
+    X: np.ndarray,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+    with_variance: bool,
+    extremes: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum deviations from the first chunk's mean, so that no digits cancel.
 
@@ -157,6 +204,9 @@ def _dense_moments(
         total += np.einsum("i,ij->j", share, deviation)
         if with_variance:
             squares += np.einsum("i,ij,ij->j", share, deviation, deviation)
+        if extremes is not None:
+            np.minimum(extremes[0], rows.min(axis=0), out=extremes[0])
+            np.maximum(extremes[1], rows.max(axis=0), out=extremes[1])
     sum_of_weights = n_rows if weight is None else weight.sum()
     moved = total / sum_of_weights
     return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)

@@ -44,6 +44,7 @@ from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
+from sksae.warning import speaking_for
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
@@ -340,7 +341,7 @@ class StackedSparseAutoencoder(
             check_training(self)
         n_trainings = count_trained(named, pretrain=self.pretrain) + self.finetune
         context = short_named(self._init_callback_context(max_subtasks=n_trainings))
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)

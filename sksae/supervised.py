@@ -43,7 +43,7 @@ from sksae.stages import Stages, short_named, task_of
 from sksae.targets import check_counted, hold_out
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import check_noise, check_precision, warn_of_idle_noise
-from sksae.warning import warn_user
+from sksae.warning import speaking_for, warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
@@ -155,7 +155,7 @@ class SupervisedStack(
     ) -> Self:
         named = self._checked_members()
         check_training(self)
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
@@ -205,7 +205,7 @@ class SupervisedStack(
         resume = hasattr(self, "autoencoders_")
         named = self._checked_members()
         check_training(self)
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)

@@ -25,6 +25,7 @@ from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.stages import short_named
+from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
     from sksae.engine.inference import Codec
@@ -411,6 +412,24 @@ class SparseAutoencoderTransformer(
         ------
         ValueError
             If a parameter or the data is invalid, or if the loss stops being finite.
+
+        Warns
+        -----
+        UserWarning
+            If a parameter has no effect. Of the rows that a first fit scales, at least ten: if one
+            column, or up to three and a tenth of all, hold 95 % of the variance and each 100
+            times what another does on average; if a column holds a value further from its median
+            than 1000 times its range from the 1st to the 99th percentile (ten times, if it holds
+            nearly all variance thereby; of a column of zeros, of its other values), which may
+            stand for a missing one; with ``scale_data=False``, if the mean squared deviation of
+            rows is a hundred times more or less than the defaults are for, 1.14.
+        ConvergenceWarning
+            If ``max_iter`` ended the training, or ``beta="auto"`` missed rho. If the fit is
+            useless: R^2 of the training rows is at most 0; or ``loss_`` is larger than J was at the
+            start, with the same beta (if training goes on, if half is lost of what J was less than
+            for the mean row); or more than 1 % of the units are dead, as
+            :func:`sksae.metrics.dead_units` counts them in training rows, at least ten. A fit that
+            the user ended is not judged, nor rows that are all alike.
         """
         resume = self.warm_start and hasattr(self, "coefs_")
         context = short_named(self._init_callback_context(max_subtasks=self.max_iter))
@@ -582,7 +601,7 @@ class SparseAutoencoderTransformer(
         context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
-        with unseen_on_failure(self):
+        with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X)
             attributes = fitted_attributes(

@@ -227,7 +227,7 @@ def test_lengths_that_do_not_match_are_an_error(X):
     ("estimator", "category"),
     [
         (make(max_iter=2, tol=1e-9, learning_rate_schedule="constant"), ConvergenceWarning),
-        (make(sparsity="l1", rho=0.2, tol=1.0), UserWarning),
+        (make(sparsity="l1", rho=0.2, tol=1.0, max_iter=8), UserWarning),
     ],
     ids=["convergence", "idle rho"],
 )

@@ -268,7 +268,7 @@ def test_weights_of_single_steps(X, y, trainings):
 
 
 def test_warnings_of_earlier_steps_come_as_often_as_one_by_one(X, y):
-    estimator = pipe(("pre", Scaler(2.0, warn=True)), ("sae", make(tol=1.0)))
+    estimator = pipe(("pre", Scaler(2.0, warn=True)), ("sae", make(tol=1.0, max_iter=8)))
     texts = []
     for search in (GridSearchCV, BatchedGridSearchCV):
         with warnings.catch_warnings(record=True) as caught:

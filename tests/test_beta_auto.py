@@ -25,7 +25,7 @@ from sksae.metrics import dead_fraction
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.planning import make_plan
 
-pytestmark = pytest.mark.filterwarnings("ignore:solver=:sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning")
 
 AUTO = {"kl": "sigmoid", "l1": "relu", "l2": "relu"}
 
@@ -63,7 +63,7 @@ def assert_met(model, X, weight=None, *, rho=None):
 @pytest.fixture
 def no_warning():
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="beta='auto'", category=ConvergenceWarning)
+        warnings.filterwarnings("error", message=".*beta='auto'", category=ConvergenceWarning)
         yield
 
 

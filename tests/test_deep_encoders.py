@@ -9,7 +9,7 @@ from sksae.engine.parameters import Architecture, starting_parameters, to_layers
 from sksae.engine.solvers import LearningRate
 from sksae.metrics import dead_fraction
 
-pytestmark = pytest.mark.filterwarnings("ignore:solver=:sklearn.exceptions.ConvergenceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning")
 
 # How many of the decoder's relu units may be dead: those behind a sigmoid code lose some.
 ALLOWED = {"relu": 0.1, "prelu": 0.0}

@@ -361,7 +361,7 @@ def test_evaluating_gives_the_loss_by_targets_and_the_mean_code():
     problem = Problem.supervised(LABELS, "kl", weighted=True)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
-    value, mean_code = full.evaluate()
+    value, mean_code = full.evaluate()[:2]
     assert value.item() == pytest.approx(problem.value(), rel=1e-12)
     code = forward(np, problem.network(problem.flat), problem.X - problem.centre)[1][0]
     np.testing.assert_allclose(

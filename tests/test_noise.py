@@ -17,8 +17,8 @@ from sksae.fitting import train_plans
 from sksae.planning import make_plan
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:solver=:sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:X holds values from"),
+    pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*X holds values from"),
 ]
 
 CODES = [("kl", "sigmoid"), ("kl", "tanh"), ("l1", "relu"), ("l2", "prelu"), (None, "relu")]
@@ -431,7 +431,7 @@ def test_rows_given_are_left_as_they_are(X, kind):
     ("sparsity", "solver"), [("kl", "adam"), ("kl", "lbfgs"), ("l1", "adam"), ("l1", "lbfgs")]
 )
 @pytest.mark.parametrize(("kind", "level"), [("gaussian", 1.0), ("masking", 0.4)])
-@pytest.mark.filterwarnings("error:beta=:sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("error:.*beta=:sklearn.exceptions.ConvergenceWarning")
 def test_beta_auto_meets_rho_on_corrupted_rows(digits, shown, kind, level, sparsity, solver):
     X = digits[:600]
     model = SparseAutoencoderTransformer(

@@ -343,7 +343,7 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 20 // n_chunks)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
-    value, mean_code = full.evaluate()
+    value, mean_code = full.evaluate()[:2]
     assert value.item() == pytest.approx(problem.value(), rel=1e-12)
     network = problem.network(problem.flat)
     code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf, nan
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,7 +11,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch, Rows, part_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss, compare, weigh
+from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
 from sksae.engine.objective import Penalties, Terms, share_out
@@ -20,6 +22,8 @@ from sksae.engine.sparsity import Sparsity
 KEPT_ENTRIES = 2**24
 # On the CPU chunks are split into parts of at least so many rows.
 PART_ROWS = 1024
+# Of squares summed in float32, as a share of them.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,30 @@ class Chunk:
         """Return the sum over parts, in float64."""
         wide = to_wide(values)
         return wide if self.n_parts == 1 else wide.sum(dim=0, keepdim=True)
+
+
+class Evaluation(NamedTuple):
+    """What a network comes to over all rows.
+
+    Attributes
+    ----------
+    loss : Tensor of shape (n_models,), float64
+        J.
+    mean_code : Tensor of shape (n_models, n_components, 1), float64
+        Mean of the code.
+    lowest, highest : Tensor of shape (n_models, n_components, 1)
+        Smallest and largest activation of each unit.
+    error, deviation : Tensor of shape (n_models,), float64
+        Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
+        distinguishes them; nan where the loss is another one.
+    """
+
+    loss: Tensor
+    mean_code: Tensor
+    lowest: Tensor
+    highest: Tensor
+    error: Tensor
+    deviation: Tensor
 
 
 class FullObjective:
@@ -151,27 +179,34 @@ class FullObjective:
                 batch = corruption(batch)
             yield chunk, chunk.split(batch)
 
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Return J and the mean code of the network as it stands.
-
-        Returns
-        -------
-        loss : Tensor of shape (n_models,), float64
-        mean_code : Tensor of shape (n_models, n_components, 1), float64
-        """
+    def evaluate(self) -> Evaluation:
+        """Return what the network as it stands comes to."""
         terms, architecture = self._terms, self.parameters.architecture
         loss, mean_code = self._zero_loss(), torch.zeros_like(self._wide.rho)
+        lowest = torch.full_like(terms.rho, inf)
+        highest = torch.full_like(terms.rho, -inf)
+        errors = _SquaredErrors(loss) if isinstance(terms.loss, SquaredError) else None
         for chunk, batch in self._walk():
             workspace = chunk.workspace
             output = forward(chunk.network, batch.rows.mT, workspace)
             code = workspace.out[terms.code_layer]
             error = workspace.gradient[-1]
             notes = compare(architecture, terms.loss, output, batch.target, error)
+            if errors is not None:
+                errors.add(chunk, batch, notes)
             loss += self._row_terms(chunk, notes, code, batch.weight)
             if self._encoder:
                 mean_code += chunk.join(torch.bmm(code, share_out(workspace, batch.weight)))
+                low, high = code.aminmax(dim=2, keepdim=True)
+                if chunk.n_parts > 1:
+                    low, high = low.amin(dim=0, keepdim=True), high.amax(dim=0, keepdim=True)
+                torch.minimum(lowest, low, out=lowest)
+                torch.maximum(highest, high, out=highest)
         self._weights.flat.copy_(self.parameters.flat)
-        return loss + self._other_terms(mean_code), mean_code
+        loss = loss + self._other_terms(mean_code)
+        unknown = torch.full_like(loss, nan)
+        error, deviation = (unknown, unknown) if errors is None else errors.means()
+        return Evaluation(loss, mean_code, lowest, highest, error, deviation)
 
     @property
     def sparsity(self) -> Sparsity:
@@ -308,3 +343,39 @@ class FullObjective:
         if not self._wide.sparsity.of_mean_activation:
             return decay
         return decay + self._wide.unit_penalty(mean_code)
+
+
+class _SquaredErrors:
+    """Means over rows of the squared error, and of the deviation of the targets from their mean.
+
+    Parameters
+    ----------
+    zero : Tensor of shape (n_models,), float64
+        Zeros.
+    """
+
+    def __init__(self, zero: Tensor) -> None:
+        self._error, self._square = torch.zeros_like(zero), torch.zeros_like(zero[:1])
+        self._mean: Tensor | float = 0.0
+
+    def add(self, chunk: Chunk, batch: Batch, notes: Tensor) -> None:
+        """Take up a chunk; ``notes`` are the norms of its rows' errors."""
+        share = share_out(chunk.workspace, batch.weight)
+        self._error += chunk.join(_sum_squares(notes, share))
+        target = batch.target
+        norms = torch.linalg.vector_norm(target, dim=2)
+        # Parts are summed; models have their targets in common.
+        self._square += _sum_squares(norms, share[: len(target)]).sum()
+        self._mean = self._mean + to_wide(torch.bmm(target.mT, share[: len(target)])).sum(dim=0)
+
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Return both, of shape (n_models,)."""
+        assert isinstance(self._mean, Tensor)
+        deviation = self._square - self._mean.square().sum()
+        deviation = torch.where(deviation > ROUNDING * self._square, deviation, 0.0)
+        return self._error, deviation.expand_as(self._error)
+
+
+def _sum_squares(norms: Tensor, share: Tensor) -> Tensor:
+    """Return the weighted sum over rows of squared norms, in float64."""
+    return (to_wide(norms).square() * to_wide(share[..., 0])).sum(dim=1)

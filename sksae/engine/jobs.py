@@ -1,7 +1,7 @@
 """What the engine is asked to train, and what it leaves behind."""
 
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, nan
 
 import numpy as np
 
@@ -124,6 +124,13 @@ class Trained:
         Over all training rows, what a beta to be found shall bring to rho.
     mean_code : ndarray of shape (n_components,)
         Weighted mean of the code over the training rows; zeros where there is no code.
+    lowest, highest : ndarray of shape (n_components,)
+        Smallest and largest activation of each unit on the training rows.
+    error, deviation : float
+        Mean squared error over the training rows, and that of their mean (see `Evaluation`).
+    loss_at_start : float or None
+        J at the parameters that training began with, with the beta that it ended with; None
+        where nothing is held against it.
     loss_curve, validation_curve : list of float
         One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
     n_steps : int
@@ -139,6 +146,11 @@ class Trained:
     beta: float = 0.0
     activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    highest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    error: float = nan
+    deviation: float = nan
+    loss_at_start: float | None = None
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     n_steps: int = 0

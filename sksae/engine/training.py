@@ -67,7 +67,7 @@ def train(
         outcomes = [iterate(architecture, job, rows, loss, judge)]
     else:
         outcomes = Descent(architecture, jobs, rows, loss, judge).run()
-    _evaluate(architecture, jobs, rows, loss, outcomes)
+    _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
     return outcomes
 
 
@@ -77,8 +77,14 @@ def _evaluate(
     rows: Rows,
     loss: Loss,
     outcomes: list[Trained | NonFiniteLossError],
+    *,
+    with_start: bool,
 ) -> None:
-    """Fill in what the networks that were trained come to over all rows."""
+    """Fill in what the networks that were trained come to over all rows.
+
+    What they began with is a measure of them where J alone decides what a training returns: not
+    rows held out, nor J of other rows than are shown.
+    """
     done = [
         (place, job, outcome)
         for place, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True))
@@ -97,14 +103,22 @@ def _evaluate(
         corruption=jobs[0].schedule.corruption(rows),
         with_gradient=False,
     )
-    losses, mean_codes = full.evaluate()
+    found = full.evaluate()
     if jobs[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
             trained.state["beta"] = np.asarray(trained.beta)
-    for (place, job, trained), value, mean_code in zip(
-        done, losses.tolist(), mean_codes.cpu().numpy(), strict=True
-    ):
-        trained.loss, trained.mean_code = value, mean_code.ravel()
-        if not isfinite(value):
+    for model, (place, job, trained) in enumerate(done):
+        trained.loss = float(found.loss[model])
+        for name in ("mean_code", "lowest", "highest"):
+            setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
+        trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
+        if not isfinite(trained.loss):
             outcomes[place] = job.schedule.failure(len(trained.loss_curve))
+    schedule = jobs[0].schedule
+    with_start &= schedule.noise is None and not schedule.is_one_pass
+    if with_start and architecture.gives_rows:
+        starts = [job.start for _, job, _ in done]
+        parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
+        for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
+            trained.loss_at_start = value

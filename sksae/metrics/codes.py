@@ -12,6 +12,7 @@ from sksae.metrics.checks import (
     check_weight,
 )
 from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blocks, sum_magnitudes
+from sksae.outcome import is_dead
 from sksae.reconstruction import r_squared
 from sksae.scaling import weighted_moments
 
@@ -358,11 +359,10 @@ def _dead_units(caller: str, codes: MatrixLike, threshold: float, tol: float) ->
     check_options(caller, threshold=threshold, tol=tol)
     codes = check_matrix(codes, "codes")
     lowest, highest = extremes(codes, 0)
-    largest = np.maximum(highest, -lowest)
-    dead: np.ndarray = largest <= threshold
-    if codes.shape[0] > 1:
-        dead |= highest - lowest <= tol * largest
-    return dead
+    if codes.shape[0] == 1:
+        silent: np.ndarray = np.maximum(highest, -lowest) <= threshold
+        return silent
+    return is_dead(lowest, highest, threshold=threshold, tol=tol)
 
 
 def _active_shares(caller: str, codes: MatrixLike, threshold: float, relative: bool) -> np.ndarray:

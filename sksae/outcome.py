@@ -1,0 +1,227 @@
+"""What is said at the end of a training: that it was not done, missed rho, or came to nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from sksae.diagnostics import FEWEST_ROWS
+from sksae.scaling import BOUNDED
+from sksae.warning import warn_user
+
+if TYPE_CHECKING:
+    from sksae.engine.jobs import Trained
+    from sksae.planning import Plan
+
+# A unit is dead if it varies by no more than this share of its largest activation.
+DEAD_TOL = 0.05
+# Of all units, so many may be.
+MAY_BE_DEAD = 0.01
+# What a user has ended is not judged.
+BY_USER = ("interrupt", "callback")
+
+
+class Finding(NamedTuple):
+    """Something to be said of a training, and what to do about it ("" if nothing is known)."""
+
+    says: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class Raised:
+    """A parameter set higher than what its default stands for."""
+
+    name: str
+    value: float
+    default: object
+    usual: float
+
+    def __str__(self) -> str:
+        stands_for = "" if self.default == self.usual else f"{self.default!r} is "
+        return f"lower {self.name}={self.value:g} ({stands_for or 'by default '}{self.usual:.3g})"
+
+
+def is_dead(
+    lowest: np.ndarray, highest: np.ndarray, *, threshold: float = 0.0, tol: float = DEAD_TOL
+) -> np.ndarray:
+    """Return which units are dead, by their smallest and largest activation in several rows."""
+    largest = np.maximum(highest, -lowest)
+    dead: np.ndarray = (largest <= threshold) | (highest - lowest <= tol * largest)
+    return dead
+
+
+def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n_rows: int) -> None:
+    """Warn if the training of an autoencoder was interrupted, not done, missed rho or useless.
+
+    A single pass over a piece of the rows never claims to be done.
+
+    Parameters
+    ----------
+    trained : Trained
+        What it left behind.
+    plan : Plan
+        What was asked for.
+    raised : sequence of Raised
+        Parameters that may be to blame.
+    n_rows : int
+        Rows trained on.
+    """
+    if trained.stopped_by == "interrupt":
+        warn_user("Training interrupted by user.")
+    if plan.schedule.is_one_pass:
+        return
+    late, missed = unfinished(trained, plan), missed_rho(trained, plan)
+    useless = dead = None
+    columns = plan.scaling.columns
+    if trained.deviation == 0.0 or (columns is not None and not columns.variance.any()):
+        late = None
+    elif trained.stopped_by not in BY_USER:
+        raised = [each for each in raised if each.name != "tol" or trained.stopped_by == "tol"]
+        advice = advice_on(trained, plan, raised)
+        if trained.stopped_by == "max_iter" and not raised:
+            advice = "" if late else f"raise max_iter ({plan.schedule.max_iter} now)"
+        useless = no_use(trained, advice, has_noise=plan.schedule.noise is not None)
+        if n_rows >= FEWEST_ROWS:
+            # What else is raised makes no difference to that.
+            dying = [each for each in raised if each.name not in ("noise_level", "tol")]
+            dead = dead_units(trained, advice_on(trained, plan, dying))
+    if useless is not None:
+        # One failure, whatever is seen of it.
+        warn_of([late, missed, useless, dead], [useless, late or missed])
+    else:
+        warn_of([late], [late])
+        # Units that died may be why rho is missed.
+        warn_of([missed, dead], [missed or dead])
+
+
+def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
+    """Warn if the training of layers together was interrupted, not done or, of rows, useless."""
+    if trained.stopped_by == "interrupt":
+        warn_user("Training interrupted by user.")
+    if plan.schedule.is_one_pass:
+        return
+    late, useless = unfinished(trained, plan), None
+    if plan.target is None and trained.deviation == 0.0:
+        late = None
+    elif plan.target is None and trained.stopped_by not in BY_USER:
+        alpha, rate = plan.penalties.alpha, plan.schedule.learning_rate
+        advice = f"lower alpha ({alpha:.3g} now)"
+        if plan.schedule.solver != "lbfgs":
+            advice = f"lower learning_rate ({rate:.3g} now), or {advice}"
+        useless = no_use(trained, advice)
+    warn_of([late, useless], [useless, late])
+
+
+def warn_of(findings: Sequence[Finding | None], advising: Sequence[Finding | None]) -> None:
+    """Give one warning of all findings, if there are any, with the advice of some."""
+    says = ", and ".join(each.says for each in findings if each is not None)
+    advice = "; or ".join(each.advice for each in advising if each is not None and each.advice)
+    if says:
+        warn_user(f"{says}: {advice}." if advice else f"{says}.", ConvergenceWarning)
+
+
+def unfinished(trained: "Trained", plan: "Plan") -> Finding | None:
+    """Find that the loss was still falling at the end."""
+    if trained.stopped_by != "max_iter":
+        return None
+    schedule, curve = plan.schedule, trained.loss_curve
+    if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
+        # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
+        n_epochs = min(schedule.n_iter_no_change, len(curve) - 1)
+        earlier = curve[-1 - n_epochs]
+        if earlier - curve[-1] <= n_epochs * schedule.tol * abs(earlier):
+            return None
+    return Finding(
+        f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
+        "converged yet",
+        "raise max_iter, or tol",
+    )
+
+
+def missed_rho(trained: "Trained", plan: "Plan") -> Finding | None:
+    """Find that the beta that was to be found has not been."""
+    from sksae.engine.controller import TOLERANCE
+
+    activity, rho = trained.activity, plan.rho
+    if activity is None or abs(activity - rho) <= TOLERANCE * rho:
+        return None
+    sparsity = plan.penalties.sparsity
+    is_kl = sparsity == "kl"
+    what = "mean activation" if is_kl else "share of active units"
+    if activity > rho:
+        advice = "raise max_iter, rho or n_components"
+        if not is_kl and (sparsity, code_activation(plan)) != ("l1", "relu"):
+            advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
+    elif is_kl or plan.schedule.solver == "lbfgs":
+        advice = "raise max_iter, or lower rho"
+    else:
+        advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
+    return Finding(
+        f"beta='auto' ended at beta_={trained.beta:.3g} with a {what} of {activity:.4g}, more than "
+        f"{TOLERANCE:.0%} off rho={rho:.4g}",
+        advice,
+    )
+
+
+def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Finding | None:
+    """Find that rows are not reconstructed at all, or that J is larger than it was."""
+    r_squared = 1.0 - trained.error / trained.deviation
+    start, of_mean = trained.loss_at_start, trained.deviation / 2.0
+    if r_squared <= 0.0:
+        rows = "training rows without noise" if has_noise else "training rows"
+        says = (
+            f"rows are reconstructed no better than by their mean (R^2 of the {rows} is "
+            f"{r_squared:.3g})"
+        )
+    # One that goes on from a good state may end above it, as its first steps are long again, but
+    # must not lose half of what had been gained.
+    elif start is not None and trained.loss > max(start, (start + of_mean) / 2.0):
+        says = f"loss_={trained.loss:.4g} is above {start:.4g}, where training began"
+    else:
+        return None
+    return Finding(says, advice)
+
+
+def dead_units(trained: "Trained", advice: str) -> Finding | None:
+    """Find that many units tell nothing of the rows."""
+    dead = is_dead(trained.lowest, trained.highest)
+    if dead.sum() <= MAY_BE_DEAD * dead.size:
+        return None
+    is_silent = not trained.lowest[dead].any() and not trained.highest[dead].any()
+    how = "0 in all training rows" if is_silent else "almost the same in all training rows"
+    return Finding(f"{dead.sum()} of {dead.size} units are dead ({how})", advice)
+
+
+def advice_on(trained: "Trained", plan: "Plan", raised: Sequence[Raised]) -> str:
+    """Return which parameters to set back; if none is raised, what else makes a difference."""
+    if raised:
+        return ", or ".join(map(str, raised))
+    penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED
+    advice = []
+    if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
+        advice.append("use scale_data=True")
+    if penalties.beta == "auto":
+        advice.append("raise rho, or lower n_components")
+    elif penalties.sparsity == "kl":
+        advice.append(f"lower alpha ({penalties.alpha:.3g} now), or raise rho ({plan.rho:.3g} now)")
+    elif is_bounded:
+        advice.append(f"lower alpha ({penalties.alpha:.3g} now)")
+    elif penalties.sparsity is None:
+        advice.append("use activation='prelu', whose units do not die")
+    else:
+        of_l1 = "use beta='auto', or " if penalties.sparsity == "l1" else ""
+        advice.append(f"{of_l1}lower beta ({trained.beta:.3g} now)")
+    # Long steps are what units die of that no penalty pulls to 0, and hidden ones.
+    may_overshoot = not is_bounded and penalties.sparsity != "l1"
+    if plan.schedule.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
+        advice.append(f"lower learning_rate ({plan.schedule.learning_rate:.3g} now)")
+    return ", or ".join(advice)
+
+
+def code_activation(plan: "Plan") -> str:
+    """Return the activation of the code."""
+    architecture = plan.architecture
+    return architecture.activations[architecture.n_encoder_layers - 1]
