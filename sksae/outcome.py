@@ -106,7 +106,9 @@ def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
     late, useless = unfinished(trained, plan), None
     if plan.target is None and trained.deviation == 0.0:
         late = None
-    elif plan.target is None and trained.stopped_by not in BY_USER:
+    elif plan.target is not None:
+        useless = nothing_learnt(trained, plan) if trained.stopped_by not in BY_USER else None
+    elif trained.stopped_by not in BY_USER:
         alpha, rate = plan.penalties.alpha, plan.schedule.learning_rate
         advice = f"lower alpha ({alpha:.3g} now)"
         if plan.schedule.solver != "lbfgs":
@@ -132,7 +134,9 @@ def unfinished(trained: "Trained", plan: "Plan") -> Finding | None:
         # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
         n_epochs = min(schedule.n_iter_no_change, len(curve) - 1)
         earlier = curve[-1 - n_epochs]
-        if earlier - curve[-1] <= n_epochs * schedule.tol * abs(earlier):
+        # That of a target falls toward 0, by which share of itself tells nothing.
+        scale = abs(earlier) if plan.target is None else max(curve)
+        if earlier - curve[-1] <= n_epochs * schedule.tol * scale:
             return None
     return Finding(
         f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
@@ -183,6 +187,16 @@ def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Findi
     else:
         return None
     return Finding(says, advice)
+
+
+def nothing_learnt(trained: "Trained", plan: "Plan") -> Finding | None:
+    """Find that training has not lowered the loss of a target."""
+    start = trained.loss_at_start
+    if start is None or trained.loss <= start:
+        return None
+    solver, rate = plan.schedule.solver, plan.schedule.learning_rate
+    advice = "" if solver == "lbfgs" else f"lower learning_rate ({rate:.3g} now)"
+    return Finding(f"loss_={trained.loss:.4g} is above {start:.4g}, where training began", advice)
 
 
 def dead_units(trained: "Trained", advice: str) -> Finding | None:

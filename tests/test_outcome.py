@@ -441,3 +441,46 @@ def test_a_search_with_networks_side_by_side_says_the_same():
     assert texts[1] == texts[0]
     assert any("column # of X holds" in text for text in texts[0])
     assert any("units are dead" in text for text in texts[0])
+
+
+# Fine-tuning for a target.
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        SparseAutoencoderClassifier([30], random_state=0),
+        SparseAutoencoderClassifier(random_state=0),
+    ],
+    ids=str,
+)
+def test_a_good_classifier_is_silent(model):
+    assert said(model.fit, FEW, FEW_LABELS) == []
+    assert model.score(FEW, FEW_LABELS) == 1.0
+
+
+def test_a_loss_of_labels_that_still_falls_is_told():
+    # A short training at a constant rate: far from done.
+    given = {"learning_rate_schedule": "constant", "max_iter": 5, "random_state": 0}
+    (text,) = said_at_end(SparseAutoencoderClassifier([30], **given).fit, FEW, FEW_LABELS)
+    assert text.startswith("SparseAutoencoderClassifier: solver='adam' reached max_iter=5")
+
+
+@pytest.mark.parametrize(
+    ("model_class", "target"),
+    [(SparseAutoencoderClassifier, FEW_LABELS), (SparseAutoencoderRegressor, FEW[:, 20])],
+)
+def test_fine_tuning_that_only_did_harm_is_told(model_class, target):
+    given = {"learning_rate": 30.0, "max_iter": 10, "random_state": 0}
+    texts = said_at_end(model_class([make(max_iter=20, tol=0.05)], **given).fit, FEW, target)
+    pattern = (
+        rf"{model_class.__name__}: .*loss_=\S+ is above \S+, where training began: "
+        r"lower learning_rate \(30 now\)"
+    )
+    assert any(re.search(pattern, text) for text in texts), texts
+    # What is shown otherwise than it is judged, or judged by others, need not lower J.
+    for other in ({"dropout": 0.2}, {"noise": "gaussian"}, {"early_stopping": True}):
+        texts = said_at_end(
+            model_class([make(max_iter=20, tol=0.05)], **given, **other).fit, FEW, target
+        )
+        assert not any("where training began" in text for text in texts)

@@ -116,8 +116,8 @@ def _evaluate(
         if not isfinite(trained.loss):
             outcomes[place] = job.schedule.failure(len(trained.loss_curve))
     schedule = jobs[0].schedule
-    with_start &= schedule.noise is None and not schedule.is_one_pass
-    if with_start and architecture.gives_rows:
+    draws = schedule.noise is not None or schedule.dropout is not None
+    if with_start and not draws and not schedule.is_one_pass:
         starts = [job.start for _, job, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
         for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
