@@ -65,10 +65,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
 
     alpha : float >= 0 or None, default=None
-        Weight decay. None is what predicts best, by the linear layer on the codes of pre-training,
-        each row that is left out of all others (up to 10000 of them); times 3 if layers are trained
-        on, which adapt to the rows as well. ``alpha_`` tells. In pre-training members have their
-        own.
+        Weight decay. None is that with which the linear layer on the codes of pre-training best
+        predicts rows left out (five folds, of up to 5000 rows); times 3 if layers are trained on,
+        which adapt to the rows as well. ``alpha_`` tells. In pre-training members have their own.
 
     noise : {"gaussian", "masking"} or None, default=None
         How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal

@@ -1,20 +1,20 @@
-"""How strongly a linear layer on codes is to decay, by leaving out each row in turn."""
+"""How strongly a linear layer on codes is to decay, by what it predicts of rows left out."""
 
 import numpy as np
 
-# What is tried, times the number of rows in scikit-learn's units.
+# What is tried.
 DECAYS = np.logspace(-5, 1, 13)
-# Each left out of all others, and so many at most: the decay hardly moves beyond.
-MOST_ROWS = 10_000
-# Fewer tell nothing, and the decay is this.
-FEWEST_ROWS, DECAY_OF_FEW = 5, 1e-2
+N_FOLDS = 5
+# The decay hardly moves with more rows; fewer that differ tell nothing, and it is this.
+MOST_ROWS = 5_000
+FEWEST_ROWS, DECAY_OF_FEW = 10, 1e-2
 
 
 def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> float:
     """Return the weight decay with which a linear layer predicts rows best that it has not seen.
 
-    Of ridge regression the errors of all rows, each left out of the fit to the others, have a
-    closed form [1]_; scikit-learn's `RidgeCV` computes it.
+    By cross-validation of ridge regression. Rows that are alike are left out together, so that a
+    row given twice counts as one of twice the weight, here as in J.
 
     Parameters
     ----------
@@ -23,28 +23,45 @@ def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None)
     target : ndarray of shape (n_rows, n_outputs)
         What it shall give, of mean 0 and deviation 1.
     weight : ndarray of shape (n_rows,) or None
-        What each row counts.
+        What each row counts, more than 0.
 
     Returns
     -------
     alpha : float
         As in the J of `SparseAutoencoderRegressor`.
-
-    References
-    ----------
-    .. [1] R. Rifkin and R. Lippert, "Notes on regularized least squares", MIT-CSAIL-TR-2007-025.
     """
     # Imported here: `import sksae` must cost little.
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import Ridge
 
-    n_rows = len(codes)
-    if n_rows < FEWEST_ROWS:
-        return DECAY_OF_FEW
-    if n_rows > MOST_ROWS:
-        some = np.linspace(0, n_rows - 1, MOST_ROWS).astype(int)
+    if len(codes) > MOST_ROWS:
+        some = np.linspace(0, len(codes) - 1, MOST_ROWS).astype(int)
         weight = None if weight is None else weight[some]
-        codes, target, n_rows = codes[some], target[some], MOST_ROWS
-    if weight is not None:
-        weight = weight / weight.mean()
-    ridge = RidgeCV(DECAYS * n_rows).fit(codes.astype(np.float64), target, sample_weight=weight)
-    return float(ridge.alpha_ / n_rows)
+        codes, target = codes[some], target[some]
+    weight = np.ones(len(codes)) if weight is None else weight / weight.mean()
+    codes, fold = codes.astype(np.float64), folds(codes, target)
+    if fold is None:
+        return DECAY_OF_FEW
+    errors = np.zeros(len(DECAYS))
+    for k in range(N_FOLDS):
+        left_out = fold == k
+        kept = ~left_out
+        for at, decay in enumerate(DECAYS):
+            ridge = Ridge(decay * weight[kept].sum())
+            ridge.fit(codes[kept], target[kept], sample_weight=weight[kept])
+            found = ridge.predict(codes[left_out]).reshape(target[left_out].shape)
+            errors[at] += weight[left_out] @ np.square(found - target[left_out]).sum(axis=1)
+    return float(DECAYS[np.argmin(errors)])
+
+
+def folds(codes: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """Return the fold of each row, the same for rows that are alike and in whatever order they are.
+
+    None if too few rows differ.
+    """
+    # By targets first: codes differ in their last digits by the way in which they were computed.
+    rows = np.column_stack([target, codes.astype(np.float64)])
+    _, which = np.unique(rows, axis=0, return_inverse=True)
+    n_different = int(which.max()) + 1
+    if n_different < FEWEST_ROWS:
+        return None
+    return np.random.default_rng(0).permutation(n_different)[which.ravel()] % N_FOLDS

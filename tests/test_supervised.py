@@ -140,8 +140,9 @@ def test_fine_tuning_does_better_than_a_layer_on_codes_alone(kind, solver):
 @each_kind
 def test_the_layer_on_top_is_trained_first(kind, solver):
     # A fine-tuning of steps that move nothing.
-    still = make(kind, solver=solver, learning_rate=1e-30, max_iter=1).fit(X, TARGETS[kind])
-    top_alone = make(kind, freeze=2).fit(X, TARGETS[kind])
+    given = {"solver": solver, "alpha": 1e-4}
+    still = make(kind, learning_rate=1e-30, max_iter=1, **given).fit(X, TARGETS[kind])
+    top_alone = make(kind, freeze=2, **given).fit(X, TARGETS[kind])
     np.testing.assert_allclose(output(still, X), output(top_alone, X), rtol=1e-4, atol=1e-5)
     assert still.n_iter_ == 1
 
@@ -446,9 +447,10 @@ def test_weights_are_routed(kind):
     from sklearn import config_context
 
     weight = np.linspace(0.1, 3.0, 60)
-    expected = make(kind).fit(X, TARGETS[kind], sample_weight=weight)
+    expected = make(kind, alpha=1e-4).fit(X, TARGETS[kind], sample_weight=weight)
     with config_context(enable_metadata_routing=True):
-        model = make(kind).set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        model = make(kind, alpha=1e-4).set_fit_request(sample_weight=True)
+        model.set_score_request(sample_weight=True)
         pipe = make_pipeline(model)
         pipe.fit(X, TARGETS[kind], sample_weight=weight)
         np.testing.assert_array_equal(output(pipe[-1], X), output(expected, X))
