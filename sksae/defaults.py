@@ -27,10 +27,13 @@ REFERENCE_WIDTH = 64
 BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
 
 # Epochs without a new best after which the loss has settled, and steps that they are at least: the
-# first steps overshoot, and few of them tell nothing.
+# first steps overshoot, and few of them tell nothing. So with all epochs, of few large batches.
 PATIENCE, PATIENT_STEPS = 10, 300
-# A first training's rates would undo what the layers have learnt; measured on MNIST.
+EPOCHS, LEAST_STEPS = 200, 800
+# A first training's rates would undo what the layers have learnt; measured on MNIST, which has so
+# many features. Beyond them the rate of adam falls as a first training's does, and is half of it.
 FINETUNING_RATES = {"adam": 3e-3, "sgd": 3e-3, "lbfgs": 0.0}
+FINETUNING_WIDTH = 784
 
 
 def resolve_alpha(
@@ -81,9 +84,9 @@ def resolve_learning_rate(
     return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
 
 
-def falling_with_width(n_features: int) -> float:
-    """Return 1 up to a width of REFERENCE_WIDTH, and less as the root of wider rows' width."""
-    return min(1.0, sqrt(REFERENCE_WIDTH / n_features))
+def falling_with_width(n_features: int, reference: int = REFERENCE_WIDTH) -> float:
+    """Return 1 up to a width of reference, and less as the root of wider rows' width."""
+    return min(1.0, sqrt(reference / n_features))
 
 
 def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:
@@ -99,14 +102,29 @@ def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batc
         return n_iter_no_change
     if solver == "lbfgs":
         return PATIENCE
-    steps_per_epoch = ceil(n_rows / batch_size)
-    return max(PATIENCE, ceil(PATIENT_STEPS / steps_per_epoch))
+    return max(PATIENCE, epochs_of(PATIENT_STEPS, n_rows, batch_size))
 
 
-def resolve_finetuning_rate(learning_rate: float | str, solver: str) -> float:
-    """Return the learning rate of all layers together."""
-    is_auto = isinstance(learning_rate, str)
-    return FINETUNING_RATES[solver] if is_auto else float(learning_rate)
+def resolve_max_iter(max_iter: int | str, solver: str, n_rows: int, batch_size: int) -> int:
+    """Return the most epochs."""
+    if not isinstance(max_iter, str):
+        return max_iter
+    return EPOCHS if solver == "lbfgs" else max(EPOCHS, epochs_of(LEAST_STEPS, n_rows, batch_size))
+
+
+def epochs_of(n_steps: int, n_rows: int, batch_size: int) -> int:
+    """Return how many epochs have so many steps."""
+    return ceil(n_steps / ceil(n_rows / batch_size))
+
+
+def resolve_finetuning_rate(learning_rate: float | str, solver: str, n_features: int) -> float:
+    """Return the learning rate of all layers together, the first of which has that many inputs."""
+    if not isinstance(learning_rate, str):
+        return float(learning_rate)
+    falls = solver == "adam"
+    return FINETUNING_RATES[solver] * (
+        falling_with_width(n_features, FINETUNING_WIDTH) if falls else 1.0
+    )
 
 
 def resolve_finetuning_batch_size(batch_size: int | str) -> int:

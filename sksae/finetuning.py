@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sksae.engine.objective import Penalties
     from sksae.transformer import SparseAutoencoderTransformer
 
+MANY = 2**31  # rows, of which an epoch is many steps
 Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
 
 
@@ -64,15 +65,43 @@ def scaling_of_codes(
 
 
 def finetune_schedule(
-    estimator: Trainable, seed: int, *, first_epoch: int = 0, one_pass: bool = False
+    estimator: Trainable,
+    seed: int,
+    *,
+    n_rows: int = MANY,
+    n_features: int = 1,
+    first_epoch: int = 0,
+    one_pass: bool = False,
 ) -> "Schedule":
-    """Return the solver and the steps of a fine-tuning."""
+    """Return the solver and the steps of a fine-tuning.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Read only.
+    seed : int
+        Of the order of rows.
+    n_rows : int
+        That are trained on; many by default.
+    n_features : int
+        Inputs of the first layer that is trained; few by default.
+    first_epoch : int
+        Epochs done before.
+    one_pass : bool
+        Whether to make a single pass at the constant rate.
+    """
+    batch_size = defaults.resolve_finetuning_batch_size(estimator.batch_size)
     return make_schedule(
         estimator,
         seed,
-        learning_rate=defaults.resolve_finetuning_rate(estimator.learning_rate, estimator.solver),
-        batch_size=defaults.resolve_finetuning_batch_size(estimator.batch_size),
-        n_iter_no_change=estimator.n_iter_no_change,
+        learning_rate=defaults.resolve_finetuning_rate(
+            estimator.learning_rate, estimator.solver, n_features
+        ),
+        batch_size=batch_size,
+        max_iter=estimator.max_iter,
+        n_iter_no_change=defaults.resolve_patience(
+            estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
+        ),
         first_epoch=first_epoch,
         one_pass=one_pass,
     )

@@ -30,7 +30,6 @@ def fitted_attributes(
     *,
     resume: bool,
     one_pass: bool,
-    context: CallbackContext | None,
 ) -> dict[str, Any]:
     """Train a network as an estimator's parameters say.
 
@@ -47,9 +46,8 @@ def fitted_attributes(
     resume : bool
         Whether to go on from the estimator's fitted attributes.
     one_pass : bool
-        Whether to make a single pass at the constant rate, as ``partial_fit`` does.
-    context : CallbackContext or None
-        Where callbacks hear of the fit.
+        Whether to make a single pass at the constant rate, as ``partial_fit`` does, of which
+        callbacks do not hear.
 
     Returns
     -------
@@ -63,6 +61,9 @@ def fitted_attributes(
         plan = made.plan
     warn_of_parameters(estimator, X)
     architecture, scaling = plan.architecture, plan.scaling
+    context: CallbackContext | None = None
+    if not one_pass:
+        context = estimator._init_callback_context(max_subtasks=plan.schedule.max_iter)
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     task = {"X": X, "y": y, "metadata": metadata}
     monitor = EpochMonitor(

@@ -213,6 +213,9 @@ def make_plan(
                 is_scaled,
             ),
             batch_size=batch_size,
+            max_iter=defaults.resolve_max_iter(
+                estimator.max_iter, estimator.solver, n_rows, batch_size
+            ),
             n_iter_no_change=defaults.resolve_patience(
                 estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
             ),
@@ -322,6 +325,7 @@ def make_schedule(
     *,
     learning_rate: float,
     batch_size: int,
+    max_iter: int,
     n_iter_no_change: int,
     first_epoch: int,
     one_pass: bool,
@@ -335,7 +339,7 @@ def make_schedule(
 
     return Schedule(
         solver=estimator.solver,
-        max_iter=1 if one_pass else estimator.max_iter,
+        max_iter=1 if one_pass else max_iter,
         tol=estimator.tol,
         n_iter_no_change=n_iter_no_change,
         learning_rate=learning_rate,

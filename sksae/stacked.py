@@ -15,6 +15,7 @@ from sklearn.base import (
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Tags, check_array, gen_batches
+from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
@@ -102,7 +103,8 @@ class StackedSparseAutoencoder(
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start.
+        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start; for "adam"
+        times sqrt(784 / n_features) where that is less than 1.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
@@ -120,8 +122,9 @@ class StackedSparseAutoencoder(
         Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
         ``early_stopping`` the rise of the held-out R^2.
 
-    n_iter_no_change : int >= 1, default=10
-        See ``tol``.
+    n_iter_no_change : int >= 1 or "auto", default="auto"
+        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
+        more.
 
     early_stopping : bool, default=False
         Whether to hold out rows of the fine-tuning, and return the weights that reconstruct them
@@ -209,6 +212,7 @@ class StackedSparseAutoencoder(
         "pretrain": ["boolean"],
         **constraints.TRAINING,
         "alpha": [*constraints.TRAINING["alpha"], None],
+        "n_iter_no_change": [StrOptions({"auto"}), *constraints.TRAINING["n_iter_no_change"]],
     }
 
     def __init__(
@@ -225,7 +229,7 @@ class StackedSparseAutoencoder(
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 50,
         tol: float = 1e-3,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,
@@ -497,7 +501,12 @@ class StackedSparseAutoencoder(
             join(members),
             sum(n_encoder_layers(member) for member in members),
             scaling_of_first(first, X, index, weight),
-            finetune_schedule(self, seed),
+            finetune_schedule(
+                self,
+                seed,
+                n_rows=X.shape[0] if index is None else len(index),
+                n_features=X.shape[1],
+            ),
             Penalties(last.sparsity, rho, beta, alpha),
             index=index,
             held_out_index=held_out_index,

@@ -13,7 +13,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -171,8 +171,9 @@ class SparseAutoencoderTransformer(
         at least 16 and at most 256 (in `partial_fit` of the rows given). An epoch is cut into
         batches of nearly equal size.
 
-    max_iter : int >= 1, default=200
-        Epochs; iterations for "lbfgs".
+    max_iter : int >= 1 or "auto", default="auto"
+        Epochs; iterations for "lbfgs". "auto" is 200, or as many epochs as 800 steps of "adam" and
+        "sgd" if they are more: an epoch of few large batches is few steps.
 
     tol : float >= 0, default=1e-3
         The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
@@ -314,6 +315,7 @@ class SparseAutoencoderTransformer(
         "warm_start": ["boolean"],
         **constraints.TRAINING,
         "alpha": [*constraints.TRAINING["alpha"], None],
+        "max_iter": [StrOptions({"auto"}), *constraints.TRAINING["max_iter"]],
         "n_iter_no_change": [StrOptions({"auto"}), *constraints.TRAINING["n_iter_no_change"]],
     }
 
@@ -338,7 +340,7 @@ class SparseAutoencoderTransformer(
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",
-        max_iter: int = 200,
+        max_iter: Literal["auto"] | int = "auto",
         tol: float = 1e-3,
         n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
@@ -412,8 +414,7 @@ class SparseAutoencoderTransformer(
             If a parameter or the data is invalid, or if the loss stops being finite.
         """
         resume = self.warm_start and hasattr(self, "coefs_")
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        return self._fit(X, y, sample_weight, resume=resume, context=context)
+        return self._fit(X, y, sample_weight, resume=resume)
 
     @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -578,15 +579,12 @@ class SparseAutoencoderTransformer(
         sample_weight: ArrayLike | None,
         *,
         resume: bool,
-        context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
         with unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X)
-            attributes = fitted_attributes(
-                self, X, y, weight, resume=resume, one_pass=one_pass, context=context
-            )
+            attributes = fitted_attributes(self, X, y, weight, resume=resume, one_pass=one_pass)
         for name, value in attributes.items():
             setattr(self, name, value)
         return self
