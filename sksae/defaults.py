@@ -23,12 +23,18 @@ SCALED_RATES = {"adam": 2e-2, "sgd": 3e-3, "lbfgs": 0.0}
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 KL_SGD_RATE = 1e-2
 REFERENCE_WIDTH = 64
+# Tied weights make gain and atoms one, so that selective units need biases as far from 0 as the
+# norm of the rows: at the rate of wide rows they would not get there, and theirs does not fall.
+# Beyond TIED_WIDTH the weights, which each step moves in both layers, have at least half the rate.
+TIED_WIDTH, TIED_SHARE = 784, 0.5
 # So many batches are an epoch of few rows, of which it would else be a step or two.
 BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
 
 # Epochs without a new best after which the loss has settled, and steps that they are at least: the
 # first steps overshoot, and few of them tell nothing. So with all epochs, of few large batches.
 PATIENCE, PATIENT_STEPS = 10, 300
+# Iterations of lbfgs are each their own step, and on its way down some are short.
+LBFGS_PATIENCE = 20
 EPOCHS, LEAST_STEPS = 200, 800
 # A first training's rates would undo what the layers have learnt; measured on MNIST, which has so
 # many features. Beyond them the rate of adam falls as a first training's does, and is half of it.
@@ -73,6 +79,8 @@ def resolve_learning_rate(
     sparsity: str | None,
     n_features: int,
     is_scaled: bool,
+    *,
+    is_tied: bool = False,
 ) -> float:
     """Return the learning rate; "auto" is what suits the width and the norm of the rows."""
     if not isinstance(learning_rate, str):
@@ -80,8 +88,17 @@ def resolve_learning_rate(
     if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
-        return SCALED_RATES["adam"] * falling_with_width(n_features)
+        share = max(TIED_SHARE, falling_with_width(n_features, TIED_WIDTH)) if is_tied else 1.0
+        return SCALED_RATES["adam"] * falling_with_width(n_features) * share
     return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
+
+
+def code_bias_gain(
+    solver: str, n_hidden_layers: int, n_features: int, is_tied: bool, is_scaled: bool
+) -> float:
+    """Return how many times the learning rate that of the code's biases is."""
+    is_slow = solver == "adam" and n_hidden_layers == 0 and is_tied and is_scaled
+    return 1.0 / falling_with_width(n_features) if is_slow else 1.0
 
 
 def falling_with_width(n_features: int, reference: int = REFERENCE_WIDTH) -> float:
@@ -101,7 +118,7 @@ def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batc
     if not isinstance(n_iter_no_change, str):
         return n_iter_no_change
     if solver == "lbfgs":
-        return PATIENCE
+        return LBFGS_PATIENCE
     return max(PATIENCE, epochs_of(PATIENT_STEPS, n_rows, batch_size))
 
 

@@ -211,6 +211,14 @@ def make_plan(
                 estimator.sparsity,
                 X.shape[1],
                 is_scaled,
+                is_tied=estimator.tied_weights,
+            ),
+            code_bias_gain=defaults.code_bias_gain(
+                estimator.solver,
+                architecture.n_encoder_layers - 1,
+                X.shape[1],
+                estimator.tied_weights,
+                is_scaled,
             ),
             batch_size=batch_size,
             max_iter=defaults.resolve_max_iter(
@@ -333,6 +341,7 @@ def make_schedule(
     blanks_to_zero: bool = False,
     n_steps_before: int = 0,
     warm_up: int = 0,
+    code_bias_gain: float = 1.0,
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
     from sksae.engine.jobs import Schedule
@@ -344,6 +353,7 @@ def make_schedule(
         n_iter_no_change=n_iter_no_change,
         learning_rate=learning_rate,
         learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
+        code_bias_gain=code_bias_gain,
         momentum=estimator.momentum,
         batch_size=batch_size,
         shuffle=estimator.shuffle,

@@ -154,7 +154,10 @@ class SparseAutoencoderTransformer(
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With hidden layers it rises to that
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` that of wide
+        rows is lower for weights, by up to a half beyond 784 features; and biases of the code have
+        sqrt(n_features / 64) times the rate of "adam", whatever it is, if that is more and there are
+        no hidden layers. With hidden layers it rises to that
         over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later over a
         quarter of all steps at most; at the full rate from the start relu units would die. Until
         then the loss does not count as settled.
@@ -183,7 +186,7 @@ class SparseAutoencoderTransformer(
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more.
+        more; for "lbfgs" 20.
 
     early_stopping : bool, default=False
         Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights

@@ -59,7 +59,12 @@ def patient(rate: float, solver: str) -> Parameters:
 def patient_member(member, n_rows: int) -> Parameters:
     """Return parameters with which a fitted autoencoder would have been trained patiently."""
     rate = defaults.resolve_learning_rate(
-        "auto", member.solver, member.sparsity, member.n_features_in_, is_scaled=True
+        "auto",
+        member.solver,
+        member.sparsity,
+        member.n_features_in_,
+        is_scaled=True,
+        is_tied=member.tied_weights,
     )
     if member.early_stopping:
         n_rows -= int(np.ceil(member.validation_fraction * n_rows))
@@ -129,7 +134,7 @@ def classifier(data: Data, parameters: Parameters, how: Parameters | None) -> Fi
 
 def patient_stack(model, n_rows: int) -> dict[str, Any]:
     """Return how the members of a fitted stack, and all together, would be trained patiently."""
-    rate = defaults.resolve_finetuning_rate("auto", model.solver)
+    rate = defaults.resolve_finetuning_rate("auto", model.solver, model.n_features_in_)
     size = defaults.resolve_finetuning_batch_size(model.batch_size)
     return {
         "members": [patient_member(member, n_rows) for member in model.autoencoders_],
