@@ -88,8 +88,7 @@ def resolve_learning_rate(
     if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
-        share = max(TIED_SHARE, falling_with_width(n_features, TIED_WIDTH)) if is_tied else 1.0
-        return SCALED_RATES["adam"] * falling_with_width(n_features) * share
+        return SCALED_RATES["adam"] * share_of_rate(n_features, is_tied)
     return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
 
 
@@ -98,7 +97,13 @@ def code_bias_gain(
 ) -> float:
     """Return how many times the learning rate that of the code's biases is."""
     is_slow = solver == "adam" and n_hidden_layers == 0 and is_tied and is_scaled
-    return 1.0 / falling_with_width(n_features) if is_slow else 1.0
+    return 1.0 / share_of_rate(n_features, is_tied) if is_slow else 1.0
+
+
+def share_of_rate(n_features: int, is_tied: bool) -> float:
+    """Return how much of the rate for narrow rows is that of weights for rows of a width."""
+    share = falling_with_width(n_features)
+    return share * max(TIED_SHARE, falling_with_width(n_features, TIED_WIDTH)) if is_tied else share
 
 
 def falling_with_width(n_features: int, reference: int = REFERENCE_WIDTH) -> float:

@@ -154,13 +154,12 @@ class SparseAutoencoderTransformer(
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` that of wide
-        rows is lower for weights, by up to a half beyond 784 features; and biases of the code have
-        sqrt(n_features / 64) times the rate of "adam", whatever it is, if that is more and there are
-        no hidden layers. With hidden layers it rises to that
-        over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later over a
-        quarter of all steps at most; at the full rate from the start relu units would die. Until
-        then the loss does not count as settled.
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` and "adam" it
+        falls further beyond 784 features, to half of that; and without hidden layers the biases of
+        the code move faster than weights, by as much as "auto" falls with the width. With hidden
+        layers the rate rises to that over the first 200 steps for each of ``hidden_layer_sizes``,
+        if it falls later over a quarter of all steps at most; at the full rate from the start relu
+        units would die. Until then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
