@@ -34,7 +34,7 @@ BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
 # first steps overshoot, and few of them tell nothing. So with all epochs, of few large batches.
 PATIENCE, PATIENT_STEPS = 10, 300
 # Iterations of lbfgs are each their own step, and on its way down some are short.
-LBFGS_PATIENCE = 20
+LBFGS_PATIENCE = 30
 EPOCHS, LEAST_STEPS = 200, 800
 # A first training's rates would undo what the layers have learnt; measured on MNIST, which has so
 # many features. Beyond them the rate of adam falls as a first training's does, and is half of it.

@@ -124,7 +124,7 @@ class StackedSparseAutoencoder(
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 20.
+        more; for "lbfgs" 30.
 
     early_stopping : bool, default=False
         Whether to hold out rows of the fine-tuning, and return the weights that reconstruct them

@@ -185,7 +185,7 @@ class SparseAutoencoderTransformer(
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 20.
+        more; for "lbfgs" 30.
 
     early_stopping : bool, default=False
         Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights
