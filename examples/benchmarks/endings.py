@@ -9,11 +9,12 @@ their patient references.
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
 from _endings_runs import LONGEST, Case, Figures, run
-from _harness import option_parser, report, set_threads
+from _harness import as_text, positive_int, report, set_threads
 from _measuring import fingerprint, recall, warm_up
 
 SHARE = 0.97  # of the patient fit's R^2, to be reached
@@ -71,7 +72,9 @@ def all_cases() -> list[Case]:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = option_parser(__doc__, repeats=1)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=positive_int, help="of torch and of numpy's BLAS")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--cache", type=Path, help="folder that keeps what has been measured")
     parser.add_argument("--cases", nargs="+", help="parts of names; default all")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
@@ -128,6 +131,19 @@ def row_of(case: Case, ours: Figures, patient: Figures) -> dict[str, object]:
     }
 
 
+def print_markdown(rows: Sequence[Mapping[str, object]], notes: Sequence[str]) -> None:
+    """Print the rows as one Markdown table, then the notes as a list."""
+    columns = list(rows[0])
+    for line in (
+        columns,
+        ["---"] * len(columns),
+        *([as_text(row[name]) for name in columns] for row in rows),
+    ):
+        print("|", " | ".join(line), "|")
+    print()
+    print("\n".join(f"- {note}" for note in notes))
+
+
 def main() -> None:
     options = parse_options()
     set_threads(options.threads)
@@ -140,9 +156,14 @@ def main() -> None:
         rows.append(row_of(case, *figures_of(case, options.cache)))
         shown = {column: rows[-1][column] for column in ("R^2", "patient R^2", "ratio", "target")}
         print(name, shown, file=sys.stderr, flush=True)
+    if not rows:
+        sys.exit(f"No case has one of {', '.join(options.cases)} in its name.")
     missed = [f"{row['case']} ({row['data']})" for row in rows if row["target"] != "ok"]
     notes = [f"{len(rows) - len(missed)} of {len(rows)} met; not: {', '.join(missed) or 'none'}"]
-    report("Ends of trainings", rows, notes, options.json)
+    if options.markdown:
+        print_markdown(rows, notes)
+    else:
+        report("Ends of trainings", rows, notes, options.json)
 
 
 if __name__ == "__main__":
