@@ -101,7 +101,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3.
+        Of "adam" and "sgd". "auto" is 3e-3; for "adam" times sqrt(784 / n) where that is less than
+        1, n being the inputs of the first layer that is trained.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
@@ -119,8 +120,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
         ``early_stopping`` the rise of the held-out score.
 
-    n_iter_no_change : int >= 1, default=10
-        See ``tol``.
+    n_iter_no_change : int >= 1 or "auto", default="auto"
+        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
+        more; for "lbfgs" 30.
 
     early_stopping : bool, default=False
         Whether to hold out rows, of each class its share, watch the accuracy on them during
@@ -233,7 +235,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 50,
         tol: float = 1e-3,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,

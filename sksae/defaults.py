@@ -23,14 +23,23 @@ SCALED_RATES = {"adam": 2e-2, "sgd": 3e-3, "lbfgs": 0.0}
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 KL_SGD_RATE = 1e-2
 REFERENCE_WIDTH = 64
+# Tied weights make gain and atoms one, so that selective units need biases as far from 0 as the
+# norm of the rows: at the rate of wide rows they would not get there, and theirs does not fall.
+# Beyond TIED_WIDTH the weights, which each step moves in both layers, have at least half the rate.
+TIED_WIDTH, TIED_SHARE = 784, 0.5
 # So many batches are an epoch of few rows, of which it would else be a step or two.
 BATCHES_PER_EPOCH, SMALLEST_BATCH, LARGEST_BATCH = 8, 16, 256
 
 # Epochs without a new best after which the loss has settled, and steps that they are at least: the
-# first steps overshoot, and few of them tell nothing.
+# first steps overshoot, and few of them tell nothing. So with all epochs, of few large batches.
 PATIENCE, PATIENT_STEPS = 10, 300
-# A first training's rates would undo what the layers have learnt; measured on MNIST.
+# Iterations of lbfgs are each their own step, and on its way down some are short.
+LBFGS_PATIENCE = 30
+EPOCHS, LEAST_STEPS = 200, 800
+# A first training's rates would undo what the layers have learnt; measured on MNIST, which has so
+# many features. Beyond them the rate of adam falls as a first training's does, and is half of it.
 FINETUNING_RATES = {"adam": 3e-3, "sgd": 3e-3, "lbfgs": 0.0}
+FINETUNING_WIDTH = 784
 
 
 def resolve_alpha(
@@ -70,6 +79,8 @@ def resolve_learning_rate(
     sparsity: str | None,
     n_features: int,
     is_scaled: bool,
+    *,
+    is_tied: bool = False,
 ) -> float:
     """Return the learning rate; "auto" is what suits the width and the norm of the rows."""
     if not isinstance(learning_rate, str):
@@ -77,13 +88,27 @@ def resolve_learning_rate(
     if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
-        return SCALED_RATES["adam"] * falling_with_width(n_features)
+        return SCALED_RATES["adam"] * share_of_rate(n_features, is_tied)
     return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
 
 
-def falling_with_width(n_features: int) -> float:
-    """Return 1 up to a width of REFERENCE_WIDTH, and less as the root of wider rows' width."""
-    return min(1.0, sqrt(REFERENCE_WIDTH / n_features))
+def code_bias_gain(
+    solver: str, n_hidden_layers: int, n_features: int, is_tied: bool, is_scaled: bool
+) -> float:
+    """Return how many times the learning rate that of the code's biases is."""
+    is_slow = solver == "adam" and n_hidden_layers == 0 and is_tied and is_scaled
+    return 1.0 / share_of_rate(n_features, is_tied) if is_slow else 1.0
+
+
+def share_of_rate(n_features: int, is_tied: bool) -> float:
+    """Return how much of the rate for narrow rows is that of weights for rows of a width."""
+    share = falling_with_width(n_features)
+    return share * max(TIED_SHARE, falling_with_width(n_features, TIED_WIDTH)) if is_tied else share
+
+
+def falling_with_width(n_features: int, reference: int = REFERENCE_WIDTH) -> float:
+    """Return 1 up to a width of reference, and less as the root of wider rows' width."""
+    return min(1.0, sqrt(reference / n_features))
 
 
 def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:
@@ -98,15 +123,30 @@ def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batc
     if not isinstance(n_iter_no_change, str):
         return n_iter_no_change
     if solver == "lbfgs":
-        return PATIENCE
-    steps_per_epoch = ceil(n_rows / batch_size)
-    return max(PATIENCE, ceil(PATIENT_STEPS / steps_per_epoch))
+        return LBFGS_PATIENCE
+    return max(PATIENCE, epochs_of(PATIENT_STEPS, n_rows, batch_size))
 
 
-def resolve_finetuning_rate(learning_rate: float | str, solver: str) -> float:
-    """Return the learning rate of all layers together."""
-    is_auto = isinstance(learning_rate, str)
-    return FINETUNING_RATES[solver] if is_auto else float(learning_rate)
+def resolve_max_iter(max_iter: int | str, solver: str, n_rows: int, batch_size: int) -> int:
+    """Return the most epochs."""
+    if not isinstance(max_iter, str):
+        return max_iter
+    return EPOCHS if solver == "lbfgs" else max(EPOCHS, epochs_of(LEAST_STEPS, n_rows, batch_size))
+
+
+def epochs_of(n_steps: int, n_rows: int, batch_size: int) -> int:
+    """Return how many epochs have so many steps."""
+    return ceil(n_steps / ceil(n_rows / batch_size))
+
+
+def resolve_finetuning_rate(learning_rate: float | str, solver: str, n_features: int) -> float:
+    """Return the learning rate of all layers together, the first of which has that many inputs."""
+    if not isinstance(learning_rate, str):
+        return float(learning_rate)
+    falls = solver == "adam"
+    return FINETUNING_RATES[solver] * (
+        falling_with_width(n_features, FINETUNING_WIDTH) if falls else 1.0
+    )
 
 
 def resolve_finetuning_batch_size(batch_size: int | str) -> int:

@@ -85,15 +85,46 @@ def finetuning_noise(
 
 
 def finetune_schedule(
-    estimator: Trainable, seed: int, *, first_epoch: int = 0, one_pass: bool = False, **rest: Any
+    estimator: Trainable,
+    seed: int,
+    *,
+    n_rows: int,
+    n_features: int,
+    first_epoch: int = 0,
+    one_pass: bool = False,
+    **rest: Any,
 ) -> "Schedule":
-    """Return the solver and the steps of a fine-tuning; noise and dropout go to `make_schedule`."""
+    """Return the solver and the steps of a fine-tuning.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Read only.
+    seed : int
+        Of the order of rows.
+    n_rows : int
+        That are trained on.
+    n_features : int
+        Inputs of the first layer that is trained.
+    first_epoch : int
+        Epochs done before.
+    one_pass : bool
+        Whether to make a single pass at the constant rate.
+    **rest
+        Noise and dropout, as in `make_schedule`.
+    """
+    batch_size = defaults.resolve_finetuning_batch_size(estimator.batch_size)
     return make_schedule(
         estimator,
         seed,
-        learning_rate=defaults.resolve_finetuning_rate(estimator.learning_rate, estimator.solver),
-        batch_size=defaults.resolve_finetuning_batch_size(estimator.batch_size),
-        n_iter_no_change=estimator.n_iter_no_change,
+        learning_rate=defaults.resolve_finetuning_rate(
+            estimator.learning_rate, estimator.solver, n_features
+        ),
+        batch_size=batch_size,
+        max_iter=estimator.max_iter,
+        n_iter_no_change=defaults.resolve_patience(
+            estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
+        ),
         first_epoch=first_epoch,
         one_pass=one_pass,
         **rest,

@@ -14,6 +14,7 @@ from sksae.monitoring import EpochMonitor
 from sksae.outcome import Raised, warn_of_end
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling, has_scaled_norm
+from sksae.stages import short_named
 from sksae.warning import membership_of, warn_user
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def fitted_attributes(
     *,
     resume: bool,
     one_pass: bool,
-    context: CallbackContext | None,
 ) -> dict[str, Any]:
     """Train a network as an estimator's parameters say.
 
@@ -48,9 +48,8 @@ def fitted_attributes(
     resume : bool
         Whether to go on from the estimator's fitted attributes.
     one_pass : bool
-        Whether to make a single pass at the constant rate, as ``partial_fit`` does.
-    context : CallbackContext or None
-        Where callbacks hear of the fit.
+        Whether to make a single pass at the constant rate, as ``partial_fit`` does, of which
+        callbacks do not hear.
 
     Returns
     -------
@@ -66,6 +65,10 @@ def fitted_attributes(
     if not resume:
         warn_of_rows(estimator, X, plan)
     architecture, scaling = plan.architecture, plan.scaling
+    context: CallbackContext | None = None
+    if not one_pass:
+        n_epochs = plan.schedule.max_iter
+        context = short_named(estimator._init_callback_context(max_subtasks=n_epochs))
     metadata = None if sample_weight is None else {"sample_weight": sample_weight}
     task = {"X": X, "y": y, "metadata": metadata}
     monitor = EpochMonitor(

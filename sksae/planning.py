@@ -220,8 +220,19 @@ def make_plan(
                 estimator.sparsity,
                 X.shape[1],
                 is_scaled,
+                is_tied=estimator.tied_weights,
+            ),
+            code_bias_gain=defaults.code_bias_gain(
+                estimator.solver,
+                architecture.n_encoder_layers - 1,
+                X.shape[1],
+                estimator.tied_weights,
+                is_scaled,
             ),
             batch_size=batch_size,
+            max_iter=defaults.resolve_max_iter(
+                estimator.max_iter, estimator.solver, n_rows, batch_size
+            ),
             n_iter_no_change=defaults.resolve_patience(
                 estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
             ),
@@ -331,6 +342,7 @@ def make_schedule(
     *,
     learning_rate: float,
     batch_size: int,
+    max_iter: int,
     n_iter_no_change: int,
     first_epoch: int,
     one_pass: bool,
@@ -339,17 +351,19 @@ def make_schedule(
     dropout: "Dropout | None" = None,
     n_steps_before: int = 0,
     warm_up: int = 0,
+    code_bias_gain: float = 1.0,
 ) -> "Schedule":
     """Return the solver and the steps that an estimator's parameters describe."""
     from sksae.engine.jobs import Schedule
 
     return Schedule(
         solver=estimator.solver,
-        max_iter=1 if one_pass else estimator.max_iter,
+        max_iter=1 if one_pass else max_iter,
         tol=estimator.tol,
         n_iter_no_change=n_iter_no_change,
         learning_rate=learning_rate,
         learning_rate_schedule="constant" if one_pass else estimator.learning_rate_schedule,
+        code_bias_gain=code_bias_gain,
         momentum=estimator.momentum,
         batch_size=batch_size,
         shuffle=estimator.shuffle,

@@ -106,7 +106,8 @@ class StackedSparseAutoencoder(
         Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start.
+        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start; for "adam"
+        times sqrt(784 / n_features) where that is less than 1.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
@@ -124,8 +125,9 @@ class StackedSparseAutoencoder(
         Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
         ``early_stopping`` the rise of the held-out R^2.
 
-    n_iter_no_change : int >= 1, default=10
-        See ``tol``.
+    n_iter_no_change : int >= 1 or "auto", default="auto"
+        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
+        more; for "lbfgs" 30.
 
     early_stopping : bool, default=False
         Whether to hold out rows of the fine-tuning, and return the weights that reconstruct them
@@ -231,7 +233,7 @@ class StackedSparseAutoencoder(
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 50,
         tol: float = 1e-3,
-        n_iter_no_change: int = 10,
+        n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,
@@ -516,7 +518,12 @@ class StackedSparseAutoencoder(
             join(members),
             sum(n_encoder_layers(member) for member in members),
             scaling_of_first(first, X, index, weight),
-            finetune_schedule(self, seed),
+            finetune_schedule(
+                self,
+                seed,
+                n_rows=X.shape[0] if index is None else len(index),
+                n_features=X.shape[1],
+            ),
             Penalties(last.sparsity, rho, beta, alpha),
             index=index,
             held_out_index=held_out_index,

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 # The layer on top is trained first, on codes that stay as they are, by L-BFGS until its loss has
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt
 # anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
-TOP_ITERATIONS, TOP_TOL = 200, 1e-4
+TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
 # Where the layers below are trained afterwards it decays by this at least: one that separates the
 # rows altogether has no error left from which they could learn.
 LEAST_TOP_ALPHA = 1e-4
@@ -332,14 +332,14 @@ class _Fit:
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
-            schedule = self._top_schedule()
+            schedule = self._top_schedule(codes)
             schedule = replace(
                 schedule,
                 max_iter=max(schedule.max_iter, self._estimator.max_iter),
                 tol=min(schedule.tol, self._estimator.tol),
             )
             return self._train(name, [top], codes, scaling, schedule, held_out=self._held_out)[1]
-        schedule = self._top_schedule()
+        schedule = self._top_schedule(codes)
         alpha, self._alpha = self._alpha, max(self._alpha, LEAST_TOP_ALPHA)
         layers, _ = self._train(name, [top], codes, scaling, schedule, is_last=False)
         self._alpha = alpha
@@ -456,6 +456,8 @@ class _Fit:
         return finetune_schedule(
             estimator,
             self._seed,
+            n_rows=len(wanted.index),
+            n_features=X.shape[1],
             noise=finetuning_noise(estimator, X, wanted.index, wanted.weight, scaling),
             blanks_to_zero=not scaling.scaled,
             dropout=self._dropout(),
@@ -472,9 +474,20 @@ class _Fit:
         layers = tuple(int(end) - 1 for end in ends if end > 0)
         return Dropout(float(self._estimator.dropout), layers) if layers else None
 
-    def _top_schedule(self) -> "Schedule":
-        schedule = finetune_schedule(self._estimator, self._seed)
-        return replace(schedule, solver="lbfgs", max_iter=TOP_ITERATIONS, tol=TOP_TOL)
+    def _top_schedule(self, codes: np.ndarray) -> "Schedule":
+        """Return the solver and the steps of the layer on top alone."""
+        estimator = self._estimator
+        schedule = finetune_schedule(
+            estimator, self._seed, n_rows=len(self._wanted.index), n_features=codes.shape[1]
+        )
+        patience = estimator.n_iter_no_change
+        return replace(
+            schedule,
+            solver="lbfgs",
+            max_iter=TOP_ITERATIONS,
+            tol=TOP_TOL,
+            n_iter_no_change=TOP_PATIENCE if isinstance(patience, str) else patience,
+        )
 
     def _scaling(self, codes: np.ndarray) -> Scaling:
         return scaling_of_codes(codes, self._wanted.index, self._wanted.weight)

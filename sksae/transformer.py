@@ -13,7 +13,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import Tags, check_array
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
@@ -24,7 +24,6 @@ from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
-from sksae.stages import short_named
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
@@ -156,10 +155,12 @@ class SparseAutoencoderTransformer(
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With hidden layers it rises to that
-        over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later over a
-        quarter of all steps at most; at the full rate from the start relu units would die. Until
-        then the loss does not count as settled.
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` and "adam" it
+        falls further beyond 784 features, to half of that; and without hidden layers the biases of
+        the code move faster than weights, by as much as "auto" falls with the width. With hidden
+        layers the rate rises to that over the first 200 steps for each of ``hidden_layer_sizes``,
+        if it falls later over a quarter of all steps at most; at the full rate from the start relu
+        units would die. Until then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
@@ -173,8 +174,9 @@ class SparseAutoencoderTransformer(
         at least 16 and at most 256 (in `partial_fit` of the rows given). An epoch is cut into
         batches of nearly equal size.
 
-    max_iter : int >= 1, default=200
-        Epochs; iterations for "lbfgs".
+    max_iter : int >= 1 or "auto", default="auto"
+        Epochs; iterations for "lbfgs". "auto" is 200, or as many epochs as 800 steps of "adam" and
+        "sgd" if they are more: an epoch of few large batches is few steps.
 
     tol : float >= 0, default=1e-3
         The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
@@ -184,7 +186,7 @@ class SparseAutoencoderTransformer(
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more.
+        more; for "lbfgs" 30.
 
     early_stopping : bool, default=False
         Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights
@@ -316,7 +318,7 @@ class SparseAutoencoderTransformer(
         "warm_start": ["boolean"],
         **constraints.TRAINING,
         "alpha": [*constraints.TRAINING["alpha"], None],
-        "n_iter_no_change": [StrOptions({"auto"}), *constraints.TRAINING["n_iter_no_change"]],
+        "max_iter": [StrOptions({"auto"}), *constraints.TRAINING["max_iter"]],
     }
 
     def __init__(
@@ -340,7 +342,7 @@ class SparseAutoencoderTransformer(
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         momentum: float = 0.9,
         batch_size: Literal["auto"] | int = "auto",
-        max_iter: int = 200,
+        max_iter: Literal["auto"] | int = "auto",
         tol: float = 1e-3,
         n_iter_no_change: Literal["auto"] | int = "auto",
         early_stopping: bool = False,
@@ -432,8 +434,7 @@ class SparseAutoencoderTransformer(
             the user ended is not judged, nor rows that are all alike.
         """
         resume = self.warm_start and hasattr(self, "coefs_")
-        context = short_named(self._init_callback_context(max_subtasks=self.max_iter))
-        return self._fit(X, y, sample_weight, resume=resume, context=context)
+        return self._fit(X, y, sample_weight, resume=resume)
 
     @available_if(goes_by_minibatches)
     @_fit_context(prefer_skip_nested_validation=True)
@@ -598,15 +599,12 @@ class SparseAutoencoderTransformer(
         sample_weight: ArrayLike | None,
         *,
         resume: bool,
-        context: CallbackContext | None = None,
         one_pass: bool = False,
     ) -> Self:
         with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X)
-            attributes = fitted_attributes(
-                self, X, y, weight, resume=resume, one_pass=one_pass, context=context
-            )
+            attributes = fitted_attributes(self, X, y, weight, resume=resume, one_pass=one_pass)
         for name, value in attributes.items():
             setattr(self, name, value)
         return self

@@ -120,5 +120,5 @@ def test_a_batch_is_an_eighth_of_the_rows_of_bounded_size(n_rows, size):
 def test_patience_is_at_least_some_hundred_steps():
     assert defaults.resolve_patience("auto", "adam", 200, 200) == 300
     assert defaults.resolve_patience("auto", "adam", 60000, 256) == 10
-    assert defaults.resolve_patience("auto", "lbfgs", 200, 200) == 10
+    assert defaults.resolve_patience("auto", "lbfgs", 200, 200) == 30
     assert defaults.resolve_patience(3, "adam", 200, 200) == 3

@@ -199,7 +199,7 @@ class Descent:
         return Penalties.side_by_side([course.job.penalties for course in self._courses])
 
     def _pass_over_rows(self, epoch: int) -> None:
-        courses, objective, solver = self._courses, self._objective, self._solver
+        courses, objective = self._courses, self._objective
         for model, course in enumerate(courses):
             course.watch.epoch_begins(partial(self._parameters.model, model))
         order = _order(self._schedule, epoch, self._rows.n_rows)
@@ -209,10 +209,20 @@ class Descent:
                 draws.begin(self._schedule.first_epoch + epoch)
         for batch in self._rows.batches(self._slices, order):
             objective(batch if corruption is None else corruption(batch))
-            solver.step(objective.gradient.flat, self._learning_rate())
+            self._step()
             for course in courses:
                 course.rate.advance()
                 course.n_steps += 1
+
+    def _step(self) -> None:
+        gain, rate = self._schedule.code_bias_gain, self._learning_rate()
+        if gain == 1.0:
+            self._solver.step(self._objective.gradient.flat, rate)
+            return
+        bias = self._parameters.biases[self._parameters.architecture.n_encoder_layers - 1]
+        before = bias.clone()
+        self._solver.step(self._objective.gradient.flat, rate)
+        bias.add_(bias - before, alpha=gain - 1.0)
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""

@@ -22,6 +22,8 @@ class Schedule:
         Who moves the parameters.
     learning_rate, learning_rate_schedule, momentum
         Of adam and sgd.
+    code_bias_gain : float
+        How many times as far as the solver's step the biases of the code move.
     batch_size : int
         Most rows in a minibatch.
     max_iter : int
@@ -55,6 +57,7 @@ class Schedule:
     n_iter_no_change: int = 10
     learning_rate: float = 1e-2
     learning_rate_schedule: str = "linear"
+    code_bias_gain: float = 1.0
     momentum: float = 0.9
     batch_size: int = 256
     shuffle: bool = True
@@ -72,6 +75,7 @@ class Schedule:
         """What schedules must agree in to be followed side by side."""
         return (
             self.solver,
+            self.code_bias_gain,
             self.momentum,
             self.batch_size,
             self.shuffle,
