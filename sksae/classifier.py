@@ -15,8 +15,9 @@ from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
-from sksae.supervised import NOISE_LEVEL, SupervisedStack, Wanted
+from sksae.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.targets import check_counted, read_classes, read_labels
+from sksae.task_training import Wanted
 
 
 def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:

@@ -15,8 +15,9 @@ from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
 from sksae.ridge import best_decay
-from sksae.supervised import NOISE_LEVEL, SupervisedStack, Wanted
+from sksae.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.targets import read_numbers
+from sksae.task_training import Wanted
 
 # Layers that are trained on adapt to the rows, noise and all: the decay is so many times what the
 # layer on top alone would need. Measured on diabetes, Friedman's function and wide tables.
