@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 DEAD_TOL = 0.05
 # Of all units, so many may be.
 MAY_BE_DEAD = 0.01
+# Of the epochs, so many tell whether the loss still falls at the end.
+LAST_PART = 0.2
 # What a user has ended is not judged.
 BY_USER = ("interrupt", "callback")
 
@@ -132,7 +135,7 @@ def unfinished(trained: "Trained", plan: "Plan") -> Finding | None:
     schedule, curve = plan.schedule, trained.loss_curve
     if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
         # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
-        n_epochs = min(schedule.n_iter_no_change, len(curve) - 1)
+        n_epochs = min(schedule.n_iter_no_change, ceil(LAST_PART * len(curve)), len(curve) - 1)
         earlier = curve[-1 - n_epochs]
         # That of a target falls toward 0, by which share of itself tells nothing.
         scale = abs(earlier) if plan.target is None else max(curve)

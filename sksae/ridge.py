@@ -58,8 +58,9 @@ def folds(codes: np.ndarray, target: np.ndarray) -> np.ndarray | None:
 
     None if too few rows differ.
     """
-    # By targets first: codes differ in their last digits by the way in which they were computed.
-    rows = np.column_stack([target, codes.astype(np.float64)])
+    # By the size of targets first: codes differ in their last digits by the way in which they were
+    # computed, and whether a target or its negative is to be learnt makes no difference.
+    rows = np.column_stack([np.abs(target), codes, target])
     _, which = np.unique(rows, axis=0, return_inverse=True)
     n_different = int(which.max()) + 1
     if n_different < FEWEST_ROWS:
