@@ -89,7 +89,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         each row is corrupted once for all iterations. ``loss_`` and scores are those of clean rows.
 
     noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted.
+        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted
+        (in `partial_fit` of the rows that the first member scaled, or else of the first piece).
         Of "masking" the share of entries, below 1. Without effect (and a warning, if set) if
         ``noise`` is None.
 
@@ -123,7 +124,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30.
+        more; for "lbfgs" 30, and 10 for the layer on top alone.
 
     early_stopping : bool, default=False
         Whether to hold out rows, of each class its share, watch the accuracy on them during

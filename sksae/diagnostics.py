@@ -25,6 +25,8 @@ FAR, FAR_AND_DOMINANT, PERCENTILE = 1000.0, 10.0, 0.01
 # and it is no smaller than this share of its median, which may be rounding.
 SAMPLE_ROWS, SAMPLE_ENTRIES = 2**12, 2**20
 RANGE_OF_ROUNDING = 1e-6
+# A column is centred, by a scaler, whose mean is less than this share of its deviation.
+CENTRED = 1e-3
 # By how much rows may have another norm than the defaults are for.
 NORM_FACTOR = 100.0
 # Columns that a message names.
@@ -60,7 +62,7 @@ def message_on_columns(
         return _message_on_far(far, names)
     if dominant:
         share = columns.variance[dominant].sum() / columns.variance.sum()
-        return _message_on_dominant(dominant, share, names, is_sparse=sp.issparse(X))
+        return _message_on_dominant(dominant, share, columns, names, is_sparse=sp.issparse(X))
     return None
 
 
@@ -108,7 +110,7 @@ class FarValue(NamedTuple):
     """The value of a column that is far from the others, and the range of these."""
 
     column: int
-    value: float
+    value: np.floating
     low: float
     high: float
 
@@ -123,8 +125,8 @@ def far_values(
     """Return what columns hold that is far from all else in them, the furthest value of each.
 
     Extremes are those of all rows; medians and percentiles those of a sample, of columns whose
-    extremes are many standard deviations from the mean. A column of few values other than 0 is
-    judged by these.
+    extremes are many standard deviations from the mean. A column of few values other than 0, or of
+    a centred column than what 0 has become, is judged by these.
     """
     n_rows = X.shape[0] if index is None else len(index)
     reach = np.maximum(columns.highest - centre, centre - columns.lowest)
@@ -146,7 +148,8 @@ def far_values(
         low, median, high = _inner(values)
         spread = high - low
         if spread == 0.0:
-            values = values[values != 0.0]
+            is_centred = abs(centre[j]) <= CENTRED * np.sqrt(columns.variance[j])
+            values = values[values != (median if is_centred else 0.0)]
             if len(values) < FEWEST_ROWS:
                 continue
             low, median, high = _inner(values)
@@ -155,7 +158,7 @@ def far_values(
         lowest, highest = float(columns.lowest[j]), float(columns.highest[j])
         value = highest if highest - median > median - lowest else lowest
         if abs(value - median) > (FAR_AND_DOMINANT if j in dominant else FAR) * spread:
-            found.append(FarValue(j, value, low, high))
+            found.append(FarValue(j, X.dtype.type(value), low, high))
     return found
 
 
@@ -175,31 +178,46 @@ def _inner(values: np.ndarray) -> tuple[float, float, float]:
 
 def _message_on_far(far: Sequence[FarValue], names: Sequence[str] | None) -> str:
     entries = [
-        f"{each.value:.6g} in column {_name(each.column, names)}, where nearly all others are "
+        f"{_exactly(each.value)} in column {_name(each.column, names)}, where nearly all others "
+        "are "
         + (f"{each.low:.4g}" if each.low == each.high else f"{each.low:.4g} to {each.high:.4g}")
         for each in far
     ]
     return (
         f"X holds values far from all others of their column: {_listed(entries, '; ')}. If they "
-        f"stand for missing values, replace them (SimpleImputer(missing_values={far[0].value:.6g}) "
-        "say); otherwise scale by what they do not move (QuantileTransformer)."
+        "stand for missing values, replace them "
+        f"(SimpleImputer(missing_values={_exactly(far[0].value)}) say); otherwise scale by what "
+        "they do not move (QuantileTransformer)."
     )
 
 
 def _message_on_dominant(
-    dominant: Sequence[int], share: float, names: Sequence[str] | None, *, is_sparse: bool
+    dominant: Sequence[int],
+    share: float,
+    columns: Columns,
+    names: Sequence[str] | None,
+    *,
+    is_sparse: bool,
 ) -> str:
     which = _listed([_name(j, names) for j in dominant], " and ")
+    ranges = [f"{columns.lowest[j]:.6g} to {columns.highest[j]:.6g}" for j in dominant]
     who = f"column {which} of X holds" if len(dominant) == 1 else f"columns {which} of X hold"
     scaler = "StandardScaler(with_mean=False)" if is_sparse else "StandardScaler"
     return (
         f"{who} {floor(1000.0 * share) / 10.0:g} % of the variance, so that the others hardly "
-        f"count: scale each column before ({scaler})."
+        f"count: scale each column before ({scaler}). Values are {_listed(ranges, ' and ')}: if "
+        "one stands for missing ones, replace it (SimpleImputer)."
     )
 
 
 def _name(j: int, names: Sequence[str] | None) -> str:
     return str(j) if names is None else repr(str(names[j]))
+
+
+def _exactly(value: np.floating) -> str:
+    """Return digits that make the same value of its dtype when they are read."""
+    is_short_integer = float(value).is_integer() and abs(value) < 1e12
+    return f"{value:.0f}" if is_short_integer else str(value)
 
 
 def _listed(entries: Sequence[str], separator: str) -> str:

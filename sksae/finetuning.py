@@ -65,22 +65,15 @@ def scaling_of_codes(
     return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
 
 
-def finetuning_noise(
-    estimator: FineTuned,
-    X: Matrix,
-    index: np.ndarray | None,
-    weight: np.ndarray | None,
-    scaling: Scaling,
-) -> "Noise | None":
-    """Return the noise of what enters the layers, in the units that they see it in."""
+def finetuning_noise(estimator: FineTuned, unit: float) -> "Noise | None":
+    """Return the noise of what enters the layers, of whose entries that is the deviation."""
     from sksae.engine.noise import Noise
 
     if estimator.noise is None:
         return None
     level = float(estimator.noise_level)
     if estimator.noise == "gaussian":
-        _, variance = weighted_moments(X, index, weight)
-        level *= float(np.sqrt(variance)) / scaling.scale
+        level *= unit
     return Noise(estimator.noise, level)
 
 

@@ -11,7 +11,7 @@ from sksae import defaults, diagnostics, validation
 from sksae.beforehand import find_fit
 from sksae.joined import from_centred
 from sksae.monitoring import EpochMonitor
-from sksae.outcome import Raised, warn_of_end
+from sksae.outcome import Unusual, warn_of_end
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling, has_scaled_norm
 from sksae.stages import short_named
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor, NonFiniteLossError
     from sksae.transformer import SparseAutoencoderTransformer
+
+# A learning rate that is less than this share of the usual one may be why nothing was learnt.
+TOO_SLOW = 0.1
 
 
 def fitted_attributes(
@@ -89,7 +92,7 @@ def fitted_attributes(
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     attributes["_stopped_by"] = trained.stopped_by
     n_rows = X.shape[0] if plan.index is None else len(plan.index)
-    warn_of_end(trained, plan, raised_parameters(estimator, plan), n_rows=n_rows)
+    warn_of_end(trained, plan, unusual_parameters(estimator, plan), n_rows=n_rows)
     if context is not None:
         context.call_on_fit_task_end(
             estimator=estimator, reconstruction_attributes=attributes, **task
@@ -138,7 +141,7 @@ def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Pla
         message = diagnostics.message_on_columns(X, plan.index, scaling, names)
     given: set[float | str | None] = {estimator.alpha}
     if estimator.sparsity is not None:
-        given.add(estimator.beta)
+        given.add(0.0 if estimator.beta == "auto" else estimator.beta)
     if estimator.solver != "lbfgs":
         given.add(estimator.learning_rate)
     if message is None and not given.isdisjoint({None, "auto"}):
@@ -149,8 +152,11 @@ def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Pla
         warn_user(message)
 
 
-def raised_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) -> list[Raised]:
-    """Return the parameters that are set higher than what their defaults stand for."""
+def unusual_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) -> list[Unusual]:
+    """Return the parameters that are set higher than what their defaults stand for.
+
+    And a learning rate that is far lower.
+    """
     sparsity, solver = estimator.sparsity, estimator.solver
     n_features = plan.architecture.sizes[0]
     is_scaled = has_scaled_norm(estimator.output_activation, estimator.scale_data)
@@ -171,11 +177,14 @@ def raised_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) -> 
         "noise_level": estimator.noise is None,
     }
     return [
-        Raised(name, float(value), default[name], usual[name])
+        Unusual(name, float(value), default[name], usual[name])
         for name in usual
         if not without_effect.get(name)
         and isinstance(value := getattr(estimator, name), Real)
-        and float(value) > usual[name]
+        and (
+            float(value) > usual[name]
+            or (name == "learning_rate" and float(value) < TOO_SLOW * usual[name])
+        )
     ]
 
 

@@ -67,7 +67,8 @@ class ComposedOfAutoencoders(_BaseComposition):
         Returns
         -------
         params : dict
-            Names and values; those of member sae0 are called sae0__rho and so on.
+            Names and values; those of member sae0 are called sae0__rho and so on. A member that a
+            number or None stands for is made anew each time: change it by `set_params`.
         """
         return self._get_params("_members", deep=deep)
 
@@ -83,21 +84,27 @@ class ComposedOfAutoencoders(_BaseComposition):
         -------
         self : estimator
         """
+        before = self.autoencoders
         if "autoencoders" in params:
             self.autoencoders = params.pop("autoencoders")
-        if self._names_a_member(params):
+        names = self._member_names().intersection(key.partition("__")[0] for key in params)
+        if names:
             # What a number or None stands for is made anew each time: let it be there to be set.
             self.autoencoders = made(self.autoencoders)
-        self._set_params("_members", **params)
+            params |= {name: of_units(params[name]) for name in names if name in params}
+        try:
+            self._set_params("_members", **params)
+        except ValueError:
+            self.autoencoders = before
+            raise
         return self
 
-    def _names_a_member(self, params: dict[str, Any]) -> bool:
-        """Return whether any of the parameters is a member, or a member's."""
+    def _member_names(self) -> set[str]:
+        """Return the names of members, of what can be made sense of."""
         members = self._members
         if not isinstance(members, list):
-            return False
-        names = {pair[0] for pair in members if isinstance(pair, tuple) and pair}
-        return any(key.partition("__")[0] in names for key in params)
+            return set()
+        return {pair[0] for pair in members if isinstance(pair[0], str)}
 
     def _checked_members(self) -> Named:
         """Return the members with their names, or raise if they are none."""

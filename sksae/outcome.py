@@ -22,6 +22,8 @@ DEAD_TOL = 0.05
 MAY_BE_DEAD = 0.01
 # Of the epochs, so many tell whether the loss still falls at the end.
 LAST_PART = 0.2
+# Of R^2: less is nothing. And by so much of itself J must be above where it was.
+NOTHING, ABOVE = 1e-3, 1e-3
 # What a user has ended is not judged.
 BY_USER = ("interrupt", "callback")
 
@@ -34,8 +36,8 @@ class Finding(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Raised:
-    """A parameter set higher than what its default stands for."""
+class Unusual:
+    """A parameter set higher than what its default stands for, or a learning rate far lower."""
 
     name: str
     value: float
@@ -44,7 +46,9 @@ class Raised:
 
     def __str__(self) -> str:
         stands_for = "" if self.default == self.usual else f"{self.default!r} is "
-        return f"lower {self.name}={self.value:g} ({stands_for or 'by default '}{self.usual:.3g})"
+        change = "lower" if self.value > self.usual else "raise"
+        now = f"{self.name}={self.value:g}"
+        return f"{change} {now} ({stands_for or 'by default '}{self.usual:.3g})"
 
 
 def is_dead(
@@ -56,7 +60,9 @@ def is_dead(
     return dead
 
 
-def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n_rows: int) -> None:
+def warn_of_end(
+    trained: "Trained", plan: "Plan", unusual: Sequence[Unusual], *, n_rows: int
+) -> None:
     """Warn if the training of an autoencoder was interrupted, not done, missed rho or useless.
 
     A single pass over a piece of the rows never claims to be done.
@@ -67,7 +73,7 @@ def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n
         What it left behind.
     plan : Plan
         What was asked for.
-    raised : sequence of Raised
+    unusual : sequence of Unusual
         Parameters that may be to blame.
     n_rows : int
         Rows trained on.
@@ -82,14 +88,14 @@ def warn_of_end(trained: "Trained", plan: "Plan", raised: Sequence[Raised], *, n
     if trained.deviation == 0.0 or (columns is not None and not columns.variance.any()):
         late = None
     elif trained.stopped_by not in BY_USER:
-        raised = [each for each in raised if each.name != "tol" or trained.stopped_by == "tol"]
-        advice = advice_on(trained, plan, raised)
-        if trained.stopped_by == "max_iter" and not raised:
+        unusual = [each for each in unusual if each.name != "tol" or trained.stopped_by == "tol"]
+        advice = advice_on(trained, plan, unusual)
+        if trained.stopped_by == "max_iter" and not unusual and plan.scaling.scaled:
             advice = "" if late else f"raise max_iter ({plan.schedule.max_iter} now)"
         useless = no_use(trained, advice, has_noise=plan.schedule.noise is not None)
         if n_rows >= FEWEST_ROWS:
-            # What else is raised makes no difference to that.
-            dying = [each for each in raised if each.name not in ("noise_level", "tol")]
+            # What else is unusual makes no difference to that.
+            dying = [each for each in unusual if each.name not in ("noise_level", "tol")]
             dead = dead_units(trained, advice_on(trained, plan, dying))
     if useless is not None:
         # One failure, whatever is seen of it.
@@ -106,18 +112,17 @@ def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
         warn_user("Training interrupted by user.")
     if plan.schedule.is_one_pass:
         return
-    late, useless = unfinished(trained, plan), None
+    late, useless, dead = unfinished(trained, plan), None, None
     if plan.target is None and trained.deviation == 0.0:
         late = None
     elif plan.target is not None:
         useless = nothing_learnt(trained, plan) if trained.stopped_by not in BY_USER else None
     elif trained.stopped_by not in BY_USER:
-        alpha, rate = plan.penalties.alpha, plan.schedule.learning_rate
-        advice = f"lower alpha ({alpha:.3g} now)"
-        if plan.schedule.solver != "lbfgs":
-            advice = f"lower learning_rate ({rate:.3g} now), or {advice}"
-        useless = no_use(trained, advice)
-    warn_of([late, useless], [useless, late])
+        alpha, rate = alpha_of(plan), plan.schedule.learning_rate
+        advice = [] if plan.schedule.solver == "lbfgs" else [("learning_rate", rate)]
+        useless = no_use(trained, lower_any([*advice, ("alpha", alpha)]))
+        dead = dead_units(trained, lower_any([("alpha", alpha), *advice]))
+    warn_of([late, useless, dead], [useless or dead, late])
 
 
 def warn_of(findings: Sequence[Finding | None], advising: Sequence[Finding | None]) -> None:
@@ -177,7 +182,7 @@ def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Findi
     """Find that rows are not reconstructed at all, or that J is larger than it was."""
     r_squared = 1.0 - trained.error / trained.deviation
     start, of_mean = trained.loss_at_start, trained.deviation / 2.0
-    if r_squared <= 0.0:
+    if r_squared <= NOTHING:
         rows = "training rows without noise" if has_noise else "training rows"
         says = (
             f"rows are reconstructed no better than by their mean (R^2 of the {rows} is "
@@ -185,7 +190,7 @@ def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Findi
         )
     # One that goes on from a good state may end above it, as its first steps are long again, but
     # must not lose half of what had been gained.
-    elif start is not None and trained.loss > max(start, (start + of_mean) / 2.0):
+    elif start is not None and is_above(trained.loss, max(start, (start + of_mean) / 2.0)):
         says = f"loss_={trained.loss:.4g} is above {start:.4g}, where training began"
     else:
         return None
@@ -193,9 +198,17 @@ def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Findi
 
 
 def nothing_learnt(trained: "Trained", plan: "Plan") -> Finding | None:
-    """Find that training has not lowered the loss of a target."""
+    """Find that training has not lowered the loss of a target, or that noise has hidden it."""
     start = trained.loss_at_start
-    if start is None or trained.loss <= start:
+    # Unknown of labels.
+    if plan.schedule.noise is not None and trained.error > (1.0 - NOTHING) * trained.deviation:
+        r_squared = 1.0 - trained.error / trained.deviation
+        says = (
+            "targets are predicted no better than by their mean (R^2 of the training rows without "
+            f"noise is {r_squared:.3g})"
+        )
+        return Finding(says, "lower noise_level")
+    if start is None or not is_above(trained.loss, start):
         return None
     solver, rate = plan.schedule.solver, plan.schedule.learning_rate
     advice = "" if solver == "lbfgs" else f"lower learning_rate ({rate:.3g} now)"
@@ -209,33 +222,54 @@ def dead_units(trained: "Trained", advice: str) -> Finding | None:
         return None
     is_silent = not trained.lowest[dead].any() and not trained.highest[dead].any()
     how = "0 in all training rows" if is_silent else "almost the same in all training rows"
-    return Finding(f"{dead.sum()} of {dead.size} units are dead ({how})", advice)
+    n_dead = int(dead.sum())
+    are = "is" if n_dead == 1 else "are"
+    return Finding(f"{n_dead} of {dead.size} units {are} dead ({how})", advice)
 
 
-def advice_on(trained: "Trained", plan: "Plan", raised: Sequence[Raised]) -> str:
-    """Return which parameters to set back; if none is raised, what else makes a difference."""
-    if raised:
-        return ", or ".join(map(str, raised))
+def advice_on(trained: "Trained", plan: "Plan", unusual: Sequence[Unusual]) -> str:
+    """Return which parameters to set back; if none is unusual, what else makes a difference."""
+    if unusual:
+        return ", or ".join(map(str, unusual))
     penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED
     advice = []
     if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
         advice.append("use scale_data=True")
     if penalties.beta == "auto":
-        advice.append("raise rho, or lower n_components")
+        advice.append(f"raise rho ({plan.rho:.3g} now)")
     elif penalties.sparsity == "kl":
-        advice.append(f"lower alpha ({penalties.alpha:.3g} now), or raise rho ({plan.rho:.3g} now)")
+        advice.append(lower_any([("alpha", alpha_of(plan))]))
+        advice.append(f"raise rho ({plan.rho:.3g} now)")
     elif is_bounded:
-        advice.append(f"lower alpha ({penalties.alpha:.3g} now)")
+        advice.append(lower_any([("alpha", alpha_of(plan))]))
     elif penalties.sparsity is None:
         advice.append("use activation='prelu', whose units do not die")
     else:
-        of_l1 = "use beta='auto', or " if penalties.sparsity == "l1" else ""
-        advice.append(f"{of_l1}lower beta ({trained.beta:.3g} now)")
+        if penalties.sparsity == "l1":
+            advice.append("use beta='auto'")
+        advice.append(lower_any([("beta", trained.beta)]))
     # Long steps are what units die of that no penalty pulls to 0, and hidden ones.
     may_overshoot = not is_bounded and penalties.sparsity != "l1"
     if plan.schedule.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
-        advice.append(f"lower learning_rate ({plan.schedule.learning_rate:.3g} now)")
-    return ", or ".join(advice)
+        advice.append(lower_any([("learning_rate", plan.schedule.learning_rate)]))
+    return ", or ".join(each for each in advice if each)
+
+
+def alpha_of(plan: "Plan") -> float:
+    """Return the weight decay of the one network."""
+    alpha = plan.penalties.alpha
+    assert isinstance(alpha, float)
+    return alpha
+
+
+def lower_any(values: Sequence[tuple[str, float]]) -> str:
+    """Return the advice to lower one of some parameters, of those that can be."""
+    return ", or ".join(f"lower {name} ({value:.3g} now)" for name, value in values if value > 0.0)
+
+
+def is_above(loss: float, other: float) -> bool:
+    """Return whether a loss is above another one by more than chance."""
+    return loss > other + ABOVE * abs(other)
 
 
 def code_activation(plan: "Plan") -> str:

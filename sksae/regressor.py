@@ -68,7 +68,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     alpha : float >= 0 or None, default=None
         Weight decay. None is that with which the linear layer on the codes of pre-training best
         predicts rows left out (five folds, of up to 5000 rows); times 3 if layers are trained on,
-        which adapt to the rows as well. ``alpha_`` tells. In pre-training members have their own.
+        which adapt to the rows as well; of fewer than ten rows that differ it is 0.01. `partial_fit`
+        finds it in the first piece. ``alpha_`` tells. In pre-training members have their own, and
+        the linear layer has 1e-4 at least while it is trained alone before the others.
 
     noise : {"gaussian", "masking"} or None, default=None
         How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
@@ -78,7 +80,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         each row is corrupted once for all iterations. ``loss_`` and scores are those of clean rows.
 
     noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted.
+        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted
+        (in `partial_fit` of the rows that the first member scaled, or else of the first piece).
         Of "masking" the share of entries, below 1. Without effect (and a warning, if set) if
         ``noise`` is None.
 
@@ -112,7 +115,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
         See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30.
+        more; for "lbfgs" 30, and 10 for the layer on top alone.
 
     early_stopping : bool, default=False
         Whether to hold out rows, watch the R^2 on them during fine-tuning, and

@@ -8,6 +8,8 @@ N_FOLDS = 5
 # The decay hardly moves with more rows; fewer that differ tell nothing, and it is this.
 MOST_ROWS = 5_000
 FEWEST_ROWS, DECAY_OF_FEW = 10, 1e-2
+# Rows of the same target are alike whose codes, seen from a random side, differ by this share.
+ALIKE = 1e-5
 
 
 def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> float:
@@ -58,11 +60,16 @@ def folds(codes: np.ndarray, target: np.ndarray) -> np.ndarray | None:
 
     None if too few rows differ.
     """
-    # By the size of targets first: codes differ in their last digits by the way in which they were
-    # computed, and whether a target or its negative is to be learnt makes no difference.
-    rows = np.column_stack([np.abs(target), codes, target])
-    _, which = np.unique(rows, axis=0, return_inverse=True)
+    # By the size of targets first: whether a target or its negative is to be learnt makes no
+    # difference. Codes differ in their last digits by the way in which they were computed.
+    _, of_target = np.unique(np.column_stack([np.abs(target), target]), axis=0, return_inverse=True)
+    key = codes @ np.random.default_rng(0).normal(size=codes.shape[1])
+    order = np.lexsort((key, of_target.ravel()))
+    is_new = np.diff(of_target.ravel()[order]) > 0
+    is_new |= np.diff(key[order]) > ALIKE * np.ptp(key)
+    which = np.empty(len(codes), dtype=np.intp)
+    which[order] = np.concatenate([[0], np.cumsum(is_new)])
     n_different = int(which.max()) + 1
     if n_different < FEWEST_ROWS:
         return None
-    return np.random.default_rng(0).permutation(n_different)[which.ravel()] % N_FOLDS
+    return np.random.default_rng(0).permutation(n_different)[which] % N_FOLDS

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,9 +36,6 @@ from sksae.targets import check_counted, hold_out
 from sksae.task_training import TaskTraining, Wanted, check_freeze
 from sksae.validation import check_noise, check_precision, warn_of_idle_noise
 from sksae.warning import speaking_for, warn_user
-
-if TYPE_CHECKING:
-    pass
 
 # The default of noise_level.
 NOISE_LEVEL = 0.3
@@ -183,14 +180,19 @@ class SupervisedStack(
             # A pass is one epoch, whose line says it all.
             quiet = Stages(1, verbose=False)
             course = TaskTraining(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
-            if not resume:
-                alpha = course.resolve_alpha(codes)
-            else:
-                alpha = self.alpha_ if self.alpha is None else float(self.alpha)
+            alpha = self._alpha_again(X, course) if resume else course.resolve_alpha(codes)
             attributes = course.run_once(X, alpha, resume=resume)
         for name, value in attributes.items():
             setattr(self, name, value)
         return self
+
+    def _alpha_again(self, X: Matrix, course: TaskTraining) -> float:
+        """Return the weight decay of a training that goes on: None is what it was at first."""
+        if self.alpha is not None:
+            return float(self.alpha)
+        if self._alpha_of_none is None:
+            return course.resolve_alpha(encode_through(self.autoencoders_, X))
+        return self._alpha_of_none
 
     def _codes(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         X = checked_rows(self, X)

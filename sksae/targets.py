@@ -292,8 +292,13 @@ def read_numbers(
     check_counted(of_wanted)
     if scaling is None:
         counted = None if of_wanted is None else np.flatnonzero(of_wanted)
-        mean, _ = weighted_moments(wanted, counted, of_wanted)
-        variance = np.average((wanted - mean) ** 2, axis=0, weights=of_wanted)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, _ = weighted_moments(wanted, counted, of_wanted)
+            variance = np.average((wanted - mean) ** 2, axis=0, weights=of_wanted)
+        if not np.isfinite(variance).all():
+            raise ValueError(
+                "The values of y are too large for their variance: divide y by a constant."
+            )
         scale = np.sqrt(variance)
         scale[scale <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)] = 1.0
     else:

@@ -19,7 +19,7 @@ from sksae.finetuning import (
 from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import give_up_if_interrupted
 from sksae.planning import Plan
-from sksae.scaling import Matrix, Scaling
+from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -93,6 +93,7 @@ class TaskTraining:
         # Without their decoders there is nothing that layers could be tied to.
         self._encoder = [layer._replace(tied=False) for layer in join(members)[:n_layers]]
         self._n_frozen = check_freeze(estimator.freeze, n_layers)
+        self._noise_unit = 0.0
 
     def run(self, X: Matrix, codes: np.ndarray) -> dict[str, Any]:
         """Return the fitted attributes after a whole fit.
@@ -133,6 +134,8 @@ class TaskTraining:
     def run_once(self, X: Matrix, alpha: float, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
         self._alpha = alpha
+        if resume and self._estimator._n_frozen == self._n_frozen:
+            self._noise_unit = self._estimator._noise_unit
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
         n_components = self._members[-1]._n_features_out
         top = estimator._top() if resume else empty_top(n_components, n_outputs, estimator.dtype)
@@ -195,11 +198,17 @@ class TaskTraining:
             end(trained.stopped_by, len(trained.loss_curve), trained.loss)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
             "alpha_": self._alpha,
+            "_alpha_of_none": self._alpha
+            if estimator.alpha is None
+            else getattr(estimator, "_alpha_of_none", None)
+            if resume
+            else None,
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
             "_state": trained.state,
             "_n_frozen": n_kept,
+            "_noise_unit": self._noise_unit,
         }
         if context is not None:
             context.call_on_fit_task_end(
@@ -235,11 +244,26 @@ class TaskTraining:
             self._seed,
             n_rows=len(wanted.index),
             n_features=X.shape[1],
-            noise=finetuning_noise(estimator, X, wanted.index, wanted.weight, scaling),
+            noise=finetuning_noise(estimator, self._unit_of_noise(X, scaling)),
             blanks_to_zero=not scaling.scaled,
             dropout=self._dropout(),
             **rest,
         )
+
+    def _unit_of_noise(self, X: Matrix, scaling: Scaling) -> float:
+        """Return the deviation of all entries of what enters the layers, as they see it.
+
+        That of the rows that a first member scaled; of what is not scaled that of the first rows,
+        which those of later pieces are measured by too.
+        """
+        if self._estimator.noise != "gaussian":
+            return self._noise_unit
+        if scaling.scaled:
+            return scaled_deviation(X.shape[1], self._members[0].output_activation)
+        if self._noise_unit == 0.0:
+            _, variance = weighted_moments(X, self._wanted.index, self._wanted.weight)
+            self._noise_unit = float(np.sqrt(variance))
+        return self._noise_unit
 
     def _dropout(self) -> "Dropout | None":
         """Return what leaves units of codes out: of all members' whose encoder is trained."""

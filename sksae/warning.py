@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+# Packages between a fit and the line of the user that asked for it.
+PASSED_OVER = ("sksae", "sklearn", "joblib")
+
 
 @dataclass(frozen=True)
 class Membership:
@@ -33,7 +36,7 @@ _speaker: ContextVar[str] = ContextVar("speaker", default="")
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
-    """Issue a warning in the name of the innermost caller outside sksae and scikit-learn.
+    """Issue a warning in the name of the innermost caller outside `PASSED_OVER`.
 
     Parameters
     ----------
@@ -44,7 +47,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """
     frame, depth = sys._getframe(1), 2
     while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("sksae", "sklearn"):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED_OVER:
             break
         frame, depth = frame.f_back, depth + 1
     speaker = _speaker.get()

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, diagnostics, scaling
@@ -286,3 +287,54 @@ def test_a_member_is_not_told_of_codes_that_are_not_the_users():
         (text,) = said(unscaled.fit, X)
     assert "StackedSparseAutoencoder, member 'b': With scale_data=False" in text
     assert "use scale_data=True, or set all three" in text
+
+
+# What a scaler leaves.
+
+
+def judged(X):
+    """Return what is said of the columns of X."""
+    found = find_scaling(X, None, None, scale_data=True, output_activation="identity")
+    return diagnostics.message_on_columns(X, None, found)
+
+
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array], ids=["dense", "csr"])
+def test_rare_events_are_none_the_more_suspicious_for_being_scaled(container):
+    rng = np.random.default_rng(0)
+    rows = (rng.random((3000, 6)) < [0.3, 0.3, 0.3, 0.3, 0.3, 0.0]) * 1.0
+    rows[7, 5] = 1.0
+    for X in (rows, StandardScaler().fit_transform(rows)):
+        assert judged(container(X)) is None
+    digits = StandardScaler().fit_transform(load_digits().data)
+    assert judged(container(digits)) is None
+
+
+def test_a_placeholder_in_a_column_of_zeros_is_found_scaled_or_not():
+    rng = np.random.default_rng(0)
+    rows = np.where(rng.random((3000, 4)) < 0.008, rng.random((3000, 4)), 0.0)
+    rows[:, 0] = rng.random(3000)
+    rows[3, 2] = -9999.0
+    for X in (rows, StandardScaler().fit_transform(rows)):
+        assert "in column 2, where nearly all others are" in judged(X)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (9999999.0, "9999999"),
+        (-99999999.0, None),
+        (9.969209968386869e36, None),
+        (1e20, "1e+20"),
+        (2147483647.0, None),
+    ],
+)
+def test_what_is_said_of_a_placeholder_replaces_it(value, text, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(1000, 5)).astype(dtype) + 20
+    X[::200, 1] = value
+    said = judged(X)
+    named = re.search(r"missing_values=([^)]+)\)", said).group(1)
+    assert text is None or named == text
+    replaced = SimpleImputer(missing_values=float(named)).fit_transform(X)
+    assert judged(replaced.astype(dtype)) is None

@@ -233,6 +233,22 @@ def test_passes_draw_anew(kind):
     assert bits(again) == bits(model)
 
 
+@pytest.mark.parametrize("freeze", [None, 1])
+@each_kind
+def test_noise_of_small_pieces_is_as_large(shown, kind, freeze):
+    members = chain([sae(6), sae(5)], X)
+    model = make(kind, members, pretrain=False, noise="gaussian", noise_level=0.5, freeze=freeze)
+    classes = {"classes": np.unique(TARGETS[kind])} if kind == "labels" else {}
+    model.partial_fit(X, TARGETS[kind], **classes)
+    for _ in range(8):
+        for row in range(len(X)):
+            model.partial_fit(X[[row]], TARGETS[kind][[row]])
+    noise = np.concatenate([after - before for before, after in shown[3:]])
+    entries = encode(members[:1], X) if freeze else X / members[0].scale_
+    deviation = np.sqrt(entries.var(axis=0).mean())
+    assert noise.std() == pytest.approx(0.5 * deviation, rel=0.05)
+
+
 @each_kind
 def test_a_rate_and_a_level_of_0_change_nothing(kind):
     plain = bits(fitted(kind))

@@ -125,6 +125,28 @@ def test_a_search_goes_over_members_that_numbers_stand_for(given):
     assert len(set(search.cv_results_["mean_test_score"])) == 4
 
 
+def test_a_member_and_its_parameters_are_set_together():
+    for given in ([6], [("edges", 6)], [sae(6)], None):
+        stack = StackedSparseAutoencoder(given, max_iter=2, random_state=0)
+        name = next(iter(dict(stack._members)))
+        stack.set_params(**{name: 4, f"{name}__rho": 0.3, f"{name}__max_iter": 2})
+        (member,) = stack.fit(X).autoencoders_
+        assert (member.n_components, member.rho, member.max_iter) == (4, 0.3, 2)
+    grid = {"sae0": [3, 4], "sae0__rho": [0.1, 0.3], "sae0__max_iter": [2]}
+    search = GridSearchCV(StackedSparseAutoencoder(max_iter=2, random_state=0), grid, cv=2).fit(X)
+    assert len(set(search.cv_results_["mean_test_score"])) == 4
+
+
+@pytest.mark.parametrize("given", [None, [6], [sae(6)]], ids=str)
+def test_what_is_refused_changes_nothing(given):
+    stack = StackedSparseAutoencoder(given)
+    with pytest.raises(ValueError, match="bogus"):
+        stack.set_params(sae0__bogus=1)
+    with pytest.raises(ValueError, match="bogus"):
+        stack.set_params(autoencoders=[5], sae0__bogus=1)
+    assert stack.autoencoders is given
+
+
 def test_clone_copies_the_members():
     model = make([("edges", sae(5)), ("corners", sae(4))]).fit(X)
     again = clone(model)

@@ -309,7 +309,7 @@ def test_advice_on_a_missed_rho(params, activity, fits, does_not):
     ("params", "fits", "does_not"),
     [
         ({"sparsity": "l1"}, "use beta='auto', or lower beta (1 now)", "learning_rate"),
-        ({"sparsity": "l1", "beta": "auto"}, "raise rho, or lower n_components", "'auto'"),
+        ({"sparsity": "l1", "beta": "auto"}, "raise rho", "'auto'"),
         ({"sparsity": "l2"}, "lower beta (1 now), or lower learning_rate (0.02 now)", "'auto'"),
         ({"sparsity": "l2", "solver": "lbfgs"}, "lower beta (1 now)", "learning_rate"),
         ({"sparsity": None}, "activation='prelu'", "beta"),
@@ -337,7 +337,7 @@ def test_advice_where_nothing_is_raised(params, fits, does_not):
 )
 def test_a_tolerance_is_to_blame_if_it_ended_training(stopped_by, curve, advice):
     plan = plan_of()
-    raised = [outcome.Raised("tol", 1.0, 1e-3, 1e-3)]
+    raised = [outcome.Unusual("tol", 1.0, 1e-3, 1e-3)]
     end = end_of(plan, stopped_by=stopped_by, loss_curve=curve, error=37.0, deviation=36.0)
     end = replace(end, lowest=np.zeros(20), highest=np.ones(20))
     (text,) = said_at_end(outcome.warn_of_end, end, plan, raised, n_rows=300)
@@ -484,3 +484,52 @@ def test_fine_tuning_that_only_did_harm_is_told(model_class, target):
             model_class([make(max_iter=20, tol=0.05)], **given, **other).fit, FEW, target
         )
         assert not any("where training began" in text for text in texts)
+
+
+def test_noise_that_hides_a_target_is_told():
+    given = {"noise": "masking", "noise_level": 0.8, "random_state": 0}
+    model = SparseAutoencoderRegressor([make(max_iter=40)], **given)
+    texts = said_at_end(model.fit, FEW, FEW_LABELS)
+    assert model.score(FEW, FEW_LABELS) < 0.0
+    assert any("no better than by their mean" in t and "lower noise_level" in t for t in texts)
+
+
+@pytest.mark.parametrize("target", [np.arange(50.0), np.arange(50) % 2], ids=["numbers", "labels"])
+def test_rows_that_tell_nothing_are_no_fault_of_the_rate(target):
+    model_class = SparseAutoencoderClassifier if target.max() == 1 else SparseAutoencoderRegressor
+    texts = said_at_end(model_class(random_state=0).fit, np.ones((50, 4)), target)
+    assert not any("where training began" in text for text in texts)
+
+
+def test_units_that_die_in_fine_tuning_are_counted():
+    stack = StackedSparseAutoencoder([make(16)], alpha=10.0, max_iter=1000, random_state=0)
+    (text,) = said_at_end(stack.fit, FEW)
+    assert text.startswith("StackedSparseAutoencoder: ")
+    assert re.search(r"16 of 16 units are dead .*lower alpha \(10 now\)", text)
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_rate_far_too_small_is_named(solver):
+    model = make(64, learning_rate=1e-7, solver=solver, max_iter=20)
+    (text,) = said_at_end(model.fit, DIGITS[:600])
+    assert "raise learning_rate=1e-07" in text
+
+
+@pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
+def test_rows_too_small_for_unscaled_training_are_named_whatever_ended_it(output_activation):
+    given = {"scale_data": False, "output_activation": output_activation, "max_iter": 10}
+    texts = said_at_end(make(**given).fit, FEW / 1e4)
+    assert "use scale_data=True" in texts[0]
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "target"),
+    [
+        (SparseAutoencoderClassifier(random_state=0), IRIS, load_iris().target),
+        (SparseAutoencoderClassifier(random_state=0), WINE, load_wine().target),
+        (SparseAutoencoderRegressor(random_state=0), *load_diabetes(return_X_y=True)),
+    ],
+    ids=["iris", "wine", "diabetes"],
+)
+def test_good_fits_for_a_target_are_silent(model, rows, target):
+    assert said(model.fit, rows, target) == []

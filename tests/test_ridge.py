@@ -80,6 +80,19 @@ def test_many_rows_are_sampled(monkeypatch):
     assert best_decay(codes, target, weight) == expected
 
 
+@pytest.mark.parametrize("n_different", [9, 40])
+def test_rows_are_alike_whatever_the_last_digits_of_their_codes(n_different):
+    codes, target = noisy(n_different)
+    chosen = np.random.default_rng(1).integers(n_different, size=900)
+    chosen[:n_different] = np.arange(n_different)
+    noise = 1e-7 * np.random.default_rng(2).normal(size=(900, 12))
+    fold = folds(codes[chosen] + noise, target[chosen])
+    if n_different < 10:
+        assert fold is None
+    else:
+        np.testing.assert_array_equal(fold, folds(codes, target)[chosen])
+
+
 @pytest.mark.parametrize("n_rows", [1, 2, 9])
 def test_few_rows_tell_nothing(n_rows):
     codes, target = noisy(60)
@@ -114,3 +127,7 @@ def test_passes_keep_the_decay_of_the_first():
     first = model.alpha_
     assert model.partial_fit(X[40:], 100.0 * X[40:, 1]).alpha_ == first
     assert model.set_params(alpha=0.5).partial_fit(X, y).alpha_ == 0.5
+    assert model.set_params(alpha=None).partial_fit(X, y).alpha_ == first
+    # What None stands for is found when it is first asked for.
+    given = SparseAutoencoderRegressor([sae(5)], alpha=0.0, random_state=0).partial_fit(X, y)
+    assert given.set_params(alpha=None).partial_fit(X, y).alpha_ > 0.0

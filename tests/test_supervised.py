@@ -249,7 +249,7 @@ def test_with_all_frozen_the_top_is_trained_by_lbfgs_until_it_has_settled(kind):
 
 @each_kind
 def test_with_all_frozen_a_larger_max_iter_is_heard(kind, monkeypatch):
-    monkeypatch.setattr("sksae.supervised.TOP_ITERATIONS", 4)
+    monkeypatch.setattr("sksae.task_training.TOP_ITERATIONS", 4)
     params = {"freeze": 2, "tol": 0.0, "n_iter_no_change": 50}
     for max_iter, n_iter in ((3, 4), (6, 6)):
         with pytest.warns(ConvergenceWarning, match=f"max_iter={n_iter}"):
@@ -289,9 +289,10 @@ def test_members_are_never_changed(kind, freeze):
 @each_kind
 def test_members_fitted_to_other_data_are_where_it_starts(kind):
     members = chain(pair(), 3.0 * make_rows(40) - 1.0)
-    kept = make(kind, members, pretrain=False, freeze=2).fit(X, TARGETS[kind])
+    given = {"pretrain": False, "alpha": 1e-4}
+    kept = make(kind, members, freeze=2, **given).fit(X, TARGETS[kind])
     assert_same(kept.autoencoders_, members)
-    tuned = make(kind, members, pretrain=False, dtype="float64").fit(X, TARGETS[kind])
+    tuned = make(kind, members, dtype="float64", **given).fit(X, TARGETS[kind])
     assert tuned.autoencoders_[0].scale_ == members[0].scale_
     expected = supervised_loss(tuned, X, target_of(kind, tuned), kind)
     assert tuned.loss_ == pytest.approx(expected, rel=1e-6)
