@@ -68,9 +68,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     alpha : float >= 0 or None, default=None
         Weight decay. None is that with which the linear layer on the codes of pre-training best
         predicts rows left out (five folds, of up to 5000 rows); times 3 if layers are trained on,
-        which adapt to the rows as well; of fewer than ten rows that differ it is 0.01. `partial_fit`
-        finds it in the first piece. ``alpha_`` tells. In pre-training members have their own, and
-        the linear layer has 1e-4 at least while it is trained alone before the others.
+        which adapt to the rows as well. Of fewer than ten rows that differ it is 0.01. It is found
+        in the first piece by `partial_fit`. ``alpha_`` tells. In pre-training members have their
+        own, and the linear layer has 1e-4 at least while it is trained alone before the others.
 
     noise : {"gaussian", "masking"} or None, default=None
         How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
