@@ -24,6 +24,10 @@ from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import NonFiniteLossError
 
+# Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
+# which is half of the deviation (see `outcome`).
+SURELY_BELOW = 0.25
+
 
 def torch_dtype(name: str) -> torch.dtype:
     """Return the precision of that name, "float32" or "float64"."""
@@ -117,7 +121,10 @@ def _evaluate(
             outcomes[place] = job.schedule.failure(len(trained.loss_curve))
     schedule = jobs[0].schedule
     draws = schedule.noise is not None or schedule.dropout is not None
-    if with_start and not draws and not schedule.is_one_pass:
+    # One more pass over all rows, which good fits of rows do not need.
+    is_good = all(trained.loss <= SURELY_BELOW * trained.deviation for _, _, trained in done)
+    is_good &= architecture.gives_rows
+    if with_start and not draws and not is_good and not schedule.is_one_pass:
         starts = [job.start for _, job, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
         for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
