@@ -7,15 +7,24 @@ from numbers import Integral
 from typing import Any, Self, TypeAlias
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from numpy.typing import ArrayLike
+from scipy import sparse as sp
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    clone,
+)
 from sklearn.callback import CallbackContext
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
 
+from sksae.finetuning import encode_through
 from sksae.joined import n_encoder_layers
 from sksae.planning import check_parameters
+from sksae.rows import checked_rows
 from sksae.scaling import Matrix
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
@@ -28,8 +37,8 @@ Named: TypeAlias = list[tuple[str, Member]]
 Autoencoders: TypeAlias = Sequence[Member | int] | Sequence[tuple[str, Member | int]] | None
 
 
-class ComposedOfAutoencoders(_BaseComposition):
-    """Gives an estimator with a parameter ``autoencoders`` the parameters of its members too.
+class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _BaseComposition):
+    """An estimator with a parameter ``autoencoders``: it has its members' parameters and codes.
 
     ``autoencoders`` is a list of autoencoders, which then have the names sae0, sae1, ..., or one
     of pairs (name, autoencoder). A number stands for an autoencoder of so many units, and None for
@@ -37,6 +46,7 @@ class ComposedOfAutoencoders(_BaseComposition):
     """
 
     autoencoders: Autoencoders
+    autoencoders_: list[SparseAutoencoderTransformer]
 
     @property
     def _members(self) -> Named:
@@ -98,6 +108,39 @@ class ComposedOfAutoencoders(_BaseComposition):
             self.autoencoders = before
             raise
         return self
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes of some rows, fine-tuned if the autoencoders are.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+            Of the last member, in the precision of X.
+        """
+        return self._codes(X)
+
+    def _codes(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes as they are, whatever `set_output` says."""
+        X = checked_rows(self, X)
+        return encode_through(self.autoencoders_, X)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.autoencoders_[-1]._n_features_out
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "autoencoders_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     def _member_names(self) -> set[str]:
         """Return the names of members, of what can be made sense of."""

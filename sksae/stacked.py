@@ -7,13 +7,11 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     _fit_context,
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Tags, check_array, gen_batches
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
@@ -61,8 +59,6 @@ ROWS_AT_A_TIME = 4096
 
 class StackedSparseAutoencoder(
     CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     ComposedOfAutoencoders,
     BaseEstimator,
 ):
@@ -378,22 +374,6 @@ class StackedSparseAutoencoder(
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
-    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the codes of some rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, n_components)
-            Of the last member, in the precision of X.
-        """
-        X = checked_rows(self, X)
-        return encode_through(self.autoencoders_, X)
-
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Return the rows that some codes stand for.
 
@@ -452,19 +432,6 @@ class StackedSparseAutoencoder(
             -||x_hat_i - x_i||^2 in the units of X.
         """
         return -self._squared_errors(checked_rows(self, X))
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.autoencoders_[-1]._n_features_out
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "autoencoders_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
     def _squared_errors(self, X: Matrix) -> np.ndarray:
         errors = np.empty(X.shape[0])

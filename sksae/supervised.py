@@ -7,9 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Tags
 from sklearn.utils.validation import check_consistent_length
 
 from sksae import constraints
@@ -43,8 +42,6 @@ NOISE_LEVEL = 0.3
 
 class SupervisedStack(
     CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     ComposedOfAutoencoders,
     BaseEstimator,
 ):
@@ -54,21 +51,6 @@ class SupervisedStack(
 
     # What the layer on top is called in lines that are printed and in callbacks.
     _name_of_top: ClassVar[str]
-
-    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the fine-tuned codes of some rows: what the layer on top is given.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, n_components)
-            Of the last member, in the precision of X.
-        """
-        return self._codes(X)
 
     @abstractmethod
     def _read_targets(
@@ -194,10 +176,6 @@ class SupervisedStack(
             return course.resolve_alpha(encode_through(self.autoencoders_, X))
         return self._alpha_of_none
 
-    def _codes(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        X = checked_rows(self, X)
-        return encode_through(self.autoencoders_, X)
-
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the output of the layer on top, (n_samples, n_outputs), in X's precision."""
         codes = self._codes(X)
@@ -222,19 +200,6 @@ class SupervisedStack(
                 "solver='lbfgs' has not: use solver='adam' or 'sgd', or dropout=0."
             )
         return n_frozen
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.autoencoders_[-1]._n_features_out
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "autoencoders_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> None:

@@ -37,8 +37,8 @@ TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
 # rows altogether has no error left from which they could learn.
 LEAST_TOP_ALPHA = 1e-4
 FINE_TUNING = "fine-tuning"
-# What a fit that goes on adds to.
-CONTINUED = ("loss_curve_", "validation_score_curve_", "n_iter_", "n_steps_")
+# What a fit that goes on adds to, or keeps.
+CONTINUED = ("loss_curve_", "validation_score_curve_", "n_iter_", "n_steps_", "_alpha_of_none")
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class TaskTraining:
             What the members make of them.
         """
         n_outputs, name = self._wanted.n_outputs, self._estimator._name_of_top
-        self._alpha = self.resolve_alpha(codes)
+        alpha, held_out = self.resolve_alpha(codes), self._held_out
         top = empty_top(codes.shape[1], n_outputs, self._estimator.dtype)
         scaling = self._scaling(codes)
         if self._n_frozen == len(self._encoder):
@@ -116,15 +116,13 @@ class TaskTraining:
                 max_iter=max(schedule.max_iter, self._estimator.max_iter),
                 tol=min(schedule.tol, self._estimator.tol),
             )
-            return self._train(name, [top], codes, scaling, schedule, held_out=self._held_out)[1]
-        schedule = self._top_schedule(codes)
-        alpha, self._alpha = self._alpha, max(self._alpha, LEAST_TOP_ALPHA)
-        layers, _ = self._train(name, [top], codes, scaling, schedule, is_last=False)
-        self._alpha = alpha
+            return self._train(name, [top], codes, scaling, schedule, alpha, held_out=held_out)[1]
+        schedule, least = self._top_schedule(codes), max(alpha, LEAST_TOP_ALPHA)
+        layers, _ = self._train(name, [top], codes, scaling, schedule, least, is_last=False)
         layers = [*self._encoder[self._n_frozen :], *layers]
         rows = self._input(X)
         schedule = self._schedule(*rows)
-        return self._train(FINE_TUNING, layers, *rows, schedule, held_out=self._held_out)[1]
+        return self._train(FINE_TUNING, layers, *rows, schedule, alpha, held_out=held_out)[1]
 
     def resolve_alpha(self, codes: np.ndarray) -> float:
         """Return the weight decay, given what the members make of the rows."""
@@ -133,7 +131,6 @@ class TaskTraining:
 
     def run_once(self, X: Matrix, alpha: float, *, resume: bool) -> dict[str, Any]:
         """Return the fitted attributes after one pass at the constant rate."""
-        self._alpha = alpha
         if resume and self._estimator._n_frozen == self._n_frozen:
             self._noise_unit = self._estimator._noise_unit
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
@@ -143,7 +140,7 @@ class TaskTraining:
         rows = self._input(X)
         n_before = estimator.n_iter_ if resume else 0
         schedule = self._schedule(*rows, first_epoch=n_before, one_pass=True)
-        return self._train(FINE_TUNING, layers, *rows, schedule, resume=resume)[1]
+        return self._train(FINE_TUNING, layers, *rows, schedule, alpha, resume=resume)[1]
 
     def _train(
         self,
@@ -152,6 +149,7 @@ class TaskTraining:
         X: Matrix,
         scaling: Scaling,
         schedule: "Schedule",
+        alpha: float,
         *,
         held_out: np.ndarray | None = None,
         resume: bool = False,
@@ -186,7 +184,7 @@ class TaskTraining:
             }
 
         state = estimator._state if goes_on else None
-        plan = self._plan(layers, scaling, schedule, held_out_index=held_out, state=state)
+        plan = self._plan(layers, scaling, schedule, alpha, held_out_index=held_out, state=state)
         n_before = before.get("n_iter_", 0)
         monitor = epoch_monitor(
             estimator, plan, context, self._task, attributes, n_before, quiet=not is_last
@@ -197,12 +195,10 @@ class TaskTraining:
                 give_up_if_interrupted(trained.stopped_by)
             end(trained.stopped_by, len(trained.loss_curve), trained.loss)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
-            "alpha_": self._alpha,
-            "_alpha_of_none": self._alpha
-            if estimator.alpha is None
-            else getattr(estimator, "_alpha_of_none", None)
-            if resume
-            else None,
+            "alpha_": alpha,
+            "_alpha_of_none": before.get("_alpha_of_none")
+            if estimator.alpha is not None
+            else alpha,
             "loss_": trained.loss,
             "n_steps_": before.get("n_steps_", 0) + trained.n_steps,
             "_seed": self._seed,
@@ -217,7 +213,12 @@ class TaskTraining:
         return layers, found
 
     def _plan(
-        self, layers: list[Layer], scaling: Scaling, schedule: "Schedule", **rest: Any
+        self,
+        layers: list[Layer],
+        scaling: Scaling,
+        schedule: "Schedule",
+        alpha: float,
+        **rest: Any,
     ) -> Plan:
         from sksae.engine.objective import Penalties
 
@@ -229,7 +230,7 @@ class TaskTraining:
             len(layers) - 1,
             scaling,
             schedule,
-            Penalties(None, 0.5, 0.0, self._alpha, decays),
+            Penalties(None, 0.5, 0.0, alpha, decays),
             index=wanted.index,
             loss=wanted.loss,
             target=wanted.target,
