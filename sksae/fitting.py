@@ -61,11 +61,17 @@ def fitted_attributes(
     """
     made = None if resume or one_pass else find_fit(estimator, X, sample_weight)
     if made is None:
-        plan = make_plan(estimator, X, sample_weight, resume=resume, one_pass=one_pass)
+        plan = make_plan(
+            estimator,
+            X,
+            sample_weight,
+            resume_from=estimator if resume else None,
+            one_pass=one_pass,
+        )
     else:
         plan = made.plan
     warn_of_parameters(estimator, X)
-    if not resume:
+    if plan.scaling.columns is not None:
         warn_of_rows(estimator, X, plan)
     architecture, scaling = plan.architecture, plan.scaling
     context: CallbackContext | None = None
@@ -91,6 +97,8 @@ def fitted_attributes(
     attributes |= record(estimator, plan, trained, resume=resume)
     attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
     attributes["_stopped_by"] = trained.stopped_by
+    assert plan.seen is not None
+    attributes["_seen"] = plan.seen.as_dict()
     n_rows = X.shape[0] if plan.index is None else len(plan.index)
     warn_of_end(trained, plan, unusual_parameters(estimator, plan), n_rows=n_rows)
     if context is not None:
@@ -204,6 +212,7 @@ def network_attributes(
         "_activations": architecture.activations,
         "_tied": any(architecture.tied),
         "_scaled": scaling.scaled,
+        "_stretch": scaling.stretch,
     }
 
 

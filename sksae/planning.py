@@ -7,8 +7,9 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
-from sksae.joined import join, to_centred
-from sksae.scaling import Matrix, Scaling, find_scaling, has_scaled_norm, scaled_deviation
+from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation
+from sksae.seen import Seen
+from sksae.starting import begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -77,6 +78,8 @@ class Plan:
         Parameters to start from, for centred rows.
     state : dict of ndarray or None
         Where the training stood that this one continues.
+    seen : Seen or None
+        What is known of the rows of all pieces, these included.
     scaling : Scaling
         Of the rows.
     index, held_out_index : ndarray of int or None
@@ -97,6 +100,7 @@ class Plan:
     dtype: str
     device: str
     state: "dict[str, np.ndarray] | None" = None
+    seen: Seen | None = None
     index: np.ndarray | None = None
     held_out_index: np.ndarray | None = None
     loss: "Loss | None" = None
@@ -138,7 +142,7 @@ def make_plan(
     X: Matrix,
     sample_weight: np.ndarray | None,
     *,
-    resume: bool = False,
+    resume_from: "SparseAutoencoderTransformer | None" = None,
     one_pass: bool = False,
     random_state: int | np.random.RandomState | None = None,
 ) -> Plan:
@@ -152,8 +156,8 @@ def make_plan(
         Validated rows.
     sample_weight : ndarray of shape (n_samples,), optional
         Validated weights.
-    resume : bool
-        Whether to go on from the estimator's fitted attributes.
+    resume_from : SparseAutoencoderTransformer, optional
+        Fitted, to go on from; from new weights by default.
     one_pass : bool
         Whether to make a single pass at the constant rate, as ``partial_fit`` does.
     random_state : int, RandomState or None
@@ -161,42 +165,40 @@ def make_plan(
     """
     from sksae.engine.device import training_device
     from sksae.engine.objective import Penalties
-    from sksae.engine.parameters import starting_parameters
 
     training_device(estimator.device, estimator.dtype)  # raises if it is not there
     architecture = make_architecture(estimator, X.shape[1])
     rho, beta = check_parameters(estimator)
-    if resume:
-        check_same_network(estimator, architecture)
-        seed = estimator._seed
-    else:
+    before = resume_from
+    if before is None:
         own = estimator.random_state
         draws = check_random_state(random_state if own is None else own)
         seed = int(draws.randint(np.iinfo(np.int32).max))
-    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, seed)
-    if resume:
-        scaling = Scaling(
-            mean=estimator.mean_,
-            scale=estimator.scale_,
-            shift=estimator._shift,
-            centre=estimator._centre,
-            scaled=estimator._scaled,
-        )
-        start = to_centred(architecture, join([estimator]), scaling)
     else:
-        scaling = find_scaling(
+        check_same_network(estimator, before, architecture)
+        seed = before._seed
+    index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, seed)
+    code_activation = architecture.activations[architecture.n_encoder_layers - 1]
+    code_bias = validation.code_bias(estimator.sparsity, code_activation, rho)
+    if before is None:
+        start = begin(
+            architecture,
             X,
             index,
             sample_weight,
-            scale_data=estimator.scale_data,
-            output_activation=estimator.output_activation,
-        )
-        code_activation = architecture.activations[architecture.n_encoder_layers - 1]
-        start = starting_parameters(
-            architecture,
             draws,
-            code_bias=validation.code_bias(estimator.sparsity, code_activation, rho),
-            target_mean=scaling.offset,
+            code_bias=code_bias,
+            scale_data=estimator.scale_data,
+        )
+    else:
+        start = go_on(
+            before,
+            architecture,
+            X,
+            index,
+            sample_weight,
+            code_bias=code_bias,
+            follows_scale=one_pass,
         )
     n_rows = X.shape[0] if index is None else len(index)
     batch_size = defaults.resolve_batch_size(estimator.batch_size, n_rows)
@@ -236,16 +238,18 @@ def make_plan(
             n_iter_no_change=defaults.resolve_patience(
                 estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
             ),
-            first_epoch=estimator.n_iter_ if resume else 0,
+            first_epoch=0 if before is None else before.n_iter_,
             one_pass=one_pass,
+            pace=start.pace,
             noise=make_noise(estimator, X.shape[1]),
             blanks_to_zero=not estimator.scale_data,
-            n_steps_before=estimator.n_steps_ if resume else 0,
+            n_steps_before=0 if before is None else before.n_steps_,
             warm_up=WARM_UP * (architecture.n_encoder_layers - 1),
         ),
-        start=start,
-        state=estimator._state if resume else None,
-        scaling=scaling,
+        start=start.flat,
+        state=start.state,
+        seen=start.seen,
+        scaling=start.scaling,
         index=index,
         held_out_index=held_out_index,
         dtype=estimator.dtype,
@@ -288,30 +292,6 @@ def make_architecture(estimator: "SparseAutoencoderTransformer", n_features: int
     )
 
 
-def check_same_network(
-    estimator: "SparseAutoencoderTransformer", architecture: "Architecture"
-) -> None:
-    """Raise if training is to go on with other layers than it began with."""
-    if estimator.scale_data != estimator._scaled:
-        raise ValueError(
-            f"Training can only go on with scale_data={estimator._scaled}, with which it began: "
-            "set it back, or fit anew with warm_start=False."
-        )
-    if estimator.tied_weights != estimator._tied:
-        raise ValueError(
-            f"Training can only go on with tied_weights={estimator._tied}, with which it began: "
-            "set it back, or fit anew with warm_start=False."
-        )
-    sizes = (*(coef.shape[0] for coef in estimator.coefs_), estimator.coefs_[-1].shape[1])
-    before, now = (sizes, estimator._activations), (architecture.sizes, architecture.activations)
-    if before != now:
-        raise ValueError(
-            "Training can only go on with the layers it began with: they had sizes "
-            f"{before[0]} and activations {before[1]}, the parameters now ask for {now[0]} and "
-            f"{now[1]}. Set the parameters back, or fit anew with warm_start=False."
-        )
-
-
 def split_rows(
     estimator: Trainable, n_samples: int, sample_weight: np.ndarray | None, seed: int
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -346,6 +326,7 @@ def make_schedule(
     n_iter_no_change: int,
     first_epoch: int,
     one_pass: bool,
+    pace: float = 1.0,
     noise: "Noise | None" = None,
     blanks_to_zero: bool = False,
     dropout: "Dropout | None" = None,
@@ -372,6 +353,7 @@ def make_schedule(
         n_steps_before=n_steps_before,
         warm_up=warm_up,
         is_one_pass=one_pass,
+        pace=pace,
         noise=noise,
         blanks_to_zero=blanks_to_zero,
         dropout=dropout,

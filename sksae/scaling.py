@@ -1,6 +1,6 @@
 """How rows are scaled for training, from their weighted moments summed in float64."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -57,6 +57,8 @@ class Scaling:
         Whether they are.
     columns : Columns or None
         What it was found from; None where it was not found from these rows.
+    stretch : float
+        By how much the first weights make up for a change of scale since training began.
     """
 
     mean: np.ndarray
@@ -65,6 +67,7 @@ class Scaling:
     centre: np.ndarray
     scaled: bool
     columns: Columns | None = None
+    stretch: float = 1.0
 
     @property
     def offset(self) -> np.ndarray:
@@ -82,18 +85,27 @@ def find_scaling(
 ) -> Scaling:
     """Return the scaling of the rows that count: of all of X by one scalar, or none."""
     centre, columns = _describe(X, index, weight)
-    if not scale_data:
-        zeros = np.zeros_like(centre)
-        return Scaling(zeros, 1.0, 0.0, centre, scaled=False, columns=columns)
-    variance = columns.variance.mean()
-    if not np.isfinite(variance):
+    variance = float(columns.variance.mean())
+    if scale_data and not np.isfinite(variance):
         raise ValueError(
             "The values of X are too large for their variance: divide X by a constant."
         )
-    deviation = scaled_deviation(X.shape[1], output_activation)
+    scaling = scaling_of(
+        centre, variance, scale_data=scale_data, output_activation=output_activation
+    )
+    return replace(scaling, columns=columns)
+
+
+def scaling_of(
+    centre: np.ndarray, variance: float, *, scale_data: bool, output_activation: str
+) -> Scaling:
+    """Return the scaling of rows of that mean, and of that variance averaged over features."""
+    if not scale_data:
+        return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)
+    deviation = scaled_deviation(len(centre), output_activation)
     scale = float(np.sqrt(variance)) / deviation if variance > 0.0 else 1.0
     shift = 0.5 if output_activation == "sigmoid" else 0.0
-    return Scaling(centre, scale, shift, centre, scaled=True, columns=columns)
+    return Scaling(centre, scale, shift, centre, scaled=True)
 
 
 def has_scaled_norm(output_activation: str, scale_data: bool) -> bool:
@@ -144,6 +156,13 @@ def weighted_moments(
     return mean, float(variances.mean())
 
 
+def moments_of_features(
+    X: Matrix, index: np.ndarray | None = None, weight: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and variance of each feature; as `weighted_moments`."""
+    return _moments(X, index, weight, True)
+
+
 def _describe(
     X: Matrix, index: np.ndarray | None, weight: np.ndarray | None
 ) -> tuple[np.ndarray, Columns]:
@@ -171,9 +190,13 @@ def _moments(
     else:
         mean, variances = _dense_moments(X, index, weight, with_variance, extremes)
     # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant feature.
-    rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
-    variances[variances <= rounding**2] = 0.0
+    variances[variances <= rounding_of(mean) ** 2] = 0.0
     return mean, variances
+
+
+def rounding_of(mean: np.ndarray) -> np.ndarray:
+    """Return by how much a mean in float64 may be off by rounding."""
+    return 4.0 * np.finfo(np.float64).eps * np.abs(mean)
 
 
 def _dense_moments(

@@ -175,7 +175,8 @@ def test_learning_rate_can_fall_while_it_warms_up():
 
 
 def make_schedule(model, X, *, resume=False, one_pass=False):
-    return planning.make_plan(model, X, None, resume=resume, one_pass=one_pass).schedule
+    before = model if resume else None
+    return planning.make_plan(model, X, None, resume_from=before, one_pass=one_pass).schedule
 
 
 def test_only_deep_networks_warm_up():

@@ -88,11 +88,12 @@ def test_partial_fit_counts_passes_steps_and_losses(X):
     assert model.n_steps_ == 12 + 7 + 1 + 1
 
 
-def test_scaling_is_fixed_at_the_first_call(X):
+def test_scaling_stays_as_long_as_rows_are_as_the_first(X):
     model = make().partial_fit(X[:30])
     mean, scale = model.mean_.copy(), model.scale_
     np.testing.assert_allclose(mean, X[:30].mean(axis=0), rtol=1e-12)
-    model.partial_fit(X[30:] + 10.0)
+    for rows in (X[30:], X[:1], X[50:], X):
+        model.partial_fit(rows)
     np.testing.assert_array_equal(model.mean_, mean)
     assert model.scale_ == scale
 

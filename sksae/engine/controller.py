@@ -181,6 +181,8 @@ class BetaController:
         Batches that the training has.
     l2_start : float
         See `starting_beta`.
+    pace : float
+        For how many batches each counts.
     state : dict of ndarray
         What `state` gave, when a training goes on; {} when it begins.
 
@@ -202,8 +204,10 @@ class BetaController:
         window: int,
         n_steps: int,
         l2_start: float,
+        pace: float = 1.0,
         state: dict[str, np.ndarray],
     ) -> None:
+        self._pace = pace
         self._sparsity, self._beta = sparsity, beta
         self._rho, self._given = to_numpy(rho[:, 0, 0]), to_numpy(beta[:, 0, 0])
         self._is_auto = is_auto
@@ -213,13 +217,13 @@ class BetaController:
         self._interval = int(np.clip(n_steps // MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL))
         self._descent = self._interval * min(DESCENT[degree] / n_steps, MAX_RATE[degree])
         self._newest = min(1.0, max(self._interval / window, 0.3))
-        self._n_batches, self._has_moved = 0, False
+        self._n_batches, self._has_moved = 0.0, False
         self._now: dict[str, np.ndarray] = {}
         # Each unit's largest activation.
         self._largest = torch.zeros_like(beta)
         # What is known of another sparsity is of no use.
         if state.get("beta_degree") == degree:
-            self._n_batches = int(state["beta_n_batches"])
+            self._n_batches = float(state["beta_n_batches"])
             self._has_moved = bool(state["beta_has_moved"])
             self._now = {name: state[f"beta_{name}"].copy() for name in self.KEPT}
             self._largest.copy_(torch.from_numpy(state["beta_largest"]))
@@ -280,8 +284,9 @@ class BetaController:
             What each row counts.
         weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
         """
-        self._n_batches += 1
-        if self._n_batches % self._interval:
+        n_moves = self._n_batches // self._interval
+        self._n_batches += self._pace
+        if self._n_batches // self._interval == n_moves:
             return False
         if mean_code is not None:
             self._now["activity"] = to_numpy(self._sparsity.activity(mean_code))

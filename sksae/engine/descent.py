@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import ceil
 
 import numpy as np
 import torch
@@ -151,6 +152,9 @@ class Descent:
         self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
         self._corruption, self._drops = schedule.corruption(rows), schedule.drops(rows)
         self._finds_beta = jobs[0].finds_beta
+        # One long step would overshoot, several on the same rows do not.
+        self._steps_per_batch = max(1, ceil(schedule.pace))
+        self._pace = schedule.pace / self._steps_per_batch
         self._slices = batch_slices(rows.n_rows, schedule.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
         self._parameters = Parameters.stacked(architecture, [job.start for job in jobs], like)
@@ -167,6 +171,7 @@ class Descent:
             window=_window(architecture, schedule, len(self._slices)),
             n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
             l2_start=L2_STARTS[schedule.solver],
+            pace=self._pace,
             drops=self._drops,
             state=state,
         )
@@ -208,20 +213,22 @@ class Descent:
             if draws is not None:
                 draws.begin(self._schedule.first_epoch + epoch)
         for batch in self._rows.batches(self._slices, order):
-            objective(batch if corruption is None else corruption(batch))
-            self._step()
-            for course in courses:
-                course.rate.advance()
-                course.n_steps += 1
+            for _ in range(self._steps_per_batch):
+                objective(batch if corruption is None else corruption(batch))
+                self._step()
+                for course in courses:
+                    course.rate.advance()
+                    course.n_steps += 1
 
     def _step(self) -> None:
         gain, rate = self._schedule.code_bias_gain, self._learning_rate()
+        gradient, pace = self._objective.gradient.flat, self._pace
         if gain == 1.0:
-            self._solver.step(self._objective.gradient.flat, rate)
+            self._solver.step(gradient, rate, pace)
             return
         bias = self._parameters.biases[self._parameters.architecture.n_encoder_layers - 1]
         before = bias.clone()
-        self._solver.step(self._objective.gradient.flat, rate)
+        self._solver.step(gradient, rate, pace)
         bias.add_(bias - before, alpha=gain - 1.0)
 
     def _learning_rate(self) -> float | Tensor:

@@ -43,6 +43,9 @@ class Schedule:
         quarter of this training's at most.
     is_one_pass : bool
         Whether the rows are a piece of a stream, of unknown length.
+    pace : float
+        For how many steps each step counts: where rows weigh little beside those of the pieces
+        before, for a part of one.
     noise : Noise, optional
         Corrupts the rows that are shown, drawn anew in every epoch; for lbfgs once for all.
     blanks_to_zero : bool
@@ -66,6 +69,7 @@ class Schedule:
     n_steps_before: int = 0
     warm_up: int = 0
     is_one_pass: bool = False
+    pace: float = 1.0
     noise: Noise | None = None
     blanks_to_zero: bool = False
     dropout: Dropout | None = None
@@ -82,6 +86,7 @@ class Schedule:
             self.seed,
             self.first_epoch,
             self.is_one_pass,
+            self.pace,
             self.noise,
             self.blanks_to_zero,
             self.dropout,

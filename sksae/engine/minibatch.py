@@ -13,6 +13,7 @@ from sksae.engine.noise import Drops
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.revival import Revival
+from sksae.engine.solvers import part_of_step
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
@@ -43,6 +44,8 @@ class MinibatchObjective:
         Batches to come, as far as is known; by which beta="auto" paces itself.
     l2_start : float
         Where a beta of l2 to be found begins.
+    pace : float
+        For how many steps each step counts (see `Schedule`).
     drops : Drops, optional
         Leaves units out.
     state : dict of ndarray, optional
@@ -58,6 +61,7 @@ class MinibatchObjective:
         window: int = 1,
         n_steps: int = OPEN_END,
         l2_start: float = L2_STARTS["adam"],
+        pace: float = 1.0,
         drops: Drops | None = None,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
@@ -67,15 +71,16 @@ class MinibatchObjective:
         self._terms = Terms(penalties, parameters, loss)
         self._workspaces: dict[int, Workspace] = {}
         self._window = window
-        self._n_steps, self._l2_start = n_steps, l2_start
-        self._n_seen = 0
+        self._newest = part_of_step(1.0 / window, pace)
+        self._n_steps, self._l2_start, self._pace = n_steps, l2_start, pace
+        self._n_seen = 0.0
         # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
         # kept as long as all rows are alike.
         like = parameters.flat
         self._code_sum = torch.zeros_like(self._terms.rho)
         self._weight_sum: Tensor | None = None
         if state and "code_sum" in state:
-            self._n_seen = int(state["n_seen"])
+            self._n_seen = float(state["n_seen"])
             self._code_sum = torch.tensor(state["code_sum"], dtype=like.dtype, device=like.device)
             if "weight_sum" in state:
                 self._weight_sum = torch.tensor(
@@ -91,6 +96,7 @@ class MinibatchObjective:
                 window=window,
                 n_steps=n_steps,
                 l2_start=l2_start,
+                pace=pace,
                 state=state or {},
             )
             if terms.is_auto.any()
@@ -156,7 +162,7 @@ class MinibatchObjective:
         if controller is not None:
             has_moved = controller.after_batch(code, mean_code, share, weight)
             if self._revival is not None:
-                self._revival.watch(code)
+                self._revival.watch(code, self._pace)
                 if has_moved:
                     self._revival.act(rows, workspace, controller.share_left)
 
@@ -270,6 +276,7 @@ class MinibatchObjective:
             window=self._window,
             n_steps=self._n_steps,
             l2_start=self._l2_start,
+            pace=self._pace,
             drops=self._drops,
             state=self.state(models),
         )
@@ -282,8 +289,8 @@ class MinibatchObjective:
 
     def _track(self, code: Tensor, share: Tensor, weight: Tensor | None) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
-        newest = max(1.0 / (self._n_seen + 1), 1.0 / self._window)
-        self._n_seen += 1
+        newest = max(self._pace / (self._n_seen + self._pace), self._newest)
+        self._n_seen += self._pace
         # Into memory of its own: the notes keep it.
         if len(code) == 1:
             # One operation for mean and running mean.

@@ -126,9 +126,12 @@ class Revival:
         if "idle_rows" in state:
             self._idle.copy_(torch.from_numpy(state["idle_rows"]))
 
-    def watch(self, code: Tensor) -> None:
-        """Take note of a minibatch's code, shape (n_models, n_components, n_rows)."""
-        self._idle.add_(code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
+    def watch(self, code: Tensor, pace: float = 1.0) -> None:
+        """Take note of a minibatch's code, shape (n_models, n_components, n_rows).
+
+        The batch counts ``pace`` times.
+        """
+        self._idle.add_(pace * code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
 
     def act(self, rows: Tensor, workspace: Workspace, share_left: np.ndarray) -> None:
         """Let units begin anew; after forward and backward pass.

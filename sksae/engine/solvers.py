@@ -12,11 +12,27 @@ from torch import Tensor
 State = dict[str, np.ndarray]
 
 
+def part_of_step(newest: float, pace: float) -> float:
+    """Return what share of a running mean is new after a step that counts for ``pace``.
+
+    Parameters
+    ----------
+    newest : float
+        The share after one step.
+    pace : float
+        At least 0.
+    """
+    return newest if pace == 1.0 else 1.0 - (1.0 - newest) ** pace
+
+
 class Solver(Protocol):
     """What turns a gradient into a step, and a state of numpy arrays to resume from."""
 
-    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
-        """Move the parameters against the gradient, at one rate or one for each of them."""
+    def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
+        """Move the parameters against the gradient, at one rate or one for each of them.
+
+        The step counts for ``pace`` steps: so much further it goes, and so much more it forgets.
+        """
 
     def state(self) -> State:
         """Return copies of what the next step depends on."""
@@ -58,17 +74,17 @@ class Adam:
     def _n_until_next_sweep(self, n_steps: int) -> int:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
 
-    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
-        self._n_steps[0].add_(1)
+    def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
+        self._n_steps[0].add_(pace)
         if isinstance(learning_rate, Tensor):
             # The kernel knows one rate only: let it make the step of rate 1.
             if len(self._move[0]) != len(gradient):
                 self._move = [torch.empty_like(gradient)]
             self._move[0].zero_()
-            self._move_by(self._move, gradient, 1.0)
+            self._move_by(self._move, gradient, pace, pace)
             self._flat[0].addcmul_(self._move[0], learning_rate)
         else:
-            self._move_by(self._flat, gradient, learning_rate)
+            self._move_by(self._flat, gradient, pace * learning_rate, pace)
         self._n_until_sweep -= 1
         if self._n_until_sweep == 0:
             self._n_until_sweep = self.STEPS_BETWEEN_SWEEPS
@@ -84,17 +100,20 @@ class Adam:
         ):
             values.mul_(values.abs() > smallest)
 
-    def _move_by(self, flat: list[Tensor], gradient: Tensor, learning_rate: float) -> None:
+    def _move_by(
+        self, flat: list[Tensor], gradient: Tensor, learning_rate: float, pace: float
+    ) -> None:
         torch._fused_adam_(
             flat,
             [gradient],
             self._first,
             self._second,
             [],
-            self._n_steps,
+            # The kernel raises its betas to this power: together it is that of the steps.
+            self._n_steps if pace == 1.0 else [self._n_steps[0] / pace],
             lr=learning_rate,
-            beta1=self.BETA1,
-            beta2=self.BETA2,
+            beta1=self.BETA1**pace,
+            beta2=self.BETA2**pace,
             eps=self.EPS,
             weight_decay=0.0,
             amsgrad=False,
@@ -134,13 +153,15 @@ class SGD:
         self._flat, self._momentum = flat, momentum
         self._velocity = torch.tensor(state["velocity"]).to(flat)
 
-    def step(self, gradient: Tensor, learning_rate: float | Tensor) -> None:
-        self._velocity.mul_(self._momentum)
+    def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
+        # What steps of a constant gradient add up to.
+        push = part_of_step(1.0 - self._momentum, pace) / (1.0 - self._momentum)
+        self._velocity.mul_(self._momentum**pace)
         if isinstance(learning_rate, Tensor):
-            self._velocity.addcmul_(gradient, learning_rate, value=-1.0)
+            self._velocity.addcmul_(gradient, learning_rate, value=-push)
         else:
-            self._velocity.add_(gradient, alpha=-learning_rate)
-        self._flat.add_(self._velocity)
+            self._velocity.add_(gradient, alpha=-push * learning_rate)
+        self._flat.add_(self._velocity, alpha=pace)
 
     def state(self) -> State:
         return {"velocity": self._velocity.cpu().numpy().copy()}

@@ -1,0 +1,138 @@
+"""What a training in pieces knows of all rows that it has seen, and which scaling they ask for."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+
+from sksae.scaling import Matrix, moments_of_features, rounding_of
+
+# The scaling is off where the deviation of rows is so many times what it takes it for, or less.
+FAR_OFF = 2.0
+# So many rows tell what the deviation is. Until then the scaling follows every piece, but for less
+# than this.
+ENOUGH_ROWS, SLIGHTLY_OFF = 100, 1.1
+# Among the first so many rows a piece that shows the scaling far off is what the others will be
+# like, and not the rows before: they were taken in the dark, say. Later both may come again.
+START_ROWS = 10_000
+# Ratios beyond this need not be told apart.
+SURELY_FAR = 1e9
+# The weight of what came first falls with the square of how much has come since.
+FORGETTING = 2.0
+# No row counts for more than so many: the rest would be forgotten over it.
+LARGEST_PACE = 10.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Running moments of the rows that count.
+
+    Attributes
+    ----------
+    n_rows : float
+        How many they are.
+    weight : float
+        Their mean weight.
+    mean, variance : ndarray of shape (n_features,)
+        Weighted; of the last rows more than of the first (``FORGETTING``).
+    n_told : float
+        Of how many rows these two tell.
+    """
+
+    n_rows: float
+    weight: float
+    mean: np.ndarray
+    variance: np.ndarray
+    n_told: float
+
+    @classmethod
+    def of(cls, n_rows: int, weight: float, mean: np.ndarray, variance: np.ndarray) -> Self:
+        """Return what one piece tells."""
+        return cls(float(n_rows), weight, mean, variance, float(n_rows))
+
+    @classmethod
+    def of_rows(cls, X: Matrix, index: np.ndarray | None, weight: np.ndarray | None) -> Self:
+        """Return what the rows of X that an index names tell; all by default."""
+        n_rows = X.shape[0] if index is None else len(index)
+        return cls.of(n_rows, mean_weight(weight, index), *moments_of_features(X, index, weight))
+
+    @property
+    def has_varied(self) -> bool:
+        """Whether any two rows differed."""
+        return bool(np.any(self.variance > 0.0))
+
+    @property
+    def mean_variance(self) -> float:
+        """Variance averaged over features."""
+        return float(self.variance.mean())
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the rows are enough to be held against the next, but may all be unlike them."""
+        return self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
+
+    @property
+    def tolerance(self) -> float:
+        """By what factor the deviation may be off before the scaling follows it."""
+        return FAR_OFF if self.n_told >= ENOUGH_ROWS else SLIGHTLY_OFF
+
+    def followed_by(self, piece: "Seen") -> "Seen":
+        """Return what is known after one more piece."""
+        n_rows = self.n_rows + piece.n_rows
+        weight = self.weight + (piece.weight - self.weight) * (piece.n_rows / n_rows)
+        moved = piece.mean - self.mean
+        moved[np.abs(moved) <= rounding_of(self.mean)] = 0.0
+        n_told = self.n_told
+        if not self.has_varied and (piece.has_varied or moved.any()):
+            n_told = 1.0  # so much do rows tell that are all alike
+        ratio = self.pace(piece) * (piece.n_rows / n_told)
+        share = 1.0 - (1.0 - _share(ratio)) ** FORGETTING
+        variance = self.variance + share * (piece.variance - self.variance)
+        variance = variance + share * (1.0 - share) * moved**2
+        mean = self.mean + share * moved
+        return Seen(n_rows, weight, mean, variance, n_told + piece.n_rows)
+
+    def turned_into(self, piece: "Seen") -> "Seen":
+        """Return what is known after a piece unlike the rows before, which tell no more of it."""
+        seen = replace(self, n_told=1.0).followed_by(piece)
+        if not piece.has_varied:
+            return seen
+        return replace(piece, n_rows=seen.n_rows, weight=seen.weight)
+
+    def is_far_from(self, centre: np.ndarray, variance: float) -> bool:
+        """Return whether rows deviate from a centre by far more or less than a variance says.
+
+        Parameters
+        ----------
+        centre : ndarray of shape (n_features,)
+            What rows are held against.
+        variance : float
+            What their mean squared deviation from it is taken for, averaged over features.
+        """
+        # Ratios, since squares of the largest numbers would overflow, and are far off anyway.
+        own = np.minimum(np.sqrt(self.variance / variance), SURELY_FAR)
+        off = np.minimum(np.abs(self.mean - centre) / np.sqrt(variance), SURELY_FAR)
+        least, most = self.tolerance**-2, self.tolerance**2
+        return float(np.mean(own**2)) < least or float(np.mean(own**2 + off**2)) > most
+
+    def pace(self, piece: "Seen") -> float:
+        """Return for how many rows each row of a piece counts, as its weight is to the mean one."""
+        return min(piece.weight / self.weight, LARGEST_PACE)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as numbers and arrays, which pickles of any kind can hold."""
+        return asdict(self)
+
+
+def mean_weight(weight: np.ndarray | None, index: np.ndarray | None = None) -> float:
+    """Return the mean weight of the rows that an index names; 1 where there are no weights."""
+    if weight is None:
+        return 1.0
+    counted = weight if index is None else weight[index]
+    largest = counted.max()
+    return float((counted / largest).mean() * largest)
+
+
+def _share(ratio: float) -> float:
+    """Return the share in a sum of a part that is so many times the rest."""
+    return ratio / (1.0 + ratio) if ratio < 1.0 else 1.0 / (1.0 + 1.0 / ratio)
