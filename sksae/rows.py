@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sksae.scaling import Matrix
+from sksae.scaling import Matrix, well_scaled
 
 SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
@@ -43,7 +43,8 @@ def checked_weight(sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | N
     """Return weights of the rows of X in float64, or None if there are none."""
     if sample_weight is None:
         return None
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return well_scaled(weight)
 
 
 @contextmanager

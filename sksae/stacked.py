@@ -36,8 +36,9 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
+from sksae.numbers import Extended, as_floats, distances
 from sksae.planning import split_rows
-from sksae.reconstruction import r_squared
+from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stages import Stages, short_named
@@ -416,7 +417,7 @@ class StackedSparseAutoencoder(
             As `SparseAutoencoderTransformer.score`.
         """
         X = checked_rows(self, X)
-        return r_squared(X, self._squared_errors(X), checked_weight(sample_weight, X))
+        return r_squared(X, self._distances(X), checked_weight(sample_weight, X))
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
@@ -431,16 +432,17 @@ class StackedSparseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
         """
-        return -self._squared_errors(checked_rows(self, X))
+        return -squared_errors(self._distances(checked_rows(self, X)))
 
-    def _squared_errors(self, X: Matrix) -> np.ndarray:
-        errors = np.empty(X.shape[0])
+    def _distances(self, X: Matrix) -> Extended:
+        """Return how far the reconstruction of each row is from it."""
+        values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
         for rows in gen_batches(X.shape[0], ROWS_AT_A_TIME):
             part = X[rows]
-            given = part.toarray() if sp.issparse(part) else part
+            given = part.toarray() if sp.issparse(part) else as_floats(part)
             found = self.inverse_transform(encode_through(self.autoencoders_, part))
-            errors[rows] = np.square(found - given, dtype=np.float64).sum(axis=1)
-        return errors
+            values[rows], exponent[rows] = distances(found, given)
+        return Extended(values, exponent)
 
     def _finetuned(
         self,

@@ -22,7 +22,7 @@ from sksae import constraints
 from sksae.available import available_if
 from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
-from sksae.reconstruction import r_squared
+from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.warning import speaking_for
 
@@ -544,11 +544,11 @@ class SparseAutoencoderTransformer(
             of the rows given; at most 1. nan for fewer than two rows; without any deviation 1.0
             if the error is 0 and 0.0 otherwise, as in :func:`sklearn.metrics.r2_score`.
         """
-        from sksae.engine.inference import squared_errors
+        from sksae.engine.inference import reconstruction_distances
 
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
-        return r_squared(X, squared_errors(self._codec(), X, self.device), weight)
+        return r_squared(X, reconstruction_distances(self._codec(), X, self.device), weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
@@ -563,10 +563,10 @@ class SparseAutoencoderTransformer(
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
         """
-        from sksae.engine.inference import squared_errors
+        from sksae.engine.inference import reconstruction_distances
 
         X = checked_rows(self, X)
-        return -squared_errors(self._codec(), X, self.device)
+        return -squared_errors(reconstruction_distances(self._codec(), X, self.device))
 
     @property
     def components_(self) -> np.ndarray:
@@ -620,4 +620,5 @@ class SparseAutoencoderTransformer(
             mean=self.mean_,
             scale=self.scale_,
             shift=self._shift,
+            centre=self._centre,
         )

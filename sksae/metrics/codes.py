@@ -12,6 +12,7 @@ from sksae.metrics.checks import (
     check_weight,
 )
 from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blocks, sum_magnitudes
+from sksae.numbers import Extended, distances
 from sksae.outcome import is_dead
 from sksae.reconstruction import r_squared
 from sksae.scaling import weighted_moments
@@ -68,11 +69,11 @@ def explained_variance(
             "same rows in the same features."
         )
     weight = check_weight(sample_weight, X)
-    errors = np.empty(X.shape[0])
+    values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
     for which in row_blocks(X):
-        error = np.subtract(as_dense(X[which]), as_dense(X_hat[which]), dtype=np.float64)
-        errors[which] = np.einsum("ij,ij->i", error, error)
-    return r_squared(X, errors, weight)
+        found = distances(as_dense(X[which]), as_dense(X_hat[which]))
+        values[which], exponent[which] = found
+    return r_squared(X, Extended(values, exponent), weight)
 
 
 def mean_activation(
