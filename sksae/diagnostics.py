@@ -71,7 +71,7 @@ def message_on_norm(scaling: Scaling, output_activation: str, *, may_multiply: b
     columns = scaling.columns
     if scaling.scaled or columns is None:
         return None
-    norm = float(columns.variance.sum())
+    norm = float(np.ldexp(columns.variance.sum(), 2 * columns.exponent))
     factor = norm / BOUNDED_NORM
     if norm == 0.0 or not np.isfinite(norm) or 1.0 / NORM_FACTOR < factor < NORM_FACTOR:
         return None
@@ -129,7 +129,10 @@ def far_values(
     a centred column than what 0 has become, is judged by these.
     """
     n_rows = X.shape[0] if index is None else len(index)
-    reach = np.maximum(columns.highest - centre, centre - columns.lowest)
+    unit = np.ldexp(1.0, columns.exponent)
+    reach = np.maximum(
+        columns.highest / unit - centre / unit, centre / unit - columns.lowest / unit
+    )
     with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.where(columns.variance > 0.0, reach**2 / columns.variance, 0.0)
     # A share p of values far from all others lies sqrt((1 - p) / p) deviations from the mean.
@@ -148,7 +151,7 @@ def far_values(
         low, median, high = _inner(values)
         spread = high - low
         if spread == 0.0:
-            is_centred = abs(centre[j]) <= CENTRED * np.sqrt(columns.variance[j])
+            is_centred = abs(centre[j]) <= CENTRED * unit * np.sqrt(columns.variance[j])
             values = values[values != (median if is_centred else 0.0)]
             if len(values) < FEWEST_ROWS:
                 continue

@@ -268,6 +268,7 @@ def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, 
     if estimator.noise is not None:
         numbers["noise_level"] = float(estimator.noise_level)
     validation.check_precision(estimator.dtype, **numbers)
+    validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
     return rho, beta

@@ -14,6 +14,7 @@ from sksae.scaling import Matrix, well_scaled
 SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
 
+@np.errstate(all="ignore")
 def checked_rows(
     estimator: BaseEstimator, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False
 ) -> Matrix:
@@ -39,6 +40,7 @@ def checked_rows(
     return X
 
 
+@np.errstate(all="ignore")
 def checked_weight(sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | None:
     """Return weights of the rows of X in float64, or None if there are none."""
     if sample_weight is None:

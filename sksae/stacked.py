@@ -303,6 +303,7 @@ class StackedSparseAutoencoder(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
+    @np.errstate(all="ignore")
     def fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -375,6 +376,7 @@ class StackedSparseAutoencoder(
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
+    @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Return the rows that some codes stand for.
 

@@ -496,6 +496,7 @@ class SparseAutoencoderTransformer(
         X = checked_rows(self, X)
         return encode(self._codec(), X, self.device)
 
+    @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Return the rows that some codes stand for.
 
@@ -592,6 +593,7 @@ class SparseAutoencoderTransformer(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    @np.errstate(all="ignore")
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
