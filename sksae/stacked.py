@@ -11,7 +11,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
@@ -36,10 +36,10 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
-from sksae.numbers import Extended, as_floats, distances
+from sksae.numbers import Extended, as_floats, distances, float_dtype
 from sksae.planning import split_rows
 from sksae.reconstruction import r_squared, squared_errors
-from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
@@ -391,10 +391,14 @@ class StackedSparseAutoencoder(
             Reconstruction in the units of the training data, in the precision of the codes.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-        for member in reversed(self.autoencoders_):
-            codes = member.inverse_transform(codes)
-        return codes
+        codes = checked_codes(X)
+        found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
+        for rows in gen_batches(codes.shape[0], ROWS_AT_A_TIME):
+            part = codes[rows]
+            for member in reversed(self.autoencoders_):
+                part = member.inverse_transform(part)
+            found[rows] = part
+        return found
 
     def score(
         self,

@@ -14,7 +14,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import Tags, check_array
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -23,7 +23,7 @@ from sksae.available import available_if
 from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared, squared_errors
-from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
@@ -513,7 +513,7 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import decode
 
         check_is_fitted(self)
-        codes: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        codes = checked_codes(X)
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
