@@ -437,6 +437,11 @@ class StackedSparseAutoencoder(
         -------
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
+
+        Raises
+        ------
+        ValueError
+            If they are beyond float64, as those of values of 1e154 may be.
         """
         return -squared_errors(self._distances(checked_rows(self, X)))
 

@@ -398,8 +398,8 @@ class SparseAutoencoderTransformer(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows. Of a dense X of up to 256 MB in the precision of training a scaled copy
-            is kept; larger ones, memory maps say, are read in place, and a CSR matrix is
-            densified, one minibatch at a time.
+            is kept; larger ones, memory maps say, are read in place, whatever their dtype, and a
+            CSR matrix is densified, one minibatch at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -490,6 +490,11 @@ class SparseAutoencoderTransformer(
         codes : ndarray of shape (n_samples, n_components)
             Activations of the code layer, computed and returned in the precision of X (float32
             stays float32, everything else is float64).
+
+        Raises
+        ------
+        ValueError
+            If rows are so far from those of training that codes are beyond that precision.
         """
         from sksae.engine.inference import encode
 
@@ -544,6 +549,11 @@ class SparseAutoencoderTransformer(
             1 - sum_i w_i ||x_hat_i - x_i||^2 / sum_i w_i ||x_i - mean||^2 with the weighted mean
             of the rows given; at most 1. nan for fewer than two rows; without any deviation 1.0
             if the error is 0 and 0.0 otherwise, as in :func:`sklearn.metrics.r2_score`.
+
+        Raises
+        ------
+        ValueError
+            If it is beyond float64, of rows much smaller than those of training.
         """
         from sksae.engine.inference import reconstruction_distances
 
@@ -563,6 +573,11 @@ class SparseAutoencoderTransformer(
         -------
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
+
+        Raises
+        ------
+        ValueError
+            If they are beyond float64, as those of values of 1e154 may be.
         """
         from sksae.engine.inference import reconstruction_distances
 
@@ -571,14 +586,21 @@ class SparseAutoencoderTransformer(
 
     @property
     def components_(self) -> np.ndarray:
-        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features)."""
+        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features).
+
+        In the precision of training, or float64 if they have no room in it.
+        """
         check_is_fitted(self)
         if len(self.coefs_) > 2:
             raise AttributeError(
                 "components_ does not exist with hidden layers: the decoder is not linear, so "
                 "there are no atoms. Decode one code at a time with inverse_transform."
             )
-        return self.coefs_[-1] * np.asarray(self.scale_, dtype=self.coefs_[-1].dtype)
+        coef = self.coefs_[-1]
+        with np.errstate(all="ignore"):
+            atoms = coef * np.asarray(self.scale_, dtype=coef.dtype)
+            has_room = np.isfinite(atoms).all() and self.scale_ >= np.finfo(coef.dtype).tiny
+            return atoms if has_room else coef.astype(np.float64) * self.scale_
 
     @property
     def _n_features_out(self) -> int:

@@ -226,6 +226,13 @@ def test_targets_too_far_from_those_of_the_first_piece_are_refused(X):
         model.partial_fit(X, X[:, 0] * 1e200)
 
 
+@pytest.mark.parametrize("unit", [2.0**500, 2.0**-500])
+def test_atoms_have_the_unit_of_rows(X, unit):
+    with np.errstate(all="raise"):
+        atoms = make().fit(X * unit).components_
+    np.testing.assert_allclose(atoms / unit, make().fit(X).components_, rtol=1e-4, atol=1e-6)
+
+
 # Weights.
 
 
