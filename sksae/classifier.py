@@ -15,6 +15,8 @@ from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
+from sksae.rows import checked_weight
+from sksae.scaling import well_scaled
 from sksae.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.targets import check_counted, read_classes, read_labels
 from sksae.task_training import Wanted
@@ -365,6 +367,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         scores = self._output(X)
         return self.classes_[scores.argmax(axis=1)]
 
+    @np.errstate(all="ignore")
     def predict_proba(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the probability of each class.
 
@@ -380,6 +383,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """
         return softmax(self._output(X), axis=1)
 
+    @np.errstate(all="ignore")
     def predict_log_proba(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the logarithm of the probability of each class.
 
@@ -395,6 +399,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """
         return log_softmax(self._output(X), axis=1)
 
+    @np.errstate(all="ignore")
     def decision_function(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return what the probabilities are the softmax of.
 
@@ -411,6 +416,31 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         """
         scores = self._output(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
+
+    @np.errstate(all="ignore")
+    def score(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return the share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,)
+            Labels.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        score : float
+            The accuracy, between 0 and 1.
+        """
+        return float(super().score(X, y, checked_weight(sample_weight, X)))
 
     def _read_targets(
         self,
@@ -451,6 +481,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
                 y=known if is_dict else of_rows[counted],
                 sample_weight=None if is_dict else weight[counted],
             )
+            factors = well_scaled(factors)
             weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
         return Wanted(
             target=labels.codes,

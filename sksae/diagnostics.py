@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.numbers import float_dtype
 from sksae.scaling import BOUNDED, BOUNDED_NORM, Columns, Matrix, Scaling
 
 # Fewer rows tell nothing of a column.
@@ -71,7 +72,7 @@ def message_on_norm(scaling: Scaling, output_activation: str, *, may_multiply: b
     columns = scaling.columns
     if scaling.scaled or columns is None:
         return None
-    norm = float(columns.variance.sum())
+    norm = float(np.ldexp(columns.variance.sum(), 2 * columns.exponent))
     factor = norm / BOUNDED_NORM
     if norm == 0.0 or not np.isfinite(norm) or 1.0 / NORM_FACTOR < factor < NORM_FACTOR:
         return None
@@ -129,7 +130,10 @@ def far_values(
     a centred column than what 0 has become, is judged by these.
     """
     n_rows = X.shape[0] if index is None else len(index)
-    reach = np.maximum(columns.highest - centre, centre - columns.lowest)
+    lowest, middle, highest = (
+        np.ldexp(values, -columns.exponent) for values in (columns.lowest, centre, columns.highest)
+    )
+    reach = np.maximum(highest - middle, middle - lowest)
     with np.errstate(divide="ignore", invalid="ignore"):
         deviations = np.where(columns.variance > 0.0, reach**2 / columns.variance, 0.0)
     # A share p of values far from all others lies sqrt((1 - p) / p) deviations from the mean.
@@ -148,17 +152,17 @@ def far_values(
         low, median, high = _inner(values)
         spread = high - low
         if spread == 0.0:
-            is_centred = abs(centre[j]) <= CENTRED * np.sqrt(columns.variance[j])
+            is_centred = abs(middle[j]) <= CENTRED * np.sqrt(columns.variance[j])
             values = values[values != (median if is_centred else 0.0)]
             if len(values) < FEWEST_ROWS:
                 continue
             low, median, high = _inner(values)
             spread = high - low or abs(median)
         spread = max(spread, RANGE_OF_ROUNDING * abs(median))
-        lowest, highest = float(columns.lowest[j]), float(columns.highest[j])
-        value = highest if highest - median > median - lowest else lowest
+        least, most = float(columns.lowest[j]), float(columns.highest[j])
+        value = most if most - median > median - least else least
         if abs(value - median) > (FAR_AND_DOMINANT if j in dominant else FAR) * spread:
-            found.append(FarValue(j, X.dtype.type(value), low, high))
+            found.append(FarValue(j, float_dtype(X).type(value), low, high))
     return found
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sklearn.callback import CallbackContext
+from sklearn.utils import gen_batches
 
 from sksae import defaults, validation
 from sksae.fitting import train_plans
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from sksae.engine.objective import Penalties
     from sksae.transformer import SparseAutoencoderTransformer
 
+# Of the codes of one member that are there at a time.
+CODE_ENTRIES = 2**20
+
 Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
 
 
@@ -27,6 +31,23 @@ def encode_through(
     members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None = None
 ) -> Matrix:
     """Return what the first encoder layers of a stack, by default all of them, make of rows."""
+    # Codes in between are made of so many rows at a time that they take little memory.
+    length = max(1, CODE_ENTRIES // max(member._n_features_out for member in members))
+    if len(members) == 1 or X.shape[0] <= length:
+        return _encode_rows(members, X, n_layers)
+    first, *others = gen_batches(X.shape[0], length)
+    part = _encode_rows(members, X[first], n_layers)
+    codes = np.empty((X.shape[0], part.shape[1]), part.dtype)
+    codes[first] = part
+    for rows in others:
+        codes[rows] = _encode_rows(members, X[rows], n_layers)
+    return codes
+
+
+def _encode_rows(
+    members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None
+) -> Matrix:
+    """Return what the layers make of some rows, all at once."""
     from sksae.engine.inference import encode
 
     for member in members:
@@ -256,5 +277,6 @@ def check_training(estimator: Trainable) -> None:
     from sksae.engine.device import training_device
 
     training_device(estimator.device, estimator.dtype)
+    validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
     if estimator.alpha is not None:
         validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))

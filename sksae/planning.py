@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
-from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation
+from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation, well_scaled
 from sksae.seen import Seen
 from sksae.starting import begin, check_same_network, go_on
 
@@ -132,7 +132,7 @@ class Plan:
             dtype=torch_dtype(self.dtype),
             device=training_device(self.device, self.dtype),
             index=index,
-            sample_weight=sample_weight,
+            sample_weight=well_scaled(sample_weight),
             target=self.target,
         )
 
@@ -272,6 +272,7 @@ def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, 
     if estimator.noise is not None:
         numbers["noise_level"] = float(estimator.noise_level)
     validation.check_precision(estimator.dtype, **numbers)
+    validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
     validation.check_noise(estimator.noise, estimator.noise_level)
     validation.check_scaling(estimator.output_activation, estimator.scale_data)
     return rho, beta

@@ -7,18 +7,22 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.callback import with_callbacks
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 
 from sksae import constraints
 from sksae.available import available_if
 from sksae.joined import Layer
 from sksae.members import Autoencoders
+from sksae.numbers import exponent_of
 from sksae.planning import goes_by_minibatches
 from sksae.ridge import best_decay
+from sksae.rows import checked_weight
 from sksae.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.targets import read_numbers
 from sksae.task_training import Wanted
 
+# Predictions may be so many times as large, and as small, as mean and deviation of targets.
+ROOM = 2.0**10
 # Layers that are trained on adapt to the rows, noise and all: the decay is so many times what the
 # layer on top alone would need. Measured on diabetes, Friedman's function and wide tables.
 FINE_TUNED = 3.0
@@ -342,12 +346,60 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            As the targets were, in the precision of X.
+            As the targets were, in the precision of X, or float64 if they have no room in it.
+
+        Raises
+        ------
+        ValueError
+            If predictions are beyond that precision.
         """
         scaled = self._output(X)
-        found = scaled * self.target_scale_.astype(scaled.dtype)
-        found += self.target_mean_.astype(scaled.dtype)
+        limits = np.finfo(scaled.dtype)
+        largest = np.abs([self.target_mean_, self.target_scale_]).max()
+        has_room = largest < limits.max / ROOM and self.target_scale_.min() > limits.tiny * ROOM
+        dtype = scaled.dtype if has_room else np.dtype(np.float64)
+        with np.errstate(all="ignore"):
+            found = scaled * self.target_scale_.astype(dtype)
+            found += self.target_mean_.astype(dtype)
+        if not np.isfinite(found).all():
+            raise ValueError(
+                "X holds rows so far from those of training that what is predicted of them is "
+                f"beyond the range of {found.dtype}."
+            )
         return found[:, 0] if self.coef_.ndim == 1 else found
+
+    @np.errstate(all="ignore")
+    def score(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return R^2 of the prediction, as :func:`sklearn.metrics.r2_score` does.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row.
+
+        Returns
+        -------
+        score : float
+            The mean over outputs; at most 1.
+        """
+        # Imported here: `import sksae` must cost little.
+        from sklearn.metrics import r2_score
+
+        predicted, weight = self.predict(X), checked_weight(sample_weight, X)
+        wanted = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        # Of both over a power of two, whose squares are ordinary numbers.
+        exponent = exponent_of(max(np.abs(wanted).max(), np.abs(predicted).max()))
+        wanted, predicted = (np.ldexp(each, -exponent) for each in (wanted, predicted))
+        return float(r2_score(wanted, predicted, sample_weight=weight))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -401,6 +453,11 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         # In float64, which has room for the units of y.
         coef = (top.coef * scale).T
         intercept = top.intercept * scale + mean
+        if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
+            raise ValueError(
+                "The values of y are so large that weights in their units are beyond the range of "
+                "float64: divide y by a constant."
+            )
         if described["_flat_target"]:
             coef, intercept = coef[0], float(intercept[0])
         return {"coef_": coef, "intercept_": intercept, **described}

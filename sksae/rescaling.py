@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sksae.scaling import Scaling, scaled_deviation, scaling_of
-from sksae.seen import SURELY_FAR, Seen
+from sksae.seen import Seen, root_mean_square
 
 if TYPE_CHECKING:
     from sksae.transformer import SparseAutoencoderTransformer
@@ -44,16 +44,16 @@ def after_piece(fitted: "SparseAutoencoderTransformer", piece: Seen) -> tuple[Se
     output_activation = fitted._activations[-1]
     so_far = Seen(**fitted._seen)
     seen = so_far.followed_by(piece)
-    variance = seen.mean_variance
+    deviation = seen.mean_deviation
     if fitted._scaled:
-        variance = (fitted.scale_ * scaled_deviation(len(seen.mean), output_activation)) ** 2
-    if not seen.is_far_from(fitted._centre, variance):
+        deviation = fitted.scale_ * scaled_deviation(len(seen.mean), output_activation)
+    if not seen.is_far_from(fitted._centre, deviation):
         return seen, None
     if so_far.is_young:
         seen = so_far.turned_into(piece)
     return seen, scaling_of(
         seen.mean,
-        seen.mean_variance,
+        seen.mean_deviation,
         scale_data=fitted._scaled,
         output_activation=output_activation,
     )
@@ -108,10 +108,9 @@ def can_keep_codes(fitted: "SparseAutoencoderTransformer", after: Scaling) -> bo
 
 def _is_near(fitted: "SparseAutoencoderTransformer", after: Scaling) -> bool:
     """Return whether the mean has moved by few deviations only."""
-    moved = np.abs(after.mean - fitted.mean_) / after.scale
-    deviation = scaled_deviation(len(moved), fitted._activations[-1])
-    square = float(np.mean(np.minimum(moved / deviation, SURELY_FAR) ** 2))
-    return square <= FURTHEST_SHIFT**2
+    moved = root_mean_square(after.mean - fitted.mean_)
+    deviation = after.scale * scaled_deviation(len(after.mean), fitted._activations[-1])
+    return moved <= FURTHEST_SHIFT * deviation
 
 
 def _stretch_weights(

@@ -2,22 +2,29 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeGuard
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sksae.scaling import Matrix
+from sksae.scaling import CHUNK_ENTRIES, Matrix, well_scaled
 
+FLOATS = [np.float64, np.float32]
 SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
 
+@np.errstate(all="ignore")
 def checked_rows(
     estimator: BaseEstimator, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False
 ) -> Matrix:
-    """Return X as an array or canonical CSR matrix of floats, without a copy if it can be.
+    """Return X as an array or canonical CSR matrix, without a copy if it can be.
+
+    Arrays of other numbers than native floats are left as they are, for `as_floats` to convert a
+    few rows at a time: they may be memory maps, larger than memory. All else comes as floats.
 
     Parameters
     ----------
@@ -30,20 +37,53 @@ def checked_rows(
     """
     if not reset:
         check_is_fitted(estimator)
-    X = validate_data(
-        estimator, X, reset=reset, accept_sparse="csr", dtype=[np.float64, np.float32]
-    )
+    if is_converted_later(X):
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        check_chunks(X, estimator)
+        return X
+    X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS)
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
     return X
 
 
-def checked_weight(sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | None:
-    """Return weights of the rows of X in float64, or None if there are none."""
+def checked_codes(X: ArrayLike) -> np.ndarray:
+    """Return codes as a finite array; of numbers as `checked_rows` leaves them, or of floats."""
+    if is_converted_later(X):
+        check_chunks(X)
+        return X
+    return check_array(X, dtype=FLOATS, input_name="X")
+
+
+def is_converted_later(X: object) -> TypeGuard[np.ndarray]:
+    """Return whether X is an array of numbers that need not be copied to be worked on."""
+    # Not subclasses such as masked arrays, which scikit-learn judges.
+    if not isinstance(X, np.ndarray) or type(X) not in (np.ndarray, np.memmap):
+        return False
+    return X.dtype.kind in "biuf" and X.dtype not in FLOATS and X.ndim == 2 and X.size > 0
+
+
+def check_chunks(X: np.ndarray, estimator: BaseEstimator | None = None) -> None:
+    """Raise, as scikit-learn does, if an array holds nan or infinities."""
+    if X.dtype.kind != "f":
+        return
+    for rows in gen_batches(X.shape[0], max(1, CHUNK_ENTRIES // X.shape[1])):
+        check_array(X[rows], dtype=FLOATS, input_name="X", estimator=estimator)
+
+
+@np.errstate(all="ignore")
+def checked_weight(
+    sample_weight: ArrayLike | None, X: Matrix, *, as_given: bool = False
+) -> np.ndarray | None:
+    """Return weights of the rows of X in float64, or None if there are none.
+
+    Extreme ones over a power of two, but ``as_given`` where those of other rows are to compare.
+    """
     if sample_weight is None:
         return None
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return weight if as_given else well_scaled(weight)
 
 
 @contextmanager

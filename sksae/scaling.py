@@ -1,11 +1,19 @@
-"""How rows are scaled for training, from their weighted moments summed in float64."""
+"""How rows are scaled for training, from their weighted moments summed in float64.
 
+Squares of values beyond 1e154 or below 1e-162 have no place in float64. Moments of such rows are
+taken in a unit, a power of two, that their largest value suits.
+"""
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
+from sklearn.utils.sparsefuncs import min_max_axis
+
+from sksae.numbers import Matrix as Matrix
+from sksae.numbers import as_floats, exponent_of
 
 # Mean squared norm of a row, whose size decides what a unit of activation is worth: with much less
 # a sigmoid code does best by small movements of all units, and with more it is made of fewer units.
@@ -20,9 +28,6 @@ BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
 CHUNK_ENTRIES = 2**18
 
 
-Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
-
-
 @dataclass(frozen=True)
 class Columns:
     """What is known of each feature of the rows that count.
@@ -32,11 +37,20 @@ class Columns:
     variance, lowest, highest : ndarray of shape (n_features,), float64
         Weighted variance, exactly 0 where nothing but rounding distinguishes the rows; smallest
         and largest value.
+    exponent : int
+        The variance is that of X / 2**exponent; 0 unless the values of X are extreme.
     """
 
     variance: np.ndarray
     lowest: np.ndarray
     highest: np.ndarray
+    exponent: int = 0
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation."""
+        with np.errstate(all="ignore"):
+            return np.ldexp(np.sqrt(self.variance), self.exponent)
 
 
 @dataclass(frozen=True)
@@ -86,24 +100,30 @@ def find_scaling(
     """Return the scaling of the rows that count: of all of X by one scalar, or none."""
     centre, columns = _describe(X, index, weight)
     variance = float(columns.variance.mean())
-    if scale_data and not np.isfinite(variance):
-        raise ValueError(
-            "The values of X are too large for their variance: divide X by a constant."
-        )
+    # At the ends of what float64 holds rather a little too large or small than nothing.
+    limits = np.finfo(np.float64)
+    with np.errstate(all="ignore"):
+        deviation = float(np.ldexp(np.sqrt(variance), columns.exponent))
+    if variance > 0.0:
+        deviation = min(max(deviation, float(limits.smallest_subnormal)), float(limits.max))
     scaling = scaling_of(
-        centre, variance, scale_data=scale_data, output_activation=output_activation
+        centre, deviation, scale_data=scale_data, output_activation=output_activation
     )
     return replace(scaling, columns=columns)
 
 
 def scaling_of(
-    centre: np.ndarray, variance: float, *, scale_data: bool, output_activation: str
+    centre: np.ndarray, deviation: float, *, scale_data: bool, output_activation: str
 ) -> Scaling:
-    """Return the scaling of rows of that mean, and of that variance averaged over features."""
+    """Return the scaling of rows of that mean, and of that deviation over all their entries."""
     if not scale_data:
         return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)
-    deviation = scaled_deviation(len(centre), output_activation)
-    scale = float(np.sqrt(variance)) / deviation if variance > 0.0 else 1.0
+    limits = np.finfo(np.float64)
+    scale = 1.0
+    if deviation > 0.0:
+        with np.errstate(all="ignore"):
+            scale = deviation / scaled_deviation(len(centre), output_activation)
+        scale = min(max(scale, float(limits.smallest_subnormal)), float(limits.max))
     shift = 0.5 if output_activation == "sigmoid" else 0.0
     return Scaling(centre, scale, shift, centre, scaled=True)
 
@@ -152,15 +172,51 @@ def weighted_moments(
         sum_ij w_i (x_ij - mean_j)^2 / (n_features * sum_i w_i); exactly 0 where nothing but
         rounding distinguishes the rows; without meaning if it is not asked for.
     """
-    mean, variances = _moments(X, index, weight, with_variance)
-    return mean, float(variances.mean())
+    mean, variances, exponent = _moments(X, index, weight, with_variance)
+    with np.errstate(over="ignore", under="ignore"):
+        return mean, float(np.ldexp(variances.mean(), 2 * exponent))
 
 
-def moments_of_features(
+def relative_variance(
+    X: Matrix, index: np.ndarray | None, weight: np.ndarray | None
+) -> tuple[float, int]:
+    """Return the variance averaged over features, of X / 2**exponent, and that exponent.
+
+    See `weighted_moments`, whose variance may be beyond float64.
+    """
+    _, variances, exponent = _moments(X, index, weight, True)
+    return float(variances.mean()), exponent
+
+
+def largest_magnitude(X: Matrix, index: np.ndarray | None = None) -> float:
+    """Return the largest absolute value of the rows that count."""
+    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in _chunks(X, index))
+    parts = (as_floats(values) for values in chunks if values.size)
+    return max((float(max(part.max(), -part.min())) for part in parts), default=0.0)
+
+
+@overload
+def well_scaled(weight: np.ndarray) -> np.ndarray: ...
+@overload
+def well_scaled(weight: None) -> None: ...
+def well_scaled(weight: np.ndarray | None) -> np.ndarray | None:
+    """Return weights, over a power of two where sums of them would overflow or vanish."""
+    if weight is None:
+        return None
+    exponent = exponent_of(weight.max(initial=0.0))
+    if exponent == 0:
+        return weight
+    with np.errstate(under="ignore"):
+        return np.ldexp(weight, -exponent)
+
+
+def mean_and_deviation(
     X: Matrix, index: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of each feature; as `weighted_moments`."""
-    return _moments(X, index, weight, True)
+    """Return mean and standard deviation of each feature; see `weighted_moments`."""
+    mean, variances, exponent = _moments(X, index, weight, True)
+    with np.errstate(all="ignore"):
+        return mean, np.ldexp(np.sqrt(variances), exponent)
 
 
 def _describe(
@@ -168,8 +224,8 @@ def _describe(
 ) -> tuple[np.ndarray, Columns]:
     """Return the mean of each feature and what else is known of it, from one pass."""
     lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
-    mean, variances = _moments(X, index, weight, True, (lowest, highest))
-    return mean, Columns(variances, lowest, highest)
+    mean, variances, exponent = _moments(X, index, weight, True, (lowest, highest))
+    return mean, Columns(variances, lowest, highest, exponent)
 
 
 def _moments(
@@ -178,20 +234,85 @@ def _moments(
     weight: np.ndarray | None,
     with_variance: bool,
     extremes: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and variance of each feature; write its extremes where they are asked for."""
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return mean and variance of each feature; write its extremes where they are asked for.
+
+    The variance is that of X over a power of two whose exponent comes last.
+    """
     if weight is not None and index is not None:
         weight = weight[index]
+    sums = _sparse_moments if sp.issparse(X) else _dense_moments
+    # Whether something overflowed is seen afterwards; what vanishes beside larger values may.
+    with np.errstate(all="ignore"):
+        mean, variances = sums(X, index, weight, with_variance, 0, extremes)
+        largest = variances.max() if with_variance else np.abs(mean).max()
+        is_known = largest > 0.0 or not with_variance
+        seems_ordinary = is_known and np.isfinite(largest) and exponent_of(largest) == 0
+        exponent = 0 if seems_ordinary else exponent_of(largest_magnitude(X, index))
+        if exponent:
+            mean, variances = sums(X, index, weight, with_variance, exponent, None)
+        # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant feature.
+        variances[variances <= rounding_of(mean) ** 2] = 0.0
+        return np.ldexp(mean, exponent), variances, exponent
+
+
+def _chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
+    """Yield the rows that count, some at a time, and which of them they are."""
+    n_rows = X.shape[0] if index is None else len(index)
+    length = max(1, CHUNK_ENTRIES // X.shape[1])
     if sp.issparse(X):
-        rows = X if index is None else X[index]
-        mean, variances = mean_variance_axis(rows.astype(np.float64), axis=0, weights=weight)
+        # What is read at a time are stored entries; each chunk takes as long as a row is wide too.
+        per_row = max(1.0, X.nnz / X.shape[0])
+        length = max(1, int(max(CHUNK_ENTRIES, X.shape[1]) / per_row))
+    for start in range(0, n_rows, length):
+        which = slice(start, min(start + length, n_rows))
+        yield X[which] if index is None else X[index[which]], which
+
+
+def _in_unit(values: np.ndarray, exponent: int) -> np.ndarray:
+    """Return values / 2**exponent, in float64 where that is not 1."""
+    return np.ldexp(values.astype(np.float64), -exponent) if exponent else values
+
+
+def _sparse_moments(
+    X: Matrix,
+    index: np.ndarray | None,
+    weight: np.ndarray | None,
+    with_variance: bool,
+    exponent: int,
+    extremes: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum deviations from the mean, of stored entries one by one and of all others at once."""
+    n_rows, n_features = X.shape[0] if index is None else len(index), X.shape[1]
+    sum_of_weights = float(n_rows) if weight is None else weight.sum()
+
+    def entries() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
+        for rows, which in _chunks(X, index):
+            share = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
+            values = _in_unit(rows.data.astype(np.float64), exponent)
+            yield rows, values, np.repeat(share, np.diff(rows.indptr))
+
+    count, stored = np.zeros(n_features, np.intp), np.zeros(n_features)
+    total = np.zeros(n_features)
+    for rows, values, share in entries():
+        count += np.bincount(rows.indices, minlength=n_features)
+        stored += np.bincount(rows.indices, share, n_features)
+        total += np.bincount(rows.indices, share * values, n_features)
         if extremes is not None:
-            extremes[0][:], extremes[1][:] = min_max_axis(rows, axis=0)
-    else:
-        mean, variances = _dense_moments(X, index, weight, with_variance, extremes)
-    # Rounding of the mean itself leaves a variance of (eps * mean)^2 in a constant feature.
-    variances[variances <= rounding_of(mean) ** 2] = 0.0
-    return mean, variances
+            lowest, highest = min_max_axis(rows, axis=0)
+            np.minimum(extremes[0], lowest, out=extremes[0])
+            np.maximum(extremes[1], highest, out=extremes[1])
+    reference = total / sum_of_weights
+    # Where every entry is stored nothing is left, whatever the weights add up to.
+    absent = np.where(count < n_rows, sum_of_weights - stored, 0.0)
+    total, squares = -absent * reference, absent * reference**2
+    for rows, values, share in entries():
+        deviation = values - reference[rows.indices]
+        total += np.bincount(rows.indices, share * deviation, n_features)
+        if with_variance:
+            squares += np.bincount(rows.indices, share * deviation**2, n_features)
+    moved = total / sum_of_weights
+    return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)
 
 
 def rounding_of(mean: np.ndarray) -> np.ndarray:
@@ -204,6 +325,7 @@ def _dense_moments(
     index: np.ndarray | None,
     weight: np.ndarray | None,
     with_variance: bool,
+    exponent: int,
     extremes: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sum deviations from the first chunk's mean, so that no digits cancel.
@@ -211,18 +333,17 @@ def _dense_moments(
     By einsum and not by matrix products: the threads of numpy's BLAS spin for a while after each,
     and would take the cores from the training that follows.
     """
-    n_rows = X.shape[0] if index is None else len(index)
-    length = max(1, CHUNK_ENTRIES // X.shape[1])
-    first = slice(length) if index is None else index[:length]
-    first_weight = None if weight is None or not weight[:length].any() else weight[:length]
-    reference = np.average(X[first].astype(np.float64), axis=0, weights=first_weight)
-    total = np.zeros_like(reference)
-    squares = np.full_like(reference, 0.0 if with_variance else np.nan)
-    buffer = np.empty((min(length, n_rows), X.shape[1]))
-    for start in range(0, n_rows, length):
-        which = slice(start, min(start + length, n_rows))
-        rows = X[which] if index is None else X[index[which]]
+    reference = total = squares = np.zeros(0)
+    buffer = np.empty(0)
+    for rows, which in _chunks(X, index):
+        rows = _in_unit(as_floats(rows), exponent)
         share = np.ones(len(rows)) if weight is None else weight[which]
+        if which.start == 0:
+            first_weight = None if weight is None or not share.any() else share
+            reference = np.average(rows.astype(np.float64), axis=0, weights=first_weight)
+            total = np.zeros_like(reference)
+            squares = np.full_like(reference, 0.0 if with_variance else np.nan)
+            buffer = np.empty(rows.shape)
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
         total += np.einsum("i,ij->j", share, deviation)
         if with_variance:
@@ -230,6 +351,7 @@ def _dense_moments(
         if extremes is not None:
             np.minimum(extremes[0], rows.min(axis=0), out=extremes[0])
             np.maximum(extremes[1], rows.max(axis=0), out=extremes[1])
+    n_rows = X.shape[0] if index is None else len(index)
     sum_of_weights = n_rows if weight is None else weight.sum()
     moved = total / sum_of_weights
     return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.scaling import Matrix, moments_of_features, rounding_of
+from sksae.scaling import Matrix, mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
 FAR_OFF = 2.0
@@ -15,8 +15,6 @@ ENOUGH_ROWS, SLIGHTLY_OFF = 100, 1.1
 # Among the first so many rows a piece that shows the scaling far off is what the others will be
 # like, and not the rows before: they were taken in the dark, say. Later both may come again.
 START_ROWS = 10_000
-# Ratios beyond this need not be told apart.
-SURELY_FAR = 1e9
 # The weight of what came first falls with the square of how much has come since.
 FORGETTING = 2.0
 # No row counts for more than so many: the rest would be forgotten over it.
@@ -33,7 +31,7 @@ class Seen:
         How many they are.
     weight : float
         Their mean weight.
-    mean, variance : ndarray of shape (n_features,)
+    mean, deviation : ndarray of shape (n_features,)
         Weighted; of the last rows more than of the first (``FORGETTING``).
     n_told : float
         Of how many rows these two tell.
@@ -42,29 +40,30 @@ class Seen:
     n_rows: float
     weight: float
     mean: np.ndarray
-    variance: np.ndarray
+    deviation: np.ndarray
     n_told: float
 
     @classmethod
-    def of(cls, n_rows: int, weight: float, mean: np.ndarray, variance: np.ndarray) -> Self:
+    def of(cls, n_rows: int, weight: float, mean: np.ndarray, deviation: np.ndarray) -> Self:
         """Return what one piece tells."""
-        return cls(float(n_rows), weight, mean, variance, float(n_rows))
+        return cls(float(n_rows), weight, mean, deviation, float(n_rows))
 
     @classmethod
     def of_rows(cls, X: Matrix, index: np.ndarray | None, weight: np.ndarray | None) -> Self:
         """Return what the rows of X that an index names tell; all by default."""
         n_rows = X.shape[0] if index is None else len(index)
-        return cls.of(n_rows, mean_weight(weight, index), *moments_of_features(X, index, weight))
+        moments = mean_and_deviation(X, index, well_scaled(weight))
+        return cls.of(n_rows, mean_weight(weight, index), *moments)
 
     @property
     def has_varied(self) -> bool:
         """Whether any two rows differed."""
-        return bool(np.any(self.variance > 0.0))
+        return bool(np.any(self.deviation > 0.0))
 
     @property
-    def mean_variance(self) -> float:
-        """Variance averaged over features."""
-        return float(self.variance.mean())
+    def mean_deviation(self) -> float:
+        """Deviation over all entries: the root of the mean variance."""
+        return root_mean_square(self.deviation)
 
     @property
     def is_young(self) -> bool:
@@ -87,10 +86,11 @@ class Seen:
             n_told = 1.0  # so much do rows tell that are all alike
         ratio = self.pace(piece) * (piece.n_rows / n_told)
         share = 1.0 - (1.0 - _share(ratio)) ** FORGETTING
-        variance = self.variance + share * (piece.variance - self.variance)
-        variance = variance + share * (1.0 - share) * moved**2
+        # Not as variances, which may be beyond float64 where the deviations are not.
+        own = np.hypot(np.sqrt(1.0 - share) * self.deviation, np.sqrt(share) * piece.deviation)
+        deviation = np.hypot(own, np.sqrt(share * (1.0 - share)) * moved)
         mean = self.mean + share * moved
-        return Seen(n_rows, weight, mean, variance, n_told + piece.n_rows)
+        return Seen(n_rows, weight, mean, deviation, n_told + piece.n_rows)
 
     def turned_into(self, piece: "Seen") -> "Seen":
         """Return what is known after a piece unlike the rows before, which tell no more of it."""
@@ -99,21 +99,19 @@ class Seen:
             return seen
         return replace(piece, n_rows=seen.n_rows, weight=seen.weight)
 
-    def is_far_from(self, centre: np.ndarray, variance: float) -> bool:
-        """Return whether rows deviate from a centre by far more or less than a variance says.
+    def is_far_from(self, centre: np.ndarray, deviation: float) -> bool:
+        """Return whether rows deviate from a centre by far more or less than is taken for granted.
 
         Parameters
         ----------
         centre : ndarray of shape (n_features,)
             What rows are held against.
-        variance : float
-            What their mean squared deviation from it is taken for, averaged over features.
+        deviation : float
+            What their deviation from it, over all entries, is taken for.
         """
-        # Ratios, since squares of the largest numbers would overflow, and are far off anyway.
-        own = np.minimum(np.sqrt(self.variance / variance), SURELY_FAR)
-        off = np.minimum(np.abs(self.mean - centre) / np.sqrt(variance), SURELY_FAR)
-        least, most = self.tolerance**-2, self.tolerance**2
-        return float(np.mean(own**2)) < least or float(np.mean(own**2 + off**2)) > most
+        least, most = deviation / self.tolerance, deviation * self.tolerance
+        about_centre = root_mean_square(np.hypot(self.deviation, self.mean - centre))
+        return self.mean_deviation < least or about_centre > most
 
     def pace(self, piece: "Seen") -> float:
         """Return for how many rows each row of a piece counts, as its weight is to the mean one."""
@@ -131,6 +129,15 @@ def mean_weight(weight: np.ndarray | None, index: np.ndarray | None = None) -> f
     counted = weight if index is None else weight[index]
     largest = counted.max()
     return float((counted / largest).mean() * largest)
+
+
+def root_mean_square(values: np.ndarray) -> float:
+    """Return the root of the mean square, which need not be in the range of floats."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0:
+        return 0.0
+    with np.errstate(under="ignore"):
+        return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
 
 
 def _share(ratio: float) -> float:

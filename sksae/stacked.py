@@ -11,7 +11,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
@@ -36,9 +36,10 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
+from sksae.numbers import Extended, as_floats, distances, float_dtype
 from sksae.planning import split_rows
-from sksae.reconstruction import r_squared
-from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.reconstruction import r_squared, squared_errors
+from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
@@ -302,6 +303,7 @@ class StackedSparseAutoencoder(
 
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
+    @np.errstate(all="ignore")
     def fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -374,6 +376,7 @@ class StackedSparseAutoencoder(
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
+    @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Return the rows that some codes stand for.
 
@@ -388,10 +391,14 @@ class StackedSparseAutoencoder(
             Reconstruction in the units of the training data, in the precision of the codes.
         """
         check_is_fitted(self)
-        codes = check_array(X, dtype=[np.float64, np.float32], input_name="X")
-        for member in reversed(self.autoencoders_):
-            codes = member.inverse_transform(codes)
-        return codes
+        codes = checked_codes(X)
+        found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
+        for rows in gen_batches(codes.shape[0], ROWS_AT_A_TIME):
+            part = codes[rows]
+            for member in reversed(self.autoencoders_):
+                part = member.inverse_transform(part)
+            found[rows] = part
+        return found
 
     def score(
         self,
@@ -416,7 +423,7 @@ class StackedSparseAutoencoder(
             As `SparseAutoencoderTransformer.score`.
         """
         X = checked_rows(self, X)
-        return r_squared(X, self._squared_errors(X), checked_weight(sample_weight, X))
+        return r_squared(X, self._distances(X), checked_weight(sample_weight, X))
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
@@ -430,17 +437,23 @@ class StackedSparseAutoencoder(
         -------
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
-        """
-        return -self._squared_errors(checked_rows(self, X))
 
-    def _squared_errors(self, X: Matrix) -> np.ndarray:
-        errors = np.empty(X.shape[0])
+        Raises
+        ------
+        ValueError
+            If they are beyond float64, as those of values of 1e154 may be.
+        """
+        return -squared_errors(self._distances(checked_rows(self, X)))
+
+    def _distances(self, X: Matrix) -> Extended:
+        """Return how far the reconstruction of each row is from it."""
+        values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
         for rows in gen_batches(X.shape[0], ROWS_AT_A_TIME):
             part = X[rows]
-            given = part.toarray() if sp.issparse(part) else part
+            given = part.toarray() if sp.issparse(part) else as_floats(part)
             found = self.inverse_transform(encode_through(self.autoencoders_, part))
-            errors[rows] = np.square(found - given, dtype=np.float64).sum(axis=1)
-        return errors
+            values[rows], exponent[rows] = distances(found, given)
+        return Extended(values, exponent)
 
     def _finetuned(
         self,

@@ -7,7 +7,7 @@ import numpy as np
 
 from sksae.joined import join, to_centred
 from sksae.rescaling import after_piece, rescaled, scaling_in_use
-from sksae.scaling import Matrix, Scaling, find_scaling, scaling_of
+from sksae.scaling import Matrix, Scaling, find_scaling, scaling_of, well_scaled
 from sksae.seen import Seen, mean_weight
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def begin(
     architecture : Architecture
         Layers.
     X, index, sample_weight
-        Rows, which of them count, and their weights.
+        Rows, which of them count, and their weights as they were given.
     random_state : RandomState
         Source of the weights.
     code_bias : float
@@ -68,14 +68,14 @@ def begin(
     scaling = find_scaling(
         X,
         index,
-        sample_weight,
+        well_scaled(sample_weight),
         scale_data=scale_data,
         output_activation=architecture.activations[-1],
     )
     assert scaling.columns is not None
     n_rows = X.shape[0] if index is None else len(index)
     weight = mean_weight(sample_weight, index)
-    seen = Seen.of(n_rows, weight, scaling.centre, scaling.columns.variance)
+    seen = Seen.of(n_rows, weight, scaling.centre, scaling.columns.deviation)
     return Start(_new_weights(architecture, random_state, code_bias, scaling), scaling, seen)
 
 
@@ -127,7 +127,7 @@ def go_on(
         return replace(start, seen=seen, pace=pace)
     scaling = scaling_of(
         seen.mean,
-        seen.mean_variance,
+        seen.mean_deviation,
         scale_data=before._scaled,
         output_activation=architecture.activations[-1],
     )

@@ -27,6 +27,7 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
+from sksae.numbers import affine, extend, to_floats
 from sksae.planning import Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix
@@ -76,6 +77,7 @@ class SupervisedStack(
     def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
         """Return the fitted attributes of a layer on top, given those of the target."""
 
+    @np.errstate(all="ignore")
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -119,6 +121,7 @@ class SupervisedStack(
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
+    @np.errstate(all="ignore")
     def _partial_fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -176,12 +179,22 @@ class SupervisedStack(
             return course.resolve_alpha(encode_through(self.autoencoders_, X))
         return self._alpha_of_none
 
+    @np.errstate(all="ignore")
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the output of the layer on top, (n_samples, n_outputs), in X's precision."""
         codes = self._codes(X)
         top = self._top()
         coef = top.coef.astype(codes.dtype, copy=False)
-        return codes @ coef + top.intercept.astype(codes.dtype)
+        found = codes @ coef + top.intercept.astype(codes.dtype)
+        if not np.isfinite(found).all():
+            exact = to_floats(affine(extend(codes), top.coef, top.intercept))
+            found = exact.astype(codes.dtype)
+        if not np.isfinite(found).all():
+            raise ValueError(
+                "X holds rows so far from those of training that the output is beyond the range "
+                f"of {found.dtype}."
+            )
+        return found
 
     def _check_finetuning(self, n_layers: int) -> int:
         """Return how many of the encoder's layers stay as they are, or raise before any training.

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from sksae.numbers import exponent_of
 from sksae.scaling import weighted_moments
 from sksae.warning import warn_user
 
@@ -247,6 +248,7 @@ class Numbers:
     values: np.ndarray
 
 
+@np.errstate(all="ignore")
 def read_numbers(
     y: ArrayLike,
     unlabeled: Any,
@@ -291,16 +293,7 @@ def read_numbers(
     of_wanted = None if weight is None else weight[index]
     check_counted(of_wanted)
     if scaling is None:
-        counted = None if of_wanted is None else np.flatnonzero(of_wanted)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, _ = weighted_moments(wanted, counted, of_wanted)
-            variance = np.average((wanted - mean) ** 2, axis=0, weights=of_wanted)
-        if not np.isfinite(variance).all():
-            raise ValueError(
-                "The values of y are too large for their variance: divide y by a constant."
-            )
-        scale = np.sqrt(variance)
-        scale[scale <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)] = 1.0
+        mean, scale = _mean_and_deviation(wanted, of_wanted)
     else:
         mean, scale = scaling
         if wanted.shape[1] != len(mean):
@@ -308,8 +301,33 @@ def read_numbers(
                 f"y has {wanted.shape[1]} outputs, but training began with {len(mean)}."
             )
     values = np.zeros((len(given), wanted.shape[1]))
-    values[index] = (wanted - mean) / scale
+    exponent = _exponents(scale)
+    in_unit = [np.ldexp(each, -exponent) for each in (wanted, mean, scale)]
+    values[index] = (in_unit[0] - in_unit[1]) / in_unit[2]
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "y holds values too far from those that training began with for their difference: "
+            "divide y by a constant, from the first call on."
+        )
     return Numbers(mean, scale, flat, index, values)
+
+
+def _mean_and_deviation(
+    numbers: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both of each column; the deviation is 1 where there is none but by rounding."""
+    exponent = _exponents(np.abs(numbers).max(axis=0))
+    numbers = np.ldexp(numbers, -exponent)
+    counted = None if weight is None else np.flatnonzero(weight)
+    mean, _ = weighted_moments(numbers, counted, weight)
+    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weight))
+    is_constant = deviation <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)
+    return np.ldexp(mean, exponent), np.where(is_constant, 1.0, np.ldexp(deviation, exponent))
+
+
+def _exponents(largest: np.ndarray) -> np.ndarray:
+    """Return the exponents of the powers of two that columns are to be divided by."""
+    return np.array([exponent_of(value) for value in largest])
 
 
 def hold_out(

@@ -14,7 +14,7 @@ from sklearn.base import (
     _fit_context,
 )
 from sklearn.callback import CallbackSupportMixin, with_callbacks
-from sklearn.utils import Tags, check_array
+from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -22,8 +22,8 @@ from sksae import constraints
 from sksae.available import available_if
 from sksae.fitting import fitted_attributes
 from sksae.planning import goes_by_minibatches
-from sksae.reconstruction import r_squared
-from sksae.rows import checked_rows, checked_weight, unseen_on_failure
+from sksae.reconstruction import r_squared, squared_errors
+from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
@@ -398,8 +398,8 @@ class SparseAutoencoderTransformer(
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows. Of a dense X of up to 256 MB in the precision of training a scaled copy
-            is kept; larger ones, memory maps say, are read in place, and a CSR matrix is
-            densified, one minibatch at a time.
+            is kept; larger ones, memory maps say, are read in place, whatever their dtype, and a
+            CSR matrix is densified, one minibatch at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -490,12 +490,18 @@ class SparseAutoencoderTransformer(
         codes : ndarray of shape (n_samples, n_components)
             Activations of the code layer, computed and returned in the precision of X (float32
             stays float32, everything else is float64).
+
+        Raises
+        ------
+        ValueError
+            If rows are so far from those of training that codes are beyond that precision.
         """
         from sksae.engine.inference import encode
 
         X = checked_rows(self, X)
         return encode(self._codec(), X, self.device)
 
+    @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
         """Return the rows that some codes stand for.
 
@@ -512,7 +518,7 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import decode
 
         check_is_fitted(self)
-        codes: np.ndarray = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+        codes = checked_codes(X)
         if codes.shape[1] != self._n_features_out:
             raise ValueError(
                 f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
@@ -543,12 +549,17 @@ class SparseAutoencoderTransformer(
             1 - sum_i w_i ||x_hat_i - x_i||^2 / sum_i w_i ||x_i - mean||^2 with the weighted mean
             of the rows given; at most 1. nan for fewer than two rows; without any deviation 1.0
             if the error is 0 and 0.0 otherwise, as in :func:`sklearn.metrics.r2_score`.
+
+        Raises
+        ------
+        ValueError
+            If it is beyond float64, of rows much smaller than those of training.
         """
-        from sksae.engine.inference import squared_errors
+        from sksae.engine.inference import reconstruction_distances
 
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
-        return r_squared(X, squared_errors(self._codec(), X, self.device), weight)
+        return r_squared(X, reconstruction_distances(self._codec(), X, self.device), weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
@@ -562,22 +573,34 @@ class SparseAutoencoderTransformer(
         -------
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
+
+        Raises
+        ------
+        ValueError
+            If they are beyond float64, as those of values of 1e154 may be.
         """
-        from sksae.engine.inference import squared_errors
+        from sksae.engine.inference import reconstruction_distances
 
         X = checked_rows(self, X)
-        return -squared_errors(self._codec(), X, self.device)
+        return -squared_errors(reconstruction_distances(self._codec(), X, self.device))
 
     @property
     def components_(self) -> np.ndarray:
-        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features)."""
+        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features).
+
+        In the precision of training, or float64 if they have no room in it.
+        """
         check_is_fitted(self)
         if len(self.coefs_) > 2:
             raise AttributeError(
                 "components_ does not exist with hidden layers: the decoder is not linear, so "
                 "there are no atoms. Decode one code at a time with inverse_transform."
             )
-        return self.coefs_[-1] * np.asarray(self.scale_, dtype=self.coefs_[-1].dtype)
+        coef = self.coefs_[-1]
+        with np.errstate(all="ignore"):
+            atoms = coef * np.asarray(self.scale_, dtype=coef.dtype)
+            has_room = np.isfinite(atoms).all() and self.scale_ >= np.finfo(coef.dtype).tiny
+            return atoms if has_room else coef.astype(np.float64) * self.scale_
 
     @property
     def _n_features_out(self) -> int:
@@ -592,6 +615,7 @@ class SparseAutoencoderTransformer(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
+    @np.errstate(all="ignore")
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -603,7 +627,7 @@ class SparseAutoencoderTransformer(
     ) -> Self:
         with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
-            weight = checked_weight(sample_weight, X)
+            weight = checked_weight(sample_weight, X, as_given=True)
             attributes = fitted_attributes(self, X, y, weight, resume=resume, one_pass=one_pass)
         for name, value in attributes.items():
             setattr(self, name, value)
@@ -620,4 +644,5 @@ class SparseAutoencoderTransformer(
             mean=self.mean_,
             scale=self.scale_,
             shift=self._shift,
+            centre=self._centre,
         )

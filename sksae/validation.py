@@ -85,6 +85,12 @@ def check_precision(dtype: str, **values: float) -> None:
             )
 
 
+def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> None:
+    """Raise on a learning rate that the precision of training cannot hold, where there is one."""
+    if solver != "lbfgs" and not isinstance(learning_rate, str):
+        check_precision(dtype, learning_rate=float(learning_rate))
+
+
 def warn_of_idle_penalty(
     sparsity: str | None, given: dict[str, Any], defaults: dict[str, Any]
 ) -> None:

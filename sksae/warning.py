@@ -8,7 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 # Packages between a fit and the line of the user that asked for it.
-PASSED_OVER = ("sksae", "sklearn", "joblib")
+# numpy's is the decorator that keeps floating-point errors silent.
+PASSED_OVER = ("sksae", "sklearn", "joblib", "numpy")
 
 
 @dataclass(frozen=True)

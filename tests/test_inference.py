@@ -7,7 +7,13 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError, UndefinedMetricWarning
 from sklearn.metrics import r2_score
 
-from sksae import SparseAutoencoderTransformer
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
+    SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
+)
+from sksae.scaling import _describe
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -243,3 +249,77 @@ def test_inverse_transform_names_the_width_it_expects(X):
 def test_inverse_transform_takes_finite_codes_only(X, bad):
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         fit(X).inverse_transform(np.full((2, 4), bad))
+
+
+# Columns whose mean dwarfs their deviation.
+
+
+def with_far_columns(container, dtype, far):
+    """Return rows of which two columns are far from 0, one of them constant."""
+    X = np.random.default_rng(0).random((300, 6))
+    X[:, 3] = far
+    X[:, 4] += far / 100.0
+    X[X < 0.2] = 0.0
+    return container(X.astype(dtype))
+
+
+def assert_agree(codes, others):
+    deviation = others.std(axis=0)
+    deviation[deviation < 1e-3] = 1.0
+    np.testing.assert_allclose(codes / deviation, others / deviation, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*(column|columns) ")
+@pytest.mark.filterwarnings("ignore:.*mean squared deviation")
+@pytest.mark.parametrize("far", [1.7e9, 1e6, 3e4])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"output_activation": "sigmoid"},
+        {"activation": "relu", "hidden_layer_sizes": (5,)},
+        {"scale_data": False},
+    ],
+    ids=["plain", "shifted", "deep", "unscaled"],
+)
+@each_dtype
+def test_sparse_rows_have_the_codes_of_dense_rows_however_far_columns_are(params, dtype, far):
+    dense, sparse = (with_far_columns(each, dtype, far) for each in (np.asarray, csr_array))
+    model = fit(dense, max_iter=20, **params)
+    assert_agree(model.transform(sparse), model.transform(dense))
+    assert_agree(model.transform(sparse), model.transform(dense.astype(np.float64)))
+    assert model.score(sparse) == pytest.approx(model.score(dense), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*(column|columns) ")
+@each_dtype
+def test_stacks_of_sparse_rows_do_as_those_of_dense_rows_however_far_columns_are(dtype):
+    dense, sparse = (with_far_columns(each, dtype, 1.7e9) for each in (np.asarray, csr_array))
+    y = np.asarray(dense[:, 0] > 0.5, int)
+    members = [SparseAutoencoderTransformer(size, max_iter=3) for size in (4, 3)]
+    stack = StackedSparseAutoencoder(members, max_iter=2, random_state=0).fit(dense)
+    assert_agree(stack.transform(sparse), stack.transform(dense))
+    assert stack.score(sparse) == pytest.approx(stack.score(dense), abs=1e-6)
+    for estimator in (SparseAutoencoderClassifier, SparseAutoencoderRegressor):
+        models = [
+            estimator(members, freeze=1, max_iter=2, random_state=0).fit(rows, y)
+            for rows in (dense, sparse)
+        ]
+        for model in models:
+            assert_agree(model.transform(sparse), model.transform(dense))
+            np.testing.assert_allclose(model.predict(sparse), model.predict(dense), atol=1e-4)
+        assert_agree(models[1].transform(sparse), models[0].transform(dense))
+
+
+@pytest.mark.parametrize("far", [1.7e12, 0.1])
+def test_moments_of_sparse_rows_lose_no_digits_to_columns_far_from_zero(far):
+    X = np.random.default_rng(0).random((20_000, 3))
+    X[:, 1] = far + 0.3
+    X[::2, 2] = far
+    weight = np.random.default_rng(1).random(len(X))
+    for given in (None, weight):
+        mean, columns = _describe(X, None, given)
+        sparse_mean, sparse_columns = _describe(csr_array(X), None, given)
+        np.testing.assert_allclose(sparse_mean, mean, rtol=1e-12)
+        np.testing.assert_allclose(sparse_columns.variance, columns.variance, rtol=1e-10)
+        assert sparse_columns.variance[1] == 0.0

@@ -124,7 +124,7 @@ NETWORKS = {
 def scaled_by(factor, X):
     return scaling_of(
         X.mean(axis=0),
-        X.var(axis=0).mean() * factor**2,
+        np.sqrt(X.var(axis=0).mean()) * factor,
         scale_data=True,
         output_activation="identity",
     )
@@ -153,7 +153,7 @@ def test_another_scaling_can_leave_codes_as_they_are(activation):
     )
     model = make(dtype="float64", max_iter=5, **given).fit(X)
     after = scaling_of(
-        X.mean(axis=0) + 1.0, 50.0, scale_data=True, output_activation=model.output_activation
+        X.mean(axis=0) + 1.0, 7.0, scale_data=True, output_activation=model.output_activation
     )
     other = rescaled(model, after, keep_codes=True)
     np.testing.assert_allclose(other.transform(X), model.transform(X), rtol=1e-9)
@@ -170,7 +170,7 @@ def test_what_cannot_keep_its_output_is_kept_as_scaled_rows_see_it(params):
         model,
         scaling_of(
             1000.0 * X.mean(axis=0),
-            1e6 * X.var(axis=0).mean(),
+            1000.0 * np.sqrt(X.var(axis=0).mean()),
             scale_data=True,
             output_activation=output,
         ),
@@ -230,7 +230,7 @@ def test_running_moments_are_those_of_all_rows_where_none_is_forgotten(form, mon
     mean = np.average(DIGITS[:300], axis=0, weights=weight)
     variance = np.average((DIGITS[:300] - mean) ** 2, axis=0, weights=weight)
     np.testing.assert_allclose(seen.mean, mean, rtol=1e-12)
-    np.testing.assert_allclose(seen.variance, variance, rtol=1e-12)
+    np.testing.assert_allclose(seen.deviation**2, variance, rtol=1e-12)
     assert seen.weight == pytest.approx(weight.mean())
     assert (seen.n_rows, seen.n_told) == (300, 300)
 
@@ -261,7 +261,7 @@ def test_few_rows_are_followed_closely_and_many_from_afar():
             (beyond, True),
             (1 / beyond, True),
         ):
-            assert seen.is_far_from(seen.mean, seen.mean_variance * factor**2) == is_far
+            assert seen.is_far_from(seen.mean, seen.mean_deviation * factor) == is_far
 
 
 # sample_weight across pieces.

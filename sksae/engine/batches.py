@@ -15,6 +15,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from sksae.numbers import as_floats, exponent_of
+
 # A prepared copy up to this size is kept in memory; beyond it rows are read batch by batch.
 RESIDENT_BYTES = 2**28
 # A chunk of a walk over all rows holds about this many entries of its widest layer: large enough
@@ -95,6 +97,7 @@ def equal_slices(n_rows: int, n_slices: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
+@np.errstate(all="ignore")
 def centre_rows(
     X: np.ndarray | sp.csr_array | sp.csr_matrix,
     which: Which,
@@ -117,14 +120,22 @@ def centre_rows(
     out : Tensor of shape (n_rows, n_features), on the CPU
         Result.
     """
-    rows: Any = X[which]
+    rows: Any = as_floats(X[which])
     target = out.numpy()
+    is_extreme = _is_extreme(centre, scale, target.dtype)
+    if is_extreme:
+        # Differences of numbers near the end of the range, and quotients, want room.
+        unit = exponent_of(scale)
+        rows = rows.astype(np.float64)
+        values = rows.data if sp.issparse(rows) else rows
+        np.ldexp(values, -unit, out=values)
+        centre, scale = np.ldexp(centre, -unit), float(np.ldexp(scale, -unit))
     if sp.issparse(rows):
         lengths = np.diff(rows.indptr)
         at = np.repeat(np.arange(rows.shape[0]) * rows.shape[1], lengths) + rows.indices
         target[...] = -centre / scale
         target.reshape(-1)[at] = (rows.data - centre[rows.indices]) / scale
-    elif rows.dtype == target.dtype:
+    elif rows.dtype == target.dtype and not is_extreme:
         # As exact as in float64: the centre is subtracted as a sum of two floats.
         high = centre.astype(target.dtype)
         low = (centre - high).astype(target.dtype)
@@ -135,6 +146,15 @@ def centre_rows(
             out.mul_(1.0 / scale)
     else:
         np.divide(rows - centre, scale, out=target, casting="same_kind")
+
+
+def _is_extreme(centre: np.ndarray, scale: float, dtype: np.dtype) -> bool:
+    """Return whether a difference from that centre, or the inverse of scale, may be out of range.
+
+    Rows much larger than both may be, too, but not those that a network is trained on.
+    """
+    largest = float(np.finfo(dtype).max) ** 0.5
+    return not (1.0 / largest < scale < largest and np.abs(centre).max(initial=0.0) < largest)
 
 
 class Rows:

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
-from sksae.scaling import Matrix
+from sksae.scaling import Matrix, well_scaled
 
 MatrixLike: TypeAlias = ArrayLike | sp.sparray | sp.spmatrix
 
@@ -98,4 +98,5 @@ def check_weight(sample_weight: ArrayLike | None, X: Matrix) -> np.ndarray | Non
     """Return non-negative float64 weights of the rows of X, or None for all alike."""
     if sample_weight is None:
         return None
-    return _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    return well_scaled(weight)

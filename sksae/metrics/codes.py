@@ -12,6 +12,7 @@ from sksae.metrics.checks import (
     check_weight,
 )
 from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blocks, sum_magnitudes
+from sksae.numbers import Extended, distances
 from sksae.outcome import is_dead
 from sksae.reconstruction import r_squared
 from sksae.scaling import weighted_moments
@@ -20,6 +21,7 @@ from sksae.scaling import weighted_moments
 SATURATED = 1e-12
 
 
+@np.errstate(all="ignore")
 def explained_variance(
     X: MatrixLike, X_hat: MatrixLike, *, sample_weight: ArrayLike | None = None
 ) -> float:
@@ -68,13 +70,14 @@ def explained_variance(
             "same rows in the same features."
         )
     weight = check_weight(sample_weight, X)
-    errors = np.empty(X.shape[0])
+    values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
     for which in row_blocks(X):
-        error = np.subtract(as_dense(X[which]), as_dense(X_hat[which]), dtype=np.float64)
-        errors[which] = np.einsum("ij,ij->i", error, error)
-    return r_squared(X, errors, weight)
+        found = distances(as_dense(X[which]), as_dense(X_hat[which]))
+        values[which], exponent[which] = found
+    return r_squared(X, Extended(values, exponent), weight)
 
 
+@np.errstate(all="ignore")
 def mean_activation(
     codes: MatrixLike, *, sample_weight: ArrayLike | None = None, signed: bool = False
 ) -> np.ndarray:
@@ -123,6 +126,7 @@ def mean_activation(
     return (1.0 + mean) / 2.0 if signed else mean
 
 
+@np.errstate(all="ignore")
 def kl_sparsity(
     codes: MatrixLike,
     rho: float,
@@ -186,6 +190,7 @@ def kl_sparsity(
     return float(np.sum(rel_entr(rho, rho_hat) + rel_entr(1.0 - rho, 1.0 - rho_hat)))
 
 
+@np.errstate(all="ignore")
 def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> float:
     r"""Return the mean number of active units in a row.
 
@@ -234,6 +239,7 @@ def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> 
     return float(_active_shares("l0", codes, threshold, relative).sum())
 
 
+@np.errstate(all="ignore")
 def feature_density(
     codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False
 ) -> np.ndarray:
@@ -273,6 +279,7 @@ def feature_density(
     return _active_shares("feature_density", codes, threshold, relative)
 
 
+@np.errstate(all="ignore")
 def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> np.ndarray:
     r"""Return which units tell nothing about the rows: they are dead, or unused.
 
@@ -319,6 +326,7 @@ def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) 
     return _dead_units("dead_units", codes, threshold, tol)
 
 
+@np.errstate(all="ignore")
 def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> float:
     """Return the share of `dead_units`, which tell nothing about the rows.
 

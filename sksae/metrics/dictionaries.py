@@ -13,6 +13,7 @@ from sksae.warning import warn_user
 BLOCK_ENTRIES = 2**22
 
 
+@np.errstate(all="ignore")
 def dictionary_coherence(components: ArrayLike) -> float:
     r"""Return the mutual coherence of a dictionary: how alike its two most similar atoms are.
 
@@ -66,6 +67,7 @@ def dictionary_coherence(components: ArrayLike) -> float:
     return coherence
 
 
+@np.errstate(all="ignore")
 def mean_max_cosine_similarity(components: ArrayLike, other: ArrayLike) -> float:
     r"""Return how well the atoms of a dictionary are found again in another one (MMCS).
 
@@ -116,6 +118,7 @@ def mean_max_cosine_similarity(components: ArrayLike, other: ArrayLike) -> float
     return similarity / len(atoms)
 
 
+@np.errstate(all="ignore")
 def matched_correlation(components: ArrayLike, true_components: ArrayLike) -> float:
     r"""Return how well a true dictionary was found, atom by atom (mean correlation, MCC).
 

@@ -58,6 +58,7 @@ METRICS: dict[str, Callable[[SparsityScorer, SparseAutoencoderTransformer, Matri
 }
 
 
+@np.errstate(all="ignore")
 def sparsity_scorers(
     *, threshold: float = 0.0, relative: bool = False, tol: float = 0.05
 ) -> dict[str, SparsityScorer]:
@@ -123,6 +124,7 @@ def sparsity_scorers(
     return {name: SparsityScorer(name, threshold, relative, tol) for name in METRICS}
 
 
+@np.errstate(all="ignore")
 def refit_sparsest(
     within_se: float = 1.0,
     *,

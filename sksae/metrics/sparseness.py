@@ -9,6 +9,7 @@ from sksae.metrics.entries import largest_magnitude, sum_magnitudes
 from sksae.scaling import Matrix
 
 
+@np.errstate(all="ignore")
 def hoyer_sparsity(codes: MatrixLike, *, axis: Literal[0, 1] = 1) -> np.ndarray:
     r"""Return Hoyer's sparsity of each row, or of each unit.
 
@@ -56,6 +57,7 @@ def hoyer_sparsity(codes: MatrixLike, *, axis: Literal[0, 1] = 1) -> np.ndarray:
     return (root - ratio) / (root - 1.0)
 
 
+@np.errstate(all="ignore")
 def treves_rolls_sparseness(
     codes: MatrixLike,
     *,

@@ -5,6 +5,10 @@ from typing import Any
 import joblib
 import numpy as np
 import scipy.sparse as sp
+from sklearn.utils import gen_batches
+
+# Of an array, compared at a time.
+COMPARED_BYTES = 2**22
 
 
 class KnownArrays:
@@ -49,7 +53,10 @@ def _kind(data: Any) -> object:
 def _same(a: Any, b: Any) -> bool:
     """Compare data of one kind."""
     if isinstance(a, np.ndarray) and not a.dtype.hasobject:
-        return np.array_equal(_bits(a), _bits(b))
+        # Some at a time, as they may be memory maps.
+        length = max(1, COMPARED_BYTES // max(1, a[:1].nbytes))
+        slices = gen_batches(len(a), length) if a.ndim else [...]
+        return all(np.array_equal(_bits(a[which]), _bits(b[which])) for which in slices)
     if sp.issparse(a) and a.format == "csr":
         parts = ("data", "indices", "indptr")
         return all(np.array_equal(_bits(getattr(a, x)), _bits(getattr(b, x))) for x in parts)
