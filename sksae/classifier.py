@@ -17,6 +17,7 @@ from sksae.members import Autoencoders
 from sksae.planning import goes_by_minibatches
 from sksae.rows import checked_weight
 from sksae.scaling import well_scaled
+from sksae.seen import Seen, mean_weight
 from sksae.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.targets import check_counted, read_classes, read_labels
 from sksae.task_training import Wanted
@@ -483,18 +484,25 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             )
             factors = well_scaled(factors)
             weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
+        counted = labels.index if weight is None else labels.index[weight[labels.index] > 0.0]
+        piece = Seen.of(len(counted), mean_weight(weight, counted), np.empty(0), np.empty(0))
+        seen = Seen(**self._seen).followed_by(piece) if resume else piece
         return Wanted(
             target=labels.codes,
             loss=CrossEntropy(),
             index=labels.index,
             weight=weight,
             n_outputs=len(labels.classes),
-            attributes={"classes_": labels.classes},
+            seen=piece,
+            attributes={"classes_": labels.classes, "_seen": seen.as_dict()},
             strata=of_rows,
         )
 
     def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
         return float(self.alpha)
+
+    def _top_again(self, described: dict[str, Any]) -> Layer:
+        return self._top()
 
     def _top(self) -> Layer:
         return Layer(self.coef_.T, self.intercept_.astype(np.float64), None, "identity")

@@ -106,6 +106,7 @@ def finetune_schedule(
     n_features: int,
     first_epoch: int = 0,
     one_pass: bool = False,
+    pace: float = 1.0,
     **rest: Any,
 ) -> "Schedule":
     """Return the solver and the steps of a fine-tuning.
@@ -124,6 +125,8 @@ def finetune_schedule(
         Epochs done before.
     one_pass : bool
         Whether to make a single pass at the constant rate.
+    pace : float
+        For how many steps each of it counts.
     **rest
         Noise and dropout, as in `make_schedule`.
     """
@@ -141,6 +144,7 @@ def finetune_schedule(
         ),
         first_epoch=first_epoch,
         one_pass=one_pass,
+        pace=pace,
         **rest,
     )
 

@@ -310,6 +310,7 @@ def pretrained(
     context: CallbackContext | None,
     caller: object,
     stages: Stages,
+    once_after: Sequence[SparseAutoencoderTransformer] | None = None,
 ) -> tuple[list[SparseAutoencoderTransformer], Matrix]:
     """Train the members, each on the codes of the one before, or take them as they are.
 
@@ -332,6 +333,9 @@ def pretrained(
         Which callbacks hear of.
     stages : Stages
         What they are the first of.
+    once_after : sequence of SparseAutoencoderTransformer, optional
+        If given, members go over the rows once, by ``partial_fit`` where they can: these go on, if
+        there are any.
 
     Returns
     -------
@@ -346,14 +350,20 @@ def pretrained(
     for (name, entry), seed in zip(named, seeds, strict=True):
         member, is_frozen = unfrozen(entry)
         if pretrain and not is_frozen:
-            member = clone(member)
+            member = deepcopy(once_after[len(members)]) if once_after else clone(member)
             if member.random_state is None:
                 member.random_state = seed
             with (
                 fitting_member(member, caller, name, on_codes=bool(members)),
                 stages.begin(name, "Pre-training") as end,
             ):
-                _fit_one(name, member, X, sample_weight, context, caller)
+                may_go_once = hasattr(member, "partial_fit") and not member.early_stopping
+                if once_after is not None and may_go_once:
+                    with named_in_errors(name):
+                        member.partial_fit(X, sample_weight=sample_weight)
+                    give_up_if_interrupted(member._stopped_by)
+                else:
+                    _fit_one(name, member, X, sample_weight, context, caller)
                 end(member._stopped_by, member.n_iter_, member.loss_)
         else:
             member = deepcopy(member)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_array
+from sklearn.utils.validation import _num_samples
 
 from sksae import constraints
 from sksae.available import available_if
@@ -17,7 +18,15 @@ from sksae.numbers import exponent_of
 from sksae.planning import goes_by_minibatches
 from sksae.ridge import best_decay
 from sksae.rows import checked_weight
+from sksae.seen import Seen
 from sksae.supervised import NOISE_LEVEL, SupervisedStack
+from sksae.target_scaling import (
+    TargetScaling,
+    first_scaling,
+    next_scaling,
+    rescaled_top,
+    scaled_targets,
+)
 from sksae.targets import read_numbers
 from sksae.task_training import Wanted
 
@@ -418,19 +427,23 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     ) -> Wanted:
         from sksae.engine.losses import SquaredError
 
-        scaling = (self.target_mean_, self.target_scale_) if resume else None
-        numbers = read_numbers(y, self.unlabeled, weight, scaling, in_pieces=in_pieces)
-        n_outputs = len(numbers.mean)
+        numbers = read_numbers(y, self.unlabeled, weight, in_pieces=in_pieces)
+        seen, scaling = numbers.seen, first_scaling(numbers.seen)
+        if resume:
+            in_use = TargetScaling(self.target_mean_, self.target_scale_)
+            seen, scaling = next_scaling(Seen(**self._seen), numbers.seen, in_use)
         return Wanted(
-            target=numbers.values,
+            target=scaled_targets(numbers, _num_samples(y), scaling),
             loss=SquaredError(),
             index=numbers.index,
             weight=weight,
-            n_outputs=n_outputs,
+            n_outputs=len(scaling.mean),
+            seen=numbers.seen,
             attributes={
-                "target_mean_": numbers.mean,
-                "target_scale_": numbers.scale,
+                "target_mean_": scaling.mean,
+                "target_scale_": scaling.scale,
                 "_flat_target": numbers.flat,
+                "_seen": seen.as_dict(),
             },
         )
 
@@ -441,6 +454,11 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         weight = None if wanted.weight is None else wanted.weight[index]
         alpha = best_decay(codes[index], wanted.target[index], weight)
         return alpha if is_frozen else FINE_TUNED * alpha
+
+    def _top_again(self, described: dict[str, Any]) -> Layer:
+        top, before = self._top(), TargetScaling(self.target_mean_, self.target_scale_)
+        after = TargetScaling(described["target_mean_"], described["target_scale_"])
+        return rescaled_top(top, before, after)
 
     def _top(self) -> Layer:
         # In the coordinates of training, those of the scaled target.

@@ -127,8 +127,8 @@ def mean_weight(weight: np.ndarray | None, index: np.ndarray | None = None) -> f
     if weight is None:
         return 1.0
     counted = weight if index is None else weight[index]
-    largest = counted.max()
-    return float((counted / largest).mean() * largest)
+    largest = counted.max(initial=0.0)
+    return float((counted / largest).mean() * largest) if largest > 0.0 else 0.0
 
 
 def root_mean_square(values: np.ndarray) -> float:

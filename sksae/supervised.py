@@ -28,12 +28,14 @@ from sksae.members import (
     pretrained,
 )
 from sksae.numbers import affine, extend, to_floats
+from sksae.pieces import Change, members_of_piece
 from sksae.planning import Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
-from sksae.scaling import Matrix
+from sksae.scaling import Matrix, well_scaled
 from sksae.stages import Stages, short_named
 from sksae.targets import check_counted, hold_out
 from sksae.task_training import TaskTraining, Wanted, check_freeze
+from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import check_noise, check_precision, warn_of_idle_noise
 from sksae.warning import speaking_for, warn_user
 
@@ -72,6 +74,10 @@ class SupervisedStack(
     @abstractmethod
     def _top(self) -> Layer:
         """Return the fitted layer on top, as it was trained."""
+
+    @abstractmethod
+    def _top_again(self, described: dict[str, Any]) -> Layer:
+        """Return it for the target of another piece, given what describes that."""
 
     @abstractmethod
     def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
@@ -140,44 +146,68 @@ class SupervisedStack(
         with speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
-            weight = checked_weight(sample_weight, X)
+            weight = checked_weight(sample_weight, X, as_given=True)
             wanted = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
+            check_counted(None if wanted.weight is None else wanted.weight[wanted.index])
+            before = None
             if resume:
-                members, seed = self.autoencoders_, self._seed
-                check_unchanged(named, members)
-                wanted, _ = choose_rows(self, wanted, seed)
+                seeds, seed = draw_seeds(self._seed, len(named)), self._seed
+                check_unchanged(named, self.autoencoders_)
+                before = self.autoencoders_
             else:
                 check_fit_together(named, X.shape[1], pretrain=self.pretrain)
                 check_names(self, named, pretrain=self.pretrain)
                 self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-                wanted, _ = choose_rows(self, wanted, seed)
-                members, codes = pretrained(
-                    named,
-                    X,
-                    weight,
-                    seeds,
-                    pretrain=self.pretrain,
-                    context=None,
-                    caller=self,
-                    stages=Stages(count_trained(named, pretrain=self.pretrain), self.verbose),
-                )
+            wanted, _ = choose_rows(self, wanted, seed)
+            members, change = members_of_piece(
+                named,
+                before,
+                X,
+                weight,
+                seeds,
+                pretrain=self.pretrain,
+                is_first_trained=self.freeze in (None, 0),
+                caller=self,
+                verbose=self.verbose,
+            )
             # A pass is one epoch, whose line says it all.
             quiet = Stages(1, verbose=False)
             course = TaskTraining(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
-            alpha = self._alpha_again(X, course) if resume else course.resolve_alpha(codes)
-            attributes = course.run_once(X, alpha, resume=resume)
+            are_new = change is Change.TRAINED
+            attributes = course.run_once(
+                X,
+                self._alpha_of_piece(X, course, members, are_new=are_new),
+                resume=resume,
+                with_new_top=are_new,
+                keeps_state=change is Change.NONE and self._is_described_by(wanted.attributes),
+            )
         for name, value in attributes.items():
             setattr(self, name, value)
         return self
 
-    def _alpha_again(self, X: Matrix, course: TaskTraining) -> float:
-        """Return the weight decay of a training that goes on: None is what it was at first."""
+    def _alpha_of_piece(
+        self,
+        X: Matrix,
+        course: TaskTraining,
+        members: list[SparseAutoencoderTransformer],
+        *,
+        are_new: bool,
+    ) -> float:
+        """Return the weight decay: None stands for what it did when members were trained."""
         if self.alpha is not None:
             return float(self.alpha)
-        if self._alpha_of_none is None:
-            return course.resolve_alpha(encode_through(self.autoencoders_, X))
+        if are_new or self._alpha_of_none is None:
+            return course.resolve_alpha(encode_through(members, X))
         return self._alpha_of_none
+
+    def _is_described_by(self, described: dict[str, Any]) -> bool:
+        """Return whether the target is scaled as it was."""
+        return all(
+            np.array_equal(getattr(self, name), value)
+            for name, value in described.items()
+            if name != "_seen"
+        )
 
     @np.errstate(all="ignore")
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
@@ -245,4 +275,4 @@ def choose_rows(
         index = index[wanted.weight[index] > 0.0]
     if estimator.early_stopping:
         index, held_out = hold_out(index, wanted.strata, estimator.validation_fraction, seed)
-    return replace(wanted, index=index), held_out
+    return replace(wanted, index=index, weight=well_scaled(wanted.weight)), held_out

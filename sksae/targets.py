@@ -9,7 +9,8 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sksae.numbers import exponent_of
-from sksae.scaling import weighted_moments
+from sksae.scaling import weighted_moments, well_scaled
+from sksae.seen import Seen, mean_weight
 from sksae.warning import warn_user
 
 
@@ -227,25 +228,24 @@ def read_labels(
 
 @dataclass(frozen=True)
 class Numbers:
-    """Rows' numbers, of mean 0 and deviation 1.
+    """Rows' numbers.
 
     Attributes
     ----------
-    mean, scale : ndarray of shape (n_outputs,)
-        What was taken off, and then divided by.
     flat : bool
         Whether y has one dimension.
     index : ndarray of int of shape (n_labelled,)
         Rows that have them.
-    values : ndarray of shape (n_samples, n_outputs), float64
-        (y - mean) / scale; 0 where there is nothing.
+    values : ndarray of shape (n_labelled, n_outputs), float64
+        Of these rows.
+    seen : Seen
+        Their moments.
     """
 
-    mean: np.ndarray
-    scale: np.ndarray
     flat: bool
     index: np.ndarray
     values: np.ndarray
+    seen: Seen
 
 
 @np.errstate(all="ignore")
@@ -253,11 +253,10 @@ def read_numbers(
     y: ArrayLike,
     unlabeled: Any,
     weight: np.ndarray | None,
-    scaling: tuple[np.ndarray, np.ndarray] | None = None,
     *,
     in_pieces: bool = False,
 ) -> Numbers:
-    """Return the numbers that belong to rows, scaled.
+    """Return the numbers that belong to rows.
 
     Parameters
     ----------
@@ -267,8 +266,6 @@ def read_numbers(
         The mark; False if there is none.
     weight : ndarray of shape (n_samples,) or None
         Weights of the rows.
-    scaling : tuple of ndarray of shape (n_outputs,), optional
-        Mean and scale to be used; those of y by default.
     in_pieces : bool
         Whether there are more rows than these, so that the mark may be elsewhere.
 
@@ -292,40 +289,27 @@ def read_numbers(
         warn_of_absent_mark(unlabeled, len(given))
     of_wanted = None if weight is None else weight[index]
     check_counted(of_wanted)
-    if scaling is None:
-        mean, scale = _mean_and_deviation(wanted, of_wanted)
-    else:
-        mean, scale = scaling
-        if wanted.shape[1] != len(mean):
-            raise ValueError(
-                f"y has {wanted.shape[1]} outputs, but training began with {len(mean)}."
-            )
-    values = np.zeros((len(given), wanted.shape[1]))
-    exponent = _exponents(scale)
-    in_unit = [np.ldexp(each, -exponent) for each in (wanted, mean, scale)]
-    values[index] = (in_unit[0] - in_unit[1]) / in_unit[2]
-    if not np.isfinite(values).all():
-        raise ValueError(
-            "y holds values too far from those that training began with for their difference: "
-            "divide y by a constant, from the first call on."
-        )
-    return Numbers(mean, scale, flat, index, values)
+    moments = _mean_and_deviation(wanted, well_scaled(of_wanted))
+    counted = None if of_wanted is None else np.flatnonzero(of_wanted)
+    n_rows = len(wanted) if counted is None else len(counted)
+    seen = Seen.of(n_rows, mean_weight(of_wanted, counted), *moments)
+    return Numbers(flat, index, wanted, seen)
 
 
 def _mean_and_deviation(
     numbers: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return both of each column; the deviation is 1 where there is none but by rounding."""
-    exponent = _exponents(np.abs(numbers).max(axis=0))
+    """Return both of each column; the deviation is 0 where there is none but by rounding."""
+    exponent = exponents_of(np.abs(numbers).max(axis=0))
     numbers = np.ldexp(numbers, -exponent)
     counted = None if weight is None else np.flatnonzero(weight)
     mean, _ = weighted_moments(numbers, counted, weight)
     deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weight))
     is_constant = deviation <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)
-    return np.ldexp(mean, exponent), np.where(is_constant, 1.0, np.ldexp(deviation, exponent))
+    return np.ldexp(mean, exponent), np.where(is_constant, 0.0, np.ldexp(deviation, exponent))
 
 
-def _exponents(largest: np.ndarray) -> np.ndarray:
+def exponents_of(largest: np.ndarray) -> np.ndarray:
     """Return the exponents of the powers of two that columns are to be divided by."""
     return np.array([exponent_of(value) for value in largest])
 

@@ -20,6 +20,7 @@ from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import give_up_if_interrupted
 from sksae.planning import Plan
 from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
+from sksae.seen import Seen
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -58,7 +59,9 @@ class Wanted:
     n_outputs : int
         Units of the layer on top.
     attributes : dict
-        Fitted attributes that describe the target.
+        Fitted attributes that describe the target, and what is known of all pieces of it.
+    seen : Seen
+        What this piece tells.
     strata : ndarray of shape (n_samples,) or None
         Classes that rows held out shall hold in proportion.
     """
@@ -69,6 +72,7 @@ class Wanted:
     weight: np.ndarray | None
     n_outputs: int
     attributes: dict[str, Any]
+    seen: Seen
     strata: np.ndarray | None = None
 
 
@@ -129,18 +133,47 @@ class TaskTraining:
         is_frozen = self._n_frozen == len(self._encoder)
         return self._estimator._resolve_alpha(codes, self._wanted, is_frozen=is_frozen)
 
-    def run_once(self, X: Matrix, alpha: float, *, resume: bool) -> dict[str, Any]:
-        """Return the fitted attributes after one pass at the constant rate."""
+    def run_once(
+        self, X: Matrix, alpha: float, *, resume: bool, with_new_top: bool, keeps_state: bool
+    ) -> dict[str, Any]:
+        """Return the fitted attributes after one pass at the constant rate.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        alpha : float
+            Weight decay.
+        resume : bool
+            Whether there were passes before.
+        with_new_top : bool
+            Whether the layer on top is none that was trained before.
+        keeps_state : bool
+            Whether the solver goes on from where it stood.
+        """
         if resume and self._estimator._n_frozen == self._n_frozen:
             self._noise_unit = self._estimator._noise_unit
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
         n_components = self._members[-1]._n_features_out
-        top = estimator._top() if resume else empty_top(n_components, n_outputs, estimator.dtype)
+        attributes = self._wanted.attributes
+        if with_new_top:
+            top = empty_top(n_components, n_outputs, estimator.dtype)
+        else:
+            top = estimator._top_again(attributes)
         layers = [*self._encoder[self._n_frozen :], top]
         rows = self._input(X)
         n_before = estimator.n_iter_ if resume else 0
-        schedule = self._schedule(*rows, first_epoch=n_before, one_pass=True)
-        return self._train(FINE_TUNING, layers, *rows, schedule, alpha, resume=resume)[1]
+        pace = Seen(**attributes["_seen"]).pace(self._wanted.seen) if resume else 1.0
+        schedule = self._schedule(*rows, first_epoch=n_before, one_pass=True, pace=pace)
+        return self._train(
+            FINE_TUNING,
+            layers,
+            *rows,
+            schedule,
+            alpha,
+            resume=resume,
+            keeps_state=keeps_state,
+        )[1]
 
     def _train(
         self,
@@ -153,6 +186,7 @@ class TaskTraining:
         *,
         held_out: np.ndarray | None = None,
         resume: bool = False,
+        keeps_state: bool = False,
         is_last: bool = True,
     ) -> tuple[list[Layer], dict[str, Any]]:
         """Return the last layers of the network after the training of that name, and what it makes.
@@ -163,7 +197,7 @@ class TaskTraining:
         before = {name: getattr(estimator, name) for name in CONTINUED} if resume else {}
         n_kept = len(self._encoder) - (len(layers) - 1)
         # The solver's memory is of the layers that it moved.
-        goes_on = resume and estimator._n_frozen == n_kept
+        goes_on = resume and keeps_state and estimator._n_frozen == n_kept
         if context is not None:
             task_name = "finetune" if name == FINE_TUNING else task_of(name)
             context = context.subcontext(task_name=task_name, max_subtasks=schedule.max_iter)

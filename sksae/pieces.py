@@ -1,0 +1,107 @@
+"""What becomes of the members of a supervised stack with one more piece of rows."""
+
+from collections.abc import Sequence
+from copy import copy
+from enum import Enum, auto
+
+import numpy as np
+
+from sksae.members import Named, count_trained, pretrained, unfrozen
+from sksae.rescaling import after_piece, can_keep_codes, rescaled
+from sksae.scaling import Matrix
+from sksae.seen import ENOUGH_ROWS, Seen
+from sksae.stages import Stages
+from sksae.transformer import SparseAutoencoderTransformer
+
+# A piece so many times as long as the few rows before it is what members are to be trained on.
+FAR_LONGER = 10
+
+
+class Change(Enum):
+    """What a piece of rows did to members."""
+
+    NONE = auto()
+    RESCALED = auto()
+    TRAINED = auto()
+
+
+def members_of_piece(
+    named: Named,
+    before: Sequence[SparseAutoencoderTransformer] | None,
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+    seeds: Sequence[int],
+    *,
+    pretrain: bool,
+    is_first_trained: bool,
+    caller: object,
+    verbose: bool | int,
+) -> tuple[list[SparseAutoencoderTransformer], Change]:
+    """Return the members to go on with, and what has changed.
+
+    They are pre-trained on the first piece, and again on the first that varies, that is far longer
+    than a few rows before it, or that shows them trained on rows unlike those to come. Rows all alike train them in one pass only: more of it
+    would leave nothing of their weights. Where later pieces show the first member's scaling wrong
+    it is rescaled.
+
+    Parameters
+    ----------
+    named : list of (str, estimator)
+        Members as the parameters have them.
+    before : sequence of SparseAutoencoderTransformer or None
+        As they were after the last piece; None at the first.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows of the piece.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights, as they were given.
+    seeds : sequence of int
+        Of members without a random_state of their own.
+    pretrain : bool
+        Whether members that are not in a FrozenEstimator are pre-trained.
+    is_first_trained : bool
+        Whether the first member's first layer is trained for the task.
+    caller : estimator
+        Whose members they are.
+    verbose : bool or int
+        Whether to print lines.
+    """
+    counted = None if sample_weight is None else np.flatnonzero(sample_weight)
+    piece = Seen.of_rows(X, counted, sample_weight)
+
+    def trained(*, once: bool) -> list[SparseAutoencoderTransformer]:
+        stages = Stages(count_trained(named, pretrain=pretrain), verbose)
+        return pretrained(
+            named,
+            X,
+            sample_weight,
+            seeds,
+            pretrain=pretrain,
+            context=None,
+            caller=caller,
+            stages=stages,
+            once_after=(before or []) if once else None,
+        )[0]
+
+    if before is None:
+        return trained(once=not piece.has_varied), Change.TRAINED
+    first, may_train = before[0], pretrain and not unfrozen(named[0][1])[1]
+    so_far = Seen(**first._seen)
+    if may_train and (not so_far.has_varied or _tells_far_more(piece, so_far)):
+        return trained(once=not piece.has_varied), Change.TRAINED
+    if not so_far.has_varied or not is_first_trained:
+        return list(before), Change.NONE
+    seen, other = after_piece(first, piece)
+    if other is None:
+        first = copy(first)
+    elif may_train and so_far.is_young and piece.has_varied and not can_keep_codes(first, other):
+        members = trained(once=False)
+        members[0]._seen = seen.as_dict()
+        return members, Change.TRAINED
+    else:
+        first = rescaled(first, other, keep_codes=True)
+    first._seen = seen.as_dict()
+    return [first, *before[1:]], Change.NONE if other is None else Change.RESCALED
+
+
+def _tells_far_more(piece: Seen, so_far: Seen) -> bool:
+    return so_far.n_told < ENOUGH_ROWS and piece.n_rows >= FAR_LONGER * so_far.n_told
