@@ -53,7 +53,7 @@ def r_squared(X: Matrix, distances: Extended, weight: np.ndarray | None) -> floa
     if not np.isfinite(score):
         raise ValueError(
             "The reconstruction of X is so far from it, by its own deviation, that R^2 is beyond "
-            "the range of float64: give rows of the size of those that the model was fitted to."
+            "the range of float64: give rows of the size of those in fit, or use scale_data=True."
         )
     return score
 

@@ -30,9 +30,9 @@ from sksae.numbers import (
     to_floats,
 )
 
-# A column is far whose mean is more than so many scales over the square root of the number of
-# columns: behind an output without a range, 17 times what a column deviates on average.
-FAR = 100.0
+# How far the centre of sparse rows may be from 0, as a norm in units of scale, before columns are
+# centred as dense rows are: as far as scaled rows are from the centre.
+NEAR = 6.0
 # f(c x) = c f(x) for positive c; all other activations are bounded by 1.
 HOMOGENEOUS = ("relu", "prelu", "identity")
 
@@ -166,11 +166,10 @@ class _Layers:
         """Yield (which, activation of the first layer) by chunks, without making them dense.
 
         The centre moves into the bias, in float64. One far from 0 and the entries that are near it
-        would take the digits from each other in float32: such columns, of which nearly all entries
-        are stored anyway, are centred as dense rows are.
+        would take the digits from each other in float32: such columns are centred as dense rows.
         """
-        codec, n_features = self._codec, X.shape[1]
-        is_far = ~(np.abs(codec.centre) / codec.scale <= FAR / sqrt(n_features))
+        codec = self._codec
+        is_far = _is_far(codec.centre / codec.scale)
         far = np.flatnonzero(is_far)
         offset = codec.offset - np.where(is_far, 0.0, codec.centre / codec.scale)
         offset_norm = float(np.linalg.norm(offset))
@@ -180,9 +179,11 @@ class _Layers:
         weight_of_far = self.as_tensor(near[far])
         if len(far):
             near[far] = 0.0
+        has_room = 1.0 / self.large < codec.scale < self.large
+        divisor = (self._dtype if has_room else np.dtype(np.float64)).type(codec.scale)
         for which in chunk_slices(X.shape[0], self.widest):
             part = X[which]
-            data = (part.data / np.float64(codec.scale)).astype(self._dtype, copy=False)
+            data = (part.data / divisor).astype(self._dtype, copy=False)
             scaled = sp.csr_array((data, part.indices, part.indptr), shape=part.shape)
             norm = _norm(torch.from_numpy(data)) + offset_norm
             if len(far):
@@ -196,6 +197,16 @@ class _Layers:
                     pre.addmm_(centred.to(self.device), weight_of_far)
                 hidden = self._activate(0, pre)
             yield which, hidden
+
+
+def _is_far(centre: np.ndarray) -> np.ndarray:
+    """Return which columns are furthest from 0: those without which the norm is small."""
+    is_far = np.zeros(len(centre), dtype=bool)
+    if np.linalg.norm(centre) <= NEAR:
+        return is_far
+    order = np.argsort(np.abs(centre))
+    is_far[order] = ~(np.cumsum(np.square(centre[order])) <= NEAR**2)
+    return is_far
 
 
 def _norm(tensor: Tensor) -> float:
