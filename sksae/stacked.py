@@ -1,6 +1,6 @@
 """StackedSparseAutoencoder: autoencoders trained one upon another, then all together."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,13 +11,12 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
 from sksae.finetuning import (
     check_training,
-    encode_through,
     epoch_monitor,
     finetune_schedule,
     plan_layers,
@@ -44,6 +43,9 @@ from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.warning import speaking_for
 
+if TYPE_CHECKING:
+    from sksae.engine.inference import Codec
+
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
     "alpha_",
@@ -53,8 +55,6 @@ OF_FINETUNING = (
     "mean_activation_",
     "n_steps_",
 )
-# Rows that are reconstructed at a time to be compared with what they were.
-ROWS_AT_A_TIME = 4096
 
 
 class StackedSparseAutoencoder(
@@ -434,13 +434,27 @@ class StackedSparseAutoencoder(
         return -self._squared_errors(checked_rows(self, X))
 
     def _squared_errors(self, X: Matrix) -> np.ndarray:
-        errors = np.empty(X.shape[0])
-        for rows in gen_batches(X.shape[0], ROWS_AT_A_TIME):
-            part = X[rows]
-            given = part.toarray() if sp.issparse(part) else part
-            found = self.inverse_transform(encode_through(self.autoencoders_, part))
-            errors[rows] = np.square(found - given, dtype=np.float64).sum(axis=1)
-        return errors
+        from sksae.engine.inference import squared_errors
+
+        return squared_errors(self._codec(), X, self.autoencoders_[0].device)
+
+    def _codec(self) -> "Codec":
+        """Return the whole network, from the rows to the last code and back."""
+        from sksae.engine.inference import Codec
+
+        first, layers = self.autoencoders_[0], join(self.autoencoders_)
+        return Codec(
+            activations=tuple(layer.activation for layer in layers),
+            coefs=[
+                layer.coef if layer.gain == 1.0 else layer.gain * layer.coef.astype(np.float64)
+                for layer in layers
+            ],
+            intercepts=[layer.intercept for layer in layers],
+            slopes=[layer.slope for layer in layers],
+            mean=first.mean_,
+            scale=first.scale_,
+            shift=first._shift,
+        )
 
     def _finetuned(
         self,

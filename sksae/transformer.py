@@ -397,9 +397,9 @@ class SparseAutoencoderTransformer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. Of a dense X of up to 256 MB in the precision of training a scaled copy
-            is kept; larger ones, memory maps say, are read in place, and a CSR matrix is
-            densified, one minibatch at a time.
+            Training rows. Of dense rows of up to 256 MB in the precision of training a scaled copy
+            is kept, of rows held out too if there is room beside; larger ones, memory maps say,
+            are read in place, and a CSR matrix is densified, one minibatch at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None

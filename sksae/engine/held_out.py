@@ -24,7 +24,6 @@ class Judge(Protocol):
 
 def make_judge(rows: Rows, loss: Loss, widest: int) -> Judge:
     """Return the judge that suits a loss; ``widest`` is the size of the widest layer."""
-    rows.keep_resident()
     if isinstance(loss, SquaredError):
         return Explained(
             rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest

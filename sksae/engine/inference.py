@@ -188,6 +188,6 @@ def squared_errors(codec: Codec, X: Matrix, device: str) -> np.ndarray:
     errors = np.empty(X.shape[0])
     for which, centred, hidden in layers.first_of_centred(X):
         output = layers.run(hidden, 1, len(codec.coefs))
-        distance = torch.linalg.vector_norm(output - codec.shift - centred, dim=-1)
+        distance = torch.linalg.vector_norm(output.sub_(codec.shift).sub_(centred), dim=-1)
         errors[which] = to_wide(distance).square_().cpu().numpy() * codec.scale**2
     return errors

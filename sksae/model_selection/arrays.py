@@ -1,17 +1,56 @@
-"""Telling whether two arrays hold the same data, to the bit."""
+"""The rows of a split without a copy of them; and whether two arrays hold the same data."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.scaling import CHUNK_ENTRIES
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The array that the rows of splits are taken of: one object, so that it is pickled once."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class TakenRows:
+    """Rows of an array, read where they lie: for all that reads them by rows an array itself.
+
+    Attributes
+    ----------
+    whole : Whole
+        What they are taken of; an array of two dimensions.
+    index : ndarray of int
+        Which they are.
+    """
+
+    whole: Whole
+    index: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self.index), self.whole.array.shape[1]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the entries."""
+        return self.whole.array.dtype
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        return self.whole.array[self.index[which]]
+
 
 class KnownArrays:
     """Numbers data, such that equal data have the same number whoever holds a copy of them.
 
     Data are rows, targets or weights of any kind that scikit-learn takes; None is number 0. What
-    is numbered stays in memory.
+    is numbered stays in memory, except for what is given as `TakenRows`.
     """
 
     def __init__(self) -> None:
@@ -39,7 +78,7 @@ class KnownArrays:
 
 def _kind(data: Any) -> object:
     """Return what is cheap to compare: data of different kinds are not the same."""
-    if isinstance(data, np.ndarray) and not data.dtype.hasobject:
+    if isinstance(data, TakenRows) or _is_plain(data):
         return ("array", data.shape, data.dtype.str)
     if sp.issparse(data) and data.format == "csr":
         return (type(data).__name__, data.shape, data.nnz, data.dtype.str)
@@ -48,12 +87,23 @@ def _kind(data: Any) -> object:
 
 def _same(a: Any, b: Any) -> bool:
     """Compare data of one kind."""
-    if isinstance(a, np.ndarray) and not a.dtype.hasobject:
+    if isinstance(a, TakenRows):
+        length = max(1, CHUNK_ENTRIES // a.shape[1])
+        blocks = [slice(start, start + length) for start in range(0, len(a.index), length)]
+        return all(np.array_equal(_bits(a[rows]), _bits(b[rows])) for rows in blocks)
+    if isinstance(b, TakenRows):
+        return _same(b, a)
+    if _is_plain(a):
         return np.array_equal(_bits(a), _bits(b))
     if sp.issparse(a) and a.format == "csr":
         parts = ("data", "indices", "indptr")
         return all(np.array_equal(_bits(getattr(a, x)), _bits(getattr(b, x))) for x in parts)
     return True  # of the same hash
+
+
+def _is_plain(data: Any) -> bool:
+    """Return whether data are an array whose bytes are all there is to it."""
+    return isinstance(data, np.ndarray) and not data.dtype.hasobject
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
