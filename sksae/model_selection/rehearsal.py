@@ -51,7 +51,7 @@ def rehearse(
     asked : dict
         Of candidate and split, the fit that is asked for; none where the fit failed before.
     """
-    asked = {}
+    asked: dict[tuple[int, int], Request] = {}
     for split, (train, _) in enumerate(splits):
         requests = _rehearse_split(estimators, n_done, X, y, train, params, ahead)
         asked |= {(candidate, split): request for candidate, request in requests.items()}
