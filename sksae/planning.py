@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sksae import defaults, validation
 from sksae.joined import join, to_centred
 from sksae.scaling import Matrix, Scaling, find_scaling, has_scaled_norm, scaled_deviation
+from sksae.shortage import IN_TRAINING, explained_shortage
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -133,6 +134,7 @@ class Plan:
         )
 
 
+@explained_shortage(IN_TRAINING)
 def make_plan(
     estimator: "SparseAutoencoderTransformer",
     X: Matrix,

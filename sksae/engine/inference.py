@@ -15,6 +15,7 @@ from torch import Tensor
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import Rows, chunk_slices
 from sksae.engine.device import inference_device, to_wide
+from sksae.shortage import AT_WORK, explained_shortage
 
 Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
@@ -112,6 +113,7 @@ class _Layers:
             yield which, self._activate(0, pre)
 
 
+@explained_shortage(AT_WORK)
 def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) -> np.ndarray:
     """Return the codes of some rows.
 
@@ -143,6 +145,7 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
     return codes
 
 
+@explained_shortage(AT_WORK)
 def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
     """Return the rows that some codes stand for, in the units of X.
 
@@ -168,6 +171,7 @@ def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
     return X
 
 
+@explained_shortage(AT_WORK)
 def squared_errors(codec: Codec, X: Matrix, device: str) -> np.ndarray:
     """Return each row's squared reconstruction error in the units of X.
 

@@ -23,6 +23,7 @@ from sksae.engine.losses import Loss
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import NonFiniteLossError
+from sksae.shortage import IN_TRAINING, explained_shortage
 
 # Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
 # which is half of the deviation (see `outcome`).
@@ -34,6 +35,7 @@ def torch_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[name]
 
 
+@explained_shortage(IN_TRAINING)
 def train(
     architecture: Architecture,
     jobs: Sequence[Job],
