@@ -1,4 +1,4 @@
-"""Out of memory: one error whoever runs out of it, numpy, torch or a GPU, that says what to do."""
+"""Out of memory: one error, of numpy, torch and GPUs, that says what to do; for both storeys."""
 
 import re
 from collections.abc import Iterator

@@ -111,17 +111,13 @@ class Trainer:
             What is left to an estimator's own fit is missing.
         """
         groups = self._make_groups({request.key: request for request in requests}.values())
-        trained: dict[Key, tuple[Fit, float]] = {}
-        for group, result in zip(groups, _train_all(groups), strict=True):
-            keys = [request.key for request in group.requests]
-            if result is None:
-                self._alone |= dict.fromkeys(keys, "memory did not suffice for all of a group")
-                continue
-            fits, seconds = result
-            self._sizes.append(len(group))
-            share = seconds / len(group)
-            trained |= {key: (fit, share) for key, fit in zip(keys, fits, strict=True)}
-        return trained
+        self._sizes += [len(group) for group in groups]
+        results = _train_all(groups)
+        return {
+            request.key: (fit, seconds / len(group))
+            for group, (fits, seconds) in zip(groups, results, strict=True)
+            for request, fit in zip(group.requests, fits, strict=True)
+        }
 
     def summary(self) -> str:
         """Return a sentence on what was trained side by side and what was not."""
@@ -202,18 +198,18 @@ class _StopWhenSet:
         return self._event.is_set()
 
 
-def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float] | None]:
-    """Train groups, as many at a time as there are cores for them; None where memory ran out."""
+def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
+    """Train groups, as many at a time as there are cores for them."""
     from sksae.engine.device import on_one_core
 
     n_threads = _n_threads(groups)
     if n_threads == 1:
-        return [_train_if_it_fits(group) for group in groups]
+        return [group.train() for group in groups]
     stop = _StopWhenSet()
 
-    def train(group: Group) -> tuple[list[Fit], float] | None:
+    def train(group: Group) -> tuple[list[Fit], float]:
         with on_one_core():
-            return _train_if_it_fits(group, stop)
+            return group.train(stop)
 
     with ThreadPoolExecutor(n_threads) as executor:
         futures = [executor.submit(train, group) for group in groups]
@@ -223,16 +219,6 @@ def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float] | None]:
             stop.set()
             executor.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _train_if_it_fits(
-    group: Group, monitor: "Monitor | None" = None
-) -> tuple[list[Fit], float] | None:
-    """Train a group; None if memory runs out, of which each one's own fit is to tell."""
-    try:
-        return group.train(monitor)
-    except MemoryError:
-        return None
 
 
 def _n_threads(groups: Sequence[Group]) -> int:
