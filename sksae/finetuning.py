@@ -14,6 +14,7 @@ from sksae.monitoring import EpochMonitor
 from sksae.outcome import warn_of_finetuning
 from sksae.planning import FineTuned, Plan, Trainable, make_schedule
 from sksae.scaling import Matrix, Scaling, weighted_moments
+from sksae.shortage import IN_TRAINING, explained_shortage
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained
@@ -149,6 +150,7 @@ def finetune_schedule(
     )
 
 
+@explained_shortage(IN_TRAINING)
 def plan_layers(
     estimator: Trainable,
     layers: Sequence[Layer],

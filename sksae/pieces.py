@@ -40,9 +40,9 @@ def members_of_piece(
     """Return the members to go on with, and what has changed.
 
     They are pre-trained on the first piece, and again on the first that varies, that is far longer
-    than a few rows before it, or that shows them trained on rows unlike those to come. Rows all alike train them in one pass only: more of it
-    would leave nothing of their weights. Where later pieces show the first member's scaling wrong
-    it is rescaled.
+    than a few rows before it, or that shows them trained on rows unlike those to come. Rows all
+    alike train them in one pass only: more of it would leave nothing of their weights. Where later
+    pieces show the first member's scaling wrong it is rescaled.
 
     Parameters
     ----------

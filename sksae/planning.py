@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 from sksae import defaults, validation
 from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation, well_scaled
 from sksae.seen import Seen
+from sksae.shortage import IN_TRAINING, explained_shortage
 from sksae.starting import begin, check_same_network, go_on
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class Plan:
         )
 
 
+@explained_shortage(IN_TRAINING)
 def make_plan(
     estimator: "SparseAutoencoderTransformer",
     X: Matrix,

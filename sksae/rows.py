@@ -48,12 +48,19 @@ def checked_rows(
     return X
 
 
-def checked_codes(X: ArrayLike) -> np.ndarray:
+def checked_codes(X: ArrayLike, n_components: int) -> np.ndarray:
     """Return codes as a finite array; of numbers as `checked_rows` leaves them, or of floats."""
     if is_converted_later(X):
         check_chunks(X)
-        return X
-    return check_array(X, dtype=FLOATS, input_name="X")
+        codes = X
+    else:
+        codes = check_array(X, dtype=FLOATS, input_name="X")
+    if codes.shape[1] != n_components:
+        raise ValueError(
+            f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
+            f"n_components={n_components} columns."
+        )
+    return codes
 
 
 def is_converted_later(X: object) -> TypeGuard[np.ndarray]:

@@ -1,6 +1,6 @@
 """StackedSparseAutoencoder: autoencoders trained one upon another, then all together."""
 
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,13 +11,11 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
 from sklearn.pipeline import Pipeline
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints, defaults, validation
 from sksae.finetuning import (
     check_training,
-    encode_through,
     epoch_monitor,
     finetune_schedule,
     plan_layers,
@@ -36,7 +34,7 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
-from sksae.numbers import Extended, as_floats, distances, float_dtype
+from sksae.numbers import Extended, float_dtype
 from sksae.planning import split_rows
 from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
@@ -44,6 +42,9 @@ from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.warning import speaking_for
+
+if TYPE_CHECKING:
+    from sksae.engine.inference import Codec
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
@@ -54,8 +55,6 @@ OF_FINETUNING = (
     "mean_activation_",
     "n_steps_",
 )
-# Rows that are reconstructed at a time to be compared with what they were.
-ROWS_AT_A_TIME = 4096
 
 
 class StackedSparseAutoencoder(
@@ -391,9 +390,12 @@ class StackedSparseAutoencoder(
             Reconstruction in the units of the training data, in the precision of the codes.
         """
         check_is_fitted(self)
-        codes = checked_codes(X)
+        from sksae.engine.batches import chunk_slices
+
+        check_is_fitted(self)
+        codes = checked_codes(X, self._n_features_out)
         found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
-        for rows in gen_batches(codes.shape[0], ROWS_AT_A_TIME):
+        for rows in chunk_slices(codes.shape[0], self.n_features_in_):
             part = codes[rows]
             for member in reversed(self.autoencoders_):
                 part = member.inverse_transform(part)
@@ -438,6 +440,7 @@ class StackedSparseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
 
+
         Raises
         ------
         ValueError
@@ -447,13 +450,28 @@ class StackedSparseAutoencoder(
 
     def _distances(self, X: Matrix) -> Extended:
         """Return how far the reconstruction of each row is from it."""
-        values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
-        for rows in gen_batches(X.shape[0], ROWS_AT_A_TIME):
-            part = X[rows]
-            given = part.toarray() if sp.issparse(part) else as_floats(part)
-            found = self.inverse_transform(encode_through(self.autoencoders_, part))
-            values[rows], exponent[rows] = distances(found, given)
-        return Extended(values, exponent)
+        from sksae.engine.inference import reconstruction_distances
+
+        return reconstruction_distances(self._codec(), X, self.autoencoders_[0].device)
+
+    def _codec(self) -> "Codec":
+        """Return the whole network, from the rows to the last code and back."""
+        from sksae.engine.inference import Codec
+
+        first, layers = self.autoencoders_[0], join(self.autoencoders_)
+        return Codec(
+            activations=tuple(layer.activation for layer in layers),
+            coefs=[
+                layer.coef if layer.gain == 1.0 else layer.gain * layer.coef.astype(np.float64)
+                for layer in layers
+            ],
+            intercepts=[layer.intercept for layer in layers],
+            slopes=[layer.slope for layer in layers],
+            mean=first.mean_,
+            scale=first.scale_,
+            shift=first._shift,
+            centre=first._centre,
+        )
 
     def _finetuned(
         self,

@@ -397,9 +397,10 @@ class SparseAutoencoderTransformer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. Of a dense X of up to 256 MB in the precision of training a scaled copy
-            is kept; larger ones, memory maps say, are read in place, whatever their dtype, and a
-            CSR matrix is densified, one minibatch at a time.
+            Training rows. Of dense rows of up to 256 MB in the precision of training a scaled copy
+            is kept, of rows held out too if there is room beside; larger ones, memory maps say,
+            are read in place, whatever their dtype, and a CSR matrix is densified, one minibatch
+            at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -518,12 +519,7 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import decode
 
         check_is_fitted(self)
-        codes = checked_codes(X)
-        if codes.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
-                f"n_components={self._n_features_out} columns."
-            )
+        codes = checked_codes(X, self._n_features_out)
         return decode(self._codec(), codes, self.device)
 
     def score(

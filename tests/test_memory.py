@@ -1,198 +1,235 @@
-"""Rows of any dtype and byte order are converted some at a time, never all at once."""
+"""How much memory fits, scores and searches take besides X and what they return."""
 
+import gc
+import os
+import subprocess
+import sys
 import tracemalloc
+import weakref
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
+import torch
+from batched import assert_same_results
+from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
-from sksae import (
-    SparseAutoencoderClassifier,
-    SparseAutoencoderRegressor,
-    SparseAutoencoderTransformer,
-    StackedSparseAutoencoder,
-)
-from sksae.engine import batches
-from sksae.model_selection.arrays import KnownArrays
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+from sksae.engine import batches, device
+from sksae.engine.batches import Rows, chunk_slices, kept_resident
+from sksae.engine.losses import SquaredError
+from sksae.engine.training import train
+from sksae.engine.watching import NonFiniteLossError
+from sksae.model_selection import BatchedGridSearchCV
+from sksae.planning import make_plan
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-N_ROWS, N_FEATURES = 60_000, 100
-# What scikit-learn's own checks and the chunks may take; a copy in float64 is 46 MiB.
-MOST = 30 * 2**20
-DTYPES = ["float16", "uint8", "int16", "bool", ">f4", ">f8", "<i8", "longdouble"]
-each_dtype = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def make(size=3, **params):
-    return SparseAutoencoderTransformer(size, **({"max_iter": 2, "random_state": 0} | params))
+MB = 1e6
 
 
-def composed(kind, **params):
-    return kind([make(), make(2)], max_iter=1, random_state=0, **params)
+class Traced:
+    """Of numpy's memory, what is allocated and the most that was, in bytes beyond the start."""
+
+    def __init__(self):
+        self._before = tracemalloc.get_traced_memory()[0]
+
+    @property
+    def now(self):
+        return tracemalloc.get_traced_memory()[0] - self._before
+
+    @property
+    def peak(self):
+        return tracemalloc.get_traced_memory()[1] - self._before
 
 
-@pytest.fixture(scope="module")
-def few():
-    return np.random.default_rng(0).integers(0, 2, (60, N_FEATURES))
+@contextmanager
+def traced():
+    tracemalloc.start()
+    try:
+        yield Traced()
+    finally:
+        tracemalloc.stop()
 
 
-@pytest.fixture(scope="module")
-def models(few):
-    """Models of every class that are fitted to a few rows, by name."""
-    y = np.arange(len(few)) % 2
-    return {
-        "transformer": make().fit(few),
-        "stack": composed(StackedSparseAutoencoder).fit(few),
-        "classifier": composed(SparseAutoencoderClassifier).fit(few, y),
-        "regressor": composed(SparseAutoencoderRegressor).fit(few, y),
-    }
+def make(**params):
+    defaults = {"n_components": 4, "batch_size": 250, "max_iter": 1, "random_state": 0}
+    return SparseAutoencoderTransformer(**(defaults | params))
+
+
+def few_per_row(n_rows, n_columns, per_row=20):
+    """Return a CSR matrix."""
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(
+        (
+            rng.random(n_rows * per_row),
+            rng.integers(0, n_columns, (n_rows, per_row)).ravel(),
+            np.arange(0, n_rows * per_row + 1, per_row),
+        ),
+        shape=(n_rows, n_columns),
+    )
+    X.sum_duplicates()
+    return X
+
+
+def rows_of(n_bytes, dtype=torch.float32, n_features=50):
+    """Return rows whose prepared copy takes so many bytes."""
+    X = np.zeros((n_bytes // dtype.itemsize // n_features, n_features), np.float32)
+    centre = np.zeros(n_features)
+    return Rows(X, centre=centre, scale=1.0, dtype=dtype, device=torch.device("cpu"))
+
+
+# Walks over all rows.
+
+
+@pytest.mark.parametrize("widest", [64, 784, 5_000, 16_384])
+def test_chunks_are_as_long_as_products_want_them(widest):
+    longest = max(which.stop - which.start for which in chunk_slices(10**6, widest))
+    assert longest >= 256
+    assert longest * widest <= 2**22
+
+
+@pytest.mark.parametrize("widest", [16_385, 50_000, 10**6, 10**7])
+def test_chunks_of_wide_rows_are_short(widest):
+    longest = max(which.stop - which.start for which in chunk_slices(100_000, widest))
+    assert longest == max(1, 2**22 // widest)
+
+
+SCORES = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from resource import RUSAGE_SELF, getrusage
+import numpy as np
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+from test_memory import few_per_row
+
+X = few_per_row(int(sys.argv[2]), int(sys.argv[3]))
+members = [SparseAutoencoderTransformer(n, max_iter=1) for n in (40, 20)]
+model = StackedSparseAutoencoder(members, max_iter=1, batch_size=16, random_state=0).fit(X[:50])
+before = getrusage(RUSAGE_SELF).ru_maxrss
+assert np.isfinite(getattr(model, sys.argv[4])(X)).all()
+print(1024 * (getrusage(RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+@pytest.mark.parametrize("method", ["score", "score_samples", "transform"])
+def test_a_stack_scores_wide_sparse_rows_a_few_at_a_time(method):
+    here = os.path.dirname(__file__)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCORES, here, "8000", "50000", method],
+        env=os.environ | {"PYTHONPATH": os.path.dirname(here)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 200 * MB  # dense they are 3200 MB
+
+
+def test_a_stack_makes_no_dense_copy_of_sparse_rows():
+    X = few_per_row(1_000, 20_000)
+    model = StackedSparseAutoencoder([make(), make()], max_iter=1, random_state=0).fit(X[:50])
+    with traced() as numpy_memory:
+        model.score(X)
+        model.score_samples(X)
+        assert numpy_memory.peak < 10 * MB  # dense they are 160 MB
+
+
+# Prepared copies of rows.
+
+
+def test_all_prepared_copies_share_one_budget(monkeypatch):
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 10_000_000)
+    training, held_out, other = rows_of(6_000_000), rows_of(4_000_000), rows_of(2_000_000)
+    with traced() as numpy_memory, kept_resident(training, held_out):
+        assert numpy_memory.now == pytest.approx(10 * MB, rel=0.01)
+        with kept_resident(other):
+            assert numpy_memory.now == pytest.approx(10 * MB, rel=0.01)
+        training.let_go()
+        with kept_resident(other):
+            assert numpy_memory.now == pytest.approx(6 * MB, rel=0.01)
+            held_out.keep_resident()
+            assert numpy_memory.now == pytest.approx(6 * MB, rel=0.01)
+
+
+def test_a_copy_that_does_not_fit_leaves_room_for_others(monkeypatch):
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 5_000_000)
+    with traced() as numpy_memory:
+        with kept_resident(rows_of(6_000_000), rows_of(4_000_000)):
+            assert numpy_memory.now == pytest.approx((6 + 4 + 4) * MB, rel=0.01)
+        with kept_resident(rows_of(5_000_000)):
+            assert numpy_memory.now == pytest.approx((5 + 5) * MB, rel=0.01)
+
+
+def test_rows_that_are_forgotten_count_no_more(monkeypatch):
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", 4_000_000)
+    rows_of(4_000_000).keep_resident()
+    later = rows_of(4_000_000)
+    with traced() as numpy_memory, kept_resident(later):
+        assert numpy_memory.now == pytest.approx(4 * MB, rel=0.01)
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_early_stopping_keeps_no_second_copy_beyond_the_budget(solver, dtype, monkeypatch):
+    X = np.random.default_rng(0).normal(size=(60_000, 100)).astype(dtype)
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", int(0.7 * X.nbytes))
+    model = make(solver=solver, dtype=dtype, early_stopping=True, validation_fraction=0.4)
+    with traced() as numpy_memory:
+        model.fit(X)
+        # Besides a chunk of rows that are being prepared.
+        assert numpy_memory.peak < 0.7 * X.nbytes + 2**20 * X.itemsize
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
+def test_a_failed_training_keeps_no_rows(solver):
+    X = 1e25 * np.random.default_rng(0).normal(size=(60, 5))
+    model = make(solver=solver, learning_rate=1e30, scale_data=False, sparsity=None)
+    plan = make_plan(model, X, None)
+    rows = plan.rows(X, None, None)
+    known = weakref.ref(rows)
+    (outcome,) = train(plan.architecture, [plan.job()], rows, SquaredError())
+    assert isinstance(outcome, NonFiniteLossError)
+    del rows
+    gc.collect()
+    assert known() is None
+
+
+# Searches.
 
 
 @pytest.fixture(scope="module")
 def mapped(tmp_path_factory):
-    """Return a function that maps many rows of a dtype from a file."""
-    folder = tmp_path_factory.mktemp("rows")
-
-    def of(dtype, n_features=N_FEATURES):
-        path = folder / f"{np.dtype(dtype).name}-{n_features}-{dtype[0] == '>'}.npy"
-        if not path.exists():
-            rows = np.random.default_rng(0).integers(0, 2, (N_ROWS, n_features), dtype=np.uint8)
-            np.save(path, rows.astype(dtype))
-        return np.load(path, mmap_mode="r")
-
-    return of
+    """Rows of 16 MB on disk."""
+    path = tmp_path_factory.mktemp("rows") / "X.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(40_000, 100)).astype(np.float32))
+    return np.load(path, mmap_mode="r")
 
 
-def growth(do):
-    """Return what `do` takes at most beyond its result, in bytes."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        result = do()
-        peak = tracemalloc.get_traced_memory()[1] - before
-    finally:
-        tracemalloc.stop()
-    return peak - getattr(result, "nbytes", 0)
+@pytest.mark.parametrize(
+    ("n_threads", "budget"), [(1, 14_000_000), (3, 0), (3, 14_000_000), (3, 100_000_000)]
+)
+def test_a_search_keeps_no_copy_of_each_fold(mapped, n_threads, budget, monkeypatch):
+    monkeypatch.setattr(batches, "RESIDENT_BYTES", budget)
+    monkeypatch.setattr(device, "n_cores", lambda: n_threads)
+    search = BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=5, refit=False)
+    with traced() as numpy_memory:
+        search.fit(mapped)
+        # What scikit-learn takes of X to fit one candidate, and of the next one; the search itself
+        # is to take no more, however many folds and threads there are.
+        folds = 1.2 * mapped.nbytes
+        assert numpy_memory.peak < max(folds, min(budget, 3 * mapped.nbytes)) + 8 * MB
 
 
-METHODS = [
-    ("transformer", "transform"),
-    ("transformer", "score"),
-    ("transformer", "score_samples"),
-    ("stack", "transform"),
-    ("stack", "score"),
-    ("stack", "score_samples"),
-    ("classifier", "transform"),
-    ("classifier", "predict"),
-    ("classifier", "predict_proba"),
-    ("regressor", "transform"),
-    ("regressor", "predict"),
-]
-
-
-@pytest.mark.parametrize("dtype", ["float16", "uint8", ">f4"])
-@pytest.mark.parametrize(("name", "method"), METHODS, ids=map("-".join, METHODS))
-def test_maps_of_any_dtype_are_never_copied_whole(models, mapped, name, method, dtype):
-    X = mapped(dtype)
-    assert growth(lambda: getattr(models[name], method)(X)) < MOST
-
-
-def test_codes_in_between_are_never_there_all_at_once(few, mapped):
-    members = [make(100), make(2)]
-    stack = StackedSparseAutoencoder(members, finetune=False, random_state=0).fit(few)
-    X = mapped("uint8")
-    for method in ("transform", "score", "score_samples"):
-        assert growth(lambda method=method: getattr(stack, method)(X)) < MOST
-
-
-@pytest.mark.parametrize("name", ["transformer", "stack"])
-def test_codes_of_any_dtype_are_never_copied_whole(few, mapped, name):
-    sizes = (N_FEATURES, N_FEATURES)
-    model = (
-        make(N_FEATURES)
-        if name == "transformer"
-        else StackedSparseAutoencoder(
-            [make(size) for size in sizes], finetune=False, random_state=0
-        )
+@pytest.mark.parametrize("container", [np.asarray, lambda X: X], ids=["array", "memmap"])
+def test_a_search_that_reads_rows_in_place_finds_what_one_fit_after_another_does(mapped, container):
+    X = container(mapped[:600, :8])
+    options = {"cv": ShuffleSplit(3, random_state=0), "return_train_score": True}
+    ours, theirs = (
+        kind(make(early_stopping=True), {"rho": [0.1, 0.2]}, **options).fit(X)
+        for kind in (BatchedGridSearchCV, GridSearchCV)
     )
-    model.fit(few[:, :20])
-    codes = mapped("float16")
-    assert growth(lambda: model.inverse_transform(codes)) < MOST
-
-
-@pytest.mark.parametrize("method", ["fit", "partial_fit"])
-@pytest.mark.parametrize("dtype", ["float16", "uint8", ">f4"])
-def test_training_copies_no_more_than_it_keeps(mapped, monkeypatch, method, dtype):
-    X = mapped(dtype)
-    model = make(max_iter=1, batch_size=4096)
-    resident = N_ROWS * N_FEATURES * 4
-    assert growth(lambda: getattr(model, method)(X)) < resident + MOST
-    monkeypatch.setattr(batches, "RESIDENT_BYTES", 2**20)
-    assert growth(lambda: getattr(model, method)(X)) < MOST
-
-
-@pytest.mark.parametrize("kind", [StackedSparseAutoencoder, SparseAutoencoderClassifier])
-def test_trainings_of_stacks_copy_no_more_than_they_keep(mapped, kind):
-    X, y = mapped("float16"), np.arange(N_ROWS) % 2
-    model = kind([make(max_iter=1, batch_size=4096)], max_iter=1, batch_size=4096, random_state=0)
-    assert growth(lambda: model.fit(X, y)) < N_ROWS * N_FEATURES * 4 + MOST
-
-
-def test_searches_compare_rows_some_at_a_time(mapped):
-    known, X = KnownArrays(), mapped(">f8")
-    number = known.number(X)
-    assert growth(lambda: known.find(X[:])) < MOST
-    assert known.find(X[:]) == number
-    assert known.find(np.asarray(X)[::-1].copy()) is None
-
-
-# The same bits as of rows that were converted before.
-
-
-@each_dtype
-@pytest.mark.parametrize("params", [{}, {"dtype": "float64"}, {"scale_data": False}])
-def test_rows_of_any_dtype_give_the_bits_of_rows_converted_before(few, dtype, params):
-    rows, y = few.astype(dtype), np.arange(len(few)) % 2
-    wide = rows.astype(np.float64)
-    weight = np.arange(len(few)) % 3.0
-    models = [make(**params).fit(given, sample_weight=weight) for given in (rows, wide)]
-    for method in ("transform", "score", "score_samples"):
-        found, expected = (getattr(models[0], method)(given) for given in (rows, wide))
-        np.testing.assert_array_equal(found, expected)
-        np.testing.assert_array_equal(found, getattr(models[1], method)(wide))
-    assert models[0].transform(rows).dtype == np.float64
-    codes = few[:, :3].astype(dtype)
-    np.testing.assert_array_equal(
-        models[0].inverse_transform(codes), models[0].inverse_transform(codes.astype(np.float64))
-    )
-    if params:
-        return
-    for kind in (StackedSparseAutoencoder, SparseAutoencoderClassifier, SparseAutoencoderRegressor):
-        found, expected = (composed(kind).fit(given, y) for given in (rows, wide))
-        np.testing.assert_array_equal(found.transform(rows), expected.transform(wide))
-        assert found.score(rows, y) == expected.score(wide, y)
-
-
-@pytest.mark.parametrize("dtype", ["float16", ">f4", ">f8"])
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("method", ["fit", "partial_fit", "transform", "score", "score_samples"])
-def test_rows_of_any_dtype_must_be_finite(few, method, bad, dtype):
-    rows = few.astype(dtype)
-    model = make().fit(rows)
-    rows[50, 7] = bad
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
-        getattr(model, method)(rows)
-    with pytest.raises(ValueError, match=r"Input X contains (NaN|infinity)"):
-        model.inverse_transform(rows[:, 5:8])
-
-
-@each_dtype
-def test_rows_of_any_dtype_must_have_the_width_of_those_fitted(few, dtype):
-    model = make().fit(few.astype(dtype))
-    assert model.n_features_in_ == N_FEATURES
-    with pytest.raises(ValueError, match="X has 99 features, but SparseAutoencoderTransformer"):
-        model.transform(few[:, 1:].astype(dtype))
-    with pytest.raises(ValueError, match="Expected 2D array"):
-        model.transform(few[0].astype(dtype))
-    with pytest.raises(ValueError, match="0 sample"):
-        model.transform(few[:0].astype(dtype))
+    assert_same_results(ours, theirs, atol=1e-5)

@@ -7,8 +7,11 @@ batch at a time, and a CSR matrix is densified one batch at a time: neither is e
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
+from threading import Lock
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,12 +20,15 @@ from torch import Tensor
 
 from sksae.numbers import as_floats, exponent_of
 
-# A prepared copy up to this size is kept in memory; beyond it rows are read batch by batch.
+# Prepared copies in the CPU's memory take up to this, all those of a process together: of rows to
+# train on, of rows held out, of trainings in several threads. Other rows are read batch by batch.
 RESIDENT_BYTES = 2**28
 # A chunk of a walk over all rows holds about this many entries of its widest layer: large enough
 # for the matrix products, small enough for the caches.
 CHUNK_ENTRIES = 2**20
+# It has more entries rather than fewer rows than these, but not more than 32 MB of float64.
 MIN_CHUNK_ROWS = 256
+MOST_CHUNK_ENTRIES = 2**22
 # Rows of a large minibatch are a multiple of this.
 ALIGNED_ROWS = 16
 
@@ -49,7 +55,8 @@ class Batch(NamedTuple):
 
 def chunk_slices(n_rows: int, widest: int) -> list[slice]:
     """Cut ``n_rows`` into slices of nearly equal length for a walk over all rows."""
-    length = max(MIN_CHUNK_ROWS, CHUNK_ENTRIES // widest)
+    fewest = max(1, min(MIN_CHUNK_ROWS, MOST_CHUNK_ENTRIES // widest))
+    length = max(fewest, CHUNK_ENTRIES // widest)
     return equal_slices(n_rows, -(-n_rows // length))
 
 
@@ -211,15 +218,11 @@ class Rows:
 
     def keep_resident(self) -> None:
         """Prepare all rows once and keep them on the device, if they fit."""
-        n_bytes = self.n_rows * self.n_features * self.dtype.itemsize
-        room = RESIDENT_BYTES
-        if self.device.type == "cuda":
-            room = torch.cuda.mem_get_info(self.device)[0] // 2
-        if n_bytes > room or sp.issparse(self._source):
+        if sp.issparse(self._source) or not self._finds_room():
             return
         if self.device.type == "cpu":
             # numpy's memory lies in huge pages where there are any, which are the sooner written.
-            like = torch.empty(0, dtype=self.dtype).numpy()
+            like = torch.empty(0, dtype=self.dtype, device="cpu").numpy()
             resident = torch.from_numpy(np.empty((self.n_rows, self.n_features), like.dtype))
             for rows in chunk_slices(self.n_rows, self.n_features):
                 self._prepare(resident[rows], rows)
@@ -230,6 +233,27 @@ class Rows:
                 resident[rows] = self.take(rows)[0]
         self._resident = resident
         self._buffers.clear()
+
+    def let_go(self) -> None:
+        """Give up the prepared copy, if there is one."""
+        self._resident = None
+        _RESIDENT.discard(self)
+
+    @property
+    def n_bytes(self) -> int:
+        """What a prepared copy takes."""
+        return self.n_rows * self.n_features * self.dtype.itemsize
+
+    def _finds_room(self) -> bool:
+        """Return whether a prepared copy fits beside the others, and count it among them if so."""
+        if self.device.type == "cuda":
+            return self.n_bytes <= torch.cuda.mem_get_info(self.device)[0] // 2
+        with _COUNTING:
+            taken = sum(rows.n_bytes for rows in _RESIDENT if rows is not self)
+            if self.n_bytes > RESIDENT_BYTES - taken:
+                return False
+            _RESIDENT.add(self)
+            return True
 
     def batches(self, slices: list[slice], order: np.ndarray | None) -> Iterator[Batch]:
         """Yield one minibatch after another, each valid until the next.
@@ -314,3 +338,20 @@ class Rows:
     def _prepare(self, out: Tensor, which: Which) -> None:
         source = which if self._index is None else self._index[which]
         centre_rows(self._source, source, self._centre, self._scale, out)
+
+
+# The rows that have a prepared copy which counts against RESIDENT_BYTES.
+_RESIDENT: WeakSet[Rows] = WeakSet()
+_COUNTING = Lock()
+
+
+@contextmanager
+def kept_resident(*parts: Rows) -> Iterator[None]:
+    """Keep prepared copies of rows meanwhile, of the first ones first, as far as they fit."""
+    try:
+        for rows in parts:
+            rows.keep_resident()
+        yield
+    finally:
+        for rows in parts:
+            rows.let_go()

@@ -337,7 +337,7 @@ class BetaController:
 
     def _write(self) -> None:
         beta = np.where(self._is_auto, np.exp(self._now["log_beta"]), self._given)
-        self._beta.copy_(torch.tensor(beta, dtype=self._beta.dtype).view(-1, 1, 1))
+        self._beta.copy_(self._beta.new_tensor(beta).view(-1, 1, 1))
 
     def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
         """Return whether the activity last measured is rho, or beta is given; (n_models,)."""

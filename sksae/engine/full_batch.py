@@ -226,7 +226,7 @@ class FullObjective:
     def set_beta(self, beta: Tensor | float) -> None:
         """Weigh S by another beta, a number or shape (n_models,)."""
         if not isinstance(beta, Tensor):
-            beta = torch.tensor(beta, dtype=torch.float64)
+            beta = self._wide.beta.new_tensor(beta)
         for terms in (self._terms, self._wide):
             terms.beta.copy_(beta.view(-1, 1, 1).expand_as(terms.beta))
 

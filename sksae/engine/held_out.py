@@ -24,7 +24,6 @@ class Judge(Protocol):
 
 def make_judge(rows: Rows, loss: Loss, widest: int) -> Judge:
     """Return the judge that suits a loss; ``widest`` is the size of the widest layer."""
-    rows.keep_resident()
     if isinstance(loss, SquaredError):
         return Explained(
             rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest
@@ -41,7 +40,7 @@ class _HeldOut:
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
         n_models, n_rows = parameters.n_models, self._rows.n_rows
-        total = torch.zeros(n_models, dtype=torch.float64)
+        total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
         for batch in self._rows.chunks(self._widest * n_models):
             workspace = Workspace(parameters, batch.rows.shape[1])
             output = forward(parameters, batch.rows.mT, workspace)
@@ -62,7 +61,7 @@ class Explained(_HeldOut):
     def __init__(self, rows: Rows, loss: SquaredError, widest: int) -> None:
         super().__init__(rows, widest)
         self._loss = loss
-        mean, square = torch.zeros(1, dtype=torch.float64), 0.0
+        mean, square = torch.zeros(1, dtype=torch.float64, device="cpu"), 0.0
         for batch in rows.chunks(widest):
             wide = to_wide(batch.target)
             weighted = wide if batch.weight is None else wide * to_wide(batch.weight)

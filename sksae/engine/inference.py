@@ -29,6 +29,7 @@ from sksae.numbers import (
     norms,
     to_floats,
 )
+from sksae.shortage import AT_WORK, explained_shortage
 
 # How far the centre of sparse rows may be from 0, as a norm in units of scale, before columns are
 # centred as dense rows are: as far as scaled rows are from the centre.
@@ -187,7 +188,9 @@ class _Layers:
             scaled = sp.csr_array((data, part.indices, part.indptr), shape=part.shape)
             norm = _norm(torch.from_numpy(data)) + offset_norm
             if len(far):
-                centred = torch.empty((part.shape[0], len(far)), dtype=self.torch_dtype)
+                centred = torch.empty(
+                    (part.shape[0], len(far)), dtype=self.torch_dtype, device="cpu"
+                )
                 centre_rows(part[:, far], slice(None), codec.centre[far], codec.scale, centred)
                 norm += _norm(centred)
             hidden = None
@@ -246,6 +249,7 @@ def _as_dtype(rows: Extended, dtype: np.dtype, what: str) -> np.ndarray:
     return found
 
 
+@explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
 def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) -> np.ndarray:
     """Return the codes of some rows.
@@ -288,6 +292,7 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
     return codes
 
 
+@explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
 def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
     """Return the rows that some codes stand for, in the units of X.
@@ -330,6 +335,7 @@ def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
     return X
 
 
+@explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
 def reconstruction_distances(codec: Codec, X: Matrix, device: str) -> Extended:
     """Return the norm of each row's reconstruction error in the units of X.

@@ -67,8 +67,9 @@ class _Iteration:
     def run(self, start: np.ndarray) -> Trained:
         """Train until a reason to stop comes up."""
         watch, flat = self._watch, self._full.parameters.flat
-        begin = torch.as_tensor(start, dtype=torch.float64)
-        self._solver = self._solver_from(begin.to(bookkeeping_device(flat.device)))
+        device = bookkeeping_device(flat.device)
+        begin = torch.as_tensor(start, dtype=torch.float64, device=device)
+        self._solver = self._solver_from(begin)
         if not isfinite(self._solver.value):
             raise self._job.schedule.failure(0)
         stopped_by, n_steps = "max_iter", 0

@@ -55,7 +55,8 @@ class InverseHessian:
         # By age, oldest first: s_i^T y_j for i not newer than j, 0 below; and y_i^T y_j. They are
         # torch's and on the CPU: the threads of numpy's and scipy's BLAS spin for a while after
         # each operation, and would take the cores from the products over rows.
-        self._sy = torch.zeros(self._max_pairs, self._max_pairs, dtype=torch.float64)
+        shape = (self._max_pairs, self._max_pairs)
+        self._sy = torch.zeros(shape, dtype=torch.float64, device="cpu")
         self._yy = torch.zeros_like(self._sy)
         self._projected: Tensor | None = None  # (slots, 2): pairs times the last gradient
         self._newest_is_bare = False  # its products with the older pairs are still missing
@@ -120,7 +121,7 @@ class InverseHessian:
         u = solve_triangular(sy, on_s, upper=True)
         right = sy.diagonal().unsqueeze(1) * u + gamma * (yy @ u - on_y)
         v = solve_triangular(sy.T, right, upper=False)
-        weights = torch.empty(n_pairs, 2, dtype=torch.float64)
+        weights = torch.empty(n_pairs, 2, dtype=torch.float64, device="cpu")
         weights[self._slots] = torch.cat([-v, gamma * u], dim=1)
         on_pairs = weights.view(-1).to(gradient.device)
         return (on_pairs @ self._pairs[: 2 * n_pairs]).sub_(gradient, alpha=float(gamma))

@@ -51,7 +51,9 @@ class SquaredError:
     def __init__(self, offset: np.ndarray | Tensor | None = None) -> None:
         # Nothing to add where the output is centred too.
         is_needed = offset is not None and bool(offset.any())
-        self.offset = torch.as_tensor(offset) if is_needed else None
+        if isinstance(offset, np.ndarray):
+            offset = torch.from_numpy(offset)
+        self.offset = offset if is_needed else None
 
     def like(self, tensor: Tensor) -> "SquaredError":
         if self.offset is None:

@@ -206,7 +206,8 @@ class Parameters:
         stacked = cls(architecture, like.new_empty(n_models * architecture.n_parameters), n_models)
         bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1].tolist()
         for model, flat in enumerate(flats):
-            parts = torch.as_tensor(flat).tensor_split(bounds)
+            given = flat if isinstance(flat, Tensor) else torch.from_numpy(flat)
+            parts = given.tensor_split(bounds)
             for block, part in zip(stacked.blocks, parts, strict=True):
                 block[model].view(-1).copy_(part)
         return stacked

@@ -65,11 +65,13 @@ class Adam:
         }
         # Lists, as the kernel takes many tensors at once.
         self._flat = [flat]
-        self._first = [torch.tensor(state["first_moment"]).to(flat)]
-        self._second = [torch.tensor(state["second_moment"]).to(flat)]
-        self._n_steps = [torch.tensor(float(state["n_steps"]), device=flat.device)]
+        self._first = [flat.new_tensor(state["first_moment"])]
+        self._second = [flat.new_tensor(state["second_moment"])]
+        # As the kernel wants it whatever the precision.
+        n_steps = float(state["n_steps"])
+        self._n_steps = [torch.tensor(n_steps, dtype=torch.float32, device=flat.device)]
         self._n_until_sweep = self._n_until_next_sweep(int(state["n_steps"]))
-        self._move = [torch.empty(0)]
+        self._move = [flat.new_empty(0)]
 
     def _n_until_next_sweep(self, n_steps: int) -> int:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
@@ -151,7 +153,7 @@ class SGD:
     def __init__(self, flat: Tensor, momentum: float, state: State | None = None) -> None:
         state = state or {"velocity": np.zeros(len(flat))}
         self._flat, self._momentum = flat, momentum
-        self._velocity = torch.tensor(state["velocity"]).to(flat)
+        self._velocity = flat.new_tensor(state["velocity"])
 
     def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
         # What steps of a constant gradient add up to.

@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 import torch
 
-from sksae.engine.batches import Rows
+from sksae.engine.batches import Rows, kept_resident
 from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import make_judge
@@ -23,6 +23,7 @@ from sksae.engine.losses import Loss
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import NonFiniteLossError
+from sksae.shortage import IN_TRAINING, explained_shortage
 
 # Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
 # which is half of the deviation (see `outcome`).
@@ -34,6 +35,7 @@ def torch_dtype(name: str) -> torch.dtype:
     return {"float32": torch.float32, "float64": torch.float64}[name]
 
 
+@explained_shortage(IN_TRAINING)
 def train(
     architecture: Architecture,
     jobs: Sequence[Job],
@@ -63,15 +65,19 @@ def train(
     outcomes : list of Trained or NonFiniteLossError
         The error where a network's loss stopped being finite; it does not disturb the others.
     """
-    rows.keep_resident()
-    widest = max(architecture.sizes)
-    judge = None if held_out is None else make_judge(held_out, loss, widest)
-    if jobs[0].schedule.solver == "lbfgs":
-        (job,) = jobs
-        outcomes = [iterate(architecture, job, rows, loss, judge)]
-    else:
-        outcomes = Descent(architecture, jobs, rows, loss, judge).run()
-    _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
+    parts = [rows] if held_out is None else [rows, held_out]
+    with kept_resident(*parts):
+        judge = None if held_out is None else make_judge(held_out, loss, max(architecture.sizes))
+        if jobs[0].schedule.solver == "lbfgs":
+            (job,) = jobs
+            outcomes = [iterate(architecture, job, rows, loss, judge)]
+        else:
+            outcomes = Descent(architecture, jobs, rows, loss, judge).run()
+        _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
+    for outcome in outcomes:
+        if isinstance(outcome, NonFiniteLossError):
+            # Its frames hold the rows and the networks, for as long as a search keeps it.
+            outcome.with_traceback(None)
     return outcomes
 
 

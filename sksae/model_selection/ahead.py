@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import joblib
 import numpy as np
@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from sksae.beforehand import Fit, fits_from
-from sksae.model_selection.arrays import KnownArrays
+from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -45,7 +45,7 @@ class Request:
     key : tuple
         Equal for equal parameters and data.
     estimator : SparseAutoencoderTransformer
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
+    X : ndarray, TakenRows or CSR matrix of shape (n_samples, n_features)
         Validated rows.
     sample_weight : ndarray of shape (n_samples,) or None
         Validated weights.
@@ -89,11 +89,16 @@ class WorkAhead:
     ----------
     folder : Path
         Where that file is written.
+    X : object, optional
+        All rows of the search. Those of its splits are not kept besides, if it is an array.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, X: Any = None) -> None:
         self._folder = folder
         self._file: Path | None = None
+        is_matrix = isinstance(X, np.ndarray) and X.ndim == 2 and not X.dtype.hasobject
+        self._whole = Whole(X) if is_matrix else None
+        self._split: tuple[Any, TakenRows] | None = None
         self._arrays = KnownArrays()
         self._steps: dict[Key, StepFit] = {}
         self._fits: dict[Key, Fit] = {}
@@ -118,7 +123,8 @@ class WorkAhead:
         if key is None:
             return None
         if self._collected is not None and key not in self._fits:
-            self._collected.append(Request(key, estimator, X, sample_weight))
+            rows = cast("Matrix", self._where_they_lie(X))
+            self._collected.append(Request(key, estimator, rows, sample_weight))
             raise FitReached
         return self._fits.get(key)
 
@@ -160,10 +166,25 @@ class WorkAhead:
         finally:
             self._collected = None
 
+    @contextmanager
+    def on_split(self, X_train: Any, train: Any) -> Iterator[None]:
+        """Let it be known meanwhile that some data are the rows of X with these indices."""
+        if self._whole is not None and isinstance(X_train, np.ndarray):
+            index = np.arange(len(self._whole.array))[train]
+            self._split = X_train, TakenRows(self._whole, index)
+        try:
+            yield
+        finally:
+            self._split = None
+
+    def _where_they_lie(self, data: Any) -> Any:
+        """Return data as rows of X if they are those of the split, and else as they are."""
+        return self._split[1] if self._split is not None and data is self._split[0] else data
+
     def _key(self, described: object, *data: Any) -> Key | None:
         """Return what tells a piece of work from others, or None if its data are unknown."""
         number = self._arrays.find if self._collected is None else self._arrays.number
-        numbers = [number(each) for each in data]
+        numbers = [number(self._where_they_lie(each)) for each in data]
         return None if None in numbers else (joblib.hash(described), *numbers)
 
 

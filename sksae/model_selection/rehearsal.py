@@ -51,20 +51,37 @@ def rehearse(
     asked : dict
         Of candidate and split, the fit that is asked for; none where the fit failed before.
     """
-    asked = {}
+    asked: dict[tuple[int, int], Request] = {}
     for split, (train, _) in enumerate(splits):
-        X_train, y_train = _safe_split(estimators[0], X, y, train)
-        fit_params = _check_method_params(X, params=params, indices=train)
-        targets = () if y_train is None else (y_train,)
+        requests = _rehearse_split(estimators, n_done, X, y, train, params, ahead)
+        asked |= {(candidate, split): request for candidate, request in requests.items()}
+    return asked
+
+
+def _rehearse_split(
+    estimators: Sequence[Any],
+    n_done: int,
+    X: Any,
+    y: Any,
+    train: np.ndarray,
+    params: Mapping[str, Any],
+    ahead: WorkAhead,
+) -> dict[int, Request]:
+    """Return the fits that candidates ask for on the training rows of one split."""
+    X_train, y_train = _safe_split(estimators[0], X, y, train)
+    fit_params = _check_method_params(X, params=params, indices=train)
+    targets = () if y_train is None else (y_train,)
+    asked: dict[int, Request] = {}
+    with ahead.on_split(X_train, train), quietly():
         for candidate, estimator in enumerate(estimators):
             if len(autoencoders_in(estimator)) <= n_done:
                 continue
             rehearsed = _for_rehearsal(estimator, ahead)
-            with ahead.collecting() as requests, quietly():
+            with ahead.collecting() as requests:
                 try:
                     rehearsed.fit(X_train, *targets, **fit_params)
                 except FitReached:
-                    (asked[candidate, split],) = requests
+                    (asked[candidate],) = requests
                 except Exception:  # the evaluation will meet and report it
                     pass
     return asked

@@ -154,9 +154,8 @@ class _BatchedSearch(BaseSearchCV):
     ) -> None:
         def evaluate(candidates: Any, **options: Any) -> Mapping[str, Any]:
             with TemporaryDirectory(prefix="sksae-", ignore_cleanup_errors=True) as folder:
-                return self._evaluate(
-                    evaluate_candidates, list(candidates), WorkAhead(Path(folder)), **options
-                )
+                ahead = WorkAhead(Path(folder), _run.get().X)
+                return self._evaluate(evaluate_candidates, list(candidates), ahead, **options)
 
         super()._run_search(evaluate, callback_ctx=callback_ctx)
 
@@ -274,8 +273,9 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
 
     working_memory : float > 0 or None, default=None
         MiB that the networks in training may take, on all cores together; larger groups are cut.
-        None takes that of :func:`sklearn.set_config`, 1024 by default. Besides, the training rows
-        of every split are kept.
+        None takes that of :func:`sklearn.set_config`, 1024 by default. Besides, what steps before
+        the sparse autoencoder make of the training rows of every split is kept, and these rows
+        themselves if X is no array; of an array, a memory map say, they are read in place.
 
     Attributes
     ----------

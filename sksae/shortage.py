@@ -1,0 +1,58 @@
+"""Out of memory: one error, of numpy, torch and GPUs, that says what to do; for both storeys."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+OUT_OF_MEMORY = "Out of memory"
+IN_TRAINING = (
+    "Memory grows with n_components, hidden_layer_sizes, the number of features and batch_size: "
+    "choose less of them, or another device."
+)
+AT_WORK = "Give fewer rows at a time, or choose another device."
+# What tells it from other errors: of torch on the CPU (on Linux, on Windows) and on GPUs; and of
+# sizes that no machine could address, where both libraries raise something else again.
+SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "_alloc_failed",
+    "storage size calculation overflowed",
+    "array is too big",
+)
+UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+@contextmanager
+def explained_shortage(advice: str) -> Iterator[None]:
+    """Raise a MemoryError that tells how much was asked for, and what to do, where memory ends.
+
+    A decorator, too.
+
+    Parameters
+    ----------
+    advice : str
+        What to do.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError, ValueError) as error:
+        if OUT_OF_MEMORY in str(error) or not _is_shortage(error):
+            raise
+        raise MemoryError(f"{OUT_OF_MEMORY}{_asked_for(str(error))}. {advice}") from error
+
+
+def _is_shortage(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
+
+
+def _asked_for(text: str) -> str:
+    """Return what an error says of the size that was wanted; nothing if it does not say."""
+    found = re.search(r"allocate ([\d.]+) (bytes|[KMGTPE]iB)", text)
+    if found is None:
+        return ""
+    size, unit = float(found[1]), UNITS.index(found[2])
+    while size >= 1024.0 and unit < len(UNITS) - 1:
+        size, unit = size / 1024.0, unit + 1
+    return f": {size:.3g} {UNITS[unit]} were asked for at once"
