@@ -16,6 +16,7 @@ from sksae.finetuning import (
     check_training,
     encode_through,
 )
+from sksae.interrupts import ending_when_interrupted
 from sksae.joined import Layer
 from sksae.members import (
     ComposedOfAutoencoders,
@@ -84,7 +85,7 @@ class SupervisedStack(
     ) -> Self:
         named = self._checked_members()
         check_training(self)
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
@@ -114,8 +115,8 @@ class SupervisedStack(
             )
             course = TaskTraining(self, members, wanted, held_out, seed, context, task, stages)
             attributes = course.run(X, codes)
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
@@ -134,7 +135,7 @@ class SupervisedStack(
         resume = hasattr(self, "autoencoders_")
         named = self._checked_members()
         check_training(self)
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
@@ -164,8 +165,8 @@ class SupervisedStack(
             course = TaskTraining(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
             alpha = self._alpha_again(X, course) if resume else course.resolve_alpha(codes)
             attributes = course.run_once(X, alpha, resume=resume)
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         return self
 
     def _alpha_again(self, X: Matrix, course: TaskTraining) -> float:
