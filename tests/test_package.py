@@ -67,7 +67,7 @@ def test_torch_is_imported_by_the_engine_only(path):
 def test_the_engine_knows_nothing_of_what_is_above(path):
     modules = imported_modules(path, at_top_only=False)
     assert not packages(modules) & {"sklearn", "joblib", "pandas", "polars"}
-    common = {"sksae.interrupts", "sksae.warning", "sksae.__init__"}
+    common = {"sksae.forks", "sksae.interrupts", "sksae.warning", "sksae.__init__"}
     above = {f"sksae.{path.stem}" for path in ABOVE} - common
     assert not modules & (above | {"sksae"})
 
