@@ -8,19 +8,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 
-# Whoever runs fits for a user and has more to do when one of them returns; methods of other
-# estimators besides.
-RUNNERS = (
-    "concurrent",
-    "dask",
-    "distributed",
-    "joblib",
-    "multiprocessing",
-    "ray",
-    "sklearn.model_selection",
-    "sklearn.pipeline",
-    "sksae.model_selection",
-)
+from sksae.callers import RUNNERS, belongs_to, outward
+
+# Who has more to do when a fit returns than to give it to the user; methods of other estimators
+# besides.
+GO_ON = (*RUNNERS, "sklearn.model_selection", "sklearn.pipeline", "sksae.model_selection")
 
 
 class _Ending:
@@ -72,11 +64,8 @@ def is_kept() -> bool:
     It is where a user called the fit, in functions and subclasses of their own too. Others, such as
     searches and pipelines, would take what is half done for what they asked for, and go on.
     """
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if _runs_fits(frame):
-            return False
-        frame = frame.f_back
+    if any(_goes_on(frame) for frame in outward(sys._getframe(1))):
+        return False
     ending = _ending.get()
     if ending is not None:
         ending.begin()
@@ -108,10 +97,9 @@ def ask_unless_skipped(question: Callable[[], bool]) -> bool:
         return False
 
 
-def _runs_fits(frame: FrameType) -> bool:
-    """Return whether a frame belongs to somebody who runs fits for a user."""
-    module = f"{frame.f_globals.get('__name__', '')}."
-    if module.startswith(tuple(f"{runner}." for runner in RUNNERS)):
+def _goes_on(frame: FrameType) -> bool:
+    """Return whether a frame belongs to somebody who goes on when a fit returns."""
+    if belongs_to(frame, GO_ON):
         return True
     owner = type(frame.f_locals.get("self"))
     return hasattr(owner, "get_params") and not any(
