@@ -6,56 +6,67 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
+from time import monotonic
 from types import FrameType
 
 from sksae.callers import RUNNERS, belongs_to, outward
 
 # Who has more to do when a fit returns than to give it to the user; methods of other estimators
 # besides.
-GO_ON = (*RUNNERS, "sklearn.model_selection", "sklearn.pipeline", "sksae.model_selection")
+GO_ON = (*RUNNERS, "optuna", "sklearn.model_selection", "sklearn.pipeline", "sksae.model_selection")
 
 
-class _Ending:
-    """The end of an interrupted fit.
+# Of a Ctrl-C in a terminal a process may hear twice, once from a parent that passes it on.
+SAME_PRESS = 0.1  # seconds
 
-    From `begin` to `close` Ctrl-C is heard, but raised only where ``may_skip`` is set.
+
+class _Hearing:
+    """What a fit has heard of Ctrl-C.
+
+    The first raises at once. Once the fit ends for it, later ones raise where ``may_skip`` is set.
     """
 
     def __init__(self) -> None:
-        self.may_skip = False
-        self.was_pressed = False
-        self._replaces_handler = False
+        self.is_ending = self.may_skip = self.was_pressed_again = False
+        self._pressed_at = -inf
 
-    def begin(self) -> None:
-        is_main = threading.current_thread() is threading.main_thread()
-        # Whoever has a handler of their own has reasons.
-        if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._hear)
-            self._replaces_handler = True
-
-    def close(self) -> None:
-        if self._replaces_handler:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.was_pressed = True
-        if self.may_skip:
+    def hear(self) -> None:
+        now = monotonic()
+        if now - self._pressed_at < SAME_PRESS:
+            return
+        self._pressed_at = now
+        self.was_pressed_again = self.is_ending
+        if self.may_skip or not self.is_ending:
             raise KeyboardInterrupt
 
 
-_ending: ContextVar[_Ending | None] = ContextVar("ending", default=None)
+_hearing: ContextVar[_Hearing | None] = ContextVar("hearing", default=None)
 
 
 @contextmanager
 def ending_when_interrupted() -> Iterator[None]:
     """Hold a fit: once `is_kept` has said so, no further Ctrl-C makes it lose what it learnt."""
-    ending = _Ending()
-    token = _ending.set(ending)
+    token = _hearing.set(_Hearing())
+    is_main = threading.current_thread() is threading.main_thread()
+    # Whoever has a handler of their own has reasons.
+    replaces = is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
+        if replaces:
+            signal.signal(signal.SIGINT, _hear)
         yield
     finally:
-        ending.close()
-        _ending.reset(token)
+        if replaces and signal.getsignal(signal.SIGINT) is _hear:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        _hearing.reset(token)
+
+
+def _hear(number: int, frame: FrameType | None) -> None:
+    """Tell the innermost fit of Ctrl-C."""
+    hearing = _hearing.get()
+    if hearing is None:
+        raise KeyboardInterrupt
+    hearing.hear()
 
 
 def is_kept() -> bool:
@@ -66,26 +77,26 @@ def is_kept() -> bool:
     """
     if any(_goes_on(frame) for frame in outward(sys._getframe(1))):
         return False
-    ending = _ending.get()
-    if ending is not None:
-        ending.begin()
+    hearing = _hearing.get()
+    if hearing is not None:
+        hearing.is_ending = True
     return True
 
 
 @contextmanager
 def skippable() -> Iterator[None]:
     """Let Ctrl-C end, or spare, a part of an interrupted fit that takes long: it raises there."""
-    ending = _ending.get()
-    if ending is None:
+    hearing = _hearing.get()
+    if hearing is None:
         yield
         return
-    ending.may_skip = True
+    hearing.may_skip = True
     try:
-        if ending.was_pressed:
+        if hearing.was_pressed_again:
             raise KeyboardInterrupt
         yield
     finally:
-        ending.may_skip = False
+        hearing.may_skip = False
 
 
 def ask_unless_skipped(question: Callable[[], bool]) -> bool:

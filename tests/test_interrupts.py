@@ -21,6 +21,7 @@ from sksae import (
     StackedSparseAutoencoder,
     finetuning,
     fitting,
+    interrupts,
     outcome,
 )
 from sksae.engine.descent import Descent
@@ -94,6 +95,7 @@ def press_again(monkeypatch, press):
             return method(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, interrupted)
+        monkeypatch.setattr(interrupts, "SAME_PRESS", 0.0)
         return press
 
     return prepare
@@ -289,6 +291,41 @@ def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monk
     assert np.isfinite(model.score(X, y))
     with pytest.raises(KeyboardInterrupt):
         make_pipeline("passthrough", KINDS[kind](solver=solver)).fit(X, y)
+
+
+@each_descent
+def test_a_press_heard_twice_is_one(solver, press, monkeypatch):
+    # As of a parent in the same terminal that passes it on; however soon.
+    def heard_again():
+        signal.raise_signal(signal.SIGINT)
+        return interrupts.is_kept()
+
+    monkeypatch.setattr("sksae.engine.descent.is_kept", heard_again)
+    with pytest.warns(UserWarning, match="Training interrupted by user.$"):
+        model = KINDS["transformer"](solver=solver).fit(X)
+    assert np.isfinite(model.loss_)
+
+
+class FitsAnother:
+    """A callback that fits a model, which is interrupted, and then is interrupted itself."""
+
+    def setup(self, estimator, context): ...
+    def teardown(self, estimator, context): ...
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id == 0:
+            assert KINDS["transformer"]().fit(X).n_iter_ == 2
+        if context.task_name == "epoch" and context.task_id == 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_after_a_fit_within_it_a_fit_can_be_interrupted(press):
+    model = sae(max_iter=BEFORE).set_callbacks(FitsAnother())
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X)
+    assert press == ["verdict"]
+    assert model.n_iter_ == 2
 
 
 def test_a_handler_of_the_users_is_left_in_place(press):
