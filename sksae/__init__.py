@@ -1,6 +1,7 @@
 """sksae: sparse autoencoders for scikit-learn."""
 
 from sksae.classifier import SparseAutoencoderClassifier
+from sksae.forks import watch_forks
 from sksae.regressor import SparseAutoencoderRegressor
 from sksae.stacked import StackedSparseAutoencoder
 from sksae.transformer import SparseAutoencoderTransformer
@@ -12,3 +13,5 @@ __all__ = [
     "StackedSparseAutoencoder",
 ]
 __version__ = "0.1.0"
+
+watch_forks()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isnan
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -78,8 +78,7 @@ def warn_of_end(
     n_rows : int
         Rows trained on.
     """
-    if trained.stopped_by == "interrupt":
-        warn_user("Training interrupted by user.")
+    warn_of_interrupt(trained)
     if plan.schedule.is_one_pass:
         return
     late, missed = unfinished(trained, plan), missed_rho(trained, plan)
@@ -106,10 +105,16 @@ def warn_of_end(
         warn_of([missed, dead], [missed or dead])
 
 
+def warn_of_interrupt(trained: "Trained") -> None:
+    """Warn if the user ended a training, and of what is not known if they did so twice."""
+    if trained.stopped_by == "interrupt":
+        rest = ", and so was the evaluation after it: loss_ is nan" if isnan(trained.loss) else ""
+        warn_user(f"Training interrupted by user{rest}.")
+
+
 def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
     """Warn if the training of layers together was interrupted, not done or, of rows, useless."""
-    if trained.stopped_by == "interrupt":
-        warn_user("Training interrupted by user.")
+    warn_of_interrupt(trained)
     if plan.schedule.is_one_pass:
         return
     late, useless, dead = unfinished(trained, plan), None, None

@@ -23,6 +23,7 @@ from sksae.finetuning import (
     train_layers,
 )
 from sksae.fitting import mean_activation
+from sksae.interrupts import ending_when_interrupted
 from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import (
     Autoencoders,
@@ -340,7 +341,7 @@ class StackedSparseAutoencoder(
             check_training(self)
         n_trainings = count_trained(named, pretrain=self.pretrain) + self.finetune
         context = short_named(self._init_callback_context(max_subtasks=n_trainings))
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
@@ -368,10 +369,10 @@ class StackedSparseAutoencoder(
                         members, X, weight, seed, context, task
                     )
                     end(stopped_by, attributes["n_iter_"], attributes["loss_"])
-        for name in OF_FINETUNING:
-            self.__dict__.pop(name, None)
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name in OF_FINETUNING:
+                self.__dict__.pop(name, None)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 

@@ -16,6 +16,7 @@ from sksae.finetuning import (
     check_training,
     encode_through,
 )
+from sksae.interrupts import ending_when_interrupted
 from sksae.joined import Layer
 from sksae.members import (
     ComposedOfAutoencoders,
@@ -92,7 +93,7 @@ class SupervisedStack(
     ) -> Self:
         named = self._checked_members()
         check_training(self)
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
@@ -122,8 +123,8 @@ class SupervisedStack(
             )
             course = TaskTraining(self, members, wanted, held_out, seed, context, task, stages)
             attributes = course.run(X, codes)
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
         return self
 
@@ -143,7 +144,7 @@ class SupervisedStack(
         resume = hasattr(self, "autoencoders_")
         named = self._checked_members()
         check_training(self)
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X, as_given=True)
@@ -182,8 +183,8 @@ class SupervisedStack(
                 with_new_top=are_new,
                 keeps_state=change is Change.NONE and self._is_described_by(wanted.attributes),
             )
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         return self
 
     def _alpha_of_piece(

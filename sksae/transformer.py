@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sksae import constraints
 from sksae.available import available_if
 from sksae.fitting import fitted_attributes
+from sksae.interrupts import ending_when_interrupted
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
@@ -240,14 +241,16 @@ class SparseAutoencoderTransformer(
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
-        J of the fitted weights over all training rows, with ``beta_``.
+        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``, nan
+        if the user did not wait for it (a second Ctrl-C).
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     n_iter_ : int
-        Epochs (iterations for "lbfgs") so far.
+        Epochs (iterations for "lbfgs") completed so far, and passes of `partial_fit`, of which
+        those count too that were cut short after a step.
     n_steps_ : int
         Steps of the solver so far.
     n_features_in_ : int
@@ -621,12 +624,12 @@ class SparseAutoencoderTransformer(
         resume: bool,
         one_pass: bool = False,
     ) -> Self:
-        with speaking_for(self), unseen_on_failure(self):
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)
             attributes = fitted_attributes(self, X, y, weight, resume=resume, one_pass=one_pass)
-        for name, value in attributes.items():
-            setattr(self, name, value)
+            for name, value in attributes.items():
+                setattr(self, name, value)
         return self
 
     def _codec(self) -> "Codec":

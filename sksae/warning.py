@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-# Packages between a fit and the line of the user that asked for it.
-# numpy's is the decorator that keeps floating-point errors silent.
-PASSED_OVER = ("sksae", "sklearn", "joblib", "numpy")
+from sksae.callers import RUNNERS, belongs_to, outward
+
+# Modules between a fit and the line of the user that asked for it; contextlib's and numpy's are
+# decorators.
+PASSED_OVER = (*RUNNERS, "contextlib", "numpy", "runpy", "sklearn", "sksae", "threading")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ _speaker: ContextVar[str] = ContextVar("speaker", default="")
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning in the name of the innermost caller outside `PASSED_OVER`.
 
+    In a thread or a process of its own there may be none: then of the method that was called.
+
     Parameters
     ----------
     message : str
@@ -46,11 +50,14 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     category : type of Warning, default=UserWarning
         Kind.
     """
-    frame, depth = sys._getframe(1), 2
-    while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in PASSED_OVER:
+    of_method = 2
+    for depth, frame in enumerate(outward(sys._getframe(1)), start=2):
+        if not belongs_to(frame, PASSED_OVER):
             break
-        frame, depth = frame.f_back, depth + 1
+        if belongs_to(frame, ["sksae"]):
+            of_method = depth
+    else:
+        depth = of_method
     speaker = _speaker.get()
     warnings.warn(f"{speaker}: {message}" if speaker else message, category, stacklevel=depth)
 

@@ -1,21 +1,36 @@
 """Scorers of an autoencoder in a search, and the sparsest candidate among the good ones."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 from sklearn import config_context
 from sklearn.base import clone
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, ShuffleSplit, cross_validate
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    RandomizedSearchCV,
+    ShuffleSplit,
+    cross_validate,
+)
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.semi_supervised import SelfTrainingClassifier
 
-from sksae import SparseAutoencoderTransformer
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
+    SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
+)
 from sksae.metrics import dead_fraction, hoyer_sparsity, l0, refit_sparsest, sparsity_scorers
+from sksae.model_selection import BatchedGridSearchCV
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +76,119 @@ def test_scorers_measure_the_autoencoder_wherever_it_stands(X, activation, wrap)
         score = scorer(estimator, X)
         assert type(score) is float
         assert score == pytest.approx(EXPECTED[name](model, rows, codes), rel=1e-12), name
+
+
+def on_top(kind):
+    """Return a stack, or one with a layer on top, whose last code is tanh."""
+    members = [sae(rho=0.2, max_iter=10), sae(activation="tanh", rho=0.3, max_iter=10)]
+    return kind(members, max_iter=3, tol=0.01, random_state=0)
+
+
+CODERS = {
+    "transformer": lambda: sae(activation="tanh", rho=0.3, max_iter=10),
+    "stack": lambda: on_top(StackedSparseAutoencoder),
+    "classifier": lambda: on_top(SparseAutoencoderClassifier),
+    "regressor": lambda: on_top(SparseAutoencoderRegressor),
+}
+
+
+def same(*args):
+    """Score all alike."""
+    return 0.0
+
+
+def scaled(model):
+    return make_pipeline(MinMaxScaler((0.0, 7.0)), model)
+
+
+# What the scorers find an estimator in, on rows scaled to [0, 7].
+HOLDERS = {
+    "pipeline": scaled,
+    "search": lambda model: scaled(GridSearchCV(model, {"random_state": [0]}, scoring=same, cv=2)),
+    "searched pipeline": lambda model: GridSearchCV(
+        scaled(model), {"memory": [None]}, scoring=same, cv=2
+    ),
+    "batched": lambda model: BatchedGridSearchCV(
+        scaled(model), {"memory": [None]}, scoring=same, cv=2
+    ),
+    "searches": lambda model: HOLDERS["searched pipeline"](
+        RandomizedSearchCV(model, {"random_state": [0]}, n_iter=1, scoring=same, cv=2)
+    ),
+    "union": lambda model: scaled(FeatureUnion([("raw", "passthrough"), ("sae", model)])),
+    "columns": lambda model: scaled(
+        ColumnTransformer([("sae", model, slice(0, 6))], remainder="passthrough")
+    ),
+    "behind": lambda model: scaled(make_pipeline(model, LogisticRegression())),
+    "threshold": lambda model: FixedThresholdClassifier(scaled(model), threshold=0.4),
+    "self-trained": lambda model: SelfTrainingClassifier(scaled(model), max_iter=1),
+    "target": lambda model: TransformedTargetRegressor(scaled(model)),
+}
+HELD = [(holder, coder) for holder in HOLDERS for coder in CODERS]
+for only, holders in {"classifier": ["threshold", "self-trained"], "regressor": ["target"]}.items():
+    HELD = [pair for pair in HELD if pair[0] not in holders or pair[1] == only]
+
+
+@pytest.fixture
+def y(X):
+    return (X[:, 0] > 0.5).astype(int)
+
+
+def assert_scored_as(model, rows, estimator, X):
+    """Assert that the scores of an estimator are those of the autoencoder in it, on its rows."""
+    codes = (1 + model.transform(rows)) / 2
+    for name, scorer in sparsity_scorers(threshold=0.3, tol=0.4).items():
+        if name == "explained_variance" and hasattr(model, "predict"):
+            message = f"explained_variance is nan: a {type(model).__name__} reconstructs nothing"
+            with pytest.warns(UserWarning, match=message) as record:
+                assert np.isnan(scorer(estimator, X))
+            assert [each.filename for each in record] == [__file__]
+            continue
+        score = scorer(estimator, X)
+        assert type(score) is float
+        assert score == pytest.approx(EXPECTED[name](model, rows, codes), rel=1e-9), name
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("holder", "coder"), HELD)
+def test_scorers_find_stacks_too_and_in_searches(X, y, holder, coder):
+    rows = MinMaxScaler((0.0, 7.0)).fit_transform(X)
+    target = (y - y.mean()) / y.std() if holder == "target" else y
+    model = CODERS[coder]().fit(rows, target)
+    estimator = HOLDERS[holder](CODERS[coder]()).fit(X, y)
+    assert_scored_as(model, rows, estimator, X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("coder", CODERS)
+def test_scorers_find_what_is_frozen(X, y, coder):
+    rows = MinMaxScaler((0.0, 7.0)).fit_transform(X)
+    model = CODERS[coder]().fit(rows, y)
+    frozen = FrozenEstimator(model)
+    for estimator in (frozen, FrozenEstimator(make_pipeline("passthrough", frozen))):
+        assert_scored_as(model, rows, estimator, rows)
+    assert_scored_as(model, rows, scaled(frozen).fit(X), X)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("coder", CODERS)
+def test_searches_of_stacks_have_their_scores(X, y, coder):
+    estimator = scaled(CODERS[coder]())
+    parameter = f"{estimator.steps[-1][0]}__random_state"
+    has_rows = coder in ("transformer", "stack")
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        search = GridSearchCV(
+            estimator, {parameter: [0, 1]}, scoring=sparsity_scorers(), refit="hoyer", cv=2
+        ).fit(X, y)
+    warned = [each for each in record if "explained_variance is nan" in str(each.message)]
+    assert bool(warned) == (not has_rows)
+    for name in sparsity_scorers():
+        scores = search.cv_results_[f"mean_test_{name}"]
+        assert (
+            np.isnan(scores).all()
+            if warned and name == "explained_variance"
+            else (np.isfinite(scores).all())
+        )
 
 
 def test_scorers_use_the_definitions_of_active_and_dead_units_given(X):
@@ -146,8 +274,14 @@ def test_scorers_name_what_is_missing(scorer, X):
     for unfitted in (sae(), make_pipeline(MinMaxScaler(), sae()), *beside):
         with pytest.raises(NotFittedError, match="SparseAutoencoderTransformer"):
             scorer(unfitted, X)
+    for kind in ("stack", "classifier", "regressor"):
+        for unfitted in (CODERS[kind](), HOLDERS["searches"](CODERS[kind]())):
+            with pytest.raises(NotFittedError, match=type(CODERS[kind]()).__name__):
+                scorer(unfitted, X)
     for other in (
         MinMaxScaler().fit(X),
+        FrozenEstimator(MinMaxScaler().fit(X)),
+        GridSearchCV(MinMaxScaler(), {"copy": [True]}, scoring=same, cv=2).fit(X),
         Pipeline([("scale", MinMaxScaler())]).fit(X),
         FeatureUnion([("raw", "passthrough"), ("scale", MinMaxScaler())]).fit(X),
         ColumnTransformer([("scale", MinMaxScaler(), [0])], remainder="passthrough").fit(X),

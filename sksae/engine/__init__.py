@@ -3,3 +3,7 @@
 Imported only where something is computed, so that ``import sksae`` and unpickling a model cost no
 torch import.
 """
+
+from sksae.forks import keep_inherited_torch_to_one_thread
+
+keep_inherited_torch_to_one_thread()

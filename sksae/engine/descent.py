@@ -19,6 +19,7 @@ from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 from sksae.engine.watching import Moment, NonFiniteLossError, Watch
+from sksae.interrupts import ask_unless_skipped, is_kept
 
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.
@@ -193,11 +194,23 @@ class Descent:
                 epoch += 1
         except KeyboardInterrupt:
             # A single network keeps what it has learnt; a search is given up.
-            if len(self._outcomes) > 1:
+            if len(self._outcomes) > 1 or not self._has_begun() or not is_kept():
                 raise
-            self._courses[0].stopped_by = "interrupt"
-            self._end(0, meets_rho=self._meet_rho()[0])
+            self._end_where_it_is()
         return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _has_begun(self) -> bool:
+        """Return whether there is something to keep: of a pass over a piece, a step."""
+        return not self._schedule.is_one_pass or not self._courses or self._courses[0].n_steps > 0
+
+    def _end_where_it_is(self) -> None:
+        """End the training of the one network that there is."""
+        outcome = self._outcomes[0]
+        if outcome is None:
+            self._courses[0].stopped_by = "interrupt"
+            self._end(0, meets_rho=ask_unless_skipped(lambda: bool(self._meet_rho()[0])))
+        elif isinstance(outcome, Trained):
+            outcome.stopped_by = "interrupt"
 
     @property
     def _penalties(self) -> Penalties:

@@ -90,7 +90,10 @@ class _Layers:
 
     def as_tensor(self, array: np.ndarray) -> Tensor:
         """Return an array in this precision on this device, without a copy if it can be."""
-        array = np.require(array, dtype=self._dtype, requirements="W")
+        array = np.require(array, dtype=self._dtype, requirements=["A", "W"])
+        # torch knows of no strides backwards, nor of others than whole entries.
+        if any(stride < 0 or stride % array.itemsize for stride in array.strides):
+            array = array.copy()
         return torch.from_numpy(array).to(self.device)
 
     def _kept(self, array: np.ndarray) -> Tensor:

@@ -1,5 +1,6 @@
 """Training by L-BFGS on all rows; where beta is to be found, in rounds at one beta each."""
 
+from collections.abc import Callable
 from math import isfinite, log
 
 import numpy as np
@@ -17,6 +18,7 @@ from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import Moment, NonFiniteLossError
+from sksae.interrupts import ask_unless_skipped, is_kept
 
 
 def iterate(
@@ -93,13 +95,12 @@ class _Iteration:
                 if verdict is not None:
                     stopped_by = verdict
                     break
+            moment = self._last_moment(self._meets_rho)
         except KeyboardInterrupt:
+            if not is_kept():
+                raise
             stopped_by = "interrupt"
-        flat.copy_(self._solver.flat)
-        moment = watch.best
-        if moment is None and self._met is not None and not self._meets_rho():
-            moment = self._met  # the last iterations have left it again
-        moment = moment or self._moment()
+            moment = self._last_moment(lambda: ask_unless_skipped(self._meets_rho))
         return Trained(
             flat=moment.flat.cpu().numpy().copy(),
             beta=moment.beta,
@@ -115,6 +116,15 @@ class _Iteration:
             return float(loss), gradient
 
         return LBFGS(evaluate, flat, noise=torch.finfo(self._full.parameters.flat.dtype).eps)
+
+    def _last_moment(self, meets_rho: Callable[[], bool]) -> Moment:
+        """Return what training leaves behind, given how to ask whether it meets rho now."""
+        self._full.parameters.flat.copy_(self._solver.flat)
+        if self._watch.best is not None:
+            return self._watch.best
+        if self._met is not None and not meets_rho():
+            return self._met  # the last iterations have left it again
+        return self._moment()
 
     def _moment(self) -> Moment:
         return Moment(self._full.parameters.flat.clone(), float(self._full.beta))

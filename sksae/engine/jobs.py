@@ -1,7 +1,7 @@
 """What the engine is asked to train, and what it leaves behind."""
 
 from dataclasses import dataclass, field
-from math import inf, nan
+from math import nan
 
 import numpy as np
 
@@ -121,6 +121,9 @@ class Schedule:
 class Trained:
     """What a training leaves behind.
 
+    What is found by going over all rows again is unknown, nan or None, where the user did not wait
+    for it.
+
     Attributes
     ----------
     flat : ndarray of shape (n_parameters,)
@@ -151,7 +154,7 @@ class Trained:
     """
 
     flat: np.ndarray
-    loss: float = inf
+    loss: float = nan
     beta: float = 0.0
     activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))

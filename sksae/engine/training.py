@@ -8,7 +8,7 @@ penalties, learning rate and end of its own; a plain fit is a single one.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isfinite
+from math import isfinite, nan
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from sksae.engine.losses import Loss
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.watching import NonFiniteLossError
+from sksae.interrupts import is_kept, skippable
 from sksae.shortage import IN_TRAINING, explained_shortage
 
 # Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
@@ -73,7 +74,24 @@ def train(
             outcomes = [iterate(architecture, job, rows, loss, judge)]
         else:
             outcomes = Descent(architecture, jobs, rows, loss, judge).run()
-        _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
+        trained = [outcome for outcome in outcomes if isinstance(outcome, Trained)]
+        n_components = architecture.sizes[architecture.n_encoder_layers]
+        for each in trained:
+            each.mean_code = np.full(n_components, nan)
+            if jobs[0].finds_beta:
+                each.state["beta"] = np.asarray(each.beta)
+        try:
+            with skippable():
+                _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
+        except KeyboardInterrupt:
+            if len(jobs) > 1 or not is_kept():
+                raise
+            for each in trained:
+                each.stopped_by = "interrupt"
+    for each in trained:
+        # A pass over a piece that was cut short counts as one, whose loss is that of all its rows.
+        if jobs[0].schedule.is_one_pass and not each.loss_curve:
+            each.loss_curve.append(each.loss)
     for outcome in outcomes:
         if isinstance(outcome, NonFiniteLossError):
             # Its frames hold the rows and the networks, for as long as a search keeps it.
@@ -117,7 +135,6 @@ def _evaluate(
     if jobs[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
-            trained.state["beta"] = np.asarray(trained.beta)
     for model, (place, job, trained) in enumerate(done):
         trained.loss = float(found.loss[model])
         for name in ("mean_code", "lowest", "highest"):

@@ -5,40 +5,56 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from sklearn.base import BaseEstimator
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from sksae.members import ComposedOfAutoencoders
 from sksae.metrics.checks import MatrixLike
 from sksae.transformer import SparseAutoencoderTransformer
 
 Step: TypeAlias = Callable[[MatrixLike], MatrixLike]
+Autoencoder: TypeAlias = SparseAutoencoderTransformer | ComposedOfAutoencoders
+
+# Whose fitted part is given the rows as they are: that part, and the parameter that it is made of.
+WRAPPERS: dict[type[BaseEstimator], tuple[str, str]] = {
+    BaseSearchCV: ("best_estimator_", "estimator"),
+    FrozenEstimator: ("estimator", "estimator"),
+    FixedThresholdClassifier: ("estimator_", "estimator"),
+    SelfTrainingClassifier: ("estimator_", "estimator"),
+    TransformedTargetRegressor: ("regressor_", "regressor"),
+    TunedThresholdClassifierCV: ("estimator_", "estimator"),
+}
 
 
 class Place(NamedTuple):
     """An autoencoder and what its estimator does to rows before they reach it."""
 
-    autoencoder: SparseAutoencoderTransformer
+    autoencoder: Autoencoder
     before: tuple[Step, ...]
 
 
 def autoencoder_and_its_rows(
     estimator: BaseEstimator, X: MatrixLike
-) -> tuple[SparseAutoencoderTransformer, MatrixLike]:
+) -> tuple[Autoencoder, MatrixLike]:
     """Return the last autoencoder of an estimator, and X as it reaches it.
 
     Parameters
     ----------
     estimator : BaseEstimator
-        An autoencoder, or a Pipeline, FeatureUnion or ColumnTransformer with one, at any depth.
+        An autoencoder, or an estimator that `sparsity_scorers` says may hold one, at any depth.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows as the estimator takes them.
 
     Returns
     -------
-    autoencoder : SparseAutoencoderTransformer
-        Fitted.
+    autoencoder : SparseAutoencoderTransformer or ComposedOfAutoencoders
+        Fitted; of a stack the whole.
     X_reaching : {array-like, sparse matrix} of shape (n_samples, autoencoder.n_features_in_)
         Its rows.
 
@@ -52,8 +68,9 @@ def autoencoder_and_its_rows(
     place = find_autoencoder(estimator)
     if place is None:
         raise ValueError(
-            "This scorer needs a SparseAutoencoderTransformer, or a Pipeline, FeatureUnion or "
-            f"ColumnTransformer with one in it, got {estimator!r}."
+            "This scorer needs a SparseAutoencoderTransformer, a stack, classifier or regressor of "
+            "them, or a Pipeline, FeatureUnion, ColumnTransformer, FrozenEstimator or search with "
+            f"one in it, got {estimator!r}."
         )
     # Before the other steps are used, whose errors would speak of them.
     check_is_fitted(place.autoencoder)
@@ -64,7 +81,7 @@ def autoencoder_and_its_rows(
 
 def find_autoencoder(estimator: Any) -> Place | None:
     """Return the place of the last autoencoder, or None if there is none."""
-    if isinstance(estimator, SparseAutoencoderTransformer):
+    if isinstance(estimator, SparseAutoencoderTransformer | ComposedOfAutoencoders):
         return Place(estimator, ())
     found = None
     for part, before in _parts(estimator):
@@ -90,6 +107,12 @@ def _parts(estimator: Any) -> Iterator[tuple[Any, tuple[Step, ...]]]:
             branches = [*estimator.transformers, ("remainder", estimator.remainder, [])]
         for _, part, columns in branches:
             yield part, (partial(_safe_indexing, indices=columns, axis=1),)
+    elif hasattr(estimator, "best_estimator_"):  # of a search, whosever it is
+        yield estimator.best_estimator_, ()
+    else:
+        for wrapper, (fitted, parameter) in WRAPPERS.items():
+            if isinstance(estimator, wrapper):
+                yield getattr(estimator, fitted, getattr(estimator, parameter)), ()
 
 
 def _transform(step: Any, X: MatrixLike) -> MatrixLike:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import nan
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -11,9 +12,10 @@ from sklearn.base import BaseEstimator
 
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
-from sksae.metrics.lookup import autoencoder_and_its_rows
+from sksae.metrics.lookup import Autoencoder, autoencoder_and_its_rows
 from sksae.metrics.sparseness import hoyer_sparsity
 from sksae.scaling import Matrix
+from sksae.supervised import SupervisedStack
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.warning import warn_user
 
@@ -43,8 +45,8 @@ class SparsityScorer:
         return METRICS[self.metric](self, autoencoder, rows)
 
 
-METRICS: dict[str, Callable[[SparsityScorer, SparseAutoencoderTransformer, MatrixLike], float]] = {
-    "explained_variance": lambda _, autoencoder, X: autoencoder.score(X),
+METRICS: dict[str, Callable[[SparsityScorer, Autoencoder, MatrixLike], float]] = {
+    "explained_variance": lambda _, autoencoder, X: _explained_variance(autoencoder, X),
     "neg_l0": lambda scorer, autoencoder, X: (
         -l0(_activity(autoencoder, X), threshold=scorer.threshold, relative=scorer.relative)
     ),
@@ -64,14 +66,19 @@ def sparsity_scorers(
 ) -> dict[str, SparsityScorer]:
     """Return scorers of reconstruction and sparsity for a search over parameters.
 
-    Each is a function of (estimator, X, y=None) for a fitted ``SparseAutoencoderTransformer``, or
-    a Pipeline, FeatureUnion or ColumnTransformer with one, the last of them if there are more: X
-    goes through the steps before it, only the columns it is given count, and what stands beside
-    or behind it, a classifier say, has no part in the score. No y is needed. Of all of them
-    greater is better:
+    Each is a function of (estimator, X, y=None) for a fitted ``SparseAutoencoderTransformer``; for
+    a ``StackedSparseAutoencoder``, ``SparseAutoencoderClassifier`` or
+    ``SparseAutoencoderRegressor``, which count as one autoencoder with the code of their last
+    member; or for an estimator of scikit-learn with one of these in it, the last of them if there
+    are more: a Pipeline, FeatureUnion, ColumnTransformer or FrozenEstimator, a search (its
+    ``best_estimator_``), a TransformedTargetRegressor, SelfTrainingClassifier,
+    FixedThresholdClassifier or TunedThresholdClassifierCV. X goes through the steps before the
+    autoencoder, only the columns it is given count, and what stands beside or behind it, a
+    classifier say, has no part in the score. No y is needed. Of all of them greater is better:
 
     - "explained_variance": R^2 of the reconstruction of what reaches the autoencoder, as its
-      ``score`` gives it;
+      ``score`` gives it; nan, with a warning, for a ``SparseAutoencoderClassifier`` or
+      ``SparseAutoencoderRegressor``, whose decoders are those of pre-training;
     - "neg_l0": minus the mean number of active units in a row, `l0`;
     - "neg_mean_activation": minus the mean of abs(a) over rows and units;
     - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
@@ -245,9 +252,25 @@ def _standard_error(results: Results, score: str, candidate: int) -> float:
     return float(np.std(folds, ddof=1) / np.sqrt(len(folds)))
 
 
-def _activity(autoencoder: SparseAutoencoderTransformer, X: MatrixLike) -> Matrix:
+def _explained_variance(autoencoder: Autoencoder, X: MatrixLike) -> float:
+    """Return R^2 of the reconstruction, or nan with a warning where there is none."""
+    if isinstance(autoencoder, SupervisedStack):
+        warn_user(
+            f"explained_variance is nan: a {type(autoencoder).__name__} reconstructs nothing, as "
+            "its decoders are those of pre-training and do not know the fine-tuned codes. Search "
+            "by its own score, or score a StackedSparseAutoencoder."
+        )
+        return nan
+    return autoencoder.score(X)
+
+
+def _activity(autoencoder: Autoencoder, X: MatrixLike) -> Matrix:
     """Return codes in which what is inactive is 0 or little more."""
     codes = check_matrix(autoencoder.transform(X), "codes")
-    if autoencoder.sparsity == "kl" and autoencoder.activation == "tanh":
+    if isinstance(autoencoder, SparseAutoencoderTransformer):
+        last = autoencoder
+    else:
+        last = autoencoder.autoencoders_[-1]
+    if last.sparsity == "kl" and last.activation == "tanh":
         return (1.0 + codes) / 2.0
     return codes
