@@ -7,13 +7,12 @@ find strokes; on patches of whitened natural images ``rho=0.01``, a unit active 
 hundred, gives edges, each in a direction and a place of its own. It is the one argument to try when
 atoms shall be looked at: fewer active units are clearer, and rebuild less.
 
-The images are not part of the package: ``natural_images_whitened.npz`` holds them as ``images``, of
-shape (n_images, height, width). It takes some seconds and needs the extra ``plot``::
+The images are the two photographs that come with scikit-learn, or, if ``--data`` or the environment
+variable ``SKSAE_DATA`` names a folder, ``images`` of shape (n_images, height, width) in its
+``natural_images_whitened.npz``. It takes some seconds and needs the extra ``plot``::
 
+    python examples/atoms.py
     python examples/atoms.py --data FOLDER
-
-Without ``--data`` the environment variable ``SKSAE_DATA`` names the folder; without that it is
-``../shared/data`` beside the repository.
 """
 
 # %%
@@ -22,10 +21,11 @@ Without ``--data`` the environment variable ``SKSAE_DATA`` names the folder; wit
 # 1797 digits, and 10000 patches from random places of the images, each less its own mean. Both are
 # pictures of 8x8 pixels.
 
-import argparse
-import os
-import sys
-from pathlib import Path
+from _data import NATURAL_IMAGES, example_parser, natural_images
+
+options = example_parser(
+    "The atoms of sksae on digits and natural images", "atoms.png", NATURAL_IMAGES
+).parse_args()
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -36,18 +36,9 @@ from sksae import SparseAutoencoderTransformer
 from sksae.metrics import hoyer_sparsity
 
 SIDE, N_PATCHES = 8, 10_000
-BESIDE = Path(sys.argv[0]).resolve().parent / "../../shared/data"
 
-parser = argparse.ArgumentParser(description="The atoms of sksae on digits and natural images")
-parser.add_argument("--data", type=Path, default=os.environ.get("SKSAE_DATA") or BESIDE)
-parser.add_argument("--output", type=Path, default=Path("atoms.png"))
-options = parser.parse_args()
-
-source = (Path(options.data) / "natural_images_whitened.npz").resolve()
-if not source.is_file():
-    sys.exit(f"There is no {source}: name the images' folder with --data or SKSAE_DATA.")
-images = np.load(source)["images"]
-
+images, source = natural_images(options.data)
+print("Images:", source)
 cut = PatchExtractor(patch_size=(SIDE, SIDE), max_patches=N_PATCHES // len(images), random_state=0)
 patches = cut.fit_transform(images).reshape(-1, SIDE * SIDE)
 patches -= patches.mean(axis=1, keepdims=True)

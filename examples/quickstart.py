@@ -9,8 +9,8 @@ learned, and saves the model for another process to load.
 
 It takes less than a minute on two cores and needs the extras ``plot`` and ``progress``::
 
-    python examples/quickstart.py                # picture and model go to a temporary directory
-    python examples/quickstart.py --output .     # or to the directory given
+    python examples/quickstart.py                    # picture and model go to the current directory
+    python examples/quickstart.py --output FOLDER    # or to the folder given
 """
 
 # %%
@@ -44,11 +44,12 @@ from sksae import SparseAutoencoderTransformer
 from sksae.metrics import hoyer_sparsity
 
 parser = argparse.ArgumentParser(description="sksae on scikit-learn's digits")
-parser.add_argument("--output", type=Path, help="where picture and model go")
-output = parser.parse_args().output or Path(tempfile.mkdtemp(prefix="sksae-quickstart-"))
+parser.add_argument("--output", type=Path, default=Path(), help="where picture and model go")
+output = parser.parse_args().output
 output.mkdir(parents=True, exist_ok=True)
 
 X, y = load_digits(return_X_y=True)
+print(f"Digits: scikit-learn's, {len(X)} of 8x8 pixels")
 X_train, X_test, y_train, y_test = train_test_split(X, y, stratify=y, random_state=0)
 
 # %%
@@ -145,13 +146,15 @@ print("Features:", output / "quickstart_features.png")
 # A fitted model is numpy arrays and plain values, so joblib saves it as any other. A new process
 # loads it and must give the same predictions.
 
-joblib.dump(sparse.best_estimator_, output / "model.joblib")
-np.savez(output / "expected.npz", X=X_test, probability=sparse.predict_proba(X_test))
+saved = output / "quickstart_model.joblib"
+joblib.dump(sparse.best_estimator_, saved)
 elsewhere = """
 import sys, joblib, numpy as np
 model, expected = joblib.load(sys.argv[1]), np.load(sys.argv[2])
 np.testing.assert_allclose(model.predict_proba(expected["X"]), expected["probability"], rtol=1e-9)
 """
-command = [sys.executable, "-c", elsewhere, output / "model.joblib", output / "expected.npz"]
-subprocess.run(command, check=True)
-print("Model:   ", output / "model.joblib", "(a new process loaded it: same predictions)")
+with tempfile.TemporaryDirectory() as folder:
+    expected = Path(folder) / "expected.npz"
+    np.savez(expected, X=X_test, probability=sparse.predict_proba(X_test))
+    subprocess.run([sys.executable, "-c", elsewhere, saved, expected], check=True)
+print("Model:   ", saved, "(a new process loaded it: same predictions)")

@@ -6,13 +6,12 @@ The exercise of Andrew Ng's notes on the sparse autoencoder (CS294A, later the U
 units learn to code 8x8 patches of whitened natural images, each of them active for 1 % of the
 patches, and become detectors of oriented edges. Objective and settings are those of the notes.
 
-The images are not part of the package: ``natural_images_whitened.npz`` holds them as ``images``, of
-shape (n_images, height, width). It takes about half a minute and needs the extra ``plot``::
+The images are the two photographs that come with scikit-learn, or, if ``--data`` or the environment
+variable ``SKSAE_DATA`` names a folder, ``images`` of shape (n_images, height, width) in its
+``natural_images_whitened.npz``. It takes about half a minute and needs the extra ``plot``::
 
+    python examples/ufldl_edges.py
     python examples/ufldl_edges.py --data FOLDER
-
-Without ``--data`` the environment variable ``SKSAE_DATA`` names the folder; without that it is
-``../shared/data`` beside the repository.
 """
 
 # %%
@@ -21,11 +20,13 @@ Without ``--data`` the environment variable ``SKSAE_DATA`` names the folder; wit
 # 10000 patches from random places. Each loses its own mean; then all are clipped to three standard
 # deviations and mapped to [0.1, 0.9], which a sigmoid output can reach.
 
-import argparse
-import os
-import sys
+from _data import NATURAL_IMAGES, example_parser, natural_images
+
+parser = example_parser("The UFLDL exercise with sksae", "ufldl_edges.png", NATURAL_IMAGES)
+parser.add_argument("--starts", type=int, default=8, help="default %(default)s")
+options = parser.parse_args()
+
 import warnings
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -35,18 +36,9 @@ from sksae import SparseAutoencoderTransformer
 from sksae.metrics import dead_units
 
 SIDE, N_PATCHES = 8, 10_000
-BESIDE = Path(sys.argv[0]).resolve().parent / "../../shared/data"
 
-parser = argparse.ArgumentParser(description="The UFLDL exercise with sksae")
-parser.add_argument("--data", type=Path, default=os.environ.get("SKSAE_DATA") or BESIDE)
-parser.add_argument("--output", type=Path, default=Path("ufldl_edges.png"))
-parser.add_argument("--starts", type=int, default=8, help="default %(default)s")
-options = parser.parse_args()
-
-source = (Path(options.data) / "natural_images_whitened.npz").resolve()
-if not source.is_file():
-    sys.exit(f"There is no {source}: name the images' folder with --data or SKSAE_DATA.")
-images = np.load(source)["images"]
+images, source = natural_images(options.data)
+print("Images:", source)
 
 rng = np.random.default_rng(1)
 places = rng.integers((len(images), *np.subtract(images.shape[1:], SIDE - 1)), size=(N_PATCHES, 3))

@@ -25,6 +25,17 @@ def pytest_configure(config):
 RAY_TOKEN = secrets.token_hex(32)
 
 
+# What the files of real data hold, by which they can be made.
+REAL_DATA = {
+    "mnist.npz": "the original MNIST as uint8 arrays X_train (60000, 784), y_train, X_test, y_test",
+    "natural_images_whitened.npz": "images float32 (10, 320, 320), the first ten training images of"
+    " BSDS500 in grey, whitened by Olshausen's filter f exp(-(f/0.4N)^4), of variance 0.1",
+    "nature_patches_10x10.npz": "X float64 (5000, 100), the training data of the CRAN package"
+    " autoencoder 1.1",
+    "cran_reference_25.npz": "W1, W2, b1, b2, the weights in the CRAN package autoencoder 1.1",
+}
+
+
 @pytest.fixture(scope="session")
 def data_directory():
     """Where real data are: $SKSAE_DATA, else shared/data beside the repository."""
@@ -40,7 +51,9 @@ def load(data_directory):
     def read(name):
         path = data_directory / name
         if not path.is_file():
-            pytest.skip(f"needs {name}, which is not in {data_directory} (set SKSAE_DATA)")
+            pytest.skip(
+                f"needs {name}, {REAL_DATA[name]}; put it into a folder and set SKSAE_DATA to that"
+            )
         with np.load(path) as arrays:
             return dict(arrays)
 

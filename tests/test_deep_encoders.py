@@ -84,16 +84,15 @@ def test_units_of_two_hidden_layers_stay_alive():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["linear", "constant"])
 @pytest.mark.parametrize("hidden_activation", ["relu", "prelu"])
 @pytest.mark.parametrize(("sparsity", "activation"), ACTIVATION_OF_CODE)
-def test_units_stay_alive_for_a_thousand_epochs(sparsity, activation, hidden_activation, schedule):
+def test_units_stay_alive_for_a_thousand_epochs(sparsity, activation, hidden_activation):
     X = make_rows(600)
     model = make(
         sparsity=sparsity,
         activation=activation,
         hidden_activation=hidden_activation,
-        learning_rate_schedule=schedule,
+        learning_rate_schedule="constant",  # the harder one: steps never become small
         max_iter=1000,
         n_iter_no_change=1000,
         tol=0.0,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from _harness import Digits
 
 PER_CLASS = 100  # labels in the study with few of them
 UNLABELLED = -1
@@ -20,12 +21,8 @@ class Labelled:
     y_test: np.ndarray
 
 
-def mnist_labelled(path: Path) -> Labelled:
-    """Return the 60000 and 10000 digits, pixels in [0, 1]."""
-    with np.load(path) as file:
-        X_train, X_test = (file[name].astype(np.float32) / 255 for name in ("X_train", "X_test"))
-        y_train, y_test = (file[name].astype(np.int64) for name in ("y_train", "y_test"))
-    return Labelled(X_train, y_train, X_test, y_test)
+def as_labelled(digits: Digits) -> Labelled:
+    return Labelled(digits.X_train, digits.y_train, digits.X_test, digits.y_test)
 
 
 def some_of(rows: Labelled, n_train: int, seed: int) -> Labelled:

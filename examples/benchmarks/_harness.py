@@ -16,7 +16,20 @@ from pathlib import Path
 
 import numpy as np
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+# The examples, one folder up, have the loader.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from _data import (
+    MNIST,
+    NATURAL_IMAGES,
+    DataFile,
+    Digits,
+    add_data_option,
+    mnist_or_digits,
+    natural_images,
+)
+from _data import PHOTOGRAPHS as PHOTOGRAPHS
+from _data import SENTENCES as SENTENCES
+
 # Taken before the benchmark adds its own: other work on the machine spoils the ratios.
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 # Between runs: threads of OpenMP and of BLAS spin for a while after their last piece of work, and
@@ -28,15 +41,26 @@ PACKAGES = ("sksae", "torch", "scikit-learn", "numpy", "scipy", "skorch")
 # --- options ---------------------------------------------------------------------------------
 
 
-def option_parser(description: str, repeats: int) -> argparse.ArgumentParser:
-    """Return a parser with the options that every benchmark has."""
+def option_parser(
+    description: str, repeats: int, data: DataFile | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that every benchmark has.
+
+    Parameters
+    ----------
+    description : str
+    repeats : int
+    data : DataFile, optional
+        What --data is to name; without it --data is a folder of which find_data takes files.
+    """
     parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--repeats", type=positive_int, default=repeats, help="default %(default)s")
     parser.add_argument("--threads", type=positive_int, help="of torch and of numpy's BLAS")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument(
-        "--data", type=Path, help="folder of the data; default $SKSAE_DATA, then ../shared/data"
-    )
+    if data is None:
+        parser.add_argument("--data", type=Path, help="folder of the data; default $SKSAE_DATA")
+    else:
+        add_data_option(parser, data)
     return parser
 
 
@@ -82,33 +106,27 @@ def version(package: str) -> str:
 # --- data ------------------------------------------------------------------------------------
 
 
-def find_data(given: Path | None, name: str) -> Path | None:
-    """Return the path of the data file `name`, or None where there is no such file.
-
-    A folder that the user named must hold the file: falling back in silence would put numbers
-    of other data under the name of the real ones.
-    """
-    named = given or (Path(os.environ["SKSAE_DATA"]) if os.environ.get("SKSAE_DATA") else None)
-    path = (named or REPOSITORY.parent / "shared" / "data") / name
-    if path.is_file():
-        return path
-    if named:
-        sys.exit(f"There is no {name} in {named}, the folder given by --data or SKSAE_DATA.")
-    return None
+def find_data(given: Path | None, file: DataFile) -> Path | None:
+    """Return the file in the folder of --data or SKSAE_DATA, or None where none was named."""
+    named = given or os.environ.get("SKSAE_DATA")
+    if not named:
+        return None
+    try:
+        return file(named)
+    except argparse.ArgumentTypeError as error:
+        sys.exit(f"--data or SKSAE_DATA: {error}")
 
 
-def required_data(given: Path | None, name: str) -> Path:
-    """Return the path of the data file `name`, or end the program with what to do."""
-    path = find_data(given, name)
-    if path is None:
-        sys.exit(f"This benchmark needs {name}: give its folder with --data or SKSAE_DATA.")
-    return path
+def rows_of_mnist(path: Path | None, n_samples: int) -> tuple[np.ndarray, str]:
+    """Return float32 (n_samples, 784) in [0, 1], repeated where there are too few, and whose."""
+    digits = mnist_or_digits(path)
+    X = digits.X_train[:n_samples]
+    return np.resize(X, (n_samples, X.shape[1])), noted(digits)
 
 
-def mnist(path: Path, n_samples: int) -> np.ndarray:
-    """Return MNIST's first training images, scaled to [0, 1], float32 (n_samples, 784)."""
-    with np.load(path) as file:
-        return file["X_train"][:n_samples].astype(np.float32) / 255
+def noted(digits: Digits) -> str:
+    """Return what to say of the digits in a report."""
+    return f"Digits: {digits.source}" + ("" if digits.is_mnist else "; targets are for MNIST") + "."
 
 
 def synthetic(n_samples: int, n_features: int) -> np.ndarray:
@@ -117,21 +135,17 @@ def synthetic(n_samples: int, n_features: int) -> np.ndarray:
 
 
 def mnist_or_synthetic(given: Path | None, n_samples: int) -> np.ndarray:
-    """Return float32 (n_samples, 784) in [0, 1]; MNIST's rows are repeated where it has too few."""
-    path = find_data(given, "mnist.npz")
-    if path is None:
-        return synthetic(n_samples, 784)
-    X = mnist(path, n_samples)
-    return X if len(X) == n_samples else np.resize(X, (n_samples, X.shape[1]))
+    """Return float32 (n_samples, 784) in [0, 1]: MNIST, or noise where no folder is named."""
+    path = find_data(given, MNIST)
+    return synthetic(n_samples, 784) if path is None else rows_of_mnist(path, n_samples)[0]
 
 
-def natural_patches(path: Path, n_samples: int = 10_000, side: int = 8, seed: int = 0):
+def natural_patches(path: Path | None, n_samples: int = 10_000, side: int = 8, seed: int = 0):
     """Return patches of whitened images as the UFLDL exercise makes them, float64 in [0.1, 0.9].
 
     Each patch's own mean is removed, the whole is clipped to +-3 standard deviations.
     """
-    with np.load(path) as file:
-        images = file["images"].astype(np.float64)
+    images, _ = natural_images(path)
     rng = np.random.RandomState(seed)
     n_images, height, width = images.shape
     which = rng.randint(n_images, size=n_samples)
@@ -146,7 +160,7 @@ def natural_patches(path: Path, n_samples: int = 10_000, side: int = 8, seed: in
 
 def patches_or_synthetic(given: Path | None, n_samples: int) -> np.ndarray:
     """Return float32 (n_samples, 64): patches of whitened images, or noise where there are none."""
-    path = find_data(given, "natural_images_whitened.npz")
+    path = find_data(given, NATURAL_IMAGES)
     if path is None:
         return synthetic(n_samples, 64)
     return natural_patches(path, n_samples).astype(np.float32)

@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-from _harness import find_data, natural_patches
+from _harness import MNIST, NATURAL_IMAGES, SENTENCES, find_data, natural_patches
 from sklearn.datasets import load_breast_cancer, load_digits, load_sample_image, load_wine
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import MinMaxScaler
@@ -64,9 +64,9 @@ def data_sets(folder: Path | None) -> dict[str, DataSet]:
         DataSet("wine", 64, partial(folds, partial(load_wine, return_X_y=True))),
         DataSet("counts", 100, partial(folds, digit_patterns)),
     ]
-    if path := find_data(folder, "mnist.npz"):
+    if path := find_data(folder, MNIST):
         found.append(DataSet("mnist", 100, partial(mnist_draw, path), (28, 28, 1)))
-    if path := find_data(folder, "sentence_embeddings.npz"):
+    if path := find_data(folder, SENTENCES):
         found.append(DataSet("embeddings", 100, partial(embeddings_draw, path)))
     found += [
         DataSet("photos", 100, partial(photos_draw, SIDE, N_TRAIN, N_TEST), patch),
@@ -78,7 +78,7 @@ def data_sets(folder: Path | None) -> dict[str, DataSet]:
         ),
         DataSet("genes", 64, genes_draw),
     ]
-    if path := find_data(folder, "natural_images_whitened.npz"):
+    if path := find_data(folder, NATURAL_IMAGES):
         found.append(DataSet("patches", 100, partial(patches_draw, path), (SIDE, SIDE, 1)))
     return {data.name: data for data in found}
 

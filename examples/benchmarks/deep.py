@@ -7,6 +7,21 @@ is the more accurate one, it is there with half the epochs too: the time to the 
 repeats are the seeds: they start the networks and draw the labelled rows.
 """
 
+from _harness import MNIST, SENTENCES, option_parser, positive_int
+
+parser = option_parser(__doc__, repeats=3, data=MNIST)
+studies = ["self-taught", "stacked", "semi-supervised", "features"]
+parser.add_argument("--studies", nargs="+", default=studies, choices=studies)
+parser.add_argument(
+    "--seeds", type=positive_int, default=5, help="repeats of semi-supervised, %(default)s"
+)
+parser.add_argument(
+    "--processor-time", action="store_true", help="instead of wall time: for a busy machine"
+)
+
+if __name__ == "__main__":  # what is refused is refused before the imports that take seconds
+    options = parser.parse_args()
+
 import argparse
 import statistics
 import time
@@ -16,23 +31,21 @@ from functools import partial
 import _deep_runs as runs
 from _deep_data import (
     Labelled,
+    as_labelled,
     few_labels,
     half_of_the_low_digits,
-    mnist_labelled,
     sentences,
     some_of,
 )
 from _deep_runs import Run
 from _harness import (
     at_least,
-    find_data,
     interleave,
     median_ratio,
-    option_parser,
-    positive_int,
+    mnist_or_digits,
+    noted,
     quiet,
     report,
-    required_data,
     set_threads,
 )
 
@@ -52,7 +65,7 @@ Found = dict[str, list[Run]]
 
 def self_taught(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     """Features learnt from the digits 5-9 tell the digits 0-4 apart."""
-    digits = mnist_labelled(required_data(options.data, "mnist.npz"))
+    digits = options.digits
     unlabelled, rows = half_of_the_low_digits(digits)
     found = rounds(
         {
@@ -74,7 +87,7 @@ def self_taught(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
 
 def stacked(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     """Two layers trained one upon the other, then all together for the classes."""
-    rows = mnist_labelled(required_data(options.data, "mnist.npz"))
+    rows = options.digits
     sizes = [200, 200]
     found = rounds(
         {
@@ -97,7 +110,7 @@ def stacked(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
 
 def semi_supervised(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     """60000 digits of which 1000 have a label."""
-    digits = mnist_labelled(required_data(options.data, "mnist.npz"))
+    digits = options.digits
     graph = runs.NeighbourGraph(digits.X_train, digits.X_test)
     sizes = [runs.FEW_UNITS]
 
@@ -133,9 +146,9 @@ def semi_supervised(options: argparse.Namespace) -> tuple[list[dict], list[str]]
 
 def deep_features(options: argparse.Namespace) -> tuple[list[dict], list[str]]:
     """Codes of two layers against those of one, for the same linear classifier."""
-    digits = mnist_labelled(required_data(options.data, "mnist.npz"))
+    digits = options.digits
     table = features_of("mnist", partial(some_of, digits, N_FEATURE_ROWS[0]), options.repeats)
-    if path := find_data(options.data, "sentence_embeddings.npz"):
+    if path := SENTENCES.beside(options.data):
         draw = partial(sentences, path, N_FEATURE_ROWS)
         table += features_of("sentences", draw, options.repeats)
     note = (
@@ -266,20 +279,13 @@ def seconds_of(of: Sequence[Run], like: Run | None = None) -> list[float]:
 
 
 def main() -> None:
-    parser = option_parser(__doc__, repeats=3)
-    parser.add_argument("--studies", nargs="+", default=list(STUDIES), choices=list(STUDIES))
-    parser.add_argument(
-        "--seeds", type=positive_int, default=5, help="repeats of semi-supervised, %(default)s"
-    )
-    parser.add_argument(
-        "--processor-time", action="store_true", help="instead of wall time: for a busy machine"
-    )
-    options = parser.parse_args()
     set_threads(options.threads)
     quiet()
     if options.processor_time:
         Run.clock = time.process_time
-    table, notes = [], []
+    digits = mnist_or_digits(options.data)
+    options.digits = as_labelled(digits)
+    table, notes = [], [noted(digits)]
     for name in options.studies:
         found, said = STUDIES[name](options)
         table += found

@@ -6,6 +6,13 @@ sparsity term and shows its seconds only. alpha/2 ||W||^2 is left to Adam's weig
 which has the same gradient and is the quicker way.
 """
 
+from _harness import MNIST, option_parser
+
+parser = option_parser(__doc__, repeats=5, data=MNIST)
+
+if __name__ == "__main__":  # what is refused is refused before the imports that take seconds
+    options = parser.parse_args()
+
 import statistics
 
 import torch
@@ -15,12 +22,10 @@ from _harness import (
     five_products,
     interleave,
     median_ratio,
-    mnist,
     objective,
-    option_parser,
     quiet,
     report,
-    required_data,
+    rows_of_mnist,
     set_threads,
     starting_weights,
     weights_of,
@@ -231,13 +236,13 @@ def compare(name: str, theirs: float, ours: float) -> str:
 
 
 def main() -> None:
-    options = option_parser(__doc__, repeats=5).parse_args()
     set_threads(options.threads)
     quiet()
-    X = mnist(required_data(options.data, "mnist.npz"), N_SAMPLES)
+    X, source = rows_of_mnist(options.data, N_SAMPLES)
     fits = {OURS: fit_sksae, SKORCH: fit_skorch, LOOP: fit_loop, MLP: fit_mlp}
     notes = [
         f"{N_SAMPLES} x {X.shape[1]} -> {N_COMPONENTS}, {EPOCHS} epochs, batch {BATCH}, {PENALTY}.",
+        source,
         "J over all rows, in float64 by the same formula, the median over the repeats.",
     ]
     if not has_skorch():

@@ -4,6 +4,14 @@
 the starting weights is the number of the repeat, alike for all; the patches stay the same.
 """
 
+from _harness import NATURAL_IMAGES, PHOTOGRAPHS, option_parser, positive_int
+
+parser = option_parser(__doc__, repeats=5, data=NATURAL_IMAGES)
+parser.add_argument("--max-iter", type=positive_int, default=400, help="default %(default)s")
+
+if __name__ == "__main__":  # what is refused is refused before the imports that take seconds
+    options = parser.parse_args()
+
 import statistics
 
 import numpy as np
@@ -13,11 +21,8 @@ from _harness import (
     median_ratio,
     natural_patches,
     objective,
-    option_parser,
-    positive_int,
     quiet,
     report,
-    required_data,
     set_threads,
     sigmoid,
     starting_weights,
@@ -133,12 +138,9 @@ def row_of(name: str, dtype: str | None, seconds, losses, iterations) -> dict:
 
 
 def main() -> None:
-    parser = option_parser(__doc__, repeats=5)
-    parser.add_argument("--max-iter", type=positive_int, default=400, help="default %(default)s")
-    options = parser.parse_args()
     set_threads(options.threads)
     quiet()
-    X = natural_patches(required_data(options.data, "natural_images_whitened.npz"))
+    X = natural_patches(options.data)
     X_single = X.astype(np.float32)
     n_iter = options.max_iter
     runs = {
@@ -157,6 +159,7 @@ def main() -> None:
     dtypes = dict(zip(runs, (*TARGETS, None), strict=True))
     rows = [row_of(name, dtypes[name], seconds, losses, iterations) for name in runs]
     notes = [
+        f"Images: {options.data or PHOTOGRAPHS}.",
         f"{len(X)} patches, 64-{N_COMPONENTS}-64, {PENALTY}, at most {n_iter} iterations.",
         "J over all rows in float64 by the same formula; the seconds compare at the same J only.",
     ]

@@ -6,6 +6,13 @@ ones are started by the search and import torch first. BatchedGridSearchCV train
 and has the same two workers, warm ones, for what stands behind the autoencoder.
 """
 
+from _harness import NATURAL_IMAGES, PHOTOGRAPHS, option_parser
+
+parser = option_parser(__doc__, repeats=3, data=NATURAL_IMAGES)
+
+if __name__ == "__main__":  # what is refused is refused before the imports that take seconds
+    options = parser.parse_args()
+
 import os
 import statistics
 from functools import partial
@@ -18,10 +25,8 @@ from _harness import (
     interleave,
     median_ratio,
     natural_patches,
-    option_parser,
     quiet,
     report,
-    required_data,
     sample,
     set_threads,
 )
@@ -71,8 +76,8 @@ def autoencoder(n_components: int, epochs: int) -> SparseAutoencoderTransformer:
     )
 
 
-def cases(data: Path | None) -> list[Case]:
-    patches = natural_patches(required_data(data, "natural_images_whitened.npz"))
+def cases(images: Path | None) -> list[Case]:
+    patches = natural_patches(images)
     patches = patches.astype(np.float32)
     rho = [0.01, 0.03, 0.05, 0.1, 0.2]
     beta = [0.1, 0.3, 1.0, 3.0, 10.0]
@@ -274,11 +279,11 @@ def measure(case: Case, repeats: int) -> list[dict]:
 
 
 def main() -> None:
-    options = option_parser(__doc__, repeats=3).parse_args()
     set_threads(options.threads)
     quiet()
     rows = [row for case in cases(options.data) for row in measure(case, options.repeats)]
     notes = [
+        f"Images: {options.data or PHOTOGRAPHS}.",
         f"From the call of fit to its return, without the refit; one by one in {WORKERS} workers.",
         "Peak: anonymous memory of this process and its workers together, in a run of its own.",
     ]

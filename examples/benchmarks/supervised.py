@@ -7,6 +7,16 @@ what noise, dropout and decay are worth, of the same pre-trained members. Second
 processor.
 """
 
+from _harness import MNIST, option_parser
+
+parser = option_parser(__doc__, repeats=5, data=MNIST)
+parser.add_argument("--fine-tuning", action="store_true", help="also noise, dropout, decay")
+parser.add_argument("--mnist", type=int, nargs="*", default=[10_000], help="training pictures")
+parser.add_argument("--no-tables", action="store_true", help="MNIST alone")
+
+if __name__ == "__main__":  # what is refused is refused before the imports that take seconds
+    options = parser.parse_args()
+
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from _harness import at_least, option_parser, quiet, report, required_data, set_threads
+from _harness import Digits, at_least, mnist_or_digits, noted, quiet, report, set_threads
 from sklearn.base import clone
 from sklearn.datasets import (
     load_breast_cancer,
@@ -143,15 +153,13 @@ def small_tasks() -> Iterator[tuple[str, Task]]:
         )
 
 
-def mnist_task(path, n_rows: int) -> Task:
-    with np.load(path) as file:
-        X, X_test = (file[name].astype(np.float32) / 255 for name in ("X_train", "X_test"))
-        y, y_test = file["y_train"], file["y_test"]
+def mnist_task(digits: Digits, n_rows: int) -> Task:
+    X, y = digits.X_train[:n_rows], digits.y_train[:n_rows]
     two = {
         OURS: lambda seed: SparseAutoencoderClassifier([200, 200], random_state=seed),
         "MLPClassifier": lambda seed: MLPClassifier((200, 200), random_state=seed),
     }
-    return Task(lambda seed: (X[:n_rows], X_test, y[:n_rows], y_test), two)
+    return Task(lambda seed: (X, digits.X_test, y, digits.y_test), two)
 
 
 def measured(model, rows: Rows) -> tuple[float, float]:
@@ -213,11 +221,6 @@ def rows_of(name: str, task: Task, seeds: range, *, with_fine_tuning: bool) -> l
 
 
 def main():
-    parser = option_parser(__doc__, repeats=5)
-    parser.add_argument("--fine-tuning", action="store_true", help="also noise, dropout, decay")
-    parser.add_argument("--mnist", type=int, nargs="*", default=[10_000], help="training pictures")
-    parser.add_argument("--no-tables", action="store_true", help="MNIST alone")
-    options = parser.parse_args()
     set_threads(options.threads)
     quiet()
     more = {"with_fine_tuning": options.fine_tuning}
@@ -225,14 +228,17 @@ def main():
     if not options.no_tables:
         for name, task in small_tasks():
             table += rows_of(name, task, range(options.repeats), **more)
+    notes = []
+    if options.mnist:
+        digits = mnist_or_digits(options.data)
+        notes.append(noted(digits))
     for n_rows in options.mnist:
-        path = required_data(options.data, "mnist.npz")
         seeds = range(max(1, options.repeats // 2))
-        found = rows_of(f"MNIST, {n_rows}", mnist_task(path, n_rows), seeds, **more)
+        found = rows_of(f"MNIST, {n_rows}", mnist_task(digits, n_rows), seeds, **more)
         if n_rows in MNIST_TARGETS:
             found[0] |= at_least(found[0]["score"], MNIST_TARGETS[n_rows])
         table += found
-    report("Classifier and regressor", table, [], options.json)
+    report("Classifier and regressor", table, notes, options.json)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,245 @@
+"""Examples run without an argument from any folder, and say what they need before they start."""
+
+import runpy
+import sys
+import urllib.error
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator
+from sklearn.datasets import _openml
+
+import sksae
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+# The pictures that each writes.
+PICTURES = {
+    "atoms": "atoms.png",
+    "deep_features": "deep_features.png",
+    "few_labels": "few_labels.png",
+    "quickstart": "quickstart_features.png",
+    "self_taught": "self_taught.png",
+    "stacked_mnist": "stacked_mnist.png",
+    "ufldl_edges": "ufldl_edges.png",
+}
+WITH_DATA = sorted(set(PICTURES) - {"quickstart"})
+OF_MNIST = ["deep_features", "few_labels", "self_taught", "stacked_mnist"]
+# What does the same once where else it is done several times.
+SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
+BENCHMARKS = ["deep", "epoch", "lbfgs", "search", "supervised"]
+HEAVY = ("matplotlib", "sklearn", "sksae", "torch")
+
+pytestmark = [
+    pytest.mark.skipif(not EXAMPLES.is_dir(), reason="needs examples/, which is not installed"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+
+class BegunError(Exception):
+    """The first fit has been reached."""
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """A folder to run in, with neither data nor a network nor a screen."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SKSAE_DATA", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "no cache"))
+    # A new process, of the quickstart, looks for sksae where this one does.
+    monkeypatch.setenv("PYTHONPATH", str(Path(sksae.__file__).parents[1]))
+    monkeypatch.setattr(_openml, "urlopen", no_network)
+    return tmp_path
+
+
+@pytest.fixture
+def data(monkeypatch):
+    """The module by which the examples get their data."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import _data
+
+    return _data
+
+
+def no_network(request):
+    raise urllib.error.URLError("no network")
+
+
+def run(monkeypatch, name, *arguments):
+    path = EXAMPLES / f"{name}.py"
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    monkeypatch.syspath_prepend(path.parent)
+    return runpy.run_path(str(path), run_name="__main__")
+
+
+def refusal(monkeypatch, capsys, name, *arguments):
+    """Return the message with which a script ends before it has imported anything heavy."""
+    for module in HEAVY:
+        monkeypatch.setitem(sys.modules, module, None)  # which makes its import fail
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, name, *arguments)
+    assert ended.value.code == 2
+    return capsys.readouterr().err
+
+
+def mnist_file(folder, n_train=40, n_test=20):
+    """Write a small mnist.npz."""
+    rng = np.random.default_rng(0)
+    X = rng.integers(256, size=(n_train + n_test, 784), dtype=np.uint8)
+    y = (np.arange(n_train + n_test) % 10).astype(np.uint8)
+    path = folder / "mnist.npz"
+    np.savez(path, X_train=X[:n_train], y_train=y[:n_train], X_test=X[n_train:], y_test=y[n_train:])
+    return path
+
+
+# --- running ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatch, capsys):
+    def begun(self, X, *args, **kwargs):
+        raise BegunError(X.shape)
+
+    for kind in vars(sksae).values():
+        if isinstance(kind, type) and issubclass(kind, BaseEstimator):
+            monkeypatch.setattr(kind, "fit", begun)
+    monkeypatch.setattr("sklearn.model_selection.GridSearchCV.fit", begun)
+    with pytest.raises(BegunError):
+        run(monkeypatch, name)
+    said = capsys.readouterr()
+    kind = "Images" if name in {"atoms", "ufldl_edges"} else "Digits"
+    assert f"{kind}: scikit-learn's" in said.out
+    if name in OF_MNIST:
+        assert "--data" in said.err
+        assert "failed: URLError: <urlopen error no network>" in said.err
+
+
+# The quickstart, which takes longest, is one of the README's two commands.
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_DATA)
+def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
+    run(monkeypatch, name, *SHORTER.get(name, ()))
+    assert (elsewhere / PICTURES[name]).read_bytes().startswith(b"\x89PNG")
+
+
+# --- refusing --------------------------------------------------------------------------------
+
+SCRIPTS = [*WITH_DATA, *(f"benchmarks/{name}" for name in BENCHMARKS)]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("how", ["--data", "SKSAE_DATA"])
+def test_a_wrong_folder_is_refused_before_heavy_imports(name, how, elsewhere, monkeypatch, capsys):
+    if how == "SKSAE_DATA":
+        monkeypatch.setenv("SKSAE_DATA", "nowhere")
+    said = refusal(monkeypatch, capsys, name, *(["--data", "nowhere"] if how == "--data" else []))
+    assert "there is no nowhere" in said
+    assert "Expected" in said
+    assert ".npz with" in said
+
+
+@pytest.mark.parametrize("name", WITH_DATA)
+def test_a_folder_without_the_file_is_refused(name, elsewhere, monkeypatch, capsys):
+    said = refusal(monkeypatch, capsys, name, "--data", elsewhere)
+    assert f".npz in {elsewhere}" in said
+
+
+@pytest.mark.parametrize("contents", ["other arrays", "no arrays"])
+def test_a_file_with_other_contents_is_refused(contents, elsewhere, monkeypatch, capsys):
+    path = elsewhere / "mnist.npz"
+    if contents == "no arrays":
+        path.write_text("X_train")
+    else:
+        np.savez(path, X_train=np.zeros((2, 784)), y_train=np.zeros(2))
+    said = refusal(monkeypatch, capsys, "self_taught", "--data", path)
+    assert "X_test" in said.partition("lacks")[2].partition("Expected")[0]
+
+
+@pytest.mark.parametrize("name", WITH_DATA)
+def test_a_picture_that_could_not_be_written_is_refused(name, elsewhere, monkeypatch, capsys):
+    said = refusal(monkeypatch, capsys, name, "--output", elsewhere / "nowhere" / "picture.png")
+    assert "there is no folder" in said
+
+
+# --- loading ---------------------------------------------------------------------------------
+
+
+def test_mnist_of_a_file(data, elsewhere):
+    path = mnist_file(elsewhere)
+    assert data.MNIST(elsewhere) == data.MNIST(path) == path
+    digits = data.mnist_or_digits(path)
+    with np.load(path) as file:
+        np.testing.assert_allclose(digits.X_train, file["X_train"] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(digits.y_test, file["y_test"])
+    assert digits.X_train.dtype == np.float32
+    assert str(path) in digits.source
+    assert digits.epochs(5) == 5
+
+
+def test_mnist_of_openml_goes_before_scikit_learns_digits(data, elsewhere, monkeypatch, capsys):
+    X, y = np.full((10_040, 784), 255), np.full(10_040, "7", dtype=object)
+    X[40:] = 0
+    asked = {}
+
+    def fetch(name, **how):
+        asked[name] = how
+        return X, y
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    digits = data.mnist_or_digits(None)
+    assert asked["mnist_784"]["as_frame"] is False
+    assert digits.X_train.shape == (40, 784)
+    assert (digits.X_train == 1).all()
+    assert (digits.X_test == 0).all()
+    assert set(digits.y_train) == {7}
+    assert "OpenML" in digits.source
+    assert "--data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("error", [OSError("disk"), ValueError("md5"), TimeoutError("slow")])
+def test_whatever_fails_at_openml_scikit_learns_digits_stand_in(
+    error, data, elsewhere, monkeypatch, capsys
+):
+    def fetch(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
+    digits = data.mnist_or_digits(None)
+    assert digits.X_train.shape == (1347, 784)
+    assert digits.X_test.shape == (450, 784)
+    assert digits.X_train.dtype == np.float32
+    assert digits.X_train.min() == 0
+    assert 0.9 < digits.X_train.max() <= 1
+    assert str(error) in capsys.readouterr().err
+    assert not digits.is_mnist
+    assert "enlarged" in digits.source
+
+
+def test_photographs_are_white(data):
+    images, source = data.natural_images(None)
+    assert images.shape == (2, 213, 320)
+    assert "china.jpg" in source
+    np.testing.assert_allclose(images.var(axis=(1, 2)), 0.1)
+    power = np.abs(np.fft.fft2(images)) ** 2
+    f = np.hypot(np.fft.fftfreq(213)[:, None], np.fft.fftfreq(320))
+    low, high = (power[:, (f > at) & (f <= at + 0.05)].mean(axis=1) for at in (0.05, 0.15))
+    assert (low / high < 3).all()  # of the photographs themselves it is above 10
+
+
+def test_images_of_a_file(data, elsewhere):
+    path = elsewhere / "natural_images_whitened.npz"
+    np.savez(path, images=np.ones((3, 20, 30), dtype=np.float32))
+    images, source = data.natural_images(data.NATURAL_IMAGES(elsewhere))
+    assert images.shape == (3, 20, 30)
+    assert images.dtype == np.float64
+    assert str(path) in source
+
+
+def test_sentences_lie_beside_mnist_or_are_left_out(data, elsewhere):
+    path = mnist_file(elsewhere)
+    assert data.SENTENCES.beside(None) is None
+    assert data.SENTENCES.beside(path) is None
+    sentences = elsewhere / "sentence_embeddings.npz"
+    np.savez(sentences, X=np.ones((2, 3)), y=np.zeros(2), doc=np.zeros(2))
+    assert data.SENTENCES.beside(path) == sentences
