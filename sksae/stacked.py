@@ -396,7 +396,9 @@ class StackedSparseAutoencoder(
         check_is_fitted(self)
         codes = checked_codes(X, self._n_features_out)
         found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
-        for rows in chunk_slices(codes.shape[0], self.n_features_in_):
+        widest = max(max(coef.shape) for sae in self.autoencoders_ for coef in sae.coefs_)
+        # What enters a member and what leaves it are there together.
+        for rows in chunk_slices(codes.shape[0], 2 * widest):
             part = codes[rows]
             for member in reversed(self.autoencoders_):
                 part = member.inverse_transform(part)

@@ -109,7 +109,8 @@ np.testing.assert_allclose(search.cv_results_["mean_test_score"], searched(kind)
     ids=["os.fork", "torch alone before", "pools"],
 )
 def test_children_compute(script):
-    environment = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
+    two = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    environment = os.environ | two | {"OMP_WAIT_POLICY": "passive"}
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN + script],
         cwd=ROOT,

@@ -226,7 +226,7 @@ class BetaController:
             self._n_batches = float(state["beta_n_batches"])
             self._has_moved = bool(state["beta_has_moved"])
             self._now = {name: state[f"beta_{name}"].copy() for name in self.KEPT}
-            self._largest.copy_(torch.tensor(state["beta_largest"]))
+            self._largest.copy_(torch.tensor(state["beta_largest"], device="cpu"))
             self._write()
 
     @property

@@ -124,7 +124,7 @@ class Revival:
         # Rows since each unit was active.
         self._idle = torch.zeros_like(rho)
         if "idle_rows" in state:
-            self._idle.copy_(torch.tensor(state["idle_rows"]))
+            self._idle.copy_(torch.tensor(state["idle_rows"], device="cpu"))
 
     def watch(self, code: Tensor, pace: float = 1.0) -> None:
         """Take note of a minibatch's code, shape (n_models, n_components, n_rows).
