@@ -15,6 +15,7 @@ from stacking import (
 )
 
 from sksae import SparseAutoencoderRegressor, StackedSparseAutoencoder
+from sksae.target_scaling import TargetScaling, first_scaling, scaled_targets
 from sksae.targets import hold_out, read_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -224,24 +225,30 @@ def test_weights_are_heard_by_the_scaling_of_the_targets():
 def test_reading_numbers():
     found = read_numbers([[1.0, 5.0], [-1.0, -1.0], [3.0, 5.0]], -1, None)
     assert found.index.tolist() == [0, 2]
-    assert found.mean.tolist() == [2.0, 5.0]
-    assert found.scale.tolist() == [1.0, 1.0]
-    assert found.values.tolist() == [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
+    scaling = first_scaling(found.seen)
+    assert scaling.mean.tolist() == [2.0, 5.0]
+    assert scaling.scale.tolist() == [1.0, 1.0]
+    assert scaled_targets(found, 3, scaling).tolist() == [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
     assert not found.flat
-    found = read_numbers([4.0, 8.0], False, None, (np.array([2.0]), np.array([2.0])))
-    assert found.values.tolist() == [[1.0], [3.0]]
+    found = read_numbers([4.0, 8.0], False, None)
+    scaling = TargetScaling(np.array([2.0]), np.array([2.0]))
+    assert scaled_targets(found, 2, scaling).tolist() == [[1.0], [3.0]]
     assert found.flat
 
 
 # partial_fit.
 
 
-def test_the_first_pass_fixes_the_units():
+def test_the_first_pass_fixes_the_units_unless_later_ones_show_them_far_off():
     model = make().partial_fit(X, Y)
     mean, scale = model.target_mean_, model.target_scale_
-    model.partial_fit(X, 7.0 * Y)
+    model.partial_fit(X, Y + 0.02 * scale)
     np.testing.assert_array_equal(model.target_mean_, mean)
     np.testing.assert_array_equal(model.target_scale_, scale)
+    far = make().partial_fit(X, Y)
+    far.partial_fit(X, [1.0, 1.0, 100.0] * Y)
+    np.testing.assert_array_equal(far.target_scale_[:2], scale[:2])
+    assert far.target_scale_[2] > 50.0 * scale[2]
     for wrong, n_outputs in ((y, 1), (Y[:, :2], 2)):
         with pytest.raises(ValueError, match=f"{n_outputs} outputs, but training began with 3"):
             model.partial_fit(X, wrong)
