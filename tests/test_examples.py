@@ -123,6 +123,16 @@ def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
     assert (elsewhere / PICTURES[name]).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    "path", sorted(EXAMPLES.glob("benchmarks/[!_]*.py")), ids=lambda it: it.stem
+)
+def test_a_benchmark_tells_its_options(path, elsewhere, monkeypatch, capsys):
+    with pytest.raises(SystemExit) as ended:
+        run(monkeypatch, f"benchmarks/{path.stem}", "--help")
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: {path.name}")
+
+
 # --- refusing --------------------------------------------------------------------------------
 
 SCRIPTS = [*WITH_DATA, *(f"benchmarks/{name}" for name in BENCHMARKS)]

@@ -97,6 +97,23 @@ with joblib.parallel_config("multiprocessing", n_jobs=2):
     search = kind(made(), {"rho": [0.05, 0.2]}, cv=2, error_score="raise").fit(X)
 np.testing.assert_allclose(search.cv_results_["mean_test_score"], searched(kind), atol=1e-3)
 """
+# As another thread leaves them that fits at the moment of the fork, and is not there in the child.
+OTHER_THREADS = """
+from sksae.engine import batches
+
+class Others:
+    n_bytes = batches.RESIDENT_BYTES
+
+def room():
+    made().fit(X)
+    return batches.RESIDENT_BYTES - sum(rows.n_bytes for rows in batches._RESIDENT)
+
+others = Others()
+batches._RESIDENT.add(others)
+with batches._COUNTING:
+    assert in_child(room) == batches.RESIDENT_BYTES
+assert others in batches._RESIDENT
+"""
 
 
 @pytest.mark.parametrize(
@@ -105,8 +122,9 @@ np.testing.assert_allclose(search.cv_results_["mean_test_score"], searched(kind)
         WITHOUT_TORCH + TORCH_ALONE + "assert in_child(n_threads) == 2\n" + COMPUTING + AFTER_SKSAE,
         TORCH_ALONE + COMPUTING.partition("model =")[0] + "assert len(in_child(fitted)) == 3000\n",
         COMPUTING + POOLS,
+        COMPUTING + OTHER_THREADS,
     ],
-    ids=["os.fork", "torch alone before", "pools"],
+    ids=["os.fork", "torch alone before", "pools", "other threads"],
 )
 def test_children_compute(script):
     two = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from _extractors import OURS, PEERS, sparse_autoencoder
-from _harness import REPOSITORY, version
+from _harness import version
 from _labelled import DataSet, Split
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 # To be raised when something here, in _labelled or in _extractors changes what is measured: what
 # was kept before is then measured again.
 PROTOCOL = 3

@@ -6,6 +6,7 @@ matrix that fits is prepared once and kept on the device; a larger one, a memmap
 batch at a time, and a CSR matrix is densified one batch at a time: neither is ever copied whole.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate, pairwise
@@ -343,6 +344,16 @@ class Rows:
 # The rows that have a prepared copy which counts against RESIDENT_BYTES.
 _RESIDENT: WeakSet[Rows] = WeakSet()
 _COUNTING = Lock()
+
+
+def _count_anew() -> None:
+    """Forget copies of the parent's other threads, of which a fork has none, and their lock."""
+    global _RESIDENT, _COUNTING
+    _RESIDENT, _COUNTING = WeakSet(), Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_count_anew)
 
 
 @contextmanager
