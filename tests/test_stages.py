@@ -176,8 +176,8 @@ def test_callbacks_see_a_usable_model_while_the_layer_on_top_is_trained(kind):
         seen.setdefault(path, []).append(model)
 
     members = frozen([sae(5), sae(4)], X)
-    make(kind, members, alpha=1e-4).set_callbacks(Recorder(look)).fit(X, y)
-    alone = make(kind, members, alpha=1e-4, freeze=2).fit(X, y)
+    make(kind, members, alpha=1e-2).set_callbacks(Recorder(look)).fit(X, y)
+    alone = make(kind, members, alpha=1e-2, freeze=2).fit(X, y)
     # It went as far as L-BFGS goes there, and its layer is what fine-tuning starts from.
     models = seen[f"fit/fit-{top}/epoch"]
     assert len(models) == len(models[-1].loss_curve_) >= 2

@@ -410,7 +410,8 @@ def test_sparse_rows_give_what_dense_ones_do(kind, solver, freeze):
 @each_kind
 def test_rows_of_weight_zero_are_left_out(kind, solver, freeze):
     quiet = {"dtype": "float64", "batch_size": 64, "shuffle": False}
-    params = {"solver": solver, "freeze": freeze, **quiet}
+    # A decay with which the layer on top ends at the same iteration, whatever is rounded.
+    params = {"solver": solver, "freeze": freeze, "alpha": 0.01, **quiet}
     weight = (np.arange(60) % 3 > 0).astype(float)
     weighted = make(kind, pair(**quiet), **params).fit(X, TARGETS[kind], sample_weight=weight)
     counted = weight > 0
