@@ -350,3 +350,42 @@ def test_beta_is_not_moved_by_what_weighs_next_to_nothing(sparsity):
     for _ in range(5):
         weigh(model, DIGITS[:300], 1e-9)
     assert model.beta_ == pytest.approx(before, rel=1e-6)
+
+
+@each_descent
+@pytest.mark.parametrize("weight", [1e-13, 1e-17, 1e-300, 5e-324])
+def test_however_little_a_piece_weighs(solver, weight):
+    model = make(solver=solver).partial_fit(A)
+    before = weights_of(model)
+    np.testing.assert_allclose(weights_of(weigh(model, B, weight)), before, atol=1e-6)
+
+
+@each_descent
+def test_ever_so_many_rows_of_next_to_no_weight_move_nothing(solver):
+    model = make(solver=solver).partial_fit(A)
+    before = weights_of(model)
+    moved = np.abs(weights_of(pickle.loads(pickle.dumps(model)).partial_fit(B)) - before).max()
+    model.set_params(batch_size=2048)
+    weigh(model, np.tile(B, (300, 1)), 1e-6)
+    weigh(model, np.tile(B, (300, 1)), 1e-6)
+    assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
+
+
+@each_descent
+@pytest.mark.parametrize("factor", [1e-6, 100.0])
+def test_a_warm_fit_is_of_its_rows_alone(solver, factor):
+    one, other = (make(solver=solver, warm_start=True, max_iter=4).fit(A) for _ in range(2))
+    one.fit(A)
+    other.fit(A, sample_weight=np.full(len(A), factor))
+    np.testing.assert_array_equal(weights_of(other), weights_of(one))
+    assert other.n_steps_ == one.n_steps_
+
+
+def test_the_usual_weight_is_that_of_the_rows_that_matter():
+    heavy, light = (Seen.of_rows(A, None, np.full(120, each)) for each in (3.0, 1e-6))
+    seen = heavy
+    for _ in range(1000):
+        seen = seen.followed_by(light)
+    assert seen.usual_weight == pytest.approx(3.0, rel=1e-3)
+    assert seen.weight == pytest.approx((3.0 + 1000 * 1e-6) / 1001)
+    assert light.followed_by(heavy).usual_weight == pytest.approx(3.0)
