@@ -389,3 +389,25 @@ def test_the_usual_weight_is_that_of_the_rows_that_matter():
     assert seen.usual_weight == pytest.approx(3.0, rel=1e-3)
     assert seen.weight == pytest.approx((3.0 + 1000 * 1e-6) / 1001)
     assert light.followed_by(heavy).usual_weight == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("sparsity", ["kl", "l1"])
+def test_kinds_of_rows_that_come_by_turns_are_all_kept_in_view(sparsity):
+    pieces = [rows + 50.0 * (i % 2) for i, rows in enumerate(np.array_split(DIGITS, 10))]
+    model = make(sparsity=sparsity)
+    for _ in range(3):
+        for rows in pieces:
+            model.partial_fit(rows)
+    X = np.concatenate(pieces)
+    assert model.scale_ == pytest.approx(make(max_iter=1).fit(X).scale_, rel=0.25)
+    assert model.score(X) > 0.9
+
+
+def test_what_came_before_is_dropped_once_only_for_rows_unlike_it():
+    dim, bright = (Seen.of_rows(unit * A, None, None) for unit in (1.0, 100.0))
+    assert dim.is_young
+    turned = dim.turned_into(bright)
+    assert turned.mean_deviation == bright.mean_deviation
+    assert (turned.n_rows, turned.n_told, turned.n_dropped) == (240, 120, 120)
+    assert not turned.is_young
+    assert turned.followed_by(bright).is_young
