@@ -179,10 +179,10 @@ def test_members_that_are_not_trained_are_left_as_they_are(cls, is_frozen):
 
 
 @each_class
-def test_nor_are_members_below_frozen_layers(cls):
+def test_nor_are_frozen_layers_where_rows_are_of_a_scale_not_far_off(cls):
     model = add_digits(make(cls, freeze=1), A)
     before = copy_of(model).autoencoders_[0]
-    add(model, 5.0 * X[B], TARGETS[cls][B])
+    add(model, 3.0 * X[B], TARGETS[cls][B])
     np.testing.assert_array_equal(model.autoencoders_[0].coefs_[0], before.coefs_[0])
     assert model.autoencoders_[0].scale_ == before.scale_
 
@@ -267,3 +267,16 @@ def test_a_piece_without_weight_is_refused_and_leaves_the_model_as_it_is(cls):
     with pytest.raises(ValueError, match="weight"):
         add_digits(model, B, 0.0)
     np.testing.assert_array_equal(weights_of(model), before)
+
+
+@each_class
+def test_frozen_layers_are_not_those_of_a_dark_start(cls):
+    member = SparseAutoencoderTransformer(16, sparsity="l1", max_iter=3)
+    model = make(cls, member, freeze=1)
+    add(model, X[:150] / 1000.0, TARGETS[cls][:150])
+    score = score_after_passes(model)
+    assert score > score_after_passes(make(cls, member, freeze=1)) - 0.02
+    kept = model.autoencoders_[0].coefs_[0].copy()
+    assert model.autoencoders_[0]._seen["n_rows"] > N_PASSES * N_TRAIN
+    add(model, 1000.0 * X[:150], TARGETS[cls][:150])
+    np.testing.assert_array_equal(model.autoencoders_[0].coefs_[0], kept)
