@@ -325,10 +325,10 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
         fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
         begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
-        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows the first
-        member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`), and its
-        first layer is not frozen, it is rescaled such that codes stay what they were. Each call
-        needs at least one row with a target.
+        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
+        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
+        and its first layer is not frozen, it is rescaled such that codes stay what they were. Each
+        call needs at least one row with a target.
 
         Parameters
         ----------
