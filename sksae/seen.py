@@ -38,8 +38,8 @@ class Seen:
         Weighted; of the last rows more than of the first (``FORGETTING``).
     n_told : float
         Of how many rows these two tell.
-    n_dropped : float
-        Of how many they told before rows unlike those came, of which they no longer tell.
+    n_first_told : float
+        Of how many at first, where rows before had been unlike those; else 0.
     """
 
     n_rows: float
@@ -48,7 +48,7 @@ class Seen:
     mean: np.ndarray
     deviation: np.ndarray
     n_told: float
-    n_dropped: float = 0.0
+    n_first_told: float = 0.0
 
     @classmethod
     def of(cls, n_rows: int, weight: float, mean: np.ndarray, deviation: np.ndarray) -> Self:
@@ -76,10 +76,10 @@ class Seen:
     def is_young(self) -> bool:
         """Whether the rows are enough to be held against the next, but may all be unlike them.
 
-        Where others were taken for such before, these may come by turns with those.
+        A piece that others were dropped for is not dropped for the next: they may come by turns.
         """
-        is_new = self.n_told > self.n_dropped
-        return is_new and self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
+        is_known = self.n_told > self.n_first_told
+        return is_known and self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
 
     @property
     def tolerance(self) -> float:
@@ -105,14 +105,15 @@ class Seen:
         deviation = np.hypot(own, np.sqrt(share * (1.0 - share)) * moved)
         mean = self.mean + share * moved
         n_told += piece.n_rows
-        return Seen(n_rows, weight, usual, mean, deviation, n_told, self.n_dropped)
+        return Seen(n_rows, weight, usual, mean, deviation, n_told, self.n_first_told)
 
     def turned_into(self, piece: "Seen") -> "Seen":
         """Return what is known after a piece unlike the rows before, which tell no more of it."""
-        seen = replace(self, n_told=1.0, n_dropped=self.n_told).followed_by(piece)
+        seen = replace(self, n_told=1.0).followed_by(piece)
+        seen = replace(seen, n_first_told=seen.n_told)
         if not piece.has_varied:
             return seen
-        return replace(seen, mean=piece.mean, deviation=piece.deviation, n_told=piece.n_told)
+        return replace(seen, mean=piece.mean, deviation=piece.deviation)
 
     def is_far_from(self, centre: np.ndarray, deviation: float) -> bool:
         """Return whether rows deviate from a centre by far more or less than is taken for granted.
