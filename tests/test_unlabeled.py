@@ -189,7 +189,7 @@ def test_under_another_mark_nulls_are_refused_with_a_hint(column, right):
 def test_nulls_are_numbers_that_are_missing_under_their_mark(column, right):
     found = read_numbers(column, right, None)
     np.testing.assert_array_equal(found.index, np.flatnonzero(~WITHOUT))
-    assert found.mean[0] == pytest.approx(LABELS[~WITHOUT].mean())
+    assert found.seen.mean[0] == pytest.approx(LABELS[~WITHOUT].mean())
 
 
 def test_polars_nulls_from_fit_to_prediction():
