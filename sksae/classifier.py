@@ -322,9 +322,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     ) -> Self:
         """Go once over the rows given, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows, once for all: let
-        them be many, or fit the members to more and use ``pretrain=False``. The layer on top
-        starts from zeros. Each call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
+        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
+        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
+        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
+        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
+        and its first layer is not frozen, it is rescaled such that codes stay what they were. Each
+        call needs at least one row with a target.
 
         Parameters
         ----------
@@ -335,7 +339,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         classes : array-like of shape (n_classes,), default=None
             All labels that there are going to be; needed in the first call unless y has them all.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row.
+            Non-negative weight of each row, 1 by default. What counts is how it compares with all
+            rows seen so far: a step on rows with a target of r times the usual weight (times
+            ``class_weight``) is as much as r steps, decay included, r being at most 10.
 
         Returns
         -------

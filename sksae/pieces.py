@@ -42,7 +42,7 @@ def members_of_piece(
     They are pre-trained on the first piece, and again on the first that varies, that is far longer
     than a few rows before it, or that shows them trained on rows unlike those to come. Rows all
     alike train them in one pass only: more of it would leave nothing of their weights. Where later
-    pieces show the first member's scaling wrong it is rescaled.
+    pieces show the first member's scaling wrong it is rescaled, unless its first layer is frozen.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ def members_of_piece(
     so_far = Seen(**first._seen)
     if may_train and (not so_far.has_varied or _tells_far_more(piece, so_far)):
         return trained(once=not piece.has_varied), Change.TRAINED
-    if not so_far.has_varied or not is_first_trained:
+    if not so_far.has_varied or not (is_first_trained or may_train):
         return list(before), Change.NONE
     seen, other = after_piece(first, piece)
-    if other is None:
-        first = copy(first)
-    elif may_train and so_far.is_young and piece.has_varied and not can_keep_codes(first, other):
+    is_beyond = other is not None and not can_keep_codes(first, other)
+    if is_beyond and may_train and so_far.is_young and piece.has_varied:
         members = trained(once=False)
         members[0]._seen = seen.as_dict()
         return members, Change.TRAINED
-    else:
-        first = rescaled(first, other, keep_codes=True)
+    if not is_first_trained:
+        other = None
+    first = copy(first) if other is None else rescaled(first, other, keep_codes=True)
     first._seen = seen.as_dict()
     return [first, *before[1:]], Change.NONE if other is None else Change.RESCALED
 

@@ -200,7 +200,7 @@ def make_plan(
             index,
             sample_weight,
             code_bias=code_bias,
-            follows_scale=one_pass,
+            is_piece=one_pass,
         )
     n_rows = X.shape[0] if index is None else len(index)
     batch_size = defaults.resolve_batch_size(estimator.batch_size, n_rows)

@@ -165,7 +165,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     intercept_ : float or ndarray of shape (n_outputs,)
         Its biases.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
-        Mean and standard deviation of each output; it is trained on (y - mean) / scale.
+        Mean and standard deviation of each output (1 where it is constant), after `partial_fit` of
+        the rows that training goes by; it is trained on (y - mean) / scale.
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
@@ -317,9 +318,15 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     ) -> Self:
         """Go once over the rows given, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows, once for all: let
-        them be many, or fit the members to more and use ``pretrain=False``. The layer on top
-        starts from zeros. Each call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
+        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
+        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
+        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
+        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
+        and its first layer is not frozen, it is rescaled such that codes stay what they were.
+        ``target_mean_`` and ``target_scale_`` follow pieces likewise, and predictions stay what
+        they were, unless the scale changes by more than a factor of 4, or the mean by four scales.
+        Each call needs at least one row with a target.
 
         Parameters
         ----------
@@ -328,7 +335,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Numbers. A row whose outputs are all the mark has none.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row.
+            Non-negative weight of each row, 1 by default. What counts is how it compares with all
+            rows seen so far: a step on rows with a target of r times the usual weight is
+            as much as r steps, decay included, r being at most 10.
 
         Returns
         -------

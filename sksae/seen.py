@@ -31,22 +31,29 @@ class Seen:
         How many they are.
     weight : float
         Their mean weight.
+    usual_weight : float
+        Mean of the pieces' mean weights, each counting by all that the piece weighs: ever so many
+        rows of next to no weight do not change it.
     mean, deviation : ndarray of shape (n_features,)
         Weighted; of the last rows more than of the first (``FORGETTING``).
     n_told : float
         Of how many rows these two tell.
+    n_first_told : float
+        Of how many at first, where rows before had been unlike those; else 0.
     """
 
     n_rows: float
     weight: float
+    usual_weight: float
     mean: np.ndarray
     deviation: np.ndarray
     n_told: float
+    n_first_told: float = 0.0
 
     @classmethod
     def of(cls, n_rows: int, weight: float, mean: np.ndarray, deviation: np.ndarray) -> Self:
         """Return what one piece tells."""
-        return cls(float(n_rows), weight, mean, deviation, float(n_rows))
+        return cls(float(n_rows), weight, weight, mean, deviation, float(n_rows))
 
     @classmethod
     def of_rows(cls, X: Matrix, index: np.ndarray | None, weight: np.ndarray | None) -> Self:
@@ -67,8 +74,12 @@ class Seen:
 
     @property
     def is_young(self) -> bool:
-        """Whether the rows are enough to be held against the next, but may all be unlike them."""
-        return self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
+        """Whether the rows are enough to be held against the next, but may all be unlike them.
+
+        A piece that others were dropped for is not dropped for the next: they may come by turns.
+        """
+        is_known = self.n_told > self.n_first_told
+        return is_known and self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
 
     @property
     def tolerance(self) -> float:
@@ -79,25 +90,30 @@ class Seen:
         """Return what is known after one more piece."""
         n_rows = self.n_rows + piece.n_rows
         weight = self.weight + (piece.weight - self.weight) * (piece.n_rows / n_rows)
+        relative = piece.weight / self.weight
+        heavier = piece.usual_weight - self.usual_weight
+        usual = self.usual_weight + heavier * _share(relative * (piece.n_rows / self.n_rows))
         moved = piece.mean - self.mean
         moved[np.abs(moved) <= rounding_of(self.mean)] = 0.0
         n_told = self.n_told
         if not self.has_varied and (piece.has_varied or moved.any()):
             n_told = 1.0  # so much do rows tell that are all alike
-        ratio = self.pace(piece) * (piece.n_rows / n_told)
+        ratio = min(relative, LARGEST_PACE) * (piece.n_rows / n_told)
         share = 1.0 - (1.0 - _share(ratio)) ** FORGETTING
         # Not as variances, which may be beyond float64 where the deviations are not.
         own = np.hypot(np.sqrt(1.0 - share) * self.deviation, np.sqrt(share) * piece.deviation)
         deviation = np.hypot(own, np.sqrt(share * (1.0 - share)) * moved)
         mean = self.mean + share * moved
-        return Seen(n_rows, weight, mean, deviation, n_told + piece.n_rows)
+        n_told += piece.n_rows
+        return Seen(n_rows, weight, usual, mean, deviation, n_told, self.n_first_told)
 
     def turned_into(self, piece: "Seen") -> "Seen":
         """Return what is known after a piece unlike the rows before, which tell no more of it."""
         seen = replace(self, n_told=1.0).followed_by(piece)
+        seen = replace(seen, n_first_told=seen.n_told)
         if not piece.has_varied:
             return seen
-        return replace(piece, n_rows=seen.n_rows, weight=seen.weight)
+        return replace(seen, mean=piece.mean, deviation=piece.deviation)
 
     def is_far_from(self, centre: np.ndarray, deviation: float) -> bool:
         """Return whether rows deviate from a centre by far more or less than is taken for granted.
@@ -114,8 +130,8 @@ class Seen:
         return self.mean_deviation < least or about_centre > most
 
     def pace(self, piece: "Seen") -> float:
-        """Return for how many rows each row of a piece counts, as its weight is to the mean one."""
-        return min(piece.weight / self.weight, LARGEST_PACE)
+        """Return for how many rows each row of a piece counts, as its weight is to the usual."""
+        return min(piece.weight / self.usual_weight, LARGEST_PACE)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as numbers and arrays, which pickles of any kind can hold."""

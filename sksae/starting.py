@@ -87,7 +87,7 @@ def go_on(
     sample_weight: np.ndarray | None,
     *,
     code_bias: float,
-    follows_scale: bool,
+    is_piece: bool,
 ) -> Start:
     """Return a start from a fitted network; from new weights if its rows were all alike.
 
@@ -99,15 +99,16 @@ def go_on(
         Fitted.
     architecture, X, index, sample_weight, code_bias
         As in `begin`.
-    follows_scale : bool
-        Whether the scaling is put right where the rows show that it is wrong.
+    is_piece : bool
+        Whether the rows are one more piece of a stream: such put the scaling right where they show
+        it wrong, and count as they weigh beside those before.
     """
     so_far, piece = Seen(**before._seen), Seen.of_rows(X, index, sample_weight)
     seen = so_far.followed_by(piece)
-    pace = seen.pace(piece)
+    pace = seen.pace(piece) if is_piece else 1.0
     if so_far.has_varied:
         network = before
-        if follows_scale:
+        if is_piece:
             seen, other = after_piece(before, piece)
             network = before if other is None else rescaled(before, other)
         scaling = scaling_in_use(network)

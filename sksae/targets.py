@@ -289,10 +289,11 @@ def read_numbers(
         warn_of_absent_mark(unlabeled, len(given))
     of_wanted = None if weight is None else weight[index]
     check_counted(of_wanted)
-    moments = _mean_and_deviation(wanted, well_scaled(of_wanted))
-    counted = None if of_wanted is None else np.flatnonzero(of_wanted)
-    n_rows = len(wanted) if counted is None else len(counted)
-    seen = Seen.of(n_rows, mean_weight(of_wanted, counted), *moments)
+    counted = wanted
+    if of_wanted is not None:
+        counted, of_wanted = wanted[of_wanted > 0.0], of_wanted[of_wanted > 0.0]
+    moments = _mean_and_deviation(counted, well_scaled(of_wanted))
+    seen = Seen.of(len(counted), mean_weight(of_wanted), *moments)
     return Numbers(flat, index, wanted, seen)
 
 
@@ -302,8 +303,7 @@ def _mean_and_deviation(
     """Return both of each column; the deviation is 0 where there is none but by rounding."""
     exponent = exponents_of(np.abs(numbers).max(axis=0))
     numbers = np.ldexp(numbers, -exponent)
-    counted = None if weight is None else np.flatnonzero(weight)
-    mean, _ = weighted_moments(numbers, counted, weight)
+    mean, _ = weighted_moments(numbers, weight=weight)
     deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weight))
     is_constant = deviation <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)
     return np.ldexp(mean, exponent), np.where(is_constant, 0.0, np.ldexp(deviation, exponent))

@@ -230,7 +230,8 @@ class SparseAutoencoderTransformer(
     slopes_ : list of ndarray of shape (n_out,) or None
         prelu slopes likewise; None for layers of other activations.
     mean_ : ndarray of shape (n_features,), float64
-        Mean of each feature; zeros if ``scale_data`` is False.
+        Mean of each feature; zeros if ``scale_data`` is False. After `partial_fit`, as ``scale_``,
+        of the rows that training goes by.
     scale_ : float
         What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
     mean_activation_ : ndarray of shape (n_components,), float64
@@ -450,7 +451,14 @@ class SparseAutoencoderTransformer(
     ) -> Self:
         """Go once over the rows given, in minibatches, at the constant learning rate.
 
-        Scaling is fixed at the first call.
+        ``mean_`` and ``scale_`` are those of the first pieces in which rows differ. They follow
+        later ones that show ``scale_`` wrong by more than a factor of 2 (1.1 until 100 rows have
+        been seen), or ``mean_`` as far off; of the first 10000 rows those that showed it may then
+        count alone. The network is rescaled, and the solver's memory starts anew: the output stays
+        what it was, if it is linear, weights are not tied (or all units are relu, prelu or
+        identity) and need not become four times as long or short, nor biases move by four
+        deviations; otherwise the network makes of scaled rows what it made of them before. Nothing
+        is learnt of rows before the first that differs from them.
 
         Parameters
         ----------
@@ -459,7 +467,9 @@ class SparseAutoencoderTransformer(
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row.
+            Non-negative weight of each row, 1 by default. What counts is how it compares with all
+            rows seen so far: a step on a piece of r times the usual weight is as
+            much as r steps, decay included, r being at most 10.
 
         Returns
         -------

@@ -350,3 +350,72 @@ def test_beta_is_not_moved_by_what_weighs_next_to_nothing(sparsity):
     for _ in range(5):
         weigh(model, DIGITS[:300], 1e-9)
     assert model.beta_ == pytest.approx(before, rel=1e-6)
+
+
+@each_descent
+@pytest.mark.parametrize("weight", [1e-13, 1e-17, 1e-300, 5e-324])
+def test_however_little_a_piece_weighs(solver, weight):
+    model = make(solver=solver).partial_fit(A)
+    before = weights_of(model)
+    np.testing.assert_allclose(weights_of(weigh(model, B, weight)), before, atol=1e-6)
+
+
+@each_descent
+def test_ever_so_many_rows_of_next_to_no_weight_move_nothing(solver):
+    model = make(solver=solver).partial_fit(A)
+    before = weights_of(model)
+    moved = np.abs(weights_of(pickle.loads(pickle.dumps(model)).partial_fit(B)) - before).max()
+    model.set_params(batch_size=2048)
+    weigh(model, np.tile(B, (300, 1)), 1e-6)
+    weigh(model, np.tile(B, (300, 1)), 1e-6)
+    assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
+
+
+@each_descent
+@pytest.mark.parametrize("factor", [1e-6, 100.0])
+def test_a_warm_fit_is_of_its_rows_alone(solver, factor):
+    one, other = (make(solver=solver, warm_start=True, max_iter=4).fit(A) for _ in range(2))
+    one.fit(A)
+    other.fit(A, sample_weight=np.full(len(A), factor))
+    np.testing.assert_array_equal(weights_of(other), weights_of(one))
+    assert other.n_steps_ == one.n_steps_
+
+
+def test_the_usual_weight_is_that_of_the_rows_that_matter():
+    heavy, light = (Seen.of_rows(A, None, np.full(120, each)) for each in (3.0, 1e-6))
+    seen = heavy
+    for _ in range(1000):
+        seen = seen.followed_by(light)
+    assert seen.usual_weight == pytest.approx(3.0, rel=1e-3)
+    assert seen.weight == pytest.approx((3.0 + 1000 * 1e-6) / 1001)
+    assert light.followed_by(heavy).usual_weight == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("sparsity", ["kl", "l1"])
+def test_kinds_of_rows_that_come_by_turns_are_all_kept_in_view(sparsity):
+    pieces = [rows + 50.0 * (i % 2) for i, rows in enumerate(np.array_split(DIGITS, 10))]
+    model = make(sparsity=sparsity)
+    for _ in range(3):
+        for rows in pieces:
+            model.partial_fit(rows)
+    X = np.concatenate(pieces)
+    assert model.scale_ == pytest.approx(make(max_iter=1).fit(X).scale_, rel=0.25)
+    assert model.score(X) > 0.9
+
+
+def test_rows_that_others_were_dropped_for_are_not_dropped_for_the_next():
+    dim, bright = (Seen.of_rows(unit * A, None, None) for unit in (1.0, 100.0))
+    assert dim.is_young
+    turned = dim.turned_into(bright)
+    assert turned.mean_deviation == bright.mean_deviation
+    assert (turned.n_rows, turned.n_told) == (240, 121)
+    assert not turned.is_young
+    assert turned.followed_by(dim).is_young
+
+
+@pytest.mark.parametrize("sparsity", ["kl", "l1"])
+def test_one_glaring_piece_in_between_is_got_over(fair, sparsity):
+    model = make(sparsity=sparsity)
+    for rows in (*np.array_split(DIGITS, N_PIECES), 1000.0 * A):
+        model.partial_fit(rows)
+    assert score_after_passes(model, DIGITS) > fair({"sparsity": sparsity}, 1.0, np.float64) - 0.02

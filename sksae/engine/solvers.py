@@ -77,6 +77,8 @@ class Adam:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
 
     def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
+        if self.BETA2**pace == 1.0:
+            return  # of next to no weight: nothing would move, and the kernel divide by 0
         self._n_steps[0].add_(pace)
         if isinstance(learning_rate, Tensor):
             # The kernel knows one rate only: let it make the step of rate 1.
