@@ -56,6 +56,8 @@ class Adam:
     # Weights of columns that never vary decay towards 0 for ever, and numbers too small to be
     # normal take many times as long: now and then those that count for nothing become 0.
     STEPS_BETWEEN_SWEEPS = 64
+    # Of a smaller pace, powers of betas are 1 to the last digits: such a step moves nothing.
+    LEAST_PACE = 1e-13
 
     def __init__(self, flat: Tensor, state: State | None = None) -> None:
         state = state or {
@@ -77,6 +79,8 @@ class Adam:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
 
     def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
+        if pace < self.LEAST_PACE:
+            return
         self._n_steps[0].add_(pace)
         if isinstance(learning_rate, Tensor):
             # The kernel knows one rate only: let it make the step of rate 1.
