@@ -47,9 +47,11 @@ def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None)
     for k in range(N_FOLDS):
         left_out = fold == k
         kept = ~left_out
+        # Where the heaviest rows by far are left out, the others must not vanish.
+        share = weight[kept] / weight[kept].max()
         for at, decay in enumerate(DECAYS):
-            ridge = Ridge(decay * weight[kept].sum())
-            ridge.fit(codes[kept], target[kept], sample_weight=weight[kept])
+            ridge = Ridge(decay * share.sum())
+            ridge.fit(codes[kept], target[kept], sample_weight=share)
             found = ridge.predict(codes[left_out]).reshape(target[left_out].shape)
             errors[at] += weight[left_out] @ np.square(found - target[left_out]).sum(axis=1)
     return float(DECAYS[np.argmin(errors)])

@@ -71,12 +71,14 @@ def is_converted_later(X: object) -> TypeGuard[np.ndarray]:
     return X.dtype.kind in "biuf" and X.dtype not in FLOATS and X.ndim == 2 and X.size > 0
 
 
-def check_chunks(X: np.ndarray, estimator: BaseEstimator | None = None) -> None:
+def check_chunks(
+    X: np.ndarray, estimator: BaseEstimator | None = None, input_name: str = "X"
+) -> None:
     """Raise, as scikit-learn does, if an array holds nan or infinities."""
     if X.dtype.kind != "f":
         return
     for rows in gen_batches(X.shape[0], max(1, CHUNK_ENTRIES // X.shape[1])):
-        check_array(X[rows], dtype=FLOATS, input_name="X", estimator=estimator)
+        check_array(X[rows], dtype=FLOATS, input_name=input_name, estimator=estimator)
 
 
 @np.errstate(all="ignore")

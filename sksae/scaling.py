@@ -24,6 +24,9 @@ SCALED_NORM = 36.0
 BOUNDED = ("sigmoid", "tanh")
 BOUNDED_DEVIATION = 0.4 / 3.0
 BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
+# Rows of less than this share of the largest weight do not say how far rows deviate: in units of
+# what little they add, they themselves would be beyond all floats.
+LEAST_SHARE = 1e-30
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**18
 
@@ -210,6 +213,11 @@ def well_scaled(weight: np.ndarray | None) -> np.ndarray | None:
         return np.ldexp(weight, -exponent)
 
 
+def telling_weight(weight: np.ndarray) -> np.ndarray:
+    """Return weights that are 0 where next to others they count for nothing."""
+    return np.where(weight < LEAST_SHARE * weight.max(initial=0.0), 0.0, weight)
+
+
 def mean_and_deviation(
     X: Matrix, index: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -239,8 +247,8 @@ def _moments(
 
     The variance is that of X over a power of two whose exponent comes last.
     """
-    if weight is not None and index is not None:
-        weight = weight[index]
+    if weight is not None:
+        weight = telling_weight(weight if index is None else weight[index])
     sums = _sparse_moments if sp.issparse(X) else _dense_moments
     # Whether something overflowed is seen afterwards; what vanishes beside larger values may.
     with np.errstate(all="ignore"):

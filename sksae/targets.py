@@ -9,7 +9,7 @@ from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from sksae.numbers import exponent_of
-from sksae.scaling import weighted_moments, well_scaled
+from sksae.scaling import telling_weight, weighted_moments, well_scaled
 from sksae.seen import Seen, mean_weight
 from sksae.warning import warn_user
 
@@ -304,7 +304,8 @@ def _mean_and_deviation(
     exponent = exponents_of(np.abs(numbers).max(axis=0))
     numbers = np.ldexp(numbers, -exponent)
     mean, _ = weighted_moments(numbers, weight=weight)
-    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=weight))
+    telling = None if weight is None else telling_weight(weight)
+    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=telling))
     is_constant = deviation <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)
     return np.ldexp(mean, exponent), np.where(is_constant, 0.0, np.ldexp(deviation, exponent))
 

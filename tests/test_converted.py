@@ -10,6 +10,7 @@ from sksae import (
     SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
+    metrics,
 )
 from sksae.engine import batches
 from sksae.model_selection.arrays import KnownArrays
@@ -136,6 +137,46 @@ def test_trainings_of_stacks_copy_no_more_than_they_keep(mapped, kind):
     X, y = mapped("float16"), np.arange(N_ROWS) % 2
     model = kind([make(max_iter=1, batch_size=4096)], max_iter=1, batch_size=4096, random_state=0)
     assert growth(lambda: model.fit(X, y)) < N_ROWS * N_FEATURES * 4 + MOST
+
+
+METRICS = {
+    "l0": metrics.l0,
+    "relative l0": lambda codes: metrics.l0(codes, threshold=0.1, relative=True),
+    "mean": metrics.mean_activation,
+    "kl": lambda codes: metrics.kl_sparsity(codes, 0.1),
+    "dead": metrics.dead_units,
+    "hoyer": metrics.hoyer_sparsity,
+    "treves_rolls": lambda codes: metrics.treves_rolls_sparseness(codes, axis=0),
+    "explained variance": lambda codes: metrics.explained_variance(codes, codes[::-1]),
+}
+each_metric = pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+
+
+@each_metric
+@pytest.mark.parametrize("dtype", ["float16", "uint8", ">f4"])
+def test_metrics_convert_codes_some_at_a_time(mapped, metric, dtype):
+    codes = mapped(dtype)
+    assert growth(lambda: metric(codes)) < MOST
+
+
+@each_metric
+@each_dtype
+def test_metrics_of_any_dtype_are_those_of_floats(few, metric, dtype):
+    np.testing.assert_array_equal(metric(few.astype(dtype)), metric(few.astype(np.float64)))
+
+
+def test_metrics_take_integers_without_a_magnitude_of_their_own():
+    codes = np.array([[-128, 0], [1, 2]], dtype=np.int8)
+    for metric in (metrics.hoyer_sparsity, metrics.l0):
+        np.testing.assert_array_equal(metric(codes), metric(codes.astype(np.float64)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4"])
+def test_metrics_name_what_is_not_finite(few, dtype):
+    codes = few.astype(dtype)
+    codes[-1, -1] = np.nan
+    with pytest.raises(ValueError, match="codes contains NaN"):
+        metrics.l0(codes)
 
 
 def test_searches_compare_rows_some_at_a_time(mapped):

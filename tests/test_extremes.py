@@ -251,6 +251,16 @@ def test_the_unit_of_weights_makes_no_difference(X, y, new, unit, layout):
     assert found == pytest.approx(expected.score(layout(X), y, sample_weight=weight), abs=1e-5)
 
 
+@pytest.mark.parametrize("heaviest", [0, 3, 20])
+@each_estimator
+def test_one_row_may_outweigh_all_others(X, y, new, heaviest):
+    weight = np.ones(len(X))
+    weight[heaviest] = 1e308
+    with np.errstate(all="raise"):
+        model = new().fit(X, y, sample_weight=weight)
+        assert np.isfinite(model.transform(X)).all()
+
+
 @pytest.mark.parametrize("unit", [1e308, 5e-324])
 def test_metrics_know_no_unit_of_weights(X, unit):
     weight = np.arange(len(X)) % 2.0

@@ -311,6 +311,18 @@ def test_stacks_of_sparse_rows_do_as_those_of_dense_rows_however_far_columns_are
         assert_agree(models[1].transform(sparse), models[0].transform(dense))
 
 
+@pytest.mark.parametrize("hidden_layer_sizes", [(), (16,)])
+def test_sparse_rows_of_many_columns_keep_as_many_digits_as_dense_rows(hidden_layer_sizes):
+    rng = np.random.default_rng(0)
+    X = rng.random((300, 5)) @ rng.random((5, 784)) * (rng.random((300, 784)) < 0.6)
+    X = X.astype(np.float32)
+    model = SparseAutoencoderTransformer(
+        8, hidden_layer_sizes=hidden_layer_sizes, max_iter=15, random_state=0
+    ).fit(X)
+    exact = model.transform(X.astype(np.float64))
+    np.testing.assert_allclose(model.transform(csr_array(X)), exact, atol=5e-6 * exact.std())
+
+
 @pytest.mark.parametrize("far", [1.7e12, 0.1])
 def test_moments_of_sparse_rows_lose_no_digits_to_columns_far_from_zero(far):
     X = np.random.default_rng(0).random((20_000, 3))

@@ -8,7 +8,11 @@ import pytest
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
-from sksae import SparseAutoencoderTransformer
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
+    SparseAutoencoderTransformer,
+)
 from sksae.rescaling import rescaled
 from sksae.scaling import scaling_of
 from sksae.seen import ENOUGH_ROWS, FAR_OFF, Seen
@@ -290,6 +294,27 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
     for _ in range(20):
         weigh(model, B, 1e-6)
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
+
+
+@each_descent
+@each_sparsity
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight", [1e-14, 1e-30, 1e-300])
+def test_weights_far_below_all_digits_move_nothing(solver, sparsity, dtype, weight):
+    model = make(solver=solver, sparsity=sparsity, dtype=dtype).partial_fit(A)
+    before = weights_of(model)
+    weigh(model, B, weight)
+    np.testing.assert_allclose(weights_of(model), before, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [SparseAutoencoderClassifier, SparseAutoencoderRegressor])
+def test_nor_those_of_what_predicts(kind):
+    y = (A.sum(axis=1) > np.median(A.sum(axis=1))).astype(int)
+    model = kind([make(n_components=4)], random_state=0).partial_fit(
+        A, y, sample_weight=np.full(len(A), 1e300)
+    )
+    before = model.predict(A)
+    np.testing.assert_allclose(model.partial_fit(A, y).predict(A), before, atol=1e-6)
 
 
 @each_descent

@@ -34,6 +34,9 @@ from sksae.shortage import AT_WORK, explained_shortage
 # How far the centre of sparse rows may be from 0, as a norm in units of scale, before columns are
 # centred as dense rows are: as far as scaled rows are from the centre.
 NEAR = 6.0
+# How far that of the other columns may be before products with them are summed in float64: in sums
+# with many terms that cancel the centre, float32 loses more digits than in those of centred rows.
+NEAR_ENOUGH = 1.5
 # f(c x) = c f(x) for positive c; all other activations are bounded by 1.
 HOMOGENEOUS = ("relu", "prelu", "identity")
 
@@ -178,16 +181,18 @@ class _Layers:
         offset = codec.offset - np.where(is_far, 0.0, codec.centre / codec.scale)
         offset_norm = float(np.linalg.norm(offset))
         bias = codec.intercepts[0] + offset @ codec.coefs[0].astype(np.float64)
-        bias = bias.astype(self._dtype)
-        near = codec.coefs[0].astype(self._dtype, copy=len(far) > 0)
+        near_norm = np.linalg.norm(codec.centre[~is_far] / codec.scale)
+        summed_in = self._dtype if near_norm <= NEAR_ENOUGH else np.dtype(np.float64)
+        bias = bias.astype(summed_in)
+        near = codec.coefs[0].astype(summed_in, copy=len(far) > 0)
         weight_of_far = self.as_tensor(near[far])
         if len(far):
             near[far] = 0.0
         has_room = 1.0 / self.large < codec.scale < self.large
-        divisor = (self._dtype if has_room else np.dtype(np.float64)).type(codec.scale)
+        divisor = (summed_in if has_room else np.dtype(np.float64)).type(codec.scale)
         for which in chunk_slices(X.shape[0], self.widest):
             part = X[which]
-            data = (part.data / divisor).astype(self._dtype, copy=False)
+            data = (part.data / divisor).astype(summed_in, copy=False)
             scaled = sp.csr_array((data, part.indices, part.indptr), shape=part.shape)
             norm = _norm(torch.from_numpy(data)) + offset_norm
             if len(far):
@@ -198,7 +203,7 @@ class _Layers:
                 norm += _norm(centred)
             hidden = None
             if self.fits(norm, 0, last):
-                pre = torch.from_numpy(scaled @ near + bias).to(self.device)
+                pre = self.as_tensor(scaled @ near + bias)
                 if len(far):
                     pre.addmm_(centred.to(self.device), weight_of_far)
                 hidden = self._activate(0, pre)

@@ -11,6 +11,9 @@ from torch import Tensor
 
 State = dict[str, np.ndarray]
 
+# The powers of adam's betas for a smaller pace are 1 to the last digits.
+LEAST_PACE = 1e-13
+
 
 def part_of_step(newest: float, pace: float) -> float:
     """Return what share of a running mean is new after a step that counts for ``pace``.
@@ -77,8 +80,8 @@ class Adam:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
 
     def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
-        if self.BETA2**pace == 1.0:
-            return  # of next to no weight: nothing would move, and the kernel divide by 0
+        if pace < LEAST_PACE:
+            return  # nothing would move, and the kernel divide by 0
         self._n_steps[0].add_(pace)
         if isinstance(learning_rate, Tensor):
             # The kernel knows one rate only: let it make the step of rate 1.

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
+from sksae.rows import check_chunks, is_converted_later
 from sksae.scaling import Matrix, well_scaled
 
 MatrixLike: TypeAlias = ArrayLike | sp.sparray | sp.spmatrix
@@ -48,7 +49,9 @@ def check_threshold(caller: str, threshold: float, relative: bool) -> None:
 
 
 def check_matrix(X: MatrixLike, name: str, *, accept_sparse: bool = True) -> Matrix:
-    """Return X as a float32 or float64 array or canonical CSR array, without a copy if it can be.
+    """Return X as an array or canonical CSR array, without a copy if it can be.
+
+    Of float32 or float64, but for arrays of other numbers that `checked_rows` leaves as they are.
 
     Parameters
     ----------
@@ -70,6 +73,9 @@ def check_matrix(X: MatrixLike, name: str, *, accept_sparse: bool = True) -> Mat
     TypeError
         If X is sparse and may not be.
     """
+    if is_converted_later(X):
+        check_chunks(X, input_name=name)
+        return X
     X = check_array(
         X,
         accept_sparse="csr" if accept_sparse else False,

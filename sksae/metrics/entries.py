@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from sksae.numbers import as_floats
 from sksae.scaling import CHUNK_ENTRIES, Matrix
 
 
@@ -58,7 +59,7 @@ def sum_magnitudes(
         return np.bincount(vector, of(magnitude), minlength=len(unit)).astype(np.float64)
     sums = np.zeros(len(unit))
     for which in row_blocks(codes):
-        magnitude = np.abs(codes[which])
+        magnitude = np.abs(as_floats(codes[which]))
         if axis == 0:
             sums += of(magnitude / unit).sum(axis=0)
         else:
