@@ -27,6 +27,8 @@ OVERTIME, OVERTIME_RATE = 0.15, 0.1
 # A rate that falls later does not rise for longer than this share of the steps. A constant one has
 # no length to go by: a training in parts is to be that of one piece.
 LONGEST_WARM_UP = 0.25
+# Rows of a large weight are stepped on several times: one step that counts for more would overshoot.
+LONGEST_STEP = 1.5
 
 
 def make_watch(job: Job, *, has_judge: bool) -> Watch:
@@ -153,8 +155,7 @@ class Descent:
         self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
         self._corruption, self._drops = schedule.corruption(rows), schedule.drops(rows)
         self._finds_beta = jobs[0].finds_beta
-        # One long step would overshoot, several on the same rows do not.
-        self._steps_per_batch = max(1, ceil(schedule.pace))
+        self._steps_per_batch = max(1, ceil(schedule.pace / LONGEST_STEP))
         self._pace = schedule.pace / self._steps_per_batch
         self._slices = batch_slices(rows.n_rows, schedule.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
