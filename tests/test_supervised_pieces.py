@@ -135,8 +135,8 @@ def test_nor_are_targets_unlike_the_rest(fair, beginning):
 @pytest.mark.slow
 @each_class
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
-@pytest.mark.parametrize(("unit", "unit_of_y"), [(1.0, 1.0), (1e-6, 1e5), (1e4, 1e-5)])
-@pytest.mark.parametrize("beginning", beginnings(np.zeros(150)))
+@pytest.mark.parametrize(("unit", "unit_of_y"), [(1e-6, 1e5), (1e4, 1e-5)])
+@pytest.mark.parametrize("beginning", ["one row", "blank frames", "a dark start"])
 def test_nor_in_another_unit(fair, beginning, unit, unit_of_y, sparsity, cls):
     member = SparseAutoencoderTransformer(40, sparsity=sparsity)
     pieces = beginnings(TARGETS[cls])[beginning]
