@@ -27,7 +27,7 @@ OVERTIME, OVERTIME_RATE = 0.15, 0.1
 # A rate that falls later does not rise for longer than this share of the steps. A constant one has
 # no length to go by: a training in parts is to be that of one piece.
 LONGEST_WARM_UP = 0.25
-# Rows of a large weight are stepped on several times: one step that counts for more would overshoot.
+# Rows of a large weight are stepped on several times: one step that counts for more overshoots.
 LONGEST_STEP = 1.5
 
 
