@@ -11,6 +11,8 @@ import scipy.sparse as sp
 
 Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
+# Activations f with f(c x) = c f(x) for positive c; all others are bounded by 1.
+HOMOGENEOUS = ("relu", "prelu", "identity")
 # Numbers of another exponent than at most this much above or below 0 are given a unit; squares of
 # others, and sums of them, stay well inside float64.
 ORDINARY_EXPONENT = 256

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sksae.numbers import HOMOGENEOUS
 from sksae.scaling import Scaling, scaled_deviation, scaling_of
 from sksae.seen import Seen, root_mean_square
 
 if TYPE_CHECKING:
     from sksae.transformer import SparseAutoencoderTransformer
 
-# What takes a multiple of its argument to that multiple.
-HOMOGENEOUS = ("identity", "relu", "prelu")
-# The weights of units that are not may take so much of a change of scale: far longer or shorter
-# than those that training starts from they saturate, or hardly move any more. So do biases that
-# take up a mean so many deviations away.
+# The weights of units that are not homogeneous may take so much of a change of scale: far longer
+# or shorter than those that training starts from they saturate, or hardly move any more. So do
+# biases that take up a mean so many deviations away.
 FURTHEST_STRETCH, FURTHEST_SHIFT = 4.0, 4.0
 
 

@@ -18,6 +18,7 @@ from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import Rows, centre_rows, chunk_slices
 from sksae.engine.device import inference_device, to_wide
 from sksae.numbers import (
+    HOMOGENEOUS,
     Extended,
     Matrix,
     add,
@@ -37,8 +38,6 @@ NEAR = 6.0
 # How far that of the other columns may be before products with them are summed in float64: in sums
 # with many terms that cancel the centre, float32 loses more digits than in those of centred rows.
 NEAR_ENOUGH = 1.5
-# f(c x) = c f(x) for positive c; all other activations are bounded by 1.
-HOMOGENEOUS = ("relu", "prelu", "identity")
 
 
 @dataclass(frozen=True)
