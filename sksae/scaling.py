@@ -103,12 +103,10 @@ def find_scaling(
     """Return the scaling of the rows that count: of all of X by one scalar, or none."""
     centre, columns = _describe(X, index, weight)
     variance = float(columns.variance.mean())
-    # At the ends of what float64 holds rather a little too large or small than nothing.
-    limits = np.finfo(np.float64)
-    with np.errstate(all="ignore"):
-        deviation = float(np.ldexp(np.sqrt(variance), columns.exponent))
+    deviation = 0.0
     if variance > 0.0:
-        deviation = min(max(deviation, float(limits.smallest_subnormal)), float(limits.max))
+        with np.errstate(all="ignore"):
+            deviation = _positive(np.ldexp(np.sqrt(variance), columns.exponent))
     scaling = scaling_of(
         centre, deviation, scale_data=scale_data, output_activation=output_activation
     )
@@ -121,14 +119,18 @@ def scaling_of(
     """Return the scaling of rows of that mean, and of that deviation over all their entries."""
     if not scale_data:
         return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)
-    limits = np.finfo(np.float64)
     scale = 1.0
     if deviation > 0.0:
         with np.errstate(all="ignore"):
-            scale = deviation / scaled_deviation(len(centre), output_activation)
-        scale = min(max(scale, float(limits.smallest_subnormal)), float(limits.max))
+            scale = _positive(deviation / scaled_deviation(len(centre), output_activation))
     shift = 0.5 if output_activation == "sigmoid" else 0.0
     return Scaling(centre, scale, shift, centre, scaled=True)
+
+
+def _positive(value: float) -> float:
+    """Return a positive number that overflowed or vanished as the last float that is none."""
+    limits = np.finfo(np.float64)
+    return min(max(float(value), float(limits.smallest_subnormal)), float(limits.max))
 
 
 def has_scaled_norm(output_activation: str, scale_data: bool) -> bool:
