@@ -357,13 +357,8 @@ def pretrained(
                 fitting_member(member, caller, name, on_codes=bool(members)),
                 stages.begin(name, "Pre-training") as end,
             ):
-                may_go_once = hasattr(member, "partial_fit") and not member.early_stopping
-                if once_after is not None and may_go_once:
-                    with named_in_errors(name):
-                        member.partial_fit(X, sample_weight=sample_weight)
-                    give_up_if_interrupted(member._stopped_by)
-                else:
-                    _fit_one(name, member, X, sample_weight, context, caller)
+                once = once_after is not None
+                _fit_one(name, member, X, sample_weight, context, caller, once=once)
                 end(member._stopped_by, member.n_iter_, member.loss_)
         else:
             member = deepcopy(member)
@@ -385,10 +380,15 @@ def _fit_one(
     sample_weight: np.ndarray | None,
     context: CallbackContext | None,
     caller: object,
+    *,
+    once: bool,
 ) -> None:
+    """Train a member; in a single pass if there is no context, and the member can."""
     if context is None:
+        may_go_once = hasattr(member, "partial_fit") and not member.early_stopping
+        train = member.partial_fit if once and may_go_once else member.fit
         with named_in_errors(name):
-            member.fit(X, sample_weight=sample_weight)
+            train(X, sample_weight=sample_weight)
         give_up_if_interrupted(member._stopped_by)
         return
     subcontext = context.subcontext(task_name=task_of(name))
