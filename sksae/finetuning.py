@@ -1,11 +1,11 @@
 """Training fitted autoencoders on, all layers together: for reconstruction, or for a task."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sklearn.callback import CallbackContext
-from sklearn.utils import gen_batches
 
 from sksae import defaults, validation
 from sksae.fitting import train_plans
@@ -13,6 +13,7 @@ from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers,
 from sksae.monitoring import EpochMonitor
 from sksae.outcome import warn_of_finetuning
 from sksae.planning import FineTuned, Plan, Trainable, make_schedule
+from sksae.rescaling import scaling_in_use
 from sksae.scaling import Matrix, Scaling, weighted_moments
 from sksae.shortage import IN_TRAINING, explained_shortage
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from sksae.engine.objective import Penalties
     from sksae.transformer import SparseAutoencoderTransformer
 
-# Of the codes of one member that are there at a time.
-CODE_ENTRIES = 2**20
-
 Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
 
 
@@ -32,11 +30,13 @@ def encode_through(
     members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None = None
 ) -> Matrix:
     """Return what the first encoder layers of a stack, by default all of them, make of rows."""
+    from sksae.engine.batches import chunk_slices
+
     # Codes in between are made of so many rows at a time that they take little memory.
-    length = max(1, CODE_ENTRIES // max(member._n_features_out for member in members))
-    if len(members) == 1 or X.shape[0] <= length:
+    widest = max(member._n_features_out for member in members)
+    first, *others = chunk_slices(X.shape[0], widest)
+    if len(members) == 1 or not others:
         return _encode_rows(members, X, n_layers)
-    first, *others = gen_batches(X.shape[0], length)
     part = _encode_rows(members, X[first], n_layers)
     codes = np.empty((X.shape[0], part.shape[1]), part.dtype)
     codes[first] = part
@@ -70,13 +70,7 @@ def scaling_of_first(
 ) -> Scaling:
     """Return a member's scaling, centred on the rows that are now trained on."""
     centre, _ = weighted_moments(X, index, weight, with_variance=False)
-    return Scaling(
-        mean=member.mean_,
-        scale=member.scale_,
-        shift=member._shift,
-        centre=centre,
-        scaled=member._scaled,
-    )
+    return replace(scaling_in_use(member), centre=centre)
 
 
 def scaling_of_codes(
