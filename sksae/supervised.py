@@ -149,7 +149,6 @@ class SupervisedStack(
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X, as_given=True)
             wanted = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
-            check_counted(None if wanted.weight is None else wanted.weight[wanted.index])
             before = None
             if resume:
                 seeds, seed = draw_seeds(self._seed, len(named)), self._seed

@@ -468,8 +468,9 @@ class SparseAutoencoderTransformer(
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on a piece of r times the usual weight is as
-            much as r steps, decay included, r being at most 10.
+            rows seen so far: a step on a piece of r times the usual weight is as much as r steps,
+            decay included, r being at most 10. The usual weight is the mean over pieces of their
+            mean weight, each piece counting by all that it weighs.
 
         Returns
         -------
