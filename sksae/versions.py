@@ -58,7 +58,7 @@ def system_facts() -> dict[str, str]:
         "executable": sys.executable,
         "machine": platform.platform(),
         "processor": _processor(),
-        "cores": str(_usable_cores()),
+        "cores": str(usable_cores()),
     }
 
 
@@ -72,11 +72,11 @@ def _processor() -> str:
     return next(names, platform.processor() or platform.machine())
 
 
-def _usable_cores() -> int | None:
+def usable_cores() -> int:
     """Return how many cores this process may use, which a container makes fewer than there are."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
-    return os.cpu_count()
+    return os.cpu_count() or 1
 
 
 def installed_version(package: str) -> str:

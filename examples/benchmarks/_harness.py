@@ -78,6 +78,12 @@ def positive_int(text: str) -> int:
     return value
 
 
+def restore_wait_policy() -> None:
+    """Give the environment back as the user set it, to processes that are to be a user's."""
+    if USERS_WAIT_POLICY is None:
+        os.environ.pop(WAIT_POLICY, None)
+
+
 def set_threads(threads: int | None) -> None:
     """Give torch and numpy's BLAS the same number of threads; None leaves both as they are."""
     if threads is None:
@@ -99,7 +105,7 @@ def machine_facts() -> dict[str, object]:
         "machine": platform.machine(),
         "cores": system["cores"],
         "load at start": LOAD_AT_START,
-        WAIT_POLICY: os.environ[WAIT_POLICY],
+        WAIT_POLICY: os.environ.get(WAIT_POLICY, "not set"),
         "torch threads": computing_facts()["torch threads"],
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
