@@ -10,6 +10,7 @@ from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.products import Operand
 
 # Of a sum of squares in float64, however many.
 ROUNDING = 1e-13
@@ -43,7 +44,7 @@ class _HeldOut:
         total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
         for batch in self._rows.chunks(self._widest * n_models):
             workspace = Workspace(parameters, batch.rows.shape[1])
-            output = forward(parameters, batch.rows.mT, workspace)
+            output = forward(workspace, Operand(batch.rows))
             values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
                 values *= to_wide(batch.weight)[..., 0]

@@ -200,7 +200,7 @@ class _StopWhenSet:
 
 def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
     """Train groups, as many at a time as there are cores for them."""
-    from sksae.engine.device import on_one_core
+    from sksae.engine.threads import Crew
 
     n_threads = _n_threads(groups)
     if n_threads == 1:
@@ -208,7 +208,7 @@ def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
     stop = _StopWhenSet()
 
     def train(group: Group) -> tuple[list[Fit], float]:
-        with on_one_core():
+        with Crew(1):
             return group.train(stop)
 
     with ThreadPoolExecutor(n_threads) as executor:
@@ -223,7 +223,8 @@ def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
 
 def _n_threads(groups: Sequence[Group]) -> int:
     """Return how many groups are trained at a time."""
-    from sksae.engine.device import n_cores, training_device
+    from sksae.engine.device import training_device
+    from sksae.engine.threads import n_cores
 
     on_cpu = all(
         training_device(group.plans[0].device, group.plans[0].dtype).type == "cpu"
