@@ -90,7 +90,7 @@ def installed_version(package: str) -> str:
 def computing_facts() -> dict[str, str]:
     """Return which library multiplies and why, torch's threads, and the devices; imports torch."""
     from sksae.engine import products
-    from sksae.engine.device import n_cores
+    from sksae.engine.threads import n_cores
 
     return {
         "products": products.describe(),

@@ -7,12 +7,12 @@ import pytest
 
 import sksae
 from sksae import versions
-from sksae.engine import device, products
+from sksae.engine import products, threads
 
 
 def test_versions_are_told_in_sections(capsys, monkeypatch):
     monkeypatch.setattr(products, "describe", lambda: "by whom, and why")
-    monkeypatch.setattr(device, "n_cores", lambda: 3)
+    monkeypatch.setattr(threads, "n_cores", lambda: 3)
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
     assert sksae.show_versions() is None
