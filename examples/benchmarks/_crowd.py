@@ -77,7 +77,7 @@ WORKLOADS = {
     "784-196": Workload(
         mnist_or_synthetic,
         10_000,
-        Setting(196, Penalty(rho=0.1, beta=3.0, alpha=3e-3), rate=0.01, epochs=3),
+        Setting(196, Penalty(rho=0.1, beta=3.0, alpha=3e-3), rate=0.01, epochs=2),
         ADAM,
     ),
     "L-BFGS, 64-25": Workload(

@@ -35,6 +35,7 @@ from _data import (
 )
 from _data import PHOTOGRAPHS as PHOTOGRAPHS
 from _data import SENTENCES as SENTENCES
+from _data import say as say
 
 # Taken before the benchmark adds its own: other work on the machine spoils the ratios.
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from _alternatives import SKORCH, has_skorch
 from _crowd import SKSAE_FIRST, TORCH_FIRST, WORKLOADS
-from _harness import REST, at_most, option_parser, report, restore_wait_policy
+from _harness import REST, as_text, at_most, option_parser, report, restore_wait_policy, say
 
 from sksae.versions import usable_cores
 
@@ -128,7 +128,9 @@ def main() -> None:
             notes.append(f"{name}: {work.n_rows} rows, {work.setting}.")
             for alternative in options.alternatives or work.fits:
                 if alternative in work.fits and (alternative != SKORCH or has_skorch()):
-                    rows.append(measure(name, alternative, file, options.threads, options.repeats))
+                    row = measure(name, alternative, file, options.threads, options.repeats)
+                    say(", ".join(as_text(value) for value in row.values()))  # it takes minutes
+                    rows.append(row)
     report("Fits in several processes at once", rows, notes, options.json)
 
 
