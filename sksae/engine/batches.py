@@ -300,7 +300,12 @@ class Rows:
             return self._resident[which].unsqueeze(0)
         assert isinstance(which, Tensor)
         out = self._buffer(len(which), self.device)
-        torch.index_select(self._resident, 0, which, out=out[0])
+        if self.device.type == "cpu":
+            # Two thirds of the time of torch's index_select; to clip saves it a copy.
+            place = which.numpy()
+            np.take(self._resident.numpy(), place, axis=0, out=out[0].numpy(), mode="clip")
+        else:
+            torch.index_select(self._resident, 0, which, out=out[0])
         return out
 
     def weight(self, which: Which | Tensor) -> Tensor | None:

@@ -150,12 +150,12 @@ def share_active(
         Absolute values.
     largest : Tensor of shape (n_models, n_components, 1)
         Each unit's largest activation.
-    share : Tensor of shape (n_models, n_rows, 1)
+    share : Tensor of shape (1, n_rows, 1)
         What each row counts.
     is_weighted : bool, default=False
         If so, the shares do not add up to 1, and are divided by their sum.
     """
-    active = torch.bmm((code > ACTIVE_FROM * largest).to(share.dtype), share)
+    active = (code > ACTIVE_FROM * largest).to(share.dtype) @ share
     return active / share.sum(dim=1, keepdim=True) if is_weighted else active
 
 
@@ -280,7 +280,7 @@ class BetaController:
             Of the batch.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
             Running mean of the code, where S is a function of it.
-        share : Tensor of shape (n_models, n_rows, 1)
+        share : Tensor of shape (1, n_rows, 1)
             What each row counts.
         is_weighted : bool
             Whether rows differ in it.

@@ -219,7 +219,7 @@ class FullObjective:
                 sums.errors.add(share, batch, notes)
             sums.loss += self._row_terms(workspace, notes, code, batch.weight)
             if self._encoder:
-                sums.mean_code += to_wide(sum_rows(code, share))
+                sums.mean_code += to_wide(sum_rows(workspace, Operand(share)))
                 low, high = code.aminmax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
                 torch.maximum(sums.highest, high, out=sums.highest)
@@ -346,8 +346,9 @@ class FullObjective:
         def encode(lane: Lane) -> Tensor:
             mean_code = torch.zeros_like(self._wide.rho)
             for workspace, batch in lane.walk(self._corruption):
-                code = forward(workspace, Operand(batch.rows), self._encoder)
-                mean_code += to_wide(sum_rows(code, share_out(workspace, batch.weight)))
+                forward(workspace, Operand(batch.rows), self._encoder)
+                share = Operand(share_out(workspace, batch.weight))
+                mean_code += to_wide(sum_rows(workspace, share))
             return mean_code
 
         return torch.stack(self._each(encode)).sum(dim=0)
@@ -413,7 +414,7 @@ class _SquaredErrors:
         self._error += _sum_squares(notes, share)
         # Models have their targets in common.
         norms = torch.linalg.vector_norm(batch.target, dim=2)
-        self._square += _sum_squares(norms, share[:1])
+        self._square += _sum_squares(norms, share)
         self._mean = self._mean + to_wide(torch.mv(batch.target[0].T, share[0, :, 0]))
 
     def add_sums(self, other: "_SquaredErrors") -> None:

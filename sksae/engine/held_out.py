@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,6 +39,7 @@ class _HeldOut:
     def __init__(self, rows: Rows, widest: int) -> None:
         self._rows, self._widest = rows, widest
 
+    @np.errstate(all="ignore")
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
         n_models, n_rows = parameters.n_models, self._rows.n_rows

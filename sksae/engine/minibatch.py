@@ -340,7 +340,7 @@ class MinibatchObjective:
             return self._code_sum
         if self._weight_sum is None:
             self._weight_sum = batch_mean.new_ones(1, 1, 1)
-        total = torch.cat([part.share[:1] for part in parts], dim=1).sum(dim=1, keepdim=True)
+        total = torch.cat([part.share for part in parts], dim=1).sum(dim=1, keepdim=True)
         self._weight_sum = self._weight_sum.lerp(total, newest)
         return self._code_sum / self._weight_sum.clamp(min=torch.finfo(batch_mean.dtype).tiny)
 
@@ -350,7 +350,7 @@ class _Part:
 
     Attributes
     ----------
-    share : Tensor of shape (n_models, n_rows, 1)
+    share : Tensor of shape (1, n_rows, 1)
         What each row counts in a mean.
     losses : Tensor of shape (n_models, n_rows)
         Notes of the loss (see `losses`).
@@ -394,9 +394,9 @@ class _Part:
 
     def encode(self) -> Tensor:
         """Go as far as the code; return the sum over rows of what it counts."""
-        code = forward(self.workspace, self._rows, self._encoder)
+        forward(self.workspace, self._rows, self._encoder)
         self._is_encoded = True
-        return sum_rows(code, self.share)
+        return sum_rows(self.workspace, Operand(self.share) if self.is_weighted else None)
 
     def go_back(self, mean_code: Tensor | None) -> None:
         """Go on to the output and all the way back."""

@@ -17,6 +17,7 @@ little more than its matrix products, where autograd doubles them. Who multiplie
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,8 +40,10 @@ class Workspace:
         each pass (see `noise`).
     share : float
         What a row counts in J.
-    sharing : Tensor of shape (n_models, n_rows, 1)
-        Full of it, so that a product with it is these rows' part of a mean: cheaper than a sum.
+    sharing : Tensor of shape (1, n_rows, 1)
+        Full of it.
+    shares, ones, ones_mT : Operand
+        That, and ones, so that a product with it is these rows' part of a mean, or their sum.
     products : Products
         Who multiplies.
     network : Parameters
@@ -97,7 +100,7 @@ class Workspace:
             for layer, out in enumerate(self.out)
         ]
         self.share = 1.0 / n_rows if share is None else share
-        self.sharing = like.new_full((n_models, n_rows, 1), self.share)
+        self.sharing = like.new_full((1, n_rows, 1), self.share)
         self._name_operands()
 
     def _name_operands(self) -> None:
@@ -107,6 +110,9 @@ class Workspace:
         # What enters the layers but the first, and transposed.
         self.columns = [Operand(passed) for passed in self.passed[:-1]]
         self.columns_mT = [each.mT for each in self.columns]
+        self.shares = Operand(self.sharing)
+        self.ones = Operand(torch.ones_like(self.sharing))
+        self.ones_mT = self.ones.mT
         self.deltas = [Operand(gradient) for gradient in self.gradient]
         self.last_delta_mT = self.deltas[-1].mT
 
@@ -153,19 +159,20 @@ def forward(
     return workspace.passed[layer]
 
 
-def sum_rows(columns: Tensor, sharing: Tensor) -> Tensor:
-    """Return the sum over rows of columns times what a row counts, (n_models, n_units, 1).
+def sum_rows(workspace: Workspace, share: Operand | None = None) -> Tensor:
+    """Return the sum over rows of the code times what a row counts, (n_models, n_components, 1).
 
     Parameters
     ----------
-    columns : Tensor of shape (n_models, n_units, n_rows)
-        Of one model, or contiguous.
-    sharing : Tensor of shape (n_models, n_rows, 1)
-        The same for all models.
+    workspace : Workspace
+        As `forward` left it.
+    share : Operand of (1, n_rows, 1), optional
+        By default what the workspace says.
     """
-    # A batch of products with a vector each is ten times slower than one such product.
-    total = torch.mv(columns.reshape(-1, columns.shape[2]), sharing[0, :, 0])
-    return total.view(*columns.shape[:2], 1)
+    code = workspace.out[workspace.network.architecture.n_encoder_layers - 1]
+    total = code.new_empty(*code.shape[:2], 1)
+    workspace.products.multiply(Operand(code), share or workspace.shares, Operand(total))
+    return total
 
 
 def backward(
@@ -199,11 +206,12 @@ def backward(
             network.slopes[layer],
             gradient.slopes[layer],
         )
-        over_rows = 1 if on_rows else 2
-        torch.sum(delta.tensor, dim=over_rows, keepdim=True, out=gradient.biases[layer])
+        by_bias = gradient.bias_operands[layer]
         if on_rows:
+            products.multiply(workspace.ones_mT, delta, by_bias)
             left, right = workspace.columns[layer - 1], delta
         else:
+            products.multiply(delta, workspace.ones, by_bias)
             left, right = delta, workspace.columns_mT[layer - 1] if layer else rows
         _multiply_into(gradient, layer, products, left, right)
         if layer == 0:
@@ -267,7 +275,12 @@ def finish(
     """
     for part in parts:
         gradient.flat.add_(part.flat)
-    gradient.flat.mul_(share)
+    if gradient.flat.device.type == "cpu":
+        # numpy takes a quarter of torch's time where there is little to multiply.
+        array = gradient.flat.numpy()
+        np.multiply(array, share, out=array)
+    else:
+        gradient.flat.mul_(share)
     if not alpha:
         return
     architecture = network.architecture

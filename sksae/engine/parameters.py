@@ -227,6 +227,11 @@ class Parameters:
         return [operand.mT for operand in self.operands]
 
     @cached_property
+    def bias_operands(self) -> list[Operand]:
+        """The biases of each layer, to be written by a product."""
+        return [Operand(bias) for bias in self.biases]
+
+    @cached_property
     def all_weights(self) -> Tensor:
         """The part of ``flat`` that holds weights, each of them once."""
         return self.flat[: sum(self.weights[layer].numel() for layer in self.architecture.own)]

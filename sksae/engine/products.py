@@ -27,6 +27,9 @@ KNOWN_GOOD = (0, 3, 30)
 # What OpenBLAS calls its kernels for AVX-512.
 AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
+# A matrix of so few entries is copied in less time than it is multiplied in an unfortunate order.
+FEW_ENTRIES = 4096
+
 
 class Operand:
     """A tensor that is multiplied, as torch sees it and, on the CPU, as numpy does.
@@ -54,8 +57,8 @@ class Operand:
 class Products(Protocol):
     """A library that multiplies matrices side by side, (n_models, a, b) by (n_models, b, c).
 
-    Where only the right operand is shared by all models, the left one and the result are
-    contiguous.
+    Of an operand that all models share n_models is 1. Where the right one is, the left one and the
+    result are contiguous.
     """
 
     def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
@@ -78,7 +81,8 @@ class TorchProducts:
             # What all models share goes through their matrices in a single product.
             torch.mm(_stack(left.tensor), right.tensor[0], out=_stack(out.tensor))
         else:
-            torch.bmm(left.tensor, right.tensor, out=out.tensor)
+            shared = left.tensor.expand(n_models, *left.tensor.shape[1:])
+            torch.bmm(shared, right.tensor, out=out.tensor)
 
     def affine(
         self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
@@ -113,13 +117,13 @@ class NumpyProducts:
         if not c.flags.c_contiguous:
             a, b, c = b.mT, a.mT, c.mT
         if len(c) == 1:
-            np.dot(a[0], b[0], out=c[0])
+            _dot(a[0], b[0], c[0])
         elif len(b) == 1:
-            np.dot(a.reshape(-1, a.shape[2]), b[0], out=c.reshape(-1, c.shape[2]))
+            _dot(a.reshape(-1, a.shape[2]), b[0], c.reshape(-1, c.shape[2]))
         else:
             # numpy's matmul does the same in one call, but warns of overflows.
-            for each in zip(a, b, c, strict=True):
-                np.dot(each[0], each[1], out=each[2])
+            for each in zip(np.broadcast_to(a, (len(c), *a.shape[1:])), b, c, strict=True):
+                _dot(*each)
 
     def affine(
         self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
@@ -130,6 +134,13 @@ class NumpyProducts:
             result.add_(added)
         else:
             torch.add(added, result, alpha=gain, out=result)
+
+
+def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    # OpenBLAS is slow at a few rows by a transposed matrix, unless the rows are transposed too.
+    if left.size <= FEW_ENTRIES and not right.flags.c_contiguous and left.flags.c_contiguous:
+        left = left.copy(order="F")
+    np.dot(left, right, out=out)
 
 
 class Choice(NamedTuple):

@@ -17,6 +17,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, Self, TypeVar
 
+import numpy as np
 import torch
 from threadpoolctl import LibController, ThreadpoolController
 
@@ -51,7 +52,8 @@ class Crew:
     """Threads that do parts of a piece of work side by side; a context manager.
 
     As long as it lasts, torch's operations in its threads, this one among them, and numpy's
-    products anywhere keep to one core each.
+    products anywhere keep to one core each. In what it does numpy's numbers may overflow as
+    silently as torch's: whoever asked looks at what came out.
 
     Parameters
     ----------
@@ -75,6 +77,7 @@ class Crew:
         finally:
             self._own_core.__exit__(*error)
 
+    @np.errstate(all="ignore")
     def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
         """Do some tasks, not more than there are members, and return their results in order.
 
