@@ -26,6 +26,7 @@ from sksae.beforehand import fits_from
 from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
 from sksae.model_selection.rehearsal import Split, in_one_process, quietly, rehearse
+from sksae.model_selection.workers import Workers
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
     "working_memory": [Interval(Real, 0, None, closed="neither"), None]
@@ -120,7 +121,8 @@ class _BatchedSearch(BaseSearchCV):
         limit = (
             get_config()["working_memory"] if self.working_memory is None else self.working_memory
         )
-        token = _run.set(_Run(X, y, params, Trainer(n_bytes=2.0**20 * limit)))
+        trainer = Trainer(2.0**20 * limit, Workers(self.n_jobs))
+        token = _run.set(_Run(X, y, params, trainer))
         # Where nothing comes after the sparse autoencoder there is little left to do, and it is
         # done where the trained networks are.
         here = self._may_end_in_autoencoder()
