@@ -242,7 +242,8 @@ def test_frames_with_words_and_numbers(X, y, n_jobs, trainings):
     ours, theirs = search_both(estimator, grid, frame, y, n_jobs=n_jobs)
     assert_same_results(ours, theirs)
     assert list(ours.feature_names_in_) == list(frame.columns)
-    assert trainings["ahead"] == [2] * 3
+    if n_jobs == 1:
+        assert trainings["ahead"] == [2] * 3
 
 
 def test_frames_between_steps(X, y, trainings):

@@ -20,6 +20,8 @@ from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 
 Key = tuple[Any, ...]
+# Types whose values are equal, and of one type, where they look the same.
+PLAIN = (int, float, bool, str, type(None))
 
 
 def autoencoders_in(estimator: Any) -> list[SparseAutoencoderTransformer]:
@@ -185,7 +187,21 @@ class WorkAhead:
         """Return what tells a piece of work from others, or None if its data are unknown."""
         number = self._arrays.find if self._collected is None else self._arrays.number
         numbers = [number(self._where_they_lie(each)) for each in data]
-        return None if None in numbers else (joblib.hash(described), *numbers)
+        return None if None in numbers else (_told_apart(described), *numbers)
+
+
+def _told_apart(described: object) -> str:
+    """Return what is equal for equal descriptions; at once where they are plain numbers and words.
+
+    As most parameters of an autoencoder are, of each of the many candidates of a search.
+    """
+    if isinstance(described, dict) and all(map(_is_plain, described.values())):
+        return repr(described)
+    return cast("str", joblib.hash(described))
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 @lru_cache(maxsize=1)

@@ -5,9 +5,9 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -17,7 +17,7 @@ from sksae.fitting import train_plans
 from sksae.model_selection.ahead import Key, Request
 from sksae.model_selection.workers import Result, Workers
 from sksae.planning import Plan, make_plan
-from sksae.scaling import Matrix
+from sksae.scaling import Matrix, Scaling, find_scaling
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ class Trainer:
         self._n_bytes, self._workers = n_bytes, workers
         self._sizes: list[int] = []
         self._alone: dict[Key, str] = {}
+        self._scalings: dict[Key, Scaling] = {}
 
     @cached_property
     def _seed(self) -> int:
@@ -192,12 +193,34 @@ class Trainer:
         """Return what a request asks for; None if that fails, which its own fit will report."""
         estimator = request.estimator
         seed = self._seed if estimator.random_state is None else None
+        _, *data = request.key
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return make_plan(estimator, request.X, request.sample_weight, random_state=seed)
+                return make_plan(
+                    estimator,
+                    request.X,
+                    request.sample_weight,
+                    random_state=seed,
+                    find=partial(self._find_scaling, data),
+                )
             except Exception:
                 return None
+
+    def _find_scaling(
+        self,
+        data: Sequence[int],
+        X: Matrix,
+        index: np.ndarray | None,
+        weight: np.ndarray | None,
+        **how: Any,
+    ) -> Scaling:
+        """Return what `find_scaling` does, found once for all that have the rows in common."""
+        which = None if index is None else index.tobytes()
+        key = (*data, which, *how.values())
+        if key not in self._scalings:
+            self._scalings[key] = find_scaling(X, index, weight, **how)
+        return self._scalings[key]
 
 
 def _why_not_ahead(estimator: SparseAutoencoderTransformer) -> str | None:
