@@ -14,7 +14,9 @@ from sklearn.utils import check_random_state
 
 from sksae.beforehand import Fit
 from sksae.fitting import train_plans
-from sksae.model_selection.ahead import Key, Request
+from sksae.model_selection.ahead import Request
+from sksae.model_selection.rehearsal import is_watched
+from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling, find_scaling
@@ -113,7 +115,7 @@ class Trainer:
     """
 
     def __init__(self, n_bytes: float, workers: Workers) -> None:
-        self._n_bytes, self._workers = n_bytes, workers
+        self.n_bytes, self.workers = n_bytes, workers
         self._sizes: list[int] = []
         self._alone: dict[Key, str] = {}
         self._scalings: dict[Key, Scaling] = {}
@@ -137,7 +139,7 @@ class Trainer:
         """
         groups = self._make_groups({request.key: request for request in requests}.values())
         self._sizes += [len(group) for group in groups]
-        results = self._workers.train(groups)
+        results = self.workers.train(groups)
         return {
             key: (Fit(plan, outcome), seconds / len(group))
             for group, (outcomes, seconds) in zip(groups, results, strict=True)
@@ -164,8 +166,8 @@ class Trainer:
             members.append(request)
             plans.append(plan)
         groups = [Group.of(*group) for group in alike.values()]
-        n_cores = self._workers.n_at_a_time(groups)
-        parts = [part for group in groups for part in group.cut(self._n_bytes / n_cores)]
+        n_cores = self.workers.n_at_a_time(groups)
+        parts = [part for group in groups for part in group.cut(self.n_bytes / n_cores)]
         parts.sort(key=lambda part: part.work, reverse=True)
         n_left = len(parts) % n_cores
         if n_left and len(parts) + n_cores - n_left > WORTH_A_SPLIT * len(parts):
@@ -227,7 +229,7 @@ def _why_not_ahead(estimator: SparseAutoencoderTransformer) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
     if estimator.verbose:
         return f"verbose={estimator.verbose!r} prints every epoch"
-    if getattr(estimator, "_skl_callbacks", None):
+    if is_watched(estimator):
         return "callbacks watch every epoch"
     return None
 

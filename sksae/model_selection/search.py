@@ -25,7 +25,14 @@ from sklearn.utils.validation import _check_method_params
 from sksae.beforehand import fits_from
 from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
-from sksae.model_selection.rehearsal import Split, in_one_process, quietly, rehearse
+from sksae.model_selection.rehearsal import (
+    Split,
+    in_one_process,
+    is_watched,
+    quietly,
+    rehearse,
+    sharing,
+)
 from sksae.model_selection.workers import Workers
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
@@ -156,7 +163,8 @@ class _BatchedSearch(BaseSearchCV):
     ) -> None:
         def evaluate(candidates: Any, **options: Any) -> Mapping[str, Any]:
             with TemporaryDirectory(prefix="sksae-", ignore_cleanup_errors=True) as folder:
-                ahead = WorkAhead(Path(folder), _run.get().X)
+                run = _run.get()
+                ahead = WorkAhead(Path(folder), run.X, run.trainer.n_bytes)
                 return self._evaluate(evaluate_candidates, list(candidates), ahead, **options)
 
         super()._run_search(evaluate, callback_ctx=callback_ctx)
@@ -197,15 +205,23 @@ class _BatchedSearch(BaseSearchCV):
         run.seconds = seconds.ravel().tolist()
         if self.verbose > 0:
             print(f"[{type(self).__name__}] {run.trainer.summary()}")
-        remember: dict[str, Any] = {}
-        if isinstance(self.estimator, Pipeline):
-            remember = {"memory": StepMemory(ahead, self.estimator.memory)}
+        remembering = self._remembering(estimators, ahead)
         candidates = [
-            _ForEvaluation(candidate, remember, in_one_process(estimator))
-            for candidate, estimator in zip(candidates, estimators, strict=True)
+            _ForEvaluation(candidate, first, in_one_process(estimator))
+            for candidate, first, estimator in zip(candidates, remembering, estimators, strict=True)
         ]
         with fits_from(ahead):
             return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
+
+    def _remembering(self, estimators: list[Any], ahead: WorkAhead) -> list[dict[str, Any]]:
+        """Return for each candidate parameters with which it finds steps that have been fitted."""
+        if not isinstance(self.estimator, Pipeline):
+            return [{}] * len(estimators)
+        memory = self.estimator.memory
+        # Threads cannot record warnings, and callbacks of the search hear of every step.
+        apart = _run.get().trainer.workers.are_threads or is_watched(self)
+        shared = [False] * len(estimators) if apart else sharing(estimators)
+        return [{"memory": StepMemory(ahead, memory, is_shared=each)} for each in shared]
 
     def _format_results(
         self,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from threading import Event
 from typing import TYPE_CHECKING, Protocol
 
 from joblib import effective_n_jobs
-from joblib.parallel import MultiprocessingBackend, get_active_backend
+from joblib.parallel import LokyBackend, get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
 from sksae.planning import Plan
@@ -31,7 +32,7 @@ class Trainable(Protocol):
 
 
 class Workers:
-    """The processes that joblib gives a search where it is made; its own is one of one.
+    """Processes of joblib's own, if a search made here has several, or threads of this one.
 
     Threads of small networks wait for each other's Python, processes do not.
 
@@ -39,16 +40,21 @@ class Workers:
     ----------
     n_jobs : int or None
         As searches take it.
+
+    Attributes
+    ----------
+    are_threads : bool
+        Whether they are several threads of this process.
     """
 
     def __init__(self, n_jobs: int | None) -> None:
         backend, _ = get_active_backend()
         n_workers = effective_n_jobs(n_jobs)
-        # A fork of a process that has threads is not to be trusted with long work.
-        stays = isinstance(backend, MultiprocessingBackend)
-        stays |= getattr(backend, "supports_sharedmem", False)
-        self._n_processes = 1 if stays else n_workers
-        self._parallel = Parallel(n_jobs=n_jobs, batch_size=1)
+        self.are_threads = n_workers > 1 and getattr(backend, "supports_sharedmem", False)
+        # Other engines' may be on other machines, or forks, in which threads of this process hang.
+        self._n_processes = n_workers if isinstance(backend, LokyBackend) else 1
+        # The search has a loop of its own open meanwhile, and one backend serves one loop.
+        self._backend = copy(backend) if self._n_processes > 1 else None
 
     def n_at_a_time(self, groups: Sequence[Trainable]) -> int:
         """Return how many groups are trained at a time."""
@@ -63,7 +69,8 @@ class Workers:
         # Each process has its share of the cores, and threads for them.
         size = -(-self.n_at_a_time(groups) // self._n_processes)
         bundles = [groups[first : first + size] for first in range(0, len(groups), size)]
-        found = self._parallel(delayed(train_here)(bundle) for bundle in bundles)
+        parallel = Parallel(self._n_processes, backend=self._backend, batch_size=1)
+        found = parallel(delayed(train_here)(bundle) for bundle in bundles)
         return [result for results in found for result in results]
 
 
