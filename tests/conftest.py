@@ -67,7 +67,7 @@ def trainings(monkeypatch):
     As on one core: several would divide the groups among them.
     """
     from sksae import fitting
-    from sksae.engine import device
+    from sksae.engine import threads
     from sksae.model_selection import groups
 
     sizes = {"ahead": [], "alone": []}
@@ -80,7 +80,7 @@ def trainings(monkeypatch):
 
         return count
 
-    monkeypatch.setattr(device, "n_cores", lambda: 1)
+    monkeypatch.setattr(threads, "n_cores", lambda: 1)
     monkeypatch.setattr(groups, "train_plans", counting("ahead"))
     monkeypatch.setattr(fitting, "train_plans", counting("alone"))
     return sizes

@@ -5,19 +5,23 @@ values, and torch, for autograd: ``xp`` is one of the two modules. At the end st
 small network and its rows, which both sides can be asked about.
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
+from sksae.engine import full_batch, threads
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.threads import Crew
 
 
 @dataclass(frozen=True)
@@ -361,26 +365,45 @@ class Problem:
             target=self.target[:, None] if self._has_labels else self.target,
         )
 
-    def full_objective(self, dtype=torch.float64, corruption=None):
+    def full_objective(self, dtype=torch.float64, corruption=None, crew=None):
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        rows = self.rows(dtype)
-        return FullObjective(self.penalties, parameters, rows, self.loss, corruption=corruption)
+        return FullObjective(
+            self.penalties,
+            parameters,
+            self.rows(dtype),
+            self.loss,
+            corruption=corruption,
+            crew=crew,
+        )
 
-    def full(self, dtype=torch.float64, corruption=None):
+    def full(self, dtype=torch.float64, corruption=None, n_members=1):
         """Return the engine's J and gradient over all rows, the sums in float64."""
-        full = self.full_objective(dtype, corruption)
-        value, gradient = full.gradient(torch.tensor(self.flat))
+        with Crew(n_members) as crew:
+            full = self.full_objective(dtype, corruption, crew)
+            value, gradient = full.gradient(torch.tensor(self.flat))
         return value.item(), gradient.numpy()
 
-    def minibatch(self, dtype=torch.float64, corruption=None, drops=None):
+    def minibatch(self, dtype=torch.float64, corruption=None, drops=None, n_members=1):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
-        batch = MinibatchObjective(self.penalties, parameters, self.loss, window=1, drops=drops)
         rows = self.rows(dtype)
-        everything = slice(0, rows.n_rows)
-        given = rows.batch(everything)
-        batch(given if corruption is None else corruption(given))
+        given = rows.batch(slice(0, rows.n_rows))
+        with Crew(n_members) as crew:
+            batch = MinibatchObjective(
+                self.penalties, parameters, self.loss, window=1, drops=drops, crew=crew
+            )
+            batch(given if corruption is None else corruption(given))
         return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
+
+
+@contextmanager
+def small_parts(most_rows=10**6):
+    """Let crews divide the smallest work meanwhile, and chunks have no more rows than these."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "LEAST_WORK", 1.0)
+        patch.setattr(threads, "LEAST_ROWS", 1)
+        patch.setattr(full_batch, "MOST_CHUNK_ROWS", most_rows)
+        yield
 
 
 def relative_error(got, expected):

@@ -16,7 +16,8 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
 )
 
-from sksae.engine import device
+from sksae.engine import threads
+from sksae.engine.threads import Crew
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV, groups
 from sksae.scaling import find_scaling
@@ -269,7 +270,7 @@ def test_callbacks_of_the_autoencoder_hear_every_epoch(X, capsys):
 
 
 def test_why_a_network_is_alone_is_said(X, capsys, monkeypatch):
-    monkeypatch.setattr(device, "n_cores", lambda: 1)
+    monkeypatch.setattr(threads, "n_cores", lambda: 1)
     search = BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=2, refit=False, verbose=1)
     search.fit(X)
     assert capsys.readouterr().out.splitlines() == [
@@ -294,7 +295,7 @@ def test_why_a_network_is_alone_is_said(X, capsys, monkeypatch):
 def test_each_core_trains_groups_of_its_own(X, trainings, monkeypatch):
     alone = BatchedGridSearchCV(make(), GRID, cv=3).fit(X)
     assert trainings["ahead"] == [4, 4, 4]
-    monkeypatch.setattr(device, "n_cores", lambda: 2)
+    monkeypatch.setattr(threads, "n_cores", lambda: 2)
     trainings["ahead"].clear()
     together = BatchedGridSearchCV(make(), GRID, cv=3).fit(X)
     # The third would leave one of two cores idle in the end.
@@ -337,7 +338,7 @@ def test_one_core_for_a_thread_is_no_others_business():
     seen = []
 
     def train():
-        with device.on_one_core():
+        with Crew(1):
             seen.append(torch.get_num_threads())
             inside.set()
             leave.wait(10)
@@ -366,7 +367,7 @@ def test_what_ends_one_group_ends_all(X, error, monkeypatch):
             time.sleep(0.001)
         return []
 
-    monkeypatch.setattr(device, "n_cores", lambda: 2)
+    monkeypatch.setattr(threads, "n_cores", lambda: 2)
     monkeypatch.setattr(groups, "train_plans", train_plans)
     with pytest.raises(error):
         BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=3).fit(X)

@@ -19,6 +19,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Workspace, forward
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.products import Operand
 from sksae.engine.sparsity import make_sparsity
 from sksae.fitting import train_plans
 from sksae.metrics import dead_fraction
@@ -472,7 +473,7 @@ def dying(n_models=2, *, tied=False, n_rows=20, dead=((0, 3), (1, 4))):
 
 def code_of(parameters, rows):
     workspace = Workspace(parameters, rows.shape[1])
-    output = forward(parameters, rows.mT, workspace)
+    output = forward(workspace, Operand(rows))
     return workspace.out[0], output - rows
 
 
@@ -523,17 +524,17 @@ def test_only_units_that_were_idle_for_long_begin_anew():
     # The second network's beta is given; 60 idle rows make a unit dead.
     made = revival.Revival(parameters, rho, np.array([True, False]), state={})
     workspace = Workspace(parameters, rows.shape[1])
-    forward(parameters, rows.mT, workspace)
-    workspace.gradient[-1].copy_(workspace.out[-1] - rows)
+    forward(workspace, Operand(rows))
+    error = workspace.out[-1] - rows
     share_left, before = np.array([0.5, 0.5]), parameters.flat.clone()
     for _ in range(2):
         made.watch(workspace.out[0])
-        made.act(rows, workspace, share_left)
+        made.act(rows, error, share_left)
     assert torch.equal(parameters.flat, before)
     resumed = revival.Revival(parameters, rho, np.array([True, False]), state=made.state())
     resumed.watch(workspace.out[0])
-    resumed.act(rows, workspace, 0.01 * share_left)
+    resumed.act(rows, error, 0.01 * share_left)
     assert torch.equal(parameters.flat, before)
-    resumed.act(rows, workspace, share_left)
+    resumed.act(rows, error, share_left)
     changed = parameters.biases[0] != parameters.with_flat(before).biases[0]
     assert torch.equal(changed, dead & torch.tensor([True, False]).view(-1, 1, 1))

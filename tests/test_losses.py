@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from oracle import Problem, forward, relative_error
+from oracle import Problem, forward, relative_error, small_parts
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
-from sksae.engine import batches, full_batch
+from sksae.engine import batches
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Accuracy, Explained, make_judge
@@ -128,15 +128,13 @@ def test_a_target_goes_together_with_a_sparse_code_and_scaled_inputs(sparsity, t
     assert relative_error(gradient, problem.autograd()[1]) < 1e-12
 
 
-@pytest.mark.parametrize("part_rows", [1, 3])
+@pytest.mark.parametrize("n_members", [1, 2])
 @each_weighting
 @each_target
-def test_chunks_and_parts_add_up_with_targets(target, weighted, part_rows, monkeypatch):
+def test_chunks_and_parts_add_up_with_targets(target, weighted, n_members):
     problem = Problem.supervised(target, "kl", HIDDEN["two"], weighted=weighted)
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 9)
-    monkeypatch.setattr(full_batch, "PART_ROWS", part_rows)
-    value, gradient = problem.full()
+    with small_parts(9):
+        value, gradient = problem.full(n_members=n_members)
     assert value == pytest.approx(problem.value(), rel=1e-12)
     assert relative_error(gradient, problem.autograd()[1]) < 1e-12
 

@@ -16,7 +16,7 @@ from batched import assert_same_results
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
-from sksae.engine import batches, device
+from sksae.engine import batches, threads
 from sksae.engine.batches import Rows, chunk_slices, kept_resident
 from sksae.engine.losses import SquaredError
 from sksae.engine.training import train
@@ -214,7 +214,7 @@ def mapped(tmp_path_factory):
 )
 def test_a_search_keeps_no_copy_of_each_fold(mapped, n_threads, budget, monkeypatch):
     monkeypatch.setattr(batches, "RESIDENT_BYTES", budget)
-    monkeypatch.setattr(device, "n_cores", lambda: n_threads)
+    monkeypatch.setattr(threads, "n_cores", lambda: n_threads)
     search = BatchedGridSearchCV(make(), {"rho": [0.1, 0.2]}, cv=5, refit=False)
     with traced() as numpy_memory:
         search.fit(mapped)

@@ -5,7 +5,7 @@ import oracle
 import pytest
 import torch
 from batched import assert_same_results, make, search_both
-from oracle import Problem, relative_error
+from oracle import Problem, relative_error, small_parts
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
@@ -13,6 +13,7 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch
 from sksae.engine.batches import Batch, Rows
 from sksae.engine.noise import Corruption, Noise
+from sksae.engine.threads import Crew
 from sksae.fitting import train_plans
 from sksae.planning import make_plan
 
@@ -261,33 +262,35 @@ def test_the_gradient_is_that_of_autograd_shown_corrupted_rows(
         assert relative_error(gradient, expected) < 1e-11
 
 
-@pytest.mark.parametrize("part_rows", [1, 5, 100])
+@pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
 @each_kind
 @each_code
 def test_both_walks_over_all_rows_are_shown_the_same(
-    sparsity, activation, kind, kept_entries, part_rows, monkeypatch
+    sparsity, activation, kind, kept_entries, n_members, monkeypatch
 ):
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 9)
-    monkeypatch.setattr(full_batch, "PART_ROWS", part_rows)
     monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
     problem = Problem.draw(sparsity, activation, "tanh", weighted=True, n_rows=23)
     corruption = corruption_of(kind)
-    full = problem.full_objective(corruption=corruption)
-    # As it walks, so the draws are cut.
-    given = [
-        corrupted(corruption, (problem.X - problem.centre)[chunk.which]) for chunk in full._chunks
-    ]
-    assert len(given) > 1
-    expected_value, expected = problem.but(shown=np.concatenate(given) + problem.centre).autograd()
-    flat = torch.tensor(problem.flat)
-    for _ in range(2):
-        value, gradient = full.gradient(flat)
-        assert value.item() == pytest.approx(expected_value, rel=1e-12)
-        assert relative_error(gradient, expected) < 1e-11
-    # But it is judged on rows as they are.
-    assert full.evaluate()[0].item() == pytest.approx(problem.value(), rel=1e-12)
+    with small_parts(9), Crew(n_members) as crew:
+        full = problem.full_objective(corruption=corruption, crew=crew)
+        # As it walks, so the draws are cut.
+        given = [
+            corrupted(corruption, (problem.X - problem.centre)[chunk.which])
+            for lane in full._lanes
+            for chunk in lane.chunks
+        ]
+        assert len(given) > 1
+        expected_value, expected = problem.but(
+            shown=np.concatenate(given) + problem.centre
+        ).autograd()
+        flat = torch.tensor(problem.flat)
+        for _ in range(2):
+            value, gradient = full.gradient(flat)
+            assert value.item() == pytest.approx(expected_value, rel=1e-12)
+            assert relative_error(gradient, expected) < 1e-11
+        # But it is judged on rows as they are.
+        assert full.evaluate()[0].item() == pytest.approx(problem.value(), rel=1e-12)
 
 
 # Trainings.

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import Problem, Terms, relative_error
+from oracle import Problem, Terms, relative_error, small_parts
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch, minibatch
@@ -288,20 +288,33 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("part_rows", [1, 3, 5])
-@pytest.mark.parametrize("chunk_rows", [5, 9, 23])
+@pytest.mark.parametrize("n_members", [2, 3])
+@pytest.mark.parametrize("chunk_rows", [1, 5, 23])
 @each_code
-def test_parts_side_by_side_add_up_to_one_walk_over_all_rows(
-    sparsity, activation, chunk_rows, part_rows, weighted, monkeypatch
+def test_walks_side_by_side_add_up_to_one_over_all_rows(
+    sparsity, activation, chunk_rows, n_members, weighted
 ):
     problem = Problem.draw(sparsity, activation, "prelu", (5,), weighted=weighted, n_rows=23)
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", chunk_rows)
     value, gradient = problem.full()
-    monkeypatch.setattr(full_batch, "PART_ROWS", part_rows)
-    split_value, split_gradient = problem.full()
-    assert split_value == pytest.approx(value, rel=1e-12)
-    assert relative_error(split_gradient, gradient) < 1e-12
+    with small_parts(chunk_rows):
+        divided_value, divided_gradient = problem.full(n_members=n_members)
+    assert divided_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(divided_gradient, gradient) < 1e-12
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
+@pytest.mark.parametrize("n_members", [2, 3])
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+@each_code
+def test_parts_of_a_minibatch_add_up_to_the_whole(sparsity, activation, tied, n_members, weighted):
+    problem = Problem.draw(
+        sparsity, activation, "prelu", (5,), weighted=weighted, tied=tied, n_rows=23
+    )
+    value, gradient = problem.minibatch()
+    with small_parts():
+        divided_value, divided_gradient = problem.minibatch(n_members=n_members)
+    assert divided_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(divided_gradient, gradient) < 1e-12
 
 
 @given(n_rows=st.integers(1, 3000), batch_size=st.integers(1, 300) | st.sampled_from([16, 32, 256]))
@@ -318,19 +331,6 @@ def test_minibatches_cover_all_rows_and_are_nearly_equal(n_rows, batch_size):
     # All but the first are the multiples that the products like, where there is room for them.
     if batch_size % 16 == 0 and shortest >= 128:
         assert not (lengths[1:] % 16).any()
-
-
-@given(n_rows=st.integers(1, 10**5), widest=st.integers(1, 10**5), min_part=st.integers(1, 10**4))
-def test_part_slices_cover_all_rows_in_parts_of_equal_length(n_rows, widest, min_part):
-    cuts = batches.part_slices(n_rows, widest, min_part)
-    bounds = [0, *(which.stop for which, _ in cuts)]
-    assert [which.start for which, _ in cuts] == bounds[:-1]
-    assert bounds[-1] == n_rows
-    lengths = [which.stop - which.start for which, _ in cuts]
-    assert all(length % n_parts == 0 for length, (_, n_parts) in zip(lengths, cuts, strict=True))
-    assert lengths[0] // cuts[0][1] >= min(min_part, lengths[0])
-    chunk = max(s.stop - s.start for s in batches.chunk_slices(n_rows, widest))
-    assert max(lengths) < chunk + cuts[0][1]
 
 
 @pytest.mark.parametrize("n_chunks", [1, 4])

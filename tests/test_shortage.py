@@ -122,7 +122,7 @@ def test_inference_that_runs_out_of_memory(kind, method, rows, monkeypatch):
 
 @pytest.mark.parametrize("n_cores", [1, 2])
 def test_a_search_that_runs_out_of_memory_says_so(n_cores, monkeypatch):
-    monkeypatch.setattr("sksae.engine.device.n_cores", lambda: n_cores)
+    monkeypatch.setattr("sksae.engine.threads.n_cores", lambda: n_cores)
     monkeypatch.setattr(descent.Descent, "run", exhausted)
     with pytest.raises(MemoryError, match=r"36\.4 TiB were asked for at once\. .*batch_size"):
         BatchedGridSearchCV(make(), {"rho": [0.1, 0.2, 0.3]}, cv=2).fit(X)

@@ -8,13 +8,13 @@ import oracle
 import pytest
 import torch
 from batched import assert_same_results, make, search_both
-from oracle import Problem, relative_error
+from oracle import Problem, relative_error, small_parts
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches, full_batch
+from sksae.engine import full_batch
 from sksae.engine.parameters import (
     Architecture,
     Parameters,
@@ -331,21 +331,19 @@ def test_some_layers_may_be_tied_and_others_not():
     assert Architecture((4, 6, 3, 6, 5), ("relu",) * 4, 2, tied=(False, True)).own == (0, 1, 3)
 
 
-@pytest.mark.parametrize("part_rows", [1, 5])
+@pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
 @pytest.mark.parametrize(
     ("hidden", "gains"), list(product([(), (5,), (6, 5)], [False, True])), ids=str
 )
-def test_chunks_and_parts_add_up(hidden, gains, kept_entries, part_rows, monkeypatch):
+def test_chunks_and_parts_add_up(hidden, gains, kept_entries, n_members, monkeypatch):
     factors = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(hidden) + 2] if gains else ()
     problem = Problem.draw(
         "kl", "tanh", "prelu", hidden, weighted=True, tied=True, gains=factors, n_rows=23
     )
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 9)
-    monkeypatch.setattr(full_batch, "PART_ROWS", part_rows)
     monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
-    value, gradient = problem.full()
+    with small_parts(9):
+        value, gradient = problem.full(n_members=n_members)
     expected_value, expected = problem.autograd()
     assert value == pytest.approx(expected_value, rel=1e-12)
     assert relative_error(gradient, expected) < 1e-12

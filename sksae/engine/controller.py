@@ -140,7 +140,7 @@ def to_numpy(values: Tensor) -> np.ndarray:
 
 
 def share_active(
-    code: Tensor, largest: Tensor, share: Tensor, weight: Tensor | None = None
+    code: Tensor, largest: Tensor, share: Tensor, *, is_weighted: bool = False
 ) -> Tensor:
     """Return the share of some rows in which each unit is active, (n_models, n_components, 1).
 
@@ -150,13 +150,13 @@ def share_active(
         Absolute values.
     largest : Tensor of shape (n_models, n_components, 1)
         Each unit's largest activation.
-    share : Tensor of shape (n_models, n_rows, 1)
+    share : Tensor of shape (1, n_rows, 1)
         What each row counts.
-    weight : Tensor of shape (1, n_rows, 1), optional
-        If given, the shares do not add up to 1, and are divided by their sum.
+    is_weighted : bool, default=False
+        If so, the shares do not add up to 1, and are divided by their sum.
     """
-    active = torch.bmm((code > ACTIVE_FROM * largest).to(share.dtype), share)
-    return active if weight is None else active / share.sum(dim=1, keepdim=True)
+    active = (code > ACTIVE_FROM * largest).to(share.dtype) @ share
+    return active / share.sum(dim=1, keepdim=True) if is_weighted else active
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -270,7 +270,7 @@ class BetaController:
         self._write()
 
     def after_batch(
-        self, code: Tensor, mean_code: Tensor | None, share: Tensor, weight: Tensor | None
+        self, code: Tensor, mean_code: Tensor | None, share: Tensor, *, is_weighted: bool
     ) -> bool:
         """Measure the activity and move beta, once in some calls; return whether in this one.
 
@@ -280,9 +280,10 @@ class BetaController:
             Of the batch.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
             Running mean of the code, where S is a function of it.
-        share : Tensor of shape (n_models, n_rows, 1)
+        share : Tensor of shape (1, n_rows, 1)
             What each row counts.
-        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
+        is_weighted : bool
+            Whether rows differ in it.
         """
         n_moves = self._n_batches // self._interval
         self._n_batches += self._pace
@@ -291,17 +292,17 @@ class BetaController:
         if mean_code is not None:
             self._now["activity"] = to_numpy(self._sparsity.activity(mean_code))
         else:
-            self._measure(code, share, weight)
+            self._measure(code, share, is_weighted=is_weighted)
         self._move()
         self._has_moved = True
         return True
 
-    def _measure(self, code: Tensor, share: Tensor, weight: Tensor | None) -> None:
+    def _measure(self, code: Tensor, share: Tensor, *, is_weighted: bool) -> None:
         """Bring the running share of active rows up to date."""
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
-        shares = share_active(size, self._largest, share, weight)
+        shares = share_active(size, self._largest, share, is_weighted=is_weighted)
         active, before = to_numpy(shares.mean(dim=(1, 2))), self._now["activity"]
         newest = self._newest if self._has_moved else 1.0
         self._now["activity"] = before + newest * (active - before)

@@ -18,6 +18,7 @@ from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObject
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
+from sksae.engine.threads import Crew
 from sksae.engine.watching import Moment, NonFiniteLossError, Watch
 from sksae.interrupts import ask_unless_skipped, is_kept
 
@@ -141,6 +142,8 @@ class Descent:
         Of the output.
     judge : Judge, optional
         Scores networks on rows held out.
+    crew : Crew
+        Who shares the work on many rows.
     """
 
     def __init__(
@@ -150,9 +153,11 @@ class Descent:
         rows: Rows,
         loss: Loss,
         judge: Judge | None,
+        crew: Crew,
     ) -> None:
         schedule = jobs[0].schedule
         self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
+        self._crew = crew
         self._corruption, self._drops = schedule.corruption(rows), schedule.drops(rows)
         self._finds_beta = jobs[0].finds_beta
         self._steps_per_batch = max(1, ceil(schedule.pace / LONGEST_STEP))
@@ -175,6 +180,7 @@ class Descent:
             l2_start=L2_STARTS[schedule.solver],
             pace=self._pace,
             drops=self._drops,
+            crew=crew,
             state=state,
         )
         self._solver = _make_solver(schedule, self._parameters.flat, state)
@@ -267,6 +273,7 @@ class Descent:
                 self._loss,
                 corruption=self._corruption,
                 with_gradient=False,
+                crew=self._crew,
             )
         return is_met(to_numpy(self._full.activity()), to_numpy(self._full.rho))
 

@@ -1,10 +1,6 @@
-"""From a device's name to a ``torch.device``, or a clear error; and the cores of the CPU."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""From a device's name to a ``torch.device``, or a clear error."""
 
 import torch
-from threadpoolctl import threadpool_limits
 
 from sksae.warning import warn_user
 
@@ -82,16 +78,3 @@ def to_wide(tensor: torch.Tensor) -> torch.Tensor:
 def bookkeeping_device(device: torch.device) -> torch.device:
     """Return where float64 tensors live: on the device, or on the CPU where it has none (mps)."""
     return torch.device("cpu") if device.type == "mps" else device
-
-
-def n_cores() -> int:
-    """Return how many cores torch divides an operation among."""
-    return torch.get_num_threads()
-
-
-@contextmanager
-def on_one_core() -> Iterator[None]:
-    """Keep the operations of this thread, and of no other, to one core."""
-    torch.get_num_threads()  # asked first, or torch sets this thread's number anew when it is
-    with threadpool_limits(1, user_api="openmp"):
-        yield

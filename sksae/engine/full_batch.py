@@ -1,67 +1,80 @@
 """J and its gradient over all rows, walked in chunks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf, nan
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch, Rows, part_slices
+from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
-from sksae.engine.network import Workspace, backward, forward
+from sksae.engine.network import Workspace, backward, forward, sum_rows
 from sksae.engine.noise import Corruption
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
+from sksae.engine.products import Operand
 from sksae.engine.sparsity import Sparsity
+from sksae.engine.threads import Crew, n_parts
+
+T = TypeVar("T")
 
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
-# On the CPU chunks are split into parts of at least so many rows.
-PART_ROWS = 1024
+# On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
+MOST_CHUNK_ROWS = 1024
 # Of squares summed in float32, as a share of them.
 ROUNDING = 1e-5
 
 
-@dataclass(frozen=True)
-class Chunk:
-    """Some rows of a walk over all, and what they are processed with.
+class Chunk(NamedTuple):
+    """Some rows of a walk over all, and the buffers that they are processed with."""
+
+    which: slice
+    workspace: Workspace
+
+
+class Lane:
+    """The chunks that one member of the crew walks over, and what it leaves behind.
 
     Attributes
     ----------
-    which : slice
-        The rows.
-    n_parts : int
-        Equal parts that they are split into, processed side by side on the models axis.
-    network : Parameters
-        As many copies of the one network.
-    workspace : Workspace
-        Buffers of all parts.
+    chunks : list of Chunk
+        In order.
+    total : Parameters
+        Sum of the chunks' gradients, times 1 / share, in float64.
+
+    Parameters
+    ----------
+    rows : Rows
+        All of them.
+    chunks : list of Chunk
+        Its own.
+    gradient, total : Parameters, optional
+        Memory for the gradient of a chunk, and their sum.
     """
 
-    which: slice
-    n_parts: int
-    network: Parameters
-    workspace: Workspace
+    def __init__(
+        self,
+        rows: Rows,
+        chunks: list[Chunk],
+        gradient: Parameters | None,
+        total: Parameters | None,
+    ) -> None:
+        self._rows, self.chunks = rows.reader(), chunks
+        self.gradient, self.total = gradient, total
 
-    def split(self, batch: Batch) -> Batch:
-        """Put the parts of the rows on the models axis."""
-        if self.n_parts == 1:
-            return batch
-
-        def parts(tensor: Tensor) -> Tensor:
-            return tensor.view(self.n_parts, -1, tensor.shape[-1])
-
-        weight = None if batch.weight is None else parts(batch.weight)
-        return Batch(parts(batch.rows), parts(batch.target), weight)
-
-    def join(self, values: Tensor) -> Tensor:
-        """Return the sum over parts, in float64."""
-        wide = to_wide(values)
-        return wide if self.n_parts == 1 else wide.sum(dim=0, keepdim=True)
+    def walk(self, corruption: Corruption | None = None) -> Iterator[tuple[Workspace, Batch]]:
+        """Yield the rows of each chunk, and its buffers."""
+        if corruption is not None:
+            corruption.begin(0)
+        for which, workspace in self.chunks:
+            batch = self._rows.batch(which)
+            yield workspace, batch if corruption is None else corruption(batch)
 
 
 class Evaluation(NamedTuple):
@@ -91,16 +104,14 @@ class Evaluation(NamedTuple):
 class FullObjective:
     """J over all rows, walked in chunks, and its gradient.
 
-    Squared errors are summed in float64; what a product sums over the rows of a chunk (or of a
-    part, see below) is in the precision of the products, and in float64 from there on.
+    Squared errors are summed in float64; what a product sums over the rows of a chunk is in the
+    precision of the products, and in float64 from there on.
 
     A penalty on mean activations couples all rows, so a gradient needs two walks: encode every
     chunk, then, with rho_hat known, go through decoder and backward. What the encoder computed is
     kept between the two where memory allows, and computed again otherwise.
 
-    On the CPU a long chunk goes through the network in parts, as the rows of several networks
-    that share their weights: each core then keeps to its own part and finds in its cache what it
-    left there, where a product over the whole chunk would divide the work anew each time.
+    On the CPU each member of a crew walks over rows of its own.
 
     Parameters
     ----------
@@ -117,6 +128,8 @@ class FullObjective:
         they are shown as they are.
     with_gradient : bool, default=True
         Whether the gradient is going to be asked for: it wants memory.
+    crew : Crew, optional
+        Who walks.
     """
 
     def __init__(
@@ -128,85 +141,89 @@ class FullObjective:
         *,
         corruption: Corruption | None = None,
         with_gradient: bool = True,
+        crew: Crew | None = None,
     ) -> None:
         architecture = parameters.architecture
         self.parameters = parameters
-        self._rows, self._corruption = rows, corruption
+        self._rows, self._corruption, self._crew = rows, corruption, crew or Crew(1)
         self._terms = Terms(penalties, parameters, loss)
-        # Parameters and gradient in float64, for all that is not a product over rows.
+        # Parameters in float64, for all that is not a product over rows.
         self._weights = parameters.with_flat(torch.zeros_like(to_wide(parameters.flat)))
-        self._total = parameters.with_flat(torch.zeros_like(self._weights.flat))
         self._wide = Terms(penalties, self._weights, loss)
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
         self._keeps = with_gradient and n_encoded * parameters.n_models <= KEPT_ENTRIES
-        self._chunks = self._make_chunks()
-        # The gradient of each part, by the number of parts.
-        self._gradients: dict[int, Parameters] = {}
+        self._lanes = self._make_lanes(with_gradient=with_gradient)
 
-    def _make_chunks(self) -> list[Chunk]:
+    def _make_lanes(self, *, with_gradient: bool) -> list[Lane]:
         parameters, n_rows = self.parameters, self._rows.n_rows
-        splits = parameters.n_models == 1 and parameters.flat.device.type == "cpu"
-        cuts = part_slices(
-            n_rows,
-            max(parameters.architecture.sizes) * parameters.n_models,
-            min_part=PART_ROWS if splits else n_rows,
-        )
-        networks: dict[int, Parameters] = {}
-        scratch: dict[tuple[int, int], Workspace] = {}
-        chunks = []
-        for which, n_parts in cuts:
-            if n_parts not in networks:
-                networks[n_parts] = parameters.side_by_side(n_parts) if n_parts > 1 else parameters
-            network, length = networks[n_parts], (which.stop - which.start) // n_parts
-            if (n_parts, length) not in scratch:
-                scratch[n_parts, length] = Workspace(network, length, 1.0 / n_rows)
-            workspace = scratch[n_parts, length]
-            if self._keeps:
-                workspace = Workspace(network, length, 1.0 / n_rows, workspace)
-            chunks.append(Chunk(which, n_parts, network, workspace))
-        return chunks
+        on_cpu = parameters.flat.device.type == "cpu"
+        widest = max(parameters.architecture.sizes) * parameters.n_models
+        # Noise is drawn row after row, by one member.
+        n_members = self._crew.n_members if self._corruption is None else 1
+        work = float(n_rows) * len(parameters.flat)
+        lanes = []
+        for which in equal_slices(n_rows, n_parts(work, n_rows, n_members)):
+            chunks: list[Chunk] = []
+            scratch: dict[int, Workspace] = {}
+            n_own = which.stop - which.start
+            most = MOST_CHUNK_ROWS if on_cpu else n_own
+            for chunk in chunk_slices(n_own, widest, most):
+                length = chunk.stop - chunk.start
+                if length not in scratch:
+                    scratch[length] = Workspace(parameters, length, 1.0 / n_rows)
+                workspace = scratch[length]
+                if self._keeps:
+                    workspace = Workspace(parameters, length, 1.0 / n_rows, workspace)
+                rows = slice(which.start + chunk.start, which.start + chunk.stop)
+                chunks.append(Chunk(rows, workspace))
+            gradient = total = None
+            if with_gradient:
+                gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+                total = parameters.with_flat(torch.zeros_like(self._weights.flat))
+            lanes.append(Lane(self._rows, chunks, gradient, total))
+        return lanes
 
-    def _walk(self, *, corrupt: bool = False) -> Iterator[tuple[Chunk, Batch]]:
-        """Yield each chunk and its rows, whose parts are on the models axis."""
-        corruption = self._corruption if corrupt else None
-        if corruption is not None:
-            corruption.begin(0)
-        for chunk in self._chunks:
-            batch = self._rows.batch(chunk.which)
-            if corruption is not None:
-                batch = corruption(batch)
-            yield chunk, chunk.split(batch)
+    def _each(self, function: Callable[..., T], *arguments: object) -> list[T]:
+        """Call a function for each lane, side by side."""
+        return self._crew.run([partial(function, lane, *arguments) for lane in self._lanes])
 
     def evaluate(self) -> Evaluation:
         """Return what the network as it stands comes to."""
+        sums = self._each(self._evaluate_lane)
+        total = sums[0]
+        for other in sums[1:]:
+            total.add(other)
+        self._weights.flat.copy_(self.parameters.flat)
+        loss = total.loss + self._other_terms(total.mean_code)
+        unknown = torch.full_like(loss, nan)
+        error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
+        return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
+
+    def _evaluate_lane(self, lane: Lane) -> "_Sums":
         terms, architecture = self._terms, self.parameters.architecture
-        loss, mean_code = self._zero_loss(), torch.zeros_like(self._wide.rho)
-        lowest = torch.full_like(terms.rho, inf)
-        highest = torch.full_like(terms.rho, -inf)
-        errors = _SquaredErrors(loss) if isinstance(terms.loss, SquaredError) else None
-        for chunk, batch in self._walk():
-            workspace = chunk.workspace
-            output = forward(chunk.network, batch.rows.mT, workspace)
-            code = workspace.out[terms.code_layer]
+        sums = _Sums(
+            self._zero_loss(),
+            torch.zeros_like(self._wide.rho),
+            torch.full_like(terms.rho, inf),
+            torch.full_like(terms.rho, -inf),
+            _SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
+        )
+        for workspace, batch in lane.walk():
+            output = forward(workspace, Operand(batch.rows))
+            code, share = workspace.out[terms.code_layer], share_out(workspace, batch.weight)
             error = workspace.gradient[-1]
             notes = compare(architecture, terms.loss, output, batch.target, error)
-            if errors is not None:
-                errors.add(chunk, batch, notes)
-            loss += self._row_terms(chunk, notes, code, batch.weight)
+            if sums.errors is not None:
+                sums.errors.add(share, batch, notes)
+            sums.loss += self._row_terms(workspace, notes, code, batch.weight)
             if self._encoder:
-                mean_code += chunk.join(torch.bmm(code, share_out(workspace, batch.weight)))
+                sums.mean_code += to_wide(sum_rows(workspace, Operand(share)))
                 low, high = code.aminmax(dim=2, keepdim=True)
-                if chunk.n_parts > 1:
-                    low, high = low.amin(dim=0, keepdim=True), high.amax(dim=0, keepdim=True)
-                torch.minimum(lowest, low, out=lowest)
-                torch.maximum(highest, high, out=highest)
-        self._weights.flat.copy_(self.parameters.flat)
-        loss = loss + self._other_terms(mean_code)
-        unknown = torch.full_like(loss, nan)
-        error, deviation = (unknown, unknown) if errors is None else errors.means()
-        return Evaluation(loss, mean_code, lowest, highest, error, deviation)
+                torch.minimum(sums.lowest, low, out=sums.lowest)
+                torch.maximum(sums.highest, high, out=sums.highest)
+        return sums
 
     @property
     def sparsity(self) -> Sparsity:
@@ -232,13 +249,17 @@ class FullObjective:
 
     def mean_square(self) -> Tensor:
         """Return the mean over rows of their squared norm, shape (n_models,), float64."""
-        total = self._zero_loss()
-        for chunk, batch in self._walk():
-            squares = to_wide(batch.rows).square().sum(dim=2, keepdim=True)
-            if batch.weight is not None:
-                squares *= to_wide(batch.weight)
-            total += chunk.join(squares.sum(dim=1))[:, 0] * chunk.workspace.share
-        return total
+
+        def square(lane: Lane) -> Tensor:
+            total = self._zero_loss()
+            for workspace, batch in lane.walk():
+                squares = to_wide(batch.rows).square().sum(dim=2, keepdim=True)
+                if batch.weight is not None:
+                    squares *= to_wide(batch.weight)
+                total += squares.sum(dim=1)[:, 0] * workspace.share
+            return total
+
+        return torch.stack(self._each(square)).sum(dim=0)
 
     def activity(self) -> Tensor:
         """Return what rho is compared with, of the network as it stands.
@@ -252,20 +273,27 @@ class FullObjective:
         terms = self._terms
         if terms.sparsity.of_mean_activation:
             return terms.sparsity.activity(self._encode_all())
-        largest = torch.zeros_like(terms.beta)
-        for chunk, batch in self._walk(corrupt=True):
-            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
-            highest = code.abs().amax(dim=2, keepdim=True)
-            if chunk.n_parts > 1:
-                highest = highest.amax(dim=0, keepdim=True)
-            largest = torch.maximum(largest, highest)
-        active = torch.zeros_like(self._wide.beta)
-        for chunk, batch in self._walk(corrupt=True):
-            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
-            active += chunk.join(
-                share_active(code.abs(), largest, share_out(chunk.workspace, batch.weight))
-            )
-        return active.mean(dim=(1, 2))
+
+        def codes(lane: Lane) -> Iterator[tuple[Tensor, Tensor]]:
+            for workspace, batch in lane.walk(self._corruption):
+                code = forward(workspace, Operand(batch.rows), self._encoder)
+                yield code.abs(), share_out(workspace, batch.weight)
+
+        def largest_of(lane: Lane) -> Tensor:
+            found = torch.zeros_like(terms.beta)
+            for size, _ in codes(lane):
+                torch.maximum(found, size.amax(dim=2, keepdim=True), out=found)
+            return found
+
+        largest = torch.stack(self._each(largest_of)).amax(dim=0)
+
+        def active(lane: Lane) -> Tensor:
+            total = torch.zeros_like(self._wide.beta)
+            for size, share in codes(lane):
+                total += to_wide(share_active(size, largest, share))
+            return total
+
+        return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
 
     def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Return J and its gradient at the parameters given.
@@ -280,50 +308,53 @@ class FullObjective:
         loss : Tensor of shape (n_models,), float64
         gradient : Tensor like ``flat``
         """
-        terms, total = self._terms, self._total
         self.parameters.flat.copy_(flat)
         self._weights.flat.copy_(flat)
-        total.flat.zero_()
-        by_unit = terms.sparsity.of_mean_activation
+        by_unit = self._terms.sparsity.of_mean_activation
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
-        narrow_mean = mean_code.to(terms.rho) if by_unit else None
-        loss = self._zero_loss()
-        for chunk, batch in self._walk(corrupt=True):
-            network, workspace, weight = chunk.network, chunk.workspace, batch.weight
-            code = workspace.out[terms.code_layer]
-            if by_unit and self._keeps:
-                output = forward(network, code, workspace, self._decoder)
-            else:
-                output = forward(network, batch.rows.mT, workspace)
-            error = workspace.gradient[-1]
-            notes = compare(network.architecture, terms.loss, output, batch.target, error)
-            loss += self._row_terms(chunk, notes, code, weight)
-            if weight is not None:
-                weigh(network.architecture, error, weight)
-            code_gradient = terms.code_gradient(code, narrow_mean, weight)
-            backward(network, batch.rows, workspace, self._gradient_of(chunk), code_gradient)
-            for block, part in zip(total.blocks, self._gradient_of(chunk).blocks, strict=True):
-                block.add_(chunk.join(part))
+        narrow_mean = mean_code.to(self._terms.rho) if by_unit else None
+        losses = self._each(self._gradient_of_lane, narrow_mean)
+        total = self._weights.with_flat(torch.zeros_like(flat))
+        for lane in self._lanes:
+            assert lane.total is not None
+            total.flat.add_(lane.total.flat)
+        total.flat.mul_(1.0 / self._rows.n_rows)
         self._wide.add_weight_decay(total, self._weights)
-        return loss + self._other_terms(mean_code), total.flat.clone()
+        return torch.stack(losses).sum(dim=0) + self._other_terms(mean_code), total.flat
 
-    def _gradient_of(self, chunk: Chunk) -> Parameters:
-        network = chunk.network
-        if chunk.n_parts not in self._gradients:
-            self._gradients[chunk.n_parts] = Parameters.zeros(
-                network.architecture, network.n_models, network.flat.dtype, network.flat.device
-            )
-        return self._gradients[chunk.n_parts]
+    def _gradient_of_lane(self, lane: Lane, narrow_mean: Tensor | None) -> Tensor:
+        """Write the sum of the chunks' gradients into the lane's, and return its part of J."""
+        terms, architecture = self._terms, self.parameters.architecture
+        is_encoded = narrow_mean is not None and self._keeps
+        loss, gradient, total = self._zero_loss(), lane.gradient, lane.total
+        assert gradient is not None
+        assert total is not None
+        total.flat.zero_()
+        for workspace, batch in lane.walk(self._corruption):
+            weight, rows = batch.weight, Operand(batch.rows)
+            output = forward(workspace, rows, self._decoder if is_encoded else None)
+            code, error = workspace.out[terms.code_layer], workspace.gradient[-1]
+            notes = compare(architecture, terms.loss, output, batch.target, error)
+            loss += self._row_terms(workspace, notes, code, weight)
+            if weight is not None:
+                weigh(architecture, error, weight)
+            backward(workspace, rows, gradient, terms.code_gradient(code, narrow_mean, weight))
+            total.flat.add_(gradient.flat)
+        return loss
 
     def _encode_all(self) -> Tensor:
-        mean_code = torch.zeros_like(self._wide.rho)
-        for chunk, batch in self._walk(corrupt=True):
-            code = forward(chunk.network, batch.rows.mT, chunk.workspace, self._encoder)
-            mean_code += chunk.join(torch.bmm(code, share_out(chunk.workspace, batch.weight)))
-        return mean_code
+        def encode(lane: Lane) -> Tensor:
+            mean_code = torch.zeros_like(self._wide.rho)
+            for workspace, batch in lane.walk(self._corruption):
+                forward(workspace, Operand(batch.rows), self._encoder)
+                share = Operand(share_out(workspace, batch.weight))
+                mean_code += to_wide(sum_rows(workspace, share))
+            return mean_code
+
+        return torch.stack(self._each(encode)).sum(dim=0)
 
     def _row_terms(
-        self, chunk: Chunk, notes: Tensor, code: Tensor, weight: Tensor | None
+        self, workspace: Workspace, notes: Tensor, code: Tensor, weight: Tensor | None
     ) -> Tensor:
         """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
         values = self._terms.loss.values(to_wide(notes))
@@ -332,7 +363,7 @@ class FullObjective:
             values += self._wide.beta[:, 0] * to_wide(by_row)
         if weight is not None:
             values *= to_wide(weight[..., 0])
-        return chunk.join(values.sum(dim=-1)) * chunk.workspace.share
+        return values.sum(dim=-1) * workspace.share
 
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])
@@ -343,6 +374,26 @@ class FullObjective:
         if not self._wide.sparsity.of_mean_activation:
             return decay
         return decay + self._wide.unit_penalty(mean_code)
+
+
+@dataclass
+class _Sums:
+    """What a lane finds in `FullObjective.evaluate`; shapes are those of `Evaluation`."""
+
+    loss: Tensor
+    mean_code: Tensor
+    lowest: Tensor
+    highest: Tensor
+    errors: "_SquaredErrors | None"
+
+    def add(self, other: "_Sums") -> None:
+        """Take up what another lane found."""
+        self.loss += other.loss
+        self.mean_code += other.mean_code
+        torch.minimum(self.lowest, other.lowest, out=self.lowest)
+        torch.maximum(self.highest, other.highest, out=self.highest)
+        if self.errors is not None and other.errors is not None:
+            self.errors.add_sums(other.errors)
 
 
 class _SquaredErrors:
@@ -358,15 +409,19 @@ class _SquaredErrors:
         self._error, self._square = torch.zeros_like(zero), torch.zeros_like(zero[:1])
         self._mean: Tensor | float = 0.0
 
-    def add(self, chunk: Chunk, batch: Batch, notes: Tensor) -> None:
-        """Take up a chunk; ``notes`` are the norms of its rows' errors."""
-        share = share_out(chunk.workspace, batch.weight)
-        self._error += chunk.join(_sum_squares(notes, share))
-        target = batch.target
-        norms = torch.linalg.vector_norm(target, dim=2)
-        # Parts are summed; models have their targets in common.
-        self._square += _sum_squares(norms, share[: len(target)]).sum()
-        self._mean = self._mean + to_wide(torch.bmm(target.mT, share[: len(target)])).sum(dim=0)
+    def add(self, share: Tensor, batch: Batch, notes: Tensor) -> None:
+        """Take up a chunk, given what its rows count; ``notes`` are the norms of their errors."""
+        self._error += _sum_squares(notes, share)
+        # Models have their targets in common.
+        norms = torch.linalg.vector_norm(batch.target, dim=2)
+        self._square += _sum_squares(norms, share)
+        self._mean = self._mean + to_wide(torch.mv(batch.target[0].T, share[0, :, 0]))
+
+    def add_sums(self, other: "_SquaredErrors") -> None:
+        """Take up what was found of other chunks."""
+        self._error += other._error
+        self._square += other._square
+        self._mean = self._mean + other._mean
 
     def means(self) -> tuple[Tensor, Tensor]:
         """Return both, of shape (n_models,)."""

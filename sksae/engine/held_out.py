@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.products import Operand
 
 # Of a sum of squares in float64, however many.
 ROUNDING = 1e-13
@@ -37,13 +39,14 @@ class _HeldOut:
     def __init__(self, rows: Rows, widest: int) -> None:
         self._rows, self._widest = rows, widest
 
+    @np.errstate(all="ignore")
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
         n_models, n_rows = parameters.n_models, self._rows.n_rows
         total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
         for batch in self._rows.chunks(self._widest * n_models):
             workspace = Workspace(parameters, batch.rows.shape[1])
-            output = forward(parameters, batch.rows.mT, workspace)
+            output = forward(workspace, Operand(batch.rows))
             values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
                 values *= to_wide(batch.weight)[..., 0]

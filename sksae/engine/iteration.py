@@ -17,12 +17,18 @@ from sksae.engine.jobs import Job, Trained
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.threads import Crew
 from sksae.engine.watching import Moment, NonFiniteLossError
 from sksae.interrupts import ask_unless_skipped, is_kept
 
 
 def iterate(
-    architecture: Architecture, job: Job, rows: Rows, loss: Loss, judge: Judge | None
+    architecture: Architecture,
+    job: Job,
+    rows: Rows,
+    loss: Loss,
+    judge: Judge | None,
+    crew: Crew,
 ) -> Trained | NonFiniteLossError:
     """Train a network: parameters and sums in float64, products in the precision of the rows.
 
@@ -38,6 +44,8 @@ def iterate(
         Of the output.
     judge : Judge, optional
         Scores networks on rows held out.
+    crew : Crew
+        Who walks over the rows.
 
     Returns
     -------
@@ -46,7 +54,7 @@ def iterate(
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [job.start], like)
     corruption = job.schedule.corruption(rows)
-    full = FullObjective(job.penalties, parameters, rows, loss, corruption=corruption)
+    full = FullObjective(job.penalties, parameters, rows, loss, corruption=corruption, crew=crew)
     try:
         return _Iteration(job, full, judge).run(job.start)
     except NonFiniteLossError as error:

@@ -1,19 +1,23 @@
 """J and its gradient over one minibatch after another."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch
+from sksae.engine.batches import Batch, equal_slices
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, compare, weigh
-from sksae.engine.network import Workspace, backward, forward, sum_rows
+from sksae.engine.network import Workspace, backward, finish, forward, sum_rows
 from sksae.engine.noise import Drops
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
+from sksae.engine.products import Operand
 from sksae.engine.revival import Revival
 from sksae.engine.solvers import part_of_step
+from sksae.engine.threads import Crew, n_parts
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
@@ -48,6 +52,8 @@ class MinibatchObjective:
         For how many steps each step counts (see `Schedule`).
     drops : Drops, optional
         Leaves units out.
+    crew : Crew, optional
+        Who shares the rows of large minibatches.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -63,13 +69,18 @@ class MinibatchObjective:
         l2_start: float = L2_STARTS["adam"],
         pace: float = 1.0,
         drops: Drops | None = None,
+        crew: Crew | None = None,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self._drops = drops
         self.parameters = parameters
+        self._crew = crew or Crew(1)
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+        # Of each part of a minibatch; the first one becomes that of the whole.
+        self._gradients = [self.gradient]
         self._terms = Terms(penalties, parameters, loss)
-        self._workspaces: dict[int, Workspace] = {}
+        # By the number of rows.
+        self._parts: dict[int, list[_Part]] = {}
         self._window = window
         self._newest = part_of_step(1.0 / window, pace)
         self._n_steps, self._l2_start, self._pace = n_steps, l2_start, pace
@@ -118,53 +129,84 @@ class MinibatchObjective:
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and note what J was."""
-        if len(self._shares) == FOLDED_TOGETHER:
+        if len(self._shares) >= FOLDED_TOGETHER:
             self._fold()
-        terms, parameters = self._terms, self.parameters
-        rows, target, weight = batch
-        controller = self._controller
+        terms, weight, controller = self._terms, batch.weight, self._controller
         if controller is not None and not controller.has_started:
-            controller.start(rows, weight)
-        n_rows = rows.shape[1]
-        drops = self._drops
-        if n_rows not in self._workspaces:
-            dropping = () if drops is None else drops.layers
-            self._workspaces[n_rows] = Workspace(parameters, n_rows, dropping=dropping)
-        workspace = self._workspaces[n_rows]
-        if drops is not None:
-            drops.draw(workspace.masks.values())
-        share = share_out(workspace, weight)
+            controller.start(batch.rows, weight)
+        parts = self._parts_of(batch)
+        if self._drops is not None:
+            self._drops.draw(mask for part in parts for mask in part.workspace.masks.values())
 
-        output = forward(parameters, rows.mT, workspace)
-        error = workspace.gradient[-1]
-        self._shares.append(share)
-        architecture = parameters.architecture
-        self._losses.append(compare(architecture, terms.loss, output, target, error))
-        if weight is not None:
-            weigh(architecture, error, weight)
-
-        code = workspace.out[terms.code_layer]
+        # What couples the rows is the mean code, which has to be known before the way back.
+        by_unit = terms.sparsity.of_mean_activation
         mean_code = None
-        if terms.sparsity.of_mean_activation:
-            mean_code = self._track(code, share, weight)
+        if by_unit:
+            sums = self._crew.run([part.encode for part in parts])
+            mean_code = self._track(sum(sums[1:], sums[0]), parts)
             self._mean_codes.append(mean_code)
-        else:
-            penalty = terms.sparsity.row_penalty(code)
-            if penalty is not None:
-                self._row_penalties.append(penalty)
-        code_gradient = terms.code_gradient(code, mean_code, weight)
-        alpha = terms.common_alpha
-        backward(
-            parameters, rows, workspace, self.gradient, code_gradient, alpha or 0.0, terms.decayed
-        )
+        self._crew.run([partial(part.go_back, mean_code) for part in parts])
+        for part in parts:
+            self._shares.append(part.share)
+            self._losses.append(part.losses)
+            if part.row_penalty is not None:
+                self._row_penalties.append(part.row_penalty)
+        alpha, others = terms.common_alpha, [part.gradient for part in parts[1:]]
+        share = parts[0].workspace.share
+        finish(self.gradient, others, share, self.parameters, alpha or 0.0, terms.decayed)
         if alpha is None:
-            terms.add_weight_decay(self.gradient, parameters)
+            terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
-            has_moved = controller.after_batch(code, mean_code, share, weight)
-            if self._revival is not None:
-                self._revival.watch(code, self._pace)
-                if has_moved:
-                    self._revival.act(rows, workspace, controller.share_left)
+            self._control(controller, batch.rows, parts, mean_code)
+
+    def _parts_of(self, batch: Batch) -> "list[_Part]":
+        """Divide a minibatch among the members of the crew."""
+        n_rows = batch.rows.shape[1]
+        if n_rows not in self._parts:
+            self._parts[n_rows] = self._make_parts(n_rows)
+        for part in self._parts[n_rows]:
+            part.take(batch)
+        return self._parts[n_rows]
+
+    def _make_parts(self, n_rows: int) -> "list[_Part]":
+        parameters = self.parameters
+        n_members = n_parts(3.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
+        while len(self._gradients) < n_members:
+            self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
+        dropping = () if self._drops is None else self._drops.layers
+        return [
+            _Part(
+                which,
+                Workspace(parameters, which.stop - which.start, 1.0 / n_rows, dropping=dropping),
+                gradient,
+                self._terms,
+            )
+            for which, gradient in zip(
+                equal_slices(n_rows, n_members), self._gradients, strict=False
+            )
+        ]
+
+    def _control(
+        self,
+        controller: BetaController,
+        rows: Tensor,
+        parts: "list[_Part]",
+        mean_code: Tensor | None,
+    ) -> None:
+        """Let the controller move beta, and dead units begin anew."""
+
+        def whole(tensors: list[Tensor], dim: int) -> Tensor:
+            return tensors[0] if len(parts) == 1 else torch.cat(tensors, dim=dim)
+
+        code_layer = self._terms.code_layer
+        code = whole([part.workspace.out[code_layer] for part in parts], 2)
+        share = whole([part.share for part in parts], 1)
+        has_moved = controller.after_batch(code, mean_code, share, is_weighted=parts[0].is_weighted)
+        if self._revival is not None:
+            self._revival.watch(code, self._pace)
+            if has_moved:
+                error = whole([part.workspace.gradient[-1] for part in parts], 1)
+                self._revival.act(rows, error, controller.share_left)
 
     @property
     def beta(self) -> Tensor:
@@ -278,6 +320,7 @@ class MinibatchObjective:
             l2_start=self._l2_start,
             pace=self._pace,
             drops=self._drops,
+            crew=self._crew,
             state=self.state(models),
         )
         rest._by_moves = self._by_moves[models]
@@ -287,21 +330,84 @@ class MinibatchObjective:
             rest._controller.n_left = self._controller.n_left[models]
         return rest
 
-    def _track(self, code: Tensor, share: Tensor, weight: Tensor | None) -> Tensor:
+    def _track(self, batch_mean: Tensor, parts: "list[_Part]") -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
         newest = max(self._pace / (self._n_seen + self._pace), self._newest)
         self._n_seen += self._pace
         # Into memory of its own: the notes keep it.
-        if len(code) == 1:
-            # One operation for mean and running mean.
-            self._code_sum = torch.baddbmm(
-                self._code_sum, code, share, beta=1.0 - newest, alpha=newest
-            )
-        else:
-            self._code_sum = self._code_sum.lerp(sum_rows(code, share), newest)
-        if weight is None and self._weight_sum is None:
+        self._code_sum = self._code_sum.lerp(batch_mean, newest)
+        if not parts[0].is_weighted and self._weight_sum is None:
             return self._code_sum
         if self._weight_sum is None:
-            self._weight_sum = share.new_ones(1, 1, 1)
-        self._weight_sum = self._weight_sum.lerp(share[:1].sum(dim=1, keepdim=True), newest)
-        return self._code_sum / self._weight_sum.clamp(min=torch.finfo(share.dtype).tiny)
+            self._weight_sum = batch_mean.new_ones(1, 1, 1)
+        total = torch.cat([part.share for part in parts], dim=1).sum(dim=1, keepdim=True)
+        self._weight_sum = self._weight_sum.lerp(total, newest)
+        return self._code_sum / self._weight_sum.clamp(min=torch.finfo(batch_mean.dtype).tiny)
+
+
+class _Part:
+    """Some rows of a minibatch, on their way through the network and back.
+
+    Attributes
+    ----------
+    share : Tensor of shape (1, n_rows, 1)
+        What each row counts in a mean.
+    losses : Tensor of shape (n_models, n_rows)
+        Notes of the loss (see `losses`).
+    row_penalty : Tensor of shape (n_models, n_rows) or None
+        Where S is a mean over rows.
+
+    Parameters
+    ----------
+    which : slice
+        Rows of the minibatch.
+    workspace : Workspace
+        Buffers.
+    gradient : Parameters
+        Where to write.
+    terms : Terms
+        J.
+    """
+
+    def __init__(
+        self, which: slice, workspace: Workspace, gradient: Parameters, terms: Terms
+    ) -> None:
+        self.workspace, self.gradient = workspace, gradient
+        self._which, self._terms = which, terms
+        self._encoder = range(workspace.network.architecture.n_encoder_layers)
+
+    def take(self, batch: Batch) -> None:
+        """Begin with a minibatch."""
+        rows, self._target, weight = batch
+        if len(self.workspace.sharing[0]) < rows.shape[1]:
+            rows, self._target = rows[:, self._which], self._target[:, self._which]
+            weight = None if weight is None else weight[:, self._which]
+        self._weight = weight
+        self._rows = Operand(rows)
+        self.share = share_out(self.workspace, weight)
+        self._is_encoded = False
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows differ in what they count."""
+        return self._weight is not None
+
+    def encode(self) -> Tensor:
+        """Go as far as the code; return the sum over rows of what it counts."""
+        forward(self.workspace, self._rows, self._encoder)
+        self._is_encoded = True
+        return sum_rows(self.workspace, Operand(self.share) if self.is_weighted else None)
+
+    def go_back(self, mean_code: Tensor | None) -> None:
+        """Go on to the output and all the way back."""
+        workspace, terms, weight = self.workspace, self._terms, self._weight
+        architecture = workspace.network.architecture
+        first = len(self._encoder) if self._is_encoded else 0
+        output = forward(workspace, self._rows, range(first, architecture.n_layers))
+        error = workspace.gradient[-1]
+        self.losses = compare(architecture, terms.loss, output, self._target, error)
+        if weight is not None:
+            weigh(architecture, error, weight)
+        code = workspace.out[terms.code_layer]
+        self.row_penalty = None if mean_code is not None else terms.sparsity.row_penalty(code)
+        backward(workspace, self._rows, self.gradient, terms.code_gradient(code, mean_code, weight))

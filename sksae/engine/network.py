@@ -12,15 +12,17 @@ as the data come, x_hat = f(a^T W + b): (n_models, n_rows, n_features), (n_model
 (n_models, 1, n_out).
 
 The gradient is written out in closed form: with preallocated buffers a training step costs
-little more than its matrix products, where autograd doubles them.
+little more than its matrix products, where autograd doubles them. Who multiplies, `products` says.
 """
 
 from collections.abc import Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sksae.engine.parameters import Parameters
+from sksae.engine.products import Operand, Products, products_for
 
 
 class Workspace:
@@ -38,8 +40,14 @@ class Workspace:
         each pass (see `noise`).
     share : float
         What a row counts in J.
-    sharing : Tensor of shape (n_models, n_rows, 1)
-        Full of it, so that a product with it is these rows' part of a mean: cheaper than a sum.
+    sharing : Tensor of shape (1, n_rows, 1)
+        Full of it.
+    shares, ones, ones_mT : Operand
+        That, and ones, so that a product with it is these rows' part of a mean, or their sum.
+    products : Products
+        Who multiplies.
+    network : Parameters
+        Whose passes these are.
 
     Parameters
     ----------
@@ -64,6 +72,7 @@ class Workspace:
         dropping: Collection[int] = (),
     ) -> None:
         architecture, like, n_models = parameters.architecture, parameters.flat, parameters.n_models
+        self.network = parameters
         n_hidden = architecture.n_layers - 1
         shapes = [
             (n_rows, n_units) if architecture.on_rows(layer) else (n_units, n_rows)
@@ -91,22 +100,34 @@ class Workspace:
             for layer, out in enumerate(self.out)
         ]
         self.share = 1.0 / n_rows if share is None else share
-        self.sharing = like.new_full((n_models, n_rows, 1), self.share)
+        self.sharing = like.new_full((1, n_rows, 1), self.share)
+        self._name_operands()
+
+    def _name_operands(self) -> None:
+        """Make what the products take, once for all passes."""
+        self.products = products_for(self.network.flat.device)
+        self.pre_operands = [Operand(pre) for pre in self.pre]
+        # What enters the layers but the first, and transposed.
+        self.columns = [Operand(passed) for passed in self.passed[:-1]]
+        self.columns_mT = [each.mT for each in self.columns]
+        self.shares = Operand(self.sharing)
+        self.ones = Operand(torch.ones_like(self.sharing))
+        self.ones_mT = self.ones.mT
+        self.deltas = [Operand(gradient) for gradient in self.gradient]
+        self.last_delta_mT = self.deltas[-1].mT
 
 
 def forward(
-    parameters: Parameters, columns: Tensor, workspace: Workspace, layers: range | None = None
+    workspace: Workspace, rows: Operand | None = None, layers: range | None = None
 ) -> Tensor:
-    """Send columns through the layers named (all by default) and return the last one's activation.
+    """Send rows through the layers named (all by default) and return the last one's activation.
 
     Parameters
     ----------
-    parameters : Parameters
-        The network.
-    columns : Tensor of shape (n_models or 1, n_in, n_rows)
-        What enters the first of the layers: the rows transposed, or a hidden activation.
     workspace : Workspace
         Where pre-activations and activations are left.
+    rows : Operand of (n_models or 1, n_rows, n_features), optional
+        What enters the first layer. Others go on from what the workspace holds.
     layers : range, optional
         Which layers.
 
@@ -115,134 +136,158 @@ def forward(
     out : Tensor
         A buffer of the workspace.
     """
-    architecture = parameters.architecture
+    network, architecture = workspace.network, workspace.network.architecture
     for layer in layers or range(architecture.n_layers):
-        weight, bias = parameters.weights[layer], parameters.biases[layer]
-        pre, out = workspace.pre[layer], workspace.out[layer]
-        gain = architecture.gains[layer]
-        if columns.shape[0] < parameters.n_models:
-            # What all models share goes through their weights in a single product.
-            torch.addmm(_stack(bias), _stack(weight), columns[0], alpha=gain, out=_stack(pre))
-        elif architecture.on_rows(layer):
-            torch.baddbmm(bias, columns.mT, weight, alpha=gain, out=pre)
+        weight, on_rows = network.operands[layer], architecture.on_rows(layer)
+        if layer == 0:
+            assert rows is not None
+            entering = rows.mT
         else:
-            torch.baddbmm(bias, weight, columns, alpha=gain, out=pre)
-        parameters.activations[layer].apply(pre, out, parameters.slopes[layer])
-        columns = workspace.passed[layer]
+            entering = workspace.columns_mT[layer - 1] if on_rows else workspace.columns[layer - 1]
+        left, right = (entering, weight) if on_rows else (weight, entering)
+        workspace.products.affine(
+            network.biases[layer],
+            left,
+            right,
+            workspace.pre_operands[layer],
+            architecture.gains[layer],
+        )
+        out = workspace.out[layer]
+        network.activations[layer].apply(workspace.pre[layer], out, network.slopes[layer])
         if layer in workspace.masks:
-            torch.mul(out, workspace.masks[layer], out=columns)
-    return columns
+            torch.mul(out, workspace.masks[layer], out=workspace.passed[layer])
+    return workspace.passed[layer]
 
 
-def _stack(models: Tensor) -> Tensor:
-    """View the matrices of all models as one, each below the one before."""
-    return models.view(-1, models.shape[-1])
-
-
-def sum_rows(columns: Tensor, sharing: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return the sum over rows of columns times what a row counts.
+def sum_rows(workspace: Workspace, share: Operand | None = None) -> Tensor:
+    """Return the sum over rows of the code times what a row counts, (n_models, n_components, 1).
 
     Parameters
     ----------
-    columns : Tensor of shape (n_models, n_units, n_rows)
-        Of one model, or contiguous.
-    sharing : Tensor of shape (n_models, n_rows, 1)
-        The same for all models.
-    out : Tensor of shape (n_models, n_units, 1), optional
-        Where to write.
+    workspace : Workspace
+        As `forward` left it.
+    share : Operand of (1, n_rows, 1), optional
+        By default what the workspace says.
     """
-    if len(columns) == 1:
-        return torch.bmm(columns, sharing, out=out)
-    # A batch of products with a vector each is ten times slower than one such product.
-    total = torch.mv(_stack(columns), sharing[0, :, 0], out=None if out is None else out.view(-1))
-    return total.view(*columns.shape[:2], 1)
+    code = workspace.out[workspace.network.architecture.n_encoder_layers - 1]
+    total = code.new_empty(*code.shape[:2], 1)
+    workspace.products.multiply(Operand(code), share or workspace.shares, Operand(total))
+    return total
 
 
 def backward(
-    parameters: Parameters,
-    rows: Tensor,
-    workspace: Workspace,
-    gradient: Parameters,
-    code_gradient: Tensor | None,
-    alpha: float = 0.0,
-    decayed: Sequence[bool] = (),
+    workspace: Workspace, rows: Operand, gradient: Parameters, code_gradient: Tensor | None
 ) -> None:
-    """Write the gradient of J by every parameter into ``gradient``.
+    """Write the gradient of J by every parameter, times 1 / share, into ``gradient``.
 
     Call after `forward` over all layers, with dJ/doutput in ``workspace.gradient[-1]``. That and
-    all gradients by activations are J's times 1 / share: the share comes in with the products
-    that sum over rows, where a factor costs nothing, and so does the weight decay.
+    all gradients by activations are J's times 1 / share too: the share comes in last, by
+    `finish`, at once for all parameters and parts of the rows.
 
     Parameters
     ----------
-    parameters : Parameters
-        The network.
-    rows : Tensor of shape (n_models or 1, n_rows, n_features)
-        What entered the first layer, transposed.
     workspace : Workspace
         As `forward` left it.
+    rows : Operand of (n_models or 1, n_rows, n_features)
+        What entered the first layer.
     gradient : Parameters
         Where the result is written.
     code_gradient : Tensor broadcastable to the code, or None
         dJ/dcode, times 1 / share, of the terms that act on the code itself: the sparsity penalty.
+    """
+    network, architecture = workspace.network, workspace.network.architecture
+    products, code_layer = workspace.products, architecture.n_encoder_layers - 1
+    for layer in range(architecture.n_layers - 1, -1, -1):
+        delta, on_rows = workspace.deltas[layer], architecture.on_rows(layer)
+        network.activations[layer].chain(
+            workspace.gradient[layer],
+            workspace.out[layer],
+            workspace.pre[layer],
+            network.slopes[layer],
+            gradient.slopes[layer],
+        )
+        by_bias = gradient.bias_operands[layer]
+        if on_rows:
+            products.multiply(workspace.ones_mT, delta, by_bias)
+            left, right = workspace.columns[layer - 1], delta
+        else:
+            products.multiply(delta, workspace.ones, by_bias)
+            left, right = delta, workspace.columns_mT[layer - 1] if layer else rows
+        _multiply_into(gradient, layer, products, left, right)
+        if layer == 0:
+            return
+        back = network.operands[layer] if on_rows else network.operands_mT[layer]
+        columns = workspace.last_delta_mT if on_rows else delta
+        out, gain = workspace.deltas[layer - 1], architecture.gains[layer]
+        by_code = code_gradient if layer - 1 == code_layer else None
+        mask = workspace.masks.get(layer - 1)
+        if by_code is not None and mask is None:
+            products.affine(by_code, back, columns, out, gain)
+            continue
+        products.multiply(back, columns, out)
+        if gain != 1.0:
+            out.tensor.mul_(gain)
+        if mask is not None:
+            out.tensor.mul_(mask)
+            if by_code is not None:
+                # The penalty is on the code as it is, whatever of it is passed on.
+                out.tensor.add_(by_code)
+
+
+def _multiply_into(
+    gradient: Parameters, layer: int, products: Products, left: Operand, right: Operand
+) -> None:
+    """Write the gradient by a layer's weights, or add it to what the decoder left of tied ones."""
+    architecture, out = gradient.architecture, gradient.operands[layer]
+    gain = architecture.gains[layer]
+    if layer < architecture.n_encoder_layers and architecture.tied[layer]:
+        products.affine(out.tensor.clone(), left, right, out, gain)
+        return
+    products.multiply(left, right, out)
+    if gain != 1.0:
+        out.tensor.mul_(gain)
+
+
+def finish(
+    gradient: Parameters,
+    parts: Sequence[Parameters],
+    share: float,
+    network: Parameters,
+    alpha: float = 0.0,
+    decayed: Sequence[bool] = (),
+) -> None:
+    """Make the gradient of J of what `backward` left of one part of the rows and of others.
+
+    Parameters
+    ----------
+    gradient : Parameters
+        Of one part; in the end of all.
+    parts : sequence of Parameters
+        Of the others.
+    share : float
+        What a row counts in J.
+    network : Parameters
+        The network.
     alpha : float, default=0.0
         Weight decay whose gradient is added.
     decayed : sequence of bool, optional
         Of which layers; needed if alpha is not 0.
     """
-    architecture = parameters.architecture
-    last, code_layer = architecture.n_layers - 1, architecture.n_encoder_layers - 1
-    for layer in range(last, -1, -1):
-        delta, weight = workspace.gradient[layer], parameters.weights[layer]
-        gain, on_rows = architecture.gains[layer], architecture.on_rows(layer)
-        by_weight, by_bias = gradient.weights[layer], gradient.biases[layer]
-        parameters.activations[layer].chain(
-            delta,
-            workspace.out[layer],
-            workspace.pre[layer],
-            parameters.slopes[layer],
-            gradient.slopes[layer],
-        )
-        if on_rows:
-            columns = delta.mT
-            left, right = workspace.passed[layer - 1], delta
-            torch.sum(delta, dim=1, keepdim=True, out=by_bias).mul_(workspace.share)
-        else:
-            columns = delta
-            left, right = delta, workspace.passed[layer - 1].mT if layer else rows
-            sum_rows(delta, workspace.sharing, out=by_bias)
-        # What the product is added to: nothing, as at 0 it takes nothing from its first argument;
-        # the weight decay; or, of tied weights, what the decoder has left there already.
-        is_mirrored = layer < architecture.n_encoder_layers and architecture.tied[layer]
-        if is_mirrored:
-            before, kept = by_weight, 1.0
-        else:
-            # Of tied weights both layers decay, where they do.
-            decay = alpha and alpha * sum(decayed[k] for k in {layer, architecture.owners[layer]})
-            before, kept = (weight, decay) if decay else (by_weight, 0.0)
-        factors = {"beta": kept, "alpha": workspace.share * gain}
-        if right.shape[0] < parameters.n_models:
-            out = _stack(by_weight)
-            torch.addmm(_stack(before), _stack(left), right[0], **factors, out=out)
-        else:
-            torch.baddbmm(before, left, right, **factors, out=by_weight)
-        if layer == 0:
-            break
-        back, out = weight if on_rows else weight.mT, workspace.gradient[layer - 1]
-        by_code = code_gradient if layer - 1 == code_layer else None
-        mask = workspace.masks.get(layer - 1)
-        if by_code is not None and mask is None:
-            torch.baddbmm(by_code, back, columns, alpha=gain, out=out)
-            continue
-        if gain == 1.0:
-            torch.bmm(back, columns, out=out)
-        else:
-            torch.baddbmm(out, back, columns, beta=0.0, alpha=gain, out=out)
-        if mask is not None:
-            out.mul_(mask)
-            if by_code is not None:
-                # The penalty is on the code as it is, whatever of it is passed on.
-                out.add_(by_code)
-    for slope in gradient.slopes:
-        if slope is not None:
-            slope.mul_(workspace.share)
+    for part in parts:
+        gradient.flat.add_(part.flat)
+    if gradient.flat.device.type == "cpu":
+        # numpy takes a quarter of torch's time where there is little to multiply.
+        array = gradient.flat.numpy()
+        np.multiply(array, share, out=array)
+    else:
+        gradient.flat.mul_(share)
+    if not alpha:
+        return
+    architecture = network.architecture
+    if all(decayed) and not any(architecture.tied):
+        gradient.all_weights.add_(network.all_weights, alpha=alpha)
+        return
+    for layer, owner in enumerate(architecture.owners):
+        # Of tied weights both layers decay, where they do.
+        if decayed[layer]:
+            gradient.weights[owner].add_(network.weights[owner], alpha=alpha)

@@ -140,7 +140,5 @@ class Terms:
 
 
 def share_out(workspace: Workspace, weight: Tensor | None) -> Tensor:
-    """Return what each row counts in a mean, shape (n_models, n_rows, 1)."""
-    if weight is None:
-        return workspace.sharing
-    return (weight * workspace.share).expand_as(workspace.sharing)
+    """Return what each row counts in a mean, shape (1, n_rows, 1)."""
+    return workspace.sharing if weight is None else weight * workspace.share

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS, INITIAL_PRELU_SLOPE
+from sksae.engine.products import Operand
 
 
 @dataclass(frozen=True)
@@ -178,22 +179,6 @@ class Parameters:
         """Return the same views of another vector of the same size."""
         return Parameters(self.architecture, flat, self.n_models)
 
-    def side_by_side(self, n_copies: int) -> "Parameters":
-        """Return a single network as so many equal ones, all in the same memory.
-
-        To go forward and backward with: ``flat`` stays that of the one network.
-        """
-        assert self.n_models == 1
-        copies = Parameters(self.architecture, self.flat)
-        copies.n_models = n_copies
-
-        def repeat(blocks: list) -> list:
-            return [None if block is None else block.expand(n_copies, -1, -1) for block in blocks]
-
-        copies.weights, copies.biases = repeat(self.weights), repeat(self.biases)
-        copies.slopes = repeat(self.slopes)
-        return copies
-
     @classmethod
     def stacked(
         cls, architecture: Architecture, flats: Sequence[np.ndarray | Tensor], like: Tensor
@@ -230,6 +215,26 @@ class Parameters:
         for block in spread.blocks:
             block.copy_(per_model.expand_as(block))
         return spread.flat
+
+    @cached_property
+    def operands(self) -> list[Operand]:
+        """The weights of each layer, to be multiplied."""
+        return [Operand(weight) for weight in self.weights]
+
+    @cached_property
+    def operands_mT(self) -> list[Operand]:  # noqa: N802
+        """The weights of each layer, transposed, to be multiplied."""
+        return [operand.mT for operand in self.operands]
+
+    @cached_property
+    def bias_operands(self) -> list[Operand]:
+        """The biases of each layer, to be written by a product."""
+        return [Operand(bias) for bias in self.biases]
+
+    @cached_property
+    def all_weights(self) -> Tensor:
+        """The part of ``flat`` that holds weights, each of them once."""
+        return self.flat[: sum(self.weights[layer].numel() for layer in self.architecture.own)]
 
     @property
     def blocks(self) -> list[Tensor]:

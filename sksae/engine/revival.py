@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
 
 # A unit is dead that was 0 in so many rows one after another, over rho: one that is active a tenth
@@ -133,15 +132,15 @@ class Revival:
         """
         self._idle.add_(pace * code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
 
-    def act(self, rows: Tensor, workspace: Workspace, share_left: np.ndarray) -> None:
+    def act(self, rows: Tensor, error: Tensor, share_left: np.ndarray) -> None:
         """Let units begin anew; after forward and backward pass.
 
         Parameters
         ----------
         rows : Tensor of shape (n_models or 1, n_rows, n_features)
             Centred rows of the minibatch.
-        workspace : Workspace
-            As `backward` left it.
+        error : Tensor of shape (n_models, n_rows, n_features)
+            Gradient of the loss by what enters the output activation.
         share_left : ndarray of shape (n_models,)
             Share of the training's steps that are still to come.
         """
@@ -152,7 +151,7 @@ class Revival:
         )
         dead = (self._idle * self._rho >= IDLE_ROWS) & may
         if dead.any():
-            served = revive(self._parameters, dead, rows, workspace.gradient[-1], self._rho)
+            served = revive(self._parameters, dead, rows, error, self._rho)
             self._idle.masked_fill_(served, 0.0)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_cross_entropy_backward = torch.ops.aten.binary_cross_entropy_backward
+_cross_entropy_backward = torch.ops.aten.binary_cross_entropy_backward.default
 _NO_REDUCTION = 0
 
 

@@ -22,6 +22,7 @@ from sksae.engine.jobs import Job, Trained
 from sksae.engine.losses import Loss
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.threads import Crew
 from sksae.engine.watching import NonFiniteLossError
 from sksae.interrupts import is_kept, skippable
 from sksae.shortage import IN_TRAINING, explained_shortage
@@ -67,13 +68,13 @@ def train(
         The error where a network's loss stopped being finite; it does not disturb the others.
     """
     parts = [rows] if held_out is None else [rows, held_out]
-    with kept_resident(*parts):
+    with Crew(None if rows.device.type == "cpu" else 1) as crew, kept_resident(*parts):
         judge = None if held_out is None else make_judge(held_out, loss, max(architecture.sizes))
         if jobs[0].schedule.solver == "lbfgs":
             (job,) = jobs
-            outcomes = [iterate(architecture, job, rows, loss, judge)]
+            outcomes = [iterate(architecture, job, rows, loss, judge, crew)]
         else:
-            outcomes = Descent(architecture, jobs, rows, loss, judge).run()
+            outcomes = Descent(architecture, jobs, rows, loss, judge, crew).run()
         trained = [outcome for outcome in outcomes if isinstance(outcome, Trained)]
         n_components = architecture.sizes[architecture.n_encoder_layers]
         for each in trained:
@@ -82,7 +83,7 @@ def train(
                 each.state["beta"] = np.asarray(each.beta)
         try:
             with skippable():
-                _evaluate(architecture, jobs, rows, loss, outcomes, with_start=held_out is None)
+                _evaluate(architecture, jobs, rows, loss, outcomes, crew, held_out is None)
         except KeyboardInterrupt:
             if len(jobs) > 1 or not is_kept():
                 raise
@@ -105,7 +106,7 @@ def _evaluate(
     rows: Rows,
     loss: Loss,
     outcomes: list[Trained | NonFiniteLossError],
-    *,
+    crew: Crew,
     with_start: bool,
 ) -> None:
     """Fill in what the networks that were trained come to over all rows.
@@ -130,6 +131,7 @@ def _evaluate(
         loss,
         corruption=jobs[0].schedule.corruption(rows),
         with_gradient=False,
+        crew=crew,
     )
     found = full.evaluate()
     if jobs[0].finds_beta:

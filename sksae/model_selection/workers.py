@@ -91,7 +91,7 @@ class _StopWhenSet:
 
 def train_here(groups: Sequence[Trainable]) -> list[Result]:
     """Train groups in this process, as many at a time as there are cores for them."""
-    from sksae.engine.device import on_one_core
+    from sksae.engine.threads import Crew
 
     n_threads = _n_threads(groups)
     if n_threads == 1:
@@ -99,7 +99,7 @@ def train_here(groups: Sequence[Trainable]) -> list[Result]:
     stop = _StopWhenSet()
 
     def train(group: Trainable) -> Result:
-        with on_one_core():
+        with Crew(1):
             return group.train(stop)
 
     with ThreadPoolExecutor(n_threads) as executor:
@@ -114,7 +114,7 @@ def train_here(groups: Sequence[Trainable]) -> list[Result]:
 
 def _n_threads(groups: Sequence[Trainable]) -> int:
     """Return how many groups a process trains at a time."""
-    from sksae.engine.device import n_cores
+    from sksae.engine.threads import n_cores
 
     return n_cores() if _on_cpu(groups) else 1
 

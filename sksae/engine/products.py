@@ -1,0 +1,254 @@
+"""The one room in which matrices are multiplied, by the library that is fastest at it here.
+
+torch's products on the CPU are MKL's, which take their AVX-512 path on Intel only: on other
+processors numpy's OpenBLAS is up to twice as fast, and it has half the overhead where networks are
+small. Which of them multiplies is a rule of processor and builds, not of a stopwatch: the same bits
+in every process. Everywhere but on the CPU it is torch.
+"""
+
+import os
+import platform
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+from torch import Tensor
+
+from sksae.warning import warn_user
+
+# The environment variable that names the library for the CPU, for those who know better.
+OVERRIDE = "SKSAE_PRODUCTS"
+# Older builds of OpenBLAS are known to compute wrongly on some new processors.
+KNOWN_GOOD = (0, 3, 30)
+# What OpenBLAS calls its kernels for AVX-512.
+AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+# A matrix of so few entries is copied in less time than it is multiplied in an unfortunate order.
+FEW_ENTRIES = 4096
+
+
+class Operand:
+    """A tensor that is multiplied, as torch sees it and, on the CPU, as numpy does.
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (n_models or 1, n_rows, n_columns)
+        Of length 1 where all models share the matrix.
+    """
+
+    __slots__ = ("array", "tensor")
+
+    def __init__(self, tensor: Tensor, array: np.ndarray | None = None) -> None:
+        self.tensor = tensor
+        if array is None and tensor.device.type == "cpu":
+            array = tensor.numpy()
+        self.array = array
+
+    @property
+    def mT(self) -> "Operand":  # noqa: N802 (as torch and numpy call it)
+        """The matrices transposed, in the same memory."""
+        return Operand(self.tensor.mT, None if self.array is None else self.array.mT)
+
+
+class Products(Protocol):
+    """A library that multiplies matrices side by side, (n_models, a, b) by (n_models, b, c).
+
+    Of an operand that all models share n_models is 1. Where the right one is, the left one and the
+    result are contiguous.
+    """
+
+    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+        """Write left @ right into ``out``, which is contiguous or becomes so transposed."""
+
+    def affine(
+        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
+    ) -> None:
+        """Write added + gain * (left @ right) into ``out``; ``added`` is broadcast to it."""
+
+
+class TorchProducts:
+    """By torch, on any device."""
+
+    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+        n_models = len(out.tensor)
+        if n_models == 1:
+            torch.mm(left.tensor[0], right.tensor[0], out=out.tensor[0])
+        elif len(right.tensor) == 1:
+            # What all models share goes through their matrices in a single product.
+            torch.mm(_stack(left.tensor), right.tensor[0], out=_stack(out.tensor))
+        else:
+            shared = left.tensor.expand(n_models, *left.tensor.shape[1:])
+            torch.bmm(shared, right.tensor, out=out.tensor)
+
+    def affine(
+        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
+    ) -> None:
+        if len(right.tensor) < len(out.tensor):
+            added = added.expand(*out.tensor.shape[:2], added.shape[2])
+            result = _stack(out.tensor)
+            torch.addmm(
+                added.reshape(-1, added.shape[2]),
+                _stack(left.tensor),
+                right.tensor[0],
+                alpha=gain,
+                out=result,
+            )
+        else:
+            torch.baddbmm(added, left.tensor, right.tensor, alpha=gain, out=out.tensor)
+
+
+def _stack(models: Tensor) -> Tensor:
+    """View the matrices of all models as one, each below the one before."""
+    return models.view(-1, models.shape[-1])
+
+
+class NumpyProducts:
+    """By numpy, on the CPU. It is kept to one thread by whoever calls (see `threads`)."""
+
+    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+        a, b, c = left.array, right.array, out.array
+        assert a is not None
+        assert b is not None
+        assert c is not None
+        if not c.flags.c_contiguous:
+            a, b, c = b.mT, a.mT, c.mT
+        if len(c) == 1:
+            _dot(a[0], b[0], c[0])
+        elif len(b) == 1:
+            _dot(a.reshape(-1, a.shape[2]), b[0], c.reshape(-1, c.shape[2]))
+        else:
+            # numpy's matmul does the same in one call, but warns of overflows.
+            for each in zip(np.broadcast_to(a, (len(c), *a.shape[1:])), b, c, strict=True):
+                _dot(*each)
+
+    def affine(
+        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
+    ) -> None:
+        self.multiply(left, right, out)
+        result = out.tensor
+        if gain == 1.0:
+            result.add_(added)
+        else:
+            torch.add(added, result, alpha=gain, out=result)
+
+
+def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+    # OpenBLAS is slow at a few rows by a transposed matrix, unless the rows are transposed too.
+    if left.size <= FEW_ENTRIES and not right.flags.c_contiguous and left.flags.c_contiguous:
+        left = left.copy(order="F")
+    np.dot(left, right, out=out)
+
+
+class Choice(NamedTuple):
+    """Which library multiplies on the CPU, and in words which and why."""
+
+    products: Products
+    reason: str
+
+
+def products_for(device: torch.device) -> Products:
+    """Return who multiplies on a device."""
+    return choice().products if device.type == "cpu" else TorchProducts()
+
+
+def describe() -> str:
+    """Return in one line which library multiplies on the CPU, and why."""
+    return choice().reason
+
+
+@cache
+def choice() -> Choice:
+    """Return who multiplies on the CPU, found once a process.
+
+    Raises
+    ------
+    ValueError
+        If the environment variable names another library.
+    """
+    wanted = os.environ.get(OVERRIDE, "")
+    if wanted not in ("", "numpy", "torch"):
+        raise ValueError(
+            f"The environment variable {OVERRIDE}={wanted!r} names no library: set it to 'numpy' "
+            "or 'torch', or unset it."
+        )
+    blas = _blas_of_numpy()
+    vendor = _vendor()
+    torchs = f"torch {torch.__version__}"
+    numpys = f"numpy {np.__version__} ({blas})"
+    if wanted == "torch":
+        return Choice(TorchProducts(), f"{torchs}: {OVERRIDE} says so")
+    if wanted == "":
+        reason = _why_torch(blas, vendor)
+        if reason:
+            return Choice(TorchProducts(), f"{torchs}: {reason}")
+    if not _multiplies_rightly():
+        warn_user(
+            f"The products of {numpys} are wrong on this processor: sksae multiplies by torch "
+            "instead. Other computations may be wrong too: install another version of numpy."
+        )
+        return Choice(TorchProducts(), f"{torchs}: the products of {numpys} are wrong here")
+    why = f"{OVERRIDE} says so" if wanted else f"its kernels suit {vendor} best"
+    return Choice(NumpyProducts(), f"{numpys}: {why}")
+
+
+class Blas(NamedTuple):
+    """The library that numpy multiplies with."""
+
+    name: str
+    version: tuple[int, ...]
+    kernels: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {'.'.join(map(str, self.version))} {self.kernels}".strip()
+
+
+def _blas_of_numpy() -> Blas:
+    """Return what numpy multiplies with; of unknown version where nobody can say."""
+    libraries = ThreadpoolController().select(internal_api="openblas").lib_controllers
+    # numpy and scipy each bring one of their own, or share one.
+    own = [each for each in libraries if "numpy" in str(each.filepath)] or libraries
+    if not own:
+        return Blas("another BLAS", (), "")
+    numbers = re.findall(r"\d+", own[0].version or "")[:3]
+    return Blas("OpenBLAS", tuple(map(int, numbers)), getattr(own[0], "architecture", None) or "")
+
+
+def _why_torch(blas: Blas, vendor: str) -> str:
+    """Return why torch multiplies, or "" where numpy is faster and known to be right."""
+    if vendor != "AuthenticAMD":
+        return f"the fastest on {vendor or platform.machine()}"
+    if blas.name != "OpenBLAS":
+        return "numpy multiplies by another library than OpenBLAS"
+    if blas.version < KNOWN_GOOD:
+        return f"OpenBLAS before {'.'.join(map(str, KNOWN_GOOD))} is not trusted"
+    if blas.kernels not in AVX512_KERNELS:
+        return f"OpenBLAS runs its {blas.kernels or 'unknown'} kernels, not those for AVX-512"
+    return ""
+
+
+def _vendor() -> str:
+    """Return who made the processor, as it says itself; "" where nobody knows."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = platform.processor()
+    found = re.search(r"AuthenticAMD|GenuineIntel", text)
+    return found[0] if found else ""
+
+
+def _multiplies_rightly() -> bool:
+    """Return whether numpy's products are torch's: of sizes off the kernels' own, any way round."""
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64):
+        a, b = (rng.standard_normal(shape).astype(dtype) for shape in ((67, 299), (299, 53)))
+        for left, right in ((a, b), (b.T, a.T), (a.T.copy().T, b), (a, b.T.copy().T)):
+            found = np.dot(left, right)
+            expected = torch.from_numpy(left) @ torch.from_numpy(right)
+            limit = 1e3 * np.finfo(dtype).eps
+            if not np.allclose(found, expected.numpy(), rtol=limit, atol=limit):
+                return False
+    return True

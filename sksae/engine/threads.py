@@ -1,0 +1,198 @@
+"""The cores of the CPU: a crew of a few threads, each of which computes on a core of its own.
+
+torch's and BLAS's own threads meet at the end of every operation, and whoever is there first spins
+until the others are. While another process has the core that they wait for, that takes a thousand
+times as long as the operation: two fits at once on two cores took a hundred times as long as one.
+A crew divides the rows of a minibatch, or of a walk over all rows, and meets once or twice for all
+operations on them; who waits, sleeps. Small networks are worked on by one thread alone.
+"""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import cache
+from threading import Lock
+from typing import Any, Self, TypeVar
+
+import numpy as np
+import torch
+from threadpoolctl import LibController, ThreadpoolController
+
+T = TypeVar("T")
+
+# Multiplications for which it pays to wake another thread, which takes a hundredth of a millisecond
+# or, on a virtual machine, a tenth; and rows for which products of a thread's own are worth while.
+LEAST_WORK, LEAST_ROWS = 5e7, 32
+
+
+def n_cores() -> int:
+    """Return how many cores torch divides an operation among, or a crew its work."""
+    return torch.get_num_threads()
+
+
+def n_parts(work: float, n_rows: int, n_members: int) -> int:
+    """Return into how many parts some rows are best divided, by sizes alone.
+
+    Parameters
+    ----------
+    work : float
+        Multiplications of all the work on them.
+    n_rows : int
+        Rows.
+    n_members : int
+        Members of the crew.
+    """
+    return max(1, min(n_members, int(work / LEAST_WORK), n_rows // LEAST_ROWS))
+
+
+class Crew:
+    """Threads that do parts of a piece of work side by side; a context manager.
+
+    As long as it lasts, torch's operations in its threads, this one among them, and numpy's
+    products anywhere keep to one core each. In what it does numpy's numbers may overflow as
+    silently as torch's: whoever asked looks at what came out.
+
+    Parameters
+    ----------
+    n_members : int, optional
+        With this thread; by default as many as there are cores.
+    """
+
+    def __init__(self, n_members: int | None = None) -> None:
+        self.n_members = n_cores() if n_members is None else n_members
+        self._others: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        self._own_core = _on_one_core()
+        self._own_core.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            if self._others is not None:
+                self._others.shutdown()
+        finally:
+            self._own_core.__exit__(*error)
+
+    @np.errstate(all="ignore")
+    def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
+        """Do some tasks, not more than there are members, and return their results in order.
+
+        The first one is done in this thread. If any raises, so does this, when all have ended.
+        """
+        if len(tasks) == 1:
+            return [tasks[0]()]
+        assert len(tasks) <= self.n_members
+        if self._others is None:
+            # Threads start when there is something to do.
+            self._others = ThreadPoolExecutor(self.n_members - 1, initializer=_keep_to_one_core)
+        others = [self._others.submit(copy_context().run, task) for task in tasks[1:]]
+        try:
+            first = tasks[0]()
+        finally:
+            _wait(others)
+        return [first, *(other.result() for other in others)]
+
+
+def _wait(futures: Sequence[Future]) -> None:
+    """Wait for all, even if Ctrl-C is pressed meanwhile: they write to memory that is in use."""
+    try:
+        wait(futures)
+    except BaseException:
+        wait(futures)
+        raise
+
+
+@contextmanager
+def _on_one_core() -> Iterator[None]:
+    """Keep the operations of torch in this thread, and numpy's products, to one core."""
+    torch.get_num_threads()  # asked first, or torch sets this thread's number anew when it is
+    pools = _pools()
+    before = [library.get_num_threads() for library in pools.openmp]
+    mkl_before = _keep_to_one_core()
+    _limit.enter(pools.blas)
+    try:
+        yield
+    finally:
+        _limit.leave()
+        for library, n_threads in zip(pools.openmp, before, strict=True):
+            library.set_num_threads(n_threads)
+        if pools.set_mkl is not None:
+            pools.set_mkl(mkl_before)
+
+
+def _keep_to_one_core() -> int:
+    """Keep the operations of torch in this thread to one core; return MKL's number before."""
+    torch.get_num_threads()
+    pools = _pools()
+    for library in pools.openmp:
+        library.set_num_threads(1)
+    # Where torch was told a number of threads, its MKL no longer asks OpenMP.
+    return 0 if pools.set_mkl is None else pools.set_mkl(1)
+
+
+class _Pools:
+    """The libraries that have threads: those of OpenMP, and OpenBLAS."""
+
+    def __init__(self) -> None:
+        libraries = ThreadpoolController().lib_controllers
+        self.openmp = [each for each in libraries if each.user_api == "openmp"]
+        self.blas = [each for each in libraries if each.internal_api == "openblas"]
+        self.set_mkl = _mkl_setter()
+
+
+@cache
+def _pools() -> _Pools:
+    return _Pools()
+
+
+def _mkl_setter() -> Callable[[int], int] | None:
+    """Return what sets this thread's number for the MKL in torch, and returns the one before."""
+    folder = os.path.join(os.path.dirname(torch.__file__), "lib")
+    for name in ("libtorch_cpu.so", "torch_cpu.dll"):
+        try:
+            return ctypes.CDLL(os.path.join(folder, name)).MKL_Set_Num_Threads_Local
+        except (OSError, AttributeError):
+            continue
+    return None
+
+
+class _Limit:
+    """Keeps BLAS, whose number is that of the process, to one thread while anybody computes."""
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside = Lock(), 0
+        self._before: list[tuple[LibController, int]] = []
+
+    def enter(self, libraries: Sequence[LibController]) -> None:
+        with self._lock:
+            self._n_inside += 1
+            if self._n_inside == 1:
+                self._before = [(each, each.get_num_threads()) for each in libraries]
+                for each, _ in self._before:
+                    each.set_num_threads(1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                self._restore()
+
+    def _restore(self) -> None:
+        for library, n_threads in self._before:
+            library.set_num_threads(n_threads)
+
+    def begin_child(self) -> None:
+        """Forget the parent's other threads, of which a fork has none, and their lock."""
+        self._lock = Lock()
+        if self._n_inside:
+            self._n_inside = 0
+            self._restore()
+
+
+_limit = _Limit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limit.begin_child)
