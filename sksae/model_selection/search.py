@@ -249,7 +249,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     each with penalties, stopping rule and end of its own, which costs far less than one after the
     other. Then `sklearn.model_selection.GridSearchCV` itself goes through fits and scores, where
     every sparse autoencoder takes what was trained for it. Steps of a Pipeline before it are
-    fitted once for each split and setting of theirs; steps behind it are fitted as usual.
+    fitted once for each split and setting of theirs; steps behind it once for all candidates that
+    differ in the last step only.
 
     Scores are those of GridSearchCV up to rounding. Candidates that ask for the same training,
     with different classifiers behind say, share it.
@@ -267,8 +268,10 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         :func:`sksae.metrics.sparsity_scorers`.
 
     n_jobs : int, default=None
-        Processes that fit and score what comes behind the sparse autoencoder. All networks are
-        trained in this process, on as many cores as torch uses, or on the GPU.
+        Processes that train groups of networks, then fit and score what comes behind the sparse
+        autoencoder; new ones take seconds to begin. With one, on a GPU and with other engines than
+        joblib's own processes, all networks are trained in this process, on as many cores as torch
+        uses.
 
     refit : bool, str or callable, default=True
         Whether and by which score the best candidate is fitted on all rows.
@@ -291,9 +294,10 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
 
     working_memory : float > 0 or None, default=None
         MiB that the networks in training may take, on all cores together; larger groups are cut.
-        None takes that of :func:`sklearn.set_config`, 1024 by default. Besides, what steps before
-        the sparse autoencoder make of the training rows of every split is kept, and these rows
-        themselves if X is no array; of an array, a memory map say, they are read in place.
+        None takes that of :func:`sklearn.set_config`, 1024 by default. As much is kept, in files,
+        of steps behind that candidates share. Besides, what steps before the sparse autoencoder
+        make of the training rows of every split is kept, and these rows themselves if X is no
+        array; of an array, a memory map say, they are read in place.
 
     Attributes
     ----------
