@@ -7,10 +7,17 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
-from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation, well_scaled
+from sksae.scaling import (
+    Matrix,
+    Scaling,
+    find_scaling,
+    has_scaled_norm,
+    scaled_deviation,
+    well_scaled,
+)
 from sksae.seen import Seen
 from sksae.shortage import IN_TRAINING, explained_shortage
-from sksae.starting import begin, check_same_network, go_on
+from sksae.starting import ScalingFinder, begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -147,6 +154,7 @@ def make_plan(
     resume_from: "SparseAutoencoderTransformer | None" = None,
     one_pass: bool = False,
     random_state: int | np.random.RandomState | None = None,
+    find: ScalingFinder = find_scaling,
 ) -> Plan:
     """Return what an estimator's parameters ask for.
 
@@ -164,6 +172,8 @@ def make_plan(
         Whether to make a single pass at the constant rate, as ``partial_fit`` does.
     random_state : int, RandomState or None
         What to draw from where the estimator's own ``random_state`` is None.
+    find : callable
+        `find_scaling`, or what knows what it would return.
     """
     from sksae.engine.device import training_device
     from sksae.engine.objective import Penalties
@@ -191,6 +201,7 @@ def make_plan(
             draws,
             code_bias=code_bias,
             scale_data=estimator.scale_data,
+            find=find,
         )
     else:
         start = go_on(
