@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
-MOST_CHUNK_ROWS = 1024
+MOST_CHUNK_ROWS = 4096
 # Of squares summed in float32, as a share of them.
 ROUNDING = 1e-5
 
@@ -162,7 +162,7 @@ class FullObjective:
         widest = max(parameters.architecture.sizes) * parameters.n_models
         # Noise is drawn row after row, by one member.
         n_members = self._crew.n_members if self._corruption is None else 1
-        work = float(n_rows) * len(parameters.flat)
+        work = 3.0 * n_rows * len(parameters.flat)
         lanes = []
         for which in equal_slices(n_rows, n_parts(work, n_rows, n_members)):
             chunks: list[Chunk] = []

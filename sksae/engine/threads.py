@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 # Multiplications for which it pays to wake another thread, which takes a hundredth of a millisecond
 # or, on a virtual machine, a tenth; and rows for which products of a thread's own are worth while.
-LEAST_WORK, LEAST_ROWS = 5e7, 32
+LEAST_WORK, LEAST_ROWS = 2e7, 32
 # Entries of what goes through memory for which it does.
 LEAST_ENTRIES = 2**19
 
