@@ -140,7 +140,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     shuffle : bool, default=True
         Whether each epoch visits the rows in a new order.
 
-    dtype : {"float32", "float64"}, default="float32"
+    dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training.
 
     device : str, default="auto"
@@ -244,7 +244,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,
-        dtype: Literal["float32", "float64"] = "float32",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,

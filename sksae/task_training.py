@@ -338,7 +338,7 @@ class TaskTraining:
 
 def empty_top(n_components: int, n_outputs: int, dtype: str) -> Layer:
     """Return a linear layer of zeros: outputs that are all alike lead the layers below nowhere."""
-    return Layer(np.zeros((n_components, n_outputs), dtype), np.zeros(n_outputs), None, "identity")
+    return Layer(np.zeros((n_components, n_outputs), kept_dtype(dtype)), np.zeros(n_outputs), None, "identity")
 
 
 def check_freeze(freeze: int | None, n_layers: int) -> int:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.parameters import Parameters
-from sksae.engine.products import Operand, Products, products_for
+from sksae.engine.products import HalfProducts, Operand, Products, products_for
 
 
 class Workspace:
@@ -61,6 +61,8 @@ class Workspace:
         One of as many rows, to share all buffers with except the encoder's activations.
     dropping : collection of int, optional
         Layers that drop units; the last one never does.
+    half : bool, default=False
+        Whether products are in bfloat16.
     """
 
     def __init__(
@@ -70,6 +72,8 @@ class Workspace:
         share: float | None = None,
         scratch: "Workspace | None" = None,
         dropping: Collection[int] = (),
+        *,
+        half: bool = False,
     ) -> None:
         architecture, like, n_models = parameters.architecture, parameters.flat, parameters.n_models
         self.network = parameters
@@ -101,11 +105,12 @@ class Workspace:
         ]
         self.share = 1.0 / n_rows if share is None else share
         self.sharing = like.new_full((1, n_rows, 1), self.share)
+        device = like.device
+        self.products = HalfProducts(device) if half else products_for(device)
         self._name_operands()
 
     def _name_operands(self) -> None:
         """Make what the products take, once for all passes."""
-        self.products = products_for(self.network.flat.device)
         self.pre_operands = [Operand(pre) for pre in self.pre]
         # What enters the layers but the first, and transposed.
         self.columns = [Operand(passed) for passed in self.passed[:-1]]

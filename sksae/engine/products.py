@@ -3,13 +3,14 @@
 torch's products on the CPU are MKL's, which take their AVX-512 path on Intel only: on other
 processors numpy's OpenBLAS is up to twice as fast, and it has half the overhead where networks are
 small. Which of them multiplies is a rule of processor and builds, not of a stopwatch: the same bits
-in every process. Everywhere but on the CPU it is torch.
+in every process. Everywhere but on the CPU it is torch, and so it is in half precision.
 """
 
 import os
 import platform
 import re
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -30,6 +31,10 @@ AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 # A matrix of so few entries is copied in less time than it is multiplied in an unfortunate order.
 FEW_ENTRIES = 4096
 
+# Products of fewer multiplications, or with a side shorter than this, are as fast in float32 as
+# in bfloat16 with what it takes to convert them.
+LEAST_HALF_WORK, LEAST_HALF_SIDE = 2**24, 32
+
 
 class Operand:
     """A tensor that is multiplied, as torch sees it and, on the CPU, as numpy does.
@@ -44,7 +49,7 @@ class Operand:
 
     def __init__(self, tensor: Tensor, array: np.ndarray | None = None) -> None:
         self.tensor = tensor
-        if array is None and tensor.device.type == "cpu":
+        if array is None and tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16:
             array = tensor.numpy()
         self.array = array
 
@@ -129,11 +134,15 @@ class NumpyProducts:
         self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
     ) -> None:
         self.multiply(left, right, out)
-        result = out.tensor
-        if gain == 1.0:
-            result.add_(added)
-        else:
-            torch.add(added, result, alpha=gain, out=result)
+        _add(added, out.tensor, gain)
+
+
+def _add(added: Tensor, result: Tensor, gain: float) -> None:
+    """Make added + gain * result of a result."""
+    if gain == 1.0:
+        result.add_(added)
+    else:
+        torch.add(added, result, alpha=gain, out=result)
 
 
 def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
@@ -141,6 +150,49 @@ def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
     if left.size <= FEW_ENTRIES and not right.flags.c_contiguous and left.flags.c_contiguous:
         left = left.copy(order="F")
     np.dot(left, right, out=out)
+
+
+class HalfProducts:
+    """In bfloat16, by torch: float32 matrices are rounded, and so is what comes out.
+
+    Sums are accumulated in float32. Small products are in float32 altogether, and so are products
+    with a vector, which are the sums over rows.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the matrices are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._whole, self._halves = products_for(device), TorchProducts()
+        # What matrices are rounded into, by their places in a product: memory of one's own is the
+        # sooner written.
+        self._scratch = [torch.empty(0, dtype=torch.bfloat16, device=device) for _ in range(3)]
+
+    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+        a, b, c = left.tensor, right.tensor, out.tensor
+        sides = (a.shape[1], a.shape[2], b.shape[2])
+        if prod(sides) < LEAST_HALF_WORK or min(sides) < LEAST_HALF_SIDE:
+            self._whole.multiply(left, right, out)
+            return
+        halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
+        halves[0].copy_(a)
+        halves[1].copy_(b)
+        self._halves.multiply(*map(Operand, halves))
+        c.copy_(halves[2])
+
+    def affine(
+        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
+    ) -> None:
+        self.multiply(left, right, out)
+        _add(added, out.tensor, gain)
+
+    def _room(self, place: int, like: Tensor) -> Tensor:
+        """Return room for a matrix in bfloat16 that lies in memory as the matrix does."""
+        if len(self._scratch[place]) < like.numel():
+            self._scratch[place] = self._scratch[place].new_empty(like.numel())
+        return self._scratch[place].as_strided(like.shape, like.stride())
 
 
 class Choice(NamedTuple):
