@@ -141,7 +141,8 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Whether each epoch visits the rows in a new order.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of training.
+        Precision of training; "bfloat16" is that of the products of "adam" and "sgd" only (see
+        `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.

@@ -137,7 +137,8 @@ class StackedSparseAutoencoder(
         Whether each epoch visits the rows in a new order.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of the fine-tuning.
+        Precision of the fine-tuning; "bfloat16" is that of the products of "adam" and "sgd" only
+        (see `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.

@@ -204,7 +204,10 @@ class SparseAutoencoderTransformer(
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training. "lbfgs" keeps parameters, sums and directions in float64 in either
-        case. `transform` computes in the precision of its input.
+        case. With "bfloat16" the large matrix products of each step of "adam" and "sgd" are in
+        bfloat16 and all else in float32, which pays with some hundred units and features and with
+        large batches; it needs a processor with AVX-512 BF16 or AMX, or CUDA since Ampere.
+        `transform` computes in the precision of its input.
 
     device : str, default="auto"
         "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". A fitted

@@ -5,6 +5,9 @@ import torch
 from sksae.numbers import HALF
 from sksae.warning import warn_user
 
+# Compute capability of the first CUDA devices that multiply in bfloat16.
+AMPERE = (8, 0)
+
 
 def _why_missing(device: torch.device) -> str | None:
     """Return why a device cannot be used here, or None if it can."""
@@ -65,11 +68,12 @@ def _why_no_half(device: torch.device) -> str | None:
     if device.type == "cpu":
         if has_half_products():
             return None
-        return "this processor has no products in bfloat16 (AVX-512 BF16 or AMX), or torch no oneDNN"
+        return (
+            "this processor has no products in bfloat16 (AVX-512 BF16 or AMX), or torch no oneDNN"
+        )
     if device.type == "cuda":
-        with torch.cuda.device(device):
-            if torch.cuda.is_bf16_supported(including_emulation=False):
-                return None
+        if torch.cuda.get_device_capability(device) >= AMPERE:
+            return None
         return "this CUDA device has no products in bfloat16, which came with Ampere"
     return f"products in bfloat16 are not known to be any faster on device={device.type!r}"
 

@@ -13,7 +13,7 @@ from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
 from sksae.engine.controller import share_active
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
-from sksae.engine.network import Workspace, backward, forward, sum_rows
+from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
@@ -219,7 +219,7 @@ class FullObjective:
                 sums.errors.add(share, batch, notes)
             sums.loss += self._row_terms(workspace, notes, code, batch.weight)
             if self._encoder:
-                sums.mean_code += to_wide(sum_rows(workspace, Operand(share)))
+                sums.mean_code += to_wide(workspace.sum_rows(share))
                 low, high = code.aminmax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
                 torch.maximum(sums.highest, high, out=sums.highest)
@@ -332,13 +332,14 @@ class FullObjective:
         total.flat.zero_()
         for workspace, batch in lane.walk(self._corruption):
             weight, rows = batch.weight, Operand(batch.rows)
-            output = forward(workspace, rows, self._decoder if is_encoded else None)
+            workspace.enter(rows)
+            output = forward(workspace, layers=self._decoder if is_encoded else None)
             code, error = workspace.out[terms.code_layer], workspace.gradient[-1]
             notes = compare(architecture, terms.loss, output, batch.target, error)
             loss += self._row_terms(workspace, notes, code, weight)
             if weight is not None:
                 weigh(architecture, error, weight)
-            backward(workspace, rows, gradient, terms.code_gradient(code, narrow_mean, weight))
+            backward(workspace, gradient, terms.code_gradient(code, narrow_mean, weight))
             total.flat.add_(gradient.flat)
         return loss
 
@@ -347,8 +348,8 @@ class FullObjective:
             mean_code = torch.zeros_like(self._wide.rho)
             for workspace, batch in lane.walk(self._corruption):
                 forward(workspace, Operand(batch.rows), self._encoder)
-                share = Operand(share_out(workspace, batch.weight))
-                mean_code += to_wide(sum_rows(workspace, share))
+                share = share_out(workspace, batch.weight)
+                mean_code += to_wide(workspace.sum_rows(share))
             return mean_code
 
         return torch.stack(self._each(encode)).sum(dim=0)

@@ -10,7 +10,7 @@ from sksae.engine.batches import Batch, equal_slices
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, compare, weigh
-from sksae.engine.network import Workspace, backward, finish, forward, sum_rows
+from sksae.engine.network import Workspace, backward, finish, forward
 from sksae.engine.noise import Drops
 from sksae.engine.objective import Penalties, Terms, share_out
 from sksae.engine.parameters import Parameters
@@ -189,6 +189,7 @@ class MinibatchObjective:
                 ),
                 gradient,
                 self._terms,
+                is_part=n_members > 1,
             )
             for which, gradient in zip(
                 equal_slices(n_rows, n_members), self._gradients, strict=False
@@ -377,23 +378,35 @@ class _Part:
         Where to write.
     terms : Terms
         J.
+    is_part : bool
+        Whether there are others.
     """
 
     def __init__(
-        self, which: slice, workspace: Workspace, gradient: Parameters, terms: Terms
+        self,
+        which: slice,
+        workspace: Workspace,
+        gradient: Parameters,
+        terms: Terms,
+        *,
+        is_part: bool,
     ) -> None:
         self.workspace, self.gradient = workspace, gradient
-        self._which, self._terms = which, terms
+        self._which, self._is_part, self._terms = which, is_part, terms
         self._encoder = range(workspace.network.architecture.n_encoder_layers)
+        self._source: Tensor | None = None
 
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""
-        rows, self._target, weight = batch
-        if len(self.workspace.sharing[0]) < rows.shape[1]:
-            rows, self._target = rows[:, self._which], self._target[:, self._which]
+        rows, target, weight = batch
+        if self._is_part:
+            target = target[:, self._which]
             weight = None if weight is None else weight[:, self._which]
-        self._weight = weight
-        self._rows = Operand(rows)
+        self._target, self._weight = target, weight
+        if rows is not self._source:
+            # In most trainings a batch lies where the one before it lay.
+            self._source = rows
+            self.workspace.enter(Operand(rows[:, self._which] if self._is_part else rows))
         self.share = share_out(self.workspace, weight)
         self._is_encoded = False
 
@@ -404,20 +417,20 @@ class _Part:
 
     def encode(self) -> Tensor:
         """Go as far as the code; return the sum over rows of what it counts."""
-        forward(self.workspace, self._rows, self._encoder)
+        forward(self.workspace, layers=self._encoder)
         self._is_encoded = True
-        return sum_rows(self.workspace, Operand(self.share) if self.is_weighted else None)
+        return self.workspace.sum_rows(self.share if self.is_weighted else None)
 
     def go_back(self, mean_code: Tensor | None) -> None:
         """Go on to the output and all the way back."""
         workspace, terms, weight = self.workspace, self._terms, self._weight
         architecture = workspace.network.architecture
         first = len(self._encoder) if self._is_encoded else 0
-        output = forward(workspace, self._rows, range(first, architecture.n_layers))
+        output = forward(workspace, layers=range(first, architecture.n_layers))
         error = workspace.gradient[-1]
         self.losses = compare(architecture, terms.loss, output, self._target, error)
         if weight is not None:
             weigh(architecture, error, weight)
         code = workspace.out[terms.code_layer]
         self.row_penalty = None if mean_code is not None else terms.sparsity.row_penalty(code)
-        backward(workspace, self._rows, self.gradient, terms.code_gradient(code, mean_code, weight))
+        backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))

@@ -16,13 +16,14 @@ little more than its matrix products, where autograd doubles them. Who multiplie
 """
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sksae.engine.parameters import Parameters
-from sksae.engine.products import HalfProducts, Operand, Products, products_for
+from sksae.engine.products import Affine, HalfProducts, Operand, Product, Products, products_for
 
 
 class Workspace:
@@ -42,12 +43,12 @@ class Workspace:
         What a row counts in J.
     sharing : Tensor of shape (1, n_rows, 1)
         Full of it.
-    shares, ones, ones_mT : Operand
-        That, and ones, so that a product with it is these rows' part of a mean, or their sum.
-    products : Products
-        Who multiplies.
     network : Parameters
         Whose passes these are.
+    affine, back_affine : list of callable
+        Of each layer the products of both passes, which add what they are given (see `products`).
+    back, by_bias, by_weight : list of callable
+        Of each layer the products that lead back through it and to its gradient.
 
     Parameters
     ----------
@@ -106,20 +107,98 @@ class Workspace:
         self.share = 1.0 / n_rows if share is None else share
         self.sharing = like.new_full((1, n_rows, 1), self.share)
         device = like.device
-        self.products = HalfProducts(device) if half else products_for(device)
-        self._name_operands()
+        self._products: Products = HalfProducts(device) if half else products_for(device)
+        self._bind()
 
-    def _name_operands(self) -> None:
-        """Make what the products take, once for all passes."""
-        self.pre_operands = [Operand(pre) for pre in self.pre]
-        # What enters the layers but the first, and transposed.
-        self.columns = [Operand(passed) for passed in self.passed[:-1]]
-        self.columns_mT = [each.mT for each in self.columns]
-        self.shares = Operand(self.sharing)
-        self.ones = Operand(torch.ones_like(self.sharing))
-        self.ones_mT = self.ones.mT
-        self.deltas = [Operand(gradient) for gradient in self.gradient]
-        self.last_delta_mT = self.deltas[-1].mT
+    def _bind(self) -> None:
+        """Bind the products to the buffers: to look them up in every pass would cost as much."""
+        network, architecture = self.network, self.network.architecture
+        products = self._products
+        self._pre = [Operand(pre) for pre in self.pre]
+        self._deltas = [Operand(gradient) for gradient in self.gradient]
+        # What enters the layers but the first.
+        self._columns = [Operand(passed) for passed in self.passed[:-1]]
+        self._ones = Operand(torch.ones_like(self.sharing))
+        self._rows: Operand | None = None
+        self._gradient: Parameters | None = None
+        self.affine: list[Affine] = [_unbound]
+        self.back: list[Product] = [_unbound]
+        self.back_affine: list[Affine] = [_unbound]
+        for layer in range(1, architecture.n_layers):
+            weight, gain = network.operands[layer], architecture.gains[layer]
+            entering, before = self._columns[layer - 1], self._deltas[layer - 1]
+            if architecture.on_rows(layer):
+                forth, back = (entering.mT, weight), (weight, self._deltas[layer].mT)
+            else:
+                forth, back = (weight, entering), (weight.mT, self._deltas[layer])
+            self.affine.append(products.affine(*forth, self._pre[layer], gain))
+            self.back.append(products.product(*back, before, gain))
+            self.back_affine.append(products.affine(*back, before, gain))
+        if architecture.n_encoder_layers:
+            self._code = Operand(self.out[architecture.n_encoder_layers - 1])
+            self._total = Operand(self._code.tensor.new_empty(*self._code.tensor.shape[:2], 1))
+            self._sum_rows = products.product(self._code, Operand(self.sharing), self._total)
+
+    def enter(self, rows: Operand) -> None:
+        """Let passes be of some rows, (n_models or 1, n_rows, n_features)."""
+        if rows is self._rows:
+            return
+        self._rows, self._gradient = rows, None
+        self.affine[0] = self._products.affine(
+            self.network.operands[0], rows.mT, self._pre[0], self.network.architecture.gains[0]
+        )
+
+    def lead_to(self, gradient: Parameters) -> None:
+        """Let backward passes, of the rows that were entered, write there."""
+        if gradient is self._gradient:
+            return
+        assert self._rows is not None
+        self._gradient, architecture = gradient, gradient.architecture
+        ones, products = self._ones, self._products
+        self.by_bias: list[Product] = []
+        self.by_weight: list[Product] = []
+        for layer, delta in enumerate(self._deltas):
+            if architecture.on_rows(layer):
+                by_bias = (ones.mT, delta)
+                by_weight = (self._columns[layer - 1], delta)
+            else:
+                by_bias = (delta, ones)
+                by_weight = (delta, self._columns[layer - 1].mT if layer else self._rows)
+            self.by_bias.append(products.product(*by_bias, gradient.bias_operands[layer]))
+            out, gain = gradient.operands[layer], architecture.gains[layer]
+            if layer < architecture.n_encoder_layers and architecture.tied[layer]:
+                # To what the decoder has left there already.
+                add = products.affine(*by_weight, out, gain)
+                self.by_weight.append(partial(_add_to, out.tensor, add))
+            else:
+                self.by_weight.append(products.product(*by_weight, out, gain))
+
+    def sum_rows(self, share: Tensor | None = None) -> Tensor:
+        """Return the sum over rows of the code times what a row counts; valid until the next call.
+
+        Parameters
+        ----------
+        share : Tensor of shape (1, n_rows, 1), optional
+            By default what the workspace says.
+
+        Returns
+        -------
+        total : Tensor of shape (n_models, n_components, 1)
+        """
+        if share is None:
+            self._sum_rows()
+        else:
+            self._products.product(self._code, Operand(share), self._total)()
+        return self._total.tensor
+
+
+def _unbound(*_: object) -> None:
+    raise AssertionError("no rows were entered")
+
+
+def _add_to(tensor: Tensor, add: Affine) -> None:
+    """Add to a tensor what a product would write there."""
+    add(tensor.clone())
 
 
 def forward(
@@ -141,22 +220,11 @@ def forward(
     out : Tensor
         A buffer of the workspace.
     """
-    network, architecture = workspace.network, workspace.network.architecture
-    for layer in layers or range(architecture.n_layers):
-        weight, on_rows = network.operands[layer], architecture.on_rows(layer)
-        if layer == 0:
-            assert rows is not None
-            entering = rows.mT
-        else:
-            entering = workspace.columns_mT[layer - 1] if on_rows else workspace.columns[layer - 1]
-        left, right = (entering, weight) if on_rows else (weight, entering)
-        workspace.products.affine(
-            network.biases[layer],
-            left,
-            right,
-            workspace.pre_operands[layer],
-            architecture.gains[layer],
-        )
+    network = workspace.network
+    if rows is not None:
+        workspace.enter(rows)
+    for layer in layers or range(len(workspace.affine)):
+        workspace.affine[layer](network.biases[layer])
         out = workspace.out[layer]
         network.activations[layer].apply(workspace.pre[layer], out, network.slopes[layer])
         if layer in workspace.masks:
@@ -164,25 +232,7 @@ def forward(
     return workspace.passed[layer]
 
 
-def sum_rows(workspace: Workspace, share: Operand | None = None) -> Tensor:
-    """Return the sum over rows of the code times what a row counts, (n_models, n_components, 1).
-
-    Parameters
-    ----------
-    workspace : Workspace
-        As `forward` left it.
-    share : Operand of (1, n_rows, 1), optional
-        By default what the workspace says.
-    """
-    code = workspace.out[workspace.network.architecture.n_encoder_layers - 1]
-    total = code.new_empty(*code.shape[:2], 1)
-    workspace.products.multiply(Operand(code), share or workspace.shares, Operand(total))
-    return total
-
-
-def backward(
-    workspace: Workspace, rows: Operand, gradient: Parameters, code_gradient: Tensor | None
-) -> None:
+def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor | None) -> None:
     """Write the gradient of J by every parameter, times 1 / share, into ``gradient``.
 
     Call after `forward` over all layers, with dJ/doutput in ``workspace.gradient[-1]``. That and
@@ -193,17 +243,15 @@ def backward(
     ----------
     workspace : Workspace
         As `forward` left it.
-    rows : Operand of (n_models or 1, n_rows, n_features)
-        What entered the first layer.
     gradient : Parameters
         Where the result is written.
     code_gradient : Tensor broadcastable to the code, or None
         dJ/dcode, times 1 / share, of the terms that act on the code itself: the sparsity penalty.
     """
-    network, architecture = workspace.network, workspace.network.architecture
-    products, code_layer = workspace.products, architecture.n_encoder_layers - 1
-    for layer in range(architecture.n_layers - 1, -1, -1):
-        delta, on_rows = workspace.deltas[layer], architecture.on_rows(layer)
+    network = workspace.network
+    code_layer = network.architecture.n_encoder_layers - 1
+    workspace.lead_to(gradient)
+    for layer in range(len(workspace.affine) - 1, -1, -1):
         network.activations[layer].chain(
             workspace.gradient[layer],
             workspace.out[layer],
@@ -211,46 +259,21 @@ def backward(
             network.slopes[layer],
             gradient.slopes[layer],
         )
-        by_bias = gradient.bias_operands[layer]
-        if on_rows:
-            products.multiply(workspace.ones_mT, delta, by_bias)
-            left, right = workspace.columns[layer - 1], delta
-        else:
-            products.multiply(delta, workspace.ones, by_bias)
-            left, right = delta, workspace.columns_mT[layer - 1] if layer else rows
-        _multiply_into(gradient, layer, products, left, right)
+        workspace.by_bias[layer]()
+        workspace.by_weight[layer]()
         if layer == 0:
             return
-        back = network.operands[layer] if on_rows else network.operands_mT[layer]
-        columns = workspace.last_delta_mT if on_rows else delta
-        out, gain = workspace.deltas[layer - 1], architecture.gains[layer]
         by_code = code_gradient if layer - 1 == code_layer else None
         mask = workspace.masks.get(layer - 1)
         if by_code is not None and mask is None:
-            products.affine(by_code, back, columns, out, gain)
+            workspace.back_affine[layer](by_code)
             continue
-        products.multiply(back, columns, out)
-        if gain != 1.0:
-            out.tensor.mul_(gain)
+        workspace.back[layer]()
         if mask is not None:
-            out.tensor.mul_(mask)
+            before = workspace.gradient[layer - 1].mul_(mask)
             if by_code is not None:
                 # The penalty is on the code as it is, whatever of it is passed on.
-                out.tensor.add_(by_code)
-
-
-def _multiply_into(
-    gradient: Parameters, layer: int, products: Products, left: Operand, right: Operand
-) -> None:
-    """Write the gradient by a layer's weights, or add it to what the decoder left of tied ones."""
-    architecture, out = gradient.architecture, gradient.operands[layer]
-    gain = architecture.gains[layer]
-    if layer < architecture.n_encoder_layers and architecture.tied[layer]:
-        products.affine(out.tensor.clone(), left, right, out, gain)
-        return
-    products.multiply(left, right, out)
-    if gain != 1.0:
-        out.tensor.mul_(gain)
+                before.add_(by_code)
 
 
 def finish(

@@ -222,11 +222,6 @@ class Parameters:
         return [Operand(weight) for weight in self.weights]
 
     @cached_property
-    def operands_mT(self) -> list[Operand]:  # noqa: N802
-        """The weights of each layer, transposed, to be multiplied."""
-        return [operand.mT for operand in self.operands]
-
-    @cached_property
     def bias_operands(self) -> list[Operand]:
         """The biases of each layer, to be written by a product."""
         return [Operand(bias) for bias in self.biases]

@@ -9,10 +9,11 @@ in every process. Everywhere but on the CPU it is torch, and so it is in half pr
 import os
 import platform
 import re
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from math import prod
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 # A matrix of so few entries is copied in less time than it is multiplied in an unfortunate order.
 FEW_ENTRIES = 4096
 
-# Products of fewer multiplications, or with a side shorter than this, are as fast in float32 as
-# in bfloat16 with what it takes to convert them.
+# Products of fewer multiplications than these, and those with a shorter side, take as long in
+# bfloat16 as in float32: their matrices have to be converted.
 LEAST_HALF_WORK, LEAST_HALF_SIDE = 2**24, 32
 
 
@@ -59,104 +60,113 @@ class Operand:
         return Operand(self.tensor.mT, None if self.array is None else self.array.mT)
 
 
+# What is bound to operands: writes left @ right, or that plus what it is given, which is broadcast.
+Product = Callable[[], object]
+Affine = Callable[[Tensor], object]
+
+
 class Products(Protocol):
     """A library that multiplies matrices side by side, (n_models, a, b) by (n_models, b, c).
 
     Of an operand that all models share n_models is 1. Where the right one is, the left one and the
-    result are contiguous.
+    result are contiguous. Others may be transposed, the result too.
     """
 
-    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
-        """Write left @ right into ``out``, which is contiguous or becomes so transposed."""
+    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+        """Return what writes gain * (left @ right) into ``out``."""
 
-    def affine(
-        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
-    ) -> None:
-        """Write added + gain * (left @ right) into ``out``; ``added`` is broadcast to it."""
+    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+        """Return what writes what it is given plus gain * (left @ right) into ``out``."""
 
 
 class TorchProducts:
     """By torch, on any device."""
 
-    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
-        n_models = len(out.tensor)
-        if n_models == 1:
-            torch.mm(left.tensor[0], right.tensor[0], out=out.tensor[0])
-        elif len(right.tensor) == 1:
+    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+        a, b, c = left.tensor, right.tensor, out.tensor
+        if len(c) == 1:
+            run = partial(torch.mm, a[0], b[0], out=c[0])
+        elif len(b) == 1:
             # What all models share goes through their matrices in a single product.
-            torch.mm(_stack(left.tensor), right.tensor[0], out=_stack(out.tensor))
+            run = partial(torch.mm, _stack(a), b[0], out=_stack(c))
         else:
-            shared = left.tensor.expand(n_models, *left.tensor.shape[1:])
-            torch.bmm(shared, right.tensor, out=out.tensor)
+            run = partial(torch.bmm, a.expand(len(c), -1, -1), b, out=c)
+        return run if gain == 1.0 else _scaled(run, c, gain)
 
-    def affine(
-        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
-    ) -> None:
-        if len(right.tensor) < len(out.tensor):
-            added = added.expand(*out.tensor.shape[:2], added.shape[2])
-            result = _stack(out.tensor)
-            torch.addmm(
-                added.reshape(-1, added.shape[2]),
-                _stack(left.tensor),
-                right.tensor[0],
-                alpha=gain,
-                out=result,
-            )
-        else:
-            torch.baddbmm(added, left.tensor, right.tensor, alpha=gain, out=out.tensor)
+    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+        a, b, c = left.tensor, right.tensor, out.tensor
+        if len(b) == len(c):
+            return lambda added: torch.baddbmm(added, a, b, alpha=gain, out=c)
+        stacked, result, shared = _stack(a), _stack(c), b[0]
 
+        def run(added: Tensor) -> None:
+            before = _stack(added.expand(*c.shape[:2], added.shape[2]))
+            torch.addmm(before, stacked, shared, alpha=gain, out=result)
 
-def _stack(models: Tensor) -> Tensor:
-    """View the matrices of all models as one, each below the one before."""
-    return models.view(-1, models.shape[-1])
+        return run
 
 
 class NumpyProducts:
     """By numpy, on the CPU. It is kept to one thread by whoever calls (see `threads`)."""
 
-    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
         a, b, c = left.array, right.array, out.array
         assert a is not None
         assert b is not None
         assert c is not None
         if not c.flags.c_contiguous:
             a, b, c = b.mT, a.mT, c.mT
+        run: Product
         if len(c) == 1:
-            _dot(a[0], b[0], c[0])
+            run = _dot(a[0], b[0], c[0])
         elif len(b) == 1:
-            _dot(a.reshape(-1, a.shape[2]), b[0], c.reshape(-1, c.shape[2]))
+            run = _dot(_stack(a), b[0], _stack(c))
         else:
-            # numpy's matmul does the same in one call, but warns of overflows.
-            for each in zip(np.broadcast_to(a, (len(c), *a.shape[1:])), b, c, strict=True):
-                _dot(*each)
+            # numpy's matmul does all in one call, but in a slower way where matrices are small.
+            shared = np.broadcast_to(a, (len(c), *a.shape[1:]))
+            run = partial(_run_all, [_dot(*each) for each in zip(shared, b, c, strict=True)])
+        return run if gain == 1.0 else _scaled(run, out.tensor, gain)
 
-    def affine(
-        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
-    ) -> None:
-        self.multiply(left, right, out)
-        _add(added, out.tensor, gain)
+    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+        return _adding(self.product(left, right, out), out.tensor, gain)
 
 
-def _add(added: Tensor, result: Tensor, gain: float) -> None:
-    """Make added + gain * result of a result."""
-    if gain == 1.0:
-        result.add_(added)
-    else:
-        torch.add(added, result, alpha=gain, out=result)
-
-
-def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> None:
+def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
     # OpenBLAS is slow at a few rows by a transposed matrix, unless the rows are transposed too.
-    if left.size <= FEW_ENTRIES and not right.flags.c_contiguous and left.flags.c_contiguous:
-        left = left.copy(order="F")
-    np.dot(left, right, out=out)
+    if left.size <= FEW_ENTRIES and left.flags.c_contiguous and not right.flags.c_contiguous:
+        return lambda: np.dot(left.copy(order="F"), right, out=out)
+    return partial(np.dot, left, right, out=out)
+
+
+def _run_all(products: Sequence[Product]) -> None:
+    for product in products:
+        product()
+
+
+def _scaled(run: Product, result: Tensor, gain: float) -> Product:
+    def run_and_scale() -> None:
+        run()
+        result.mul_(gain)
+
+    return run_and_scale
+
+
+def _adding(run: Product, result: Tensor, gain: float) -> Affine:
+    def run_and_add(added: Tensor) -> None:
+        run()
+        if gain == 1.0:
+            result.add_(added)
+        else:
+            torch.add(added, result, alpha=gain, out=result)
+
+    return run_and_add
 
 
 class HalfProducts:
     """In bfloat16, by torch: float32 matrices are rounded, and so is what comes out.
 
-    Sums are accumulated in float32. Small products are in float32 altogether, and so are products
-    with a vector, which are the sums over rows.
+    Each entry is summed up in float32 before. Small products are in float32 throughout, and so
+    are those with a vector, which are sums over rows.
 
     Parameters
     ----------
@@ -166,33 +176,41 @@ class HalfProducts:
 
     def __init__(self, device: torch.device) -> None:
         self._whole, self._halves = products_for(device), TorchProducts()
-        # What matrices are rounded into, by their places in a product: memory of one's own is the
-        # sooner written.
+        # What the matrices of a product are rounded into, by turns: fresh memory is slower.
         self._scratch = [torch.empty(0, dtype=torch.bfloat16, device=device) for _ in range(3)]
 
-    def multiply(self, left: Operand, right: Operand, out: Operand) -> None:
+    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
         a, b, c = left.tensor, right.tensor, out.tensor
         sides = (a.shape[1], a.shape[2], b.shape[2])
         if prod(sides) < LEAST_HALF_WORK or min(sides) < LEAST_HALF_SIDE:
-            self._whole.multiply(left, right, out)
-            return
-        halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
-        halves[0].copy_(a)
-        halves[1].copy_(b)
-        self._halves.multiply(*map(Operand, halves))
-        c.copy_(halves[2])
+            return self._whole.product(left, right, out, gain)
 
-    def affine(
-        self, added: Tensor, left: Operand, right: Operand, out: Operand, gain: float = 1.0
-    ) -> None:
-        self.multiply(left, right, out)
-        _add(added, out.tensor, gain)
+        def run() -> None:
+            halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
+            halves[0].copy_(a)
+            halves[1].copy_(b)
+            self._halves.product(Operand(halves[0]), Operand(halves[1]), Operand(halves[2]))()
+            c.copy_(halves[2])
+
+        return run if gain == 1.0 else _scaled(run, c, gain)
+
+    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+        return _adding(self.product(left, right, out), out.tensor, gain)
 
     def _room(self, place: int, like: Tensor) -> Tensor:
-        """Return room for a matrix in bfloat16 that lies in memory as the matrix does."""
+        """Return room for a matrix that lies in memory as the one given does."""
         if len(self._scratch[place]) < like.numel():
             self._scratch[place] = self._scratch[place].new_empty(like.numel())
         return self._scratch[place].as_strided(like.shape, like.stride())
+
+
+Matrices = TypeVar("Matrices", Tensor, np.ndarray)
+
+
+def _stack(models: Matrices) -> Matrices:
+    """View the matrices of all models as one, each below the one before."""
+    assert models.is_contiguous() if isinstance(models, Tensor) else models.flags.c_contiguous
+    return models.reshape(-1, models.shape[-1])
 
 
 class Choice(NamedTuple):
