@@ -8,10 +8,17 @@ from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
 from sksae.numbers import HALF
-from sksae.scaling import Matrix, Scaling, has_scaled_norm, scaled_deviation, well_scaled
+from sksae.scaling import (
+    Matrix,
+    Scaling,
+    find_scaling,
+    has_scaled_norm,
+    scaled_deviation,
+    well_scaled,
+)
 from sksae.seen import Seen
 from sksae.shortage import IN_TRAINING, explained_shortage
-from sksae.starting import begin, check_same_network, go_on
+from sksae.starting import ScalingFinder, begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -148,6 +155,7 @@ def make_plan(
     resume_from: "SparseAutoencoderTransformer | None" = None,
     one_pass: bool = False,
     random_state: int | np.random.RandomState | None = None,
+    find: ScalingFinder = find_scaling,
 ) -> Plan:
     """Return what an estimator's parameters ask for.
 
@@ -165,6 +173,8 @@ def make_plan(
         Whether to make a single pass at the constant rate, as ``partial_fit`` does.
     random_state : int, RandomState or None
         What to draw from where the estimator's own ``random_state`` is None.
+    find : callable
+        `find_scaling`, or what knows what it would return.
     """
     from sksae.engine.device import training_device
     from sksae.engine.objective import Penalties
@@ -192,6 +202,7 @@ def make_plan(
             draws,
             code_bias=code_bias,
             scale_data=estimator.scale_data,
+            find=find,
         )
     else:
         start = go_on(

@@ -1,7 +1,7 @@
 """Where a training starts from: new weights, or a fitted network and what it has seen."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -13,6 +13,21 @@ from sksae.seen import Seen, mean_weight
 if TYPE_CHECKING:
     from sksae.engine.parameters import Architecture
     from sksae.transformer import SparseAutoencoderTransformer
+
+
+class ScalingFinder(Protocol):
+    """What has the signature of `find_scaling`."""
+
+    def __call__(
+        self,
+        X: Matrix,
+        index: np.ndarray | None,
+        weight: np.ndarray | None,
+        *,
+        scale_data: bool,
+        output_activation: str,
+    ) -> Scaling:
+        """Return the scaling of the rows that count."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +64,7 @@ def begin(
     *,
     code_bias: float,
     scale_data: bool,
+    find: ScalingFinder = find_scaling,
 ) -> Start:
     """Return a start from new weights.
 
@@ -64,8 +80,10 @@ def begin(
         Pre-activation of every unit at the mean row.
     scale_data : bool
         Whether the rows are scaled.
+    find : callable
+        `find_scaling`, or what knows what it would return.
     """
-    scaling = find_scaling(
+    scaling = find(
         X,
         index,
         well_scaled(sample_weight),

@@ -1,6 +1,7 @@
 """SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
 
 from collections.abc import Sequence
+from functools import cache
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -614,6 +615,16 @@ class SparseAutoencoderTransformer(
             atoms = coef * np.asarray(self.scale_, dtype=coef.dtype)
             has_room = np.isfinite(atoms).all() and self.scale_ >= np.finfo(coef.dtype).tiny
             return atoms if has_room else coef.astype(np.float64) * self.scale_
+
+    @classmethod
+    @cache
+    def _get_param_names(cls) -> list[str]:
+        """Return the names of the parameters, read off the signature once.
+
+        A search asks for them a dozen times for each fit, which takes as long as a score.
+        """
+        names: list[str] = super()._get_param_names()
+        return names
 
     @property
     def _n_features_out(self) -> int:

@@ -19,21 +19,27 @@ from batched import (
     search_both,
     seed_of,
 )
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.exceptions import FitFailedWarning
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 from sksae import SparseAutoencoderTransformer
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.model_selection.ahead import StepMemory
+from sksae.model_selection.steps import SharedSteps, StepFit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -113,7 +119,8 @@ def test_earlier_steps_are_fitted_once_a_fold_and_setting(X, y, verbose, trainin
         ("first", 1.0): 3,
         ("second", 0.5): 3,
         ("second", 2.0): 3,
-        ("behind", 1.0): 3 * 8,
+        # Two candidates share it, unless each is to print it.
+        ("behind", 1.0): 3 * (8 if verbose else 4),
     }
     assert trainings == {"ahead": [2] * 6, "alone": []}
     assert_same_results(ours, GridSearchCV(estimator, grid, **options).fit(X, y))
@@ -151,6 +158,110 @@ def test_the_autoencoder_may_come_last(X, trainings):
     ours, theirs = search_both(estimator, grid, X, **options)
     assert_same_results(ours, theirs)
     assert trainings["ahead"] == [2, 2, 2]
+
+
+# Steps behind, shared by candidates that differ in their last step only.
+
+
+def behind_twice():
+    """Return a pipeline with two steps behind the autoencoder, and a grid of four candidates."""
+    steps = [("sae", make()), ("one", Scaler(2.0)), ("two", Scaler(3.0))]
+    return pipe(*steps), {"sae__rho": [0.1, 0.3], "clf__max_depth": [2, 3]}
+
+
+def n_fits(factor):
+    return Scaler.fits["scaler", factor]
+
+
+def test_steps_behind_are_fitted_once_for_all_that_share_them(X, y, monkeypatch):
+    transform, transformed = SparseAutoencoderTransformer.transform, []
+
+    def counting(self, X):
+        transformed.append(len(X))
+        return transform(self, X)
+
+    monkeypatch.setattr(SparseAutoencoderTransformer, "transform", counting)
+    estimator, grid = behind_twice()
+    ours, theirs = search_both(estimator, grid, X, y, refit=False)
+    assert (n_fits(2.0), n_fits(3.0)) == (6 + 12, 6 + 12)
+    # Training rows once for two candidates, test rows for each; then one by one.
+    assert Counter(transformed) == {40: 6 + 12, 20: 12 + 12}
+    assert_same_results(ours, theirs)
+
+
+@one_and_two_jobs
+def test_candidates_that_share_steps_cannot_spoil_them_for_each_other(X, n_jobs):
+    y = X @ np.arange(8.0)
+    steps = [("sae", make()), ("scale", StandardScaler(copy=False)), ("last", Ridge(copy_X=False))]
+    grid = {"last__alpha": [1e-3, 0.1, 10.0], "sae__rho": [0.1, 0.3]}
+    ours, theirs = search_both(Pipeline(steps), grid, X, y, n_jobs=n_jobs, return_train_score=True)
+    assert_same_results(ours, theirs)
+    assert_same_network(ours.best_estimator_["sae"], theirs.best_estimator_["sae"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"working_memory": 1e-3},
+        {"listens": "search"},
+        {"listens": "autoencoder"},
+        {"step": FunctionTransformer(lambda X: X)},
+        {"memory": True},
+    ],
+    ids=str,
+)
+def test_what_is_not_shared_is_fitted_for_each(X, y, change, tmp_path):
+    estimator, grid = behind_twice()
+    estimator.set_params(one=change.get("step", estimator["one"]))
+    calls = []
+    for kind in (GridSearchCV, BatchedGridSearchCV):
+        Scaler.fits.clear()
+        listener = Listener()
+        copy, search = clone(estimator), kind(estimator, grid, cv=2, refit=False)
+        if change.get("listens") == "autoencoder":
+            copy["sae"].set_callbacks(listener)
+        if "memory" in change:
+            copy.set_params(memory=str(tmp_path / kind.__name__))
+        search.set_params(estimator=copy)
+        if change.get("listens") == "search":
+            search.set_callbacks(listener)
+        if kind is BatchedGridSearchCV and "working_memory" in change:
+            search.set_params(working_memory=change["working_memory"])
+        search.fit(X, y)
+        calls.append((n_fits(3.0), listener.calls))
+    assert calls[1] == calls[0]
+    assert calls[0][0] == (4 if "memory" in change else 8)
+
+
+def test_warnings_of_shared_steps_come_for_each_candidate(X, y):
+    steps = [("sae", make(max_iter=2, tol=1e-9)), ("behind", Scaler(2.0, warn=True))]
+    counts = []
+    for search in (GridSearchCV, BatchedGridSearchCV):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            search(pipe(*steps), {"clf__max_depth": [2, 3]}, cv=2, refit=False).fit(X, y)
+        counts.append(Counter((str(w.message), w.category, w.filename) for w in caught))
+    assert sum(counts[0].values()) == 2 * 4
+    assert counts[1] == counts[0]
+
+
+def test_shared_steps_are_kept_as_long_as_there_is_room(X, tmp_path):
+    shared = SharedSteps(tmp_path, 1.5 * X.nbytes)
+    fit = StepFit(X, Scaler(2.0), [("Beware.", UserWarning, "file", 1)])
+    assert shared.find(("a", 1)) is None
+    shared.keep(("a", 1), StepFit(X, (line for line in "ab"), []))  # cannot go to a file
+    assert not list(tmp_path.iterdir())
+    for key in (("a", 1), ("a", 2)):
+        shared.keep(key, fit)
+    assert shared.find(("a", 2)) is None
+    found = shared.find(("a", 1))
+    np.testing.assert_array_equal(found.rows, X)
+    assert (found.transformer.factor, found.warned) == (2.0, fit.warned)
+    found.rows[:] = 0.0
+    np.testing.assert_array_equal(shared.find(("a", 1)).rows, X)
+    elsewhere = SharedSteps(tmp_path / "not there", 1e9)
+    elsewhere.keep(("a", 1), fit)
+    assert elsewhere.find(("a", 1)) is None
 
 
 # The memory of a pipeline.
@@ -242,7 +353,8 @@ def test_frames_with_words_and_numbers(X, y, n_jobs, trainings):
     ours, theirs = search_both(estimator, grid, frame, y, n_jobs=n_jobs)
     assert_same_results(ours, theirs)
     assert list(ours.feature_names_in_) == list(frame.columns)
-    assert trainings["ahead"] == [2] * 3
+    if n_jobs == 1:
+        assert trainings["ahead"] == [2] * 3
 
 
 def test_frames_between_steps(X, y, trainings):

@@ -17,7 +17,7 @@ from batched import (
     search_both,
     seed_of,
 )
-from joblib import parallel_config
+from joblib import effective_n_jobs, parallel_config
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -56,9 +56,22 @@ def y(X):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [2, -1])
-def test_processes_come_to_the_same(X, n_jobs):
-    grid = {"rho": [0.05, 0.3], "n_components": [4, 5]}
+def test_processes_train_and_come_to_the_same(X, n_jobs, trainings):
+    grid = {"rho": [0.05, 0.3, 1e-9], "n_components": [4, 5]}
     ours, theirs = search_both(make(), grid, X, n_jobs=n_jobs)
+    if effective_n_jobs(n_jobs) > 1:
+        assert trainings["ahead"] == []
+    assert_same_results(ours, theirs)
+    assert_same_network(ours.best_estimator_, theirs.best_estimator_)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_training_that_fails_in_a_process_leaves_the_others_alone(X):
+    grid = {"learning_rate": [0.01, 1e200], "alpha": [0, 1e-3]}
+    options = {"refit": False, "n_jobs": 2, "error_score": -7.0}
+    with pytest.warns(FitFailedWarning, match="6 fits failed"):
+        ours, theirs = search_both(make(solver="sgd"), grid, X, **options)
     assert_same_results(ours, theirs)
 
 

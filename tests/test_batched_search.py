@@ -20,6 +20,7 @@ from sksae.engine import threads
 from sksae.engine.threads import Crew
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV, groups
+from sksae.scaling import find_scaling
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -297,12 +298,37 @@ def test_each_core_trains_groups_of_its_own(X, trainings, monkeypatch):
     monkeypatch.setattr(threads, "n_cores", lambda: 2)
     trainings["ahead"].clear()
     together = BatchedGridSearchCV(make(), GRID, cv=3).fit(X)
-    # Three groups would leave one of two cores idle in the end.
-    assert trainings["ahead"] == [2] * 6
+    # The third would leave one of two cores idle in the end.
+    assert trainings["ahead"] == [4, 4, 2, 2]
     assert_same_results(together, alone)
     trainings["ahead"].clear()
-    BatchedGridSearchCV(make(), GRID, cv=5).fit(X)
-    assert trainings["ahead"] == [4] * 5
+    BatchedGridSearchCV(make(), GRID, cv=4).fit(X)
+    assert trainings["ahead"] == [4] * 4
+
+
+def test_what_takes_longest_is_trained_first(X, trainings):
+    grid = [{"rho": [0.1]}, {"rho": [0.1, 0.2], "max_iter": [3]}, {"rho": [0.1], "max_iter": [9]}]
+    grid = [values | {"beta": [0.1, 1.0], "random_state": [k]} for k, values in enumerate(grid)]
+    BatchedGridSearchCV(make(), grid, cv=[(list(range(40)), list(range(40, 60)))], refit=False).fit(
+        X
+    )
+    assert trainings["ahead"] == [2, 4, 2]
+
+
+def test_rows_are_described_once_for_all_candidates(X, monkeypatch):
+    found = []
+
+    def counting(X, index, weight, **how):
+        found.append((X.shape, how))
+        return find_scaling(X, index, weight, **how)
+
+    monkeypatch.setattr(groups, "find_scaling", counting)
+    grid = GRID | {"n_components": [3, 5]}
+    BatchedGridSearchCV(make(), grid, cv=3, refit=False).fit(X)
+    assert len(found) == 3
+    grid = GRID | {"output_activation": ["identity", "tanh"]}
+    BatchedGridSearchCV(make(early_stopping=True), grid, cv=3, refit=False).fit(X)
+    assert len(found) == 3 + 3 * 2
 
 
 def test_one_core_for_a_thread_is_no_others_business():

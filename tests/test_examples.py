@@ -46,6 +46,8 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SKSAE_DATA", raising=False)
     monkeypatch.setenv("MPLBACKEND", "Agg")
+    # Benchmarks set it where nobody has; it is not to reach the tests after this one.
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "no cache"))
     # A new process, of the quickstart, looks for sksae where this one does.
     monkeypatch.setenv("PYTHONPATH", str(Path(sksae.__file__).parents[1]))

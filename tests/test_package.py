@@ -108,6 +108,7 @@ def test_public_names():
         "SparseAutoencoderRegressor",
         "SparseAutoencoderTransformer",
         "StackedSparseAutoencoder",
+        "show_versions",
     ]
     assert re.fullmatch(r"\d+\.\d+\.\d+([abrc.]+\w+)?", sksae.__version__)
     assert all(hasattr(sksae, name) for name in sksae.__all__)

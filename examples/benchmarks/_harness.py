@@ -14,6 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+# OpenMP reads it when it is loaded, with torch or scikit-learn: before any of them. Targets are for
+# threads that sleep while they wait; where the user has chosen otherwise, the report says so.
+WAIT_POLICY = "OMP_WAIT_POLICY"
+USERS_WAIT_POLICY = os.environ.get(WAIT_POLICY)
+os.environ.setdefault(WAIT_POLICY, "passive")
+
 import numpy as np
 
 # The examples, one folder up, have the loader.
@@ -29,6 +35,7 @@ from _data import (
 )
 from _data import PHOTOGRAPHS as PHOTOGRAPHS
 from _data import SENTENCES as SENTENCES
+from _data import say as say
 
 # Taken before the benchmark adds its own: other work on the machine spoils the ratios.
 LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -36,6 +43,7 @@ LOAD_AT_START = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 # would take the cores from whoever comes next.
 REST = 0.2  # seconds
 PACKAGES = ("sksae", "torch", "scikit-learn", "numpy", "scipy", "skorch")
+LIBRARIES = ("torch.mm", "np.dot")  # that the floor is found among
 
 
 # --- options ---------------------------------------------------------------------------------
@@ -71,6 +79,12 @@ def positive_int(text: str) -> int:
     return value
 
 
+def restore_wait_policy() -> None:
+    """Give the environment back as the user set it, to processes that are to be a user's."""
+    if USERS_WAIT_POLICY is None:
+        os.environ.pop(WAIT_POLICY, None)
+
+
 def set_threads(threads: int | None) -> None:
     """Give torch and numpy's BLAS the same number of threads; None leaves both as they are."""
     if threads is None:
@@ -84,15 +98,32 @@ def set_threads(threads: int | None) -> None:
 
 def machine_facts() -> dict[str, object]:
     """Return what a reader needs to place the numbers: cores, threads and versions."""
-    import torch
+    from sksae.versions import computing_facts, system_facts
 
+    system = system_facts()
     return {
+        "processor": system["processor"],
         "machine": platform.machine(),
-        "cpus": os.cpu_count(),
+        "cores": system["cores"],
         "load at start": LOAD_AT_START,
-        "torch threads": torch.get_num_threads(),
+        WAIT_POLICY: os.environ.get(WAIT_POLICY, "not set"),
+        "torch threads": computing_facts()["torch threads"],
         "python": platform.python_version(),
         **{name: version(name) for name in PACKAGES},
+    }
+
+
+def kernels() -> dict[str, str]:
+    """Return who computed: whose products, with which instructions, in how many threads."""
+    import torch
+
+    from sksae.versions import computing_facts, thread_libraries
+
+    mkl = "MKL" if torch.backends.mkl.is_available() else "another library than MKL"
+    return {
+        "sksae's products": computing_facts()["products"],
+        "torch's": f"products by {mkl}, all else by {torch.backends.cpu.get_cpu_capability()}",
+        **thread_libraries(),
     }
 
 
@@ -169,15 +200,18 @@ def patches_or_synthetic(given: Path | None, n_samples: int) -> np.ndarray:
 # --- the model, as a plain user would write it -----------------------------------------------
 
 
-def starting_weights(X: np.ndarray, n_components: int, rho: float, seed: int) -> tuple:
+def starting_weights(
+    X: np.ndarray, n_components: int, rho: float, seed: int, output: str = "sigmoid"
+) -> tuple:
     """Return W_in, b_in, W_out, b_out: UFLDL's uniform weights, biases at the trivial solution."""
     rng = np.random.RandomState(seed)
     n_features = X.shape[1]
     bound = np.sqrt(6 / (n_features + n_components + 1))
     W_in = rng.uniform(-bound, bound, (n_features, n_components))
     W_out = rng.uniform(-bound, bound, (n_components, n_features))
-    mean = np.clip(X.mean(axis=0, dtype=np.float64), 0.01, 0.99)
-    return W_in, np.full(n_components, logit(rho)), W_out, logit(mean)
+    mean = X.mean(axis=0, dtype=np.float64)
+    b_out = logit(np.clip(mean, 0.01, 0.99)) if output == "sigmoid" else mean
+    return W_in, np.full(n_components, logit(rho)), W_out, b_out
 
 
 def logit(p):
@@ -188,13 +222,18 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 
 
-def objective(X, W_in, b_in, W_out, b_out, *, rho: float, beta: float, alpha: float) -> float:
-    """Return J of a sigmoid code and a sigmoid output over all rows, in float64."""
+OUTPUTS = {"sigmoid": sigmoid, "identity": lambda z: z}
+
+
+def objective(
+    X, W_in, b_in, W_out, b_out, *, rho: float, beta: float, alpha: float, output: str = "sigmoid"
+) -> float:
+    """Return J of a sigmoid code and a sigmoid or identity output over all rows, in float64."""
     X, W_in, b_in, W_out, b_out = (
         np.asarray(array, dtype=np.float64) for array in (X, W_in, b_in, W_out, b_out)
     )
     code = sigmoid(X @ W_in + b_in)
-    error = sigmoid(code @ W_out + b_out) - X
+    error = OUTPUTS[output](code @ W_out + b_out) - X
     rho_hat = code.mean(axis=0)
     kl = np.sum(rho * np.log(rho / rho_hat) + (1 - rho) * np.log((1 - rho) / (1 - rho_hat)))
     decay = np.sum(W_in * W_in) + np.sum(W_out * W_out)
@@ -209,16 +248,16 @@ def weights_of(model) -> tuple:
 # --- timing ----------------------------------------------------------------------------------
 
 
-def five_products(batch: int, n_features: int, n_components: int) -> Callable[[], None]:
-    """Return a function that does the five matrix products of one training step and no more.
+def five_products(batch: int, n_features: int, n_components: int) -> dict[str, Callable[[], None]]:
+    """Return, for each library, a function that does a step's five matrix products and no more.
 
     No step can do without them: two forward, one back through the decoder, two for the weights'
     gradients. They are written as one would, with rows first. The results go to memory
-    allocated once, as in a tuned engine.
+    allocated once, as in a tuned engine; both libraries work on the same.
     """
     import torch
 
-    generator = torch.Generator().manual_seed(0)
+    rng = np.random.default_rng(0)
     shapes = {
         "X": (batch, n_features),
         "W_in": (n_features, n_components),
@@ -226,17 +265,29 @@ def five_products(batch: int, n_features: int, n_components: int) -> Callable[[]
         "W_out": (n_components, n_features),
         "D": (batch, n_features),
     }
-    X, W_in, A, W_out, D = (torch.randn(shape, generator=generator) for shape in shapes.values())
-    code, output, grad_in, grad_out = map(torch.empty_like, (A, X, W_in, W_out))
+    arrays = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes.values()]
+    arrays += map(np.empty_like, arrays[:4])
 
-    def products() -> None:
-        torch.mm(X, W_in, out=code)
-        torch.mm(A, W_out, out=output)
-        torch.mm(A.T, D, out=grad_out)
-        torch.mm(D, W_out.T, out=code)
-        torch.mm(X.T, A, out=grad_in)
+    def all_by(multiply, X, W_in, A, W_out, D, output, grad_in, code, grad_out):
+        def products() -> None:
+            multiply(X, W_in, out=code)
+            multiply(A, W_out, out=output)
+            multiply(A.T, D, out=grad_out)
+            multiply(D, W_out.T, out=code)
+            multiply(X.T, A, out=grad_in)
 
-    return products
+        return products
+
+    by_torch = all_by(torch.mm, *map(torch.from_numpy, arrays))
+    return dict(zip(LIBRARIES, (by_torch, all_by(np.dot, *arrays)), strict=True))
+
+
+def fastest(seconds: Mapping[str, Sequence[float]]) -> str:
+    """Return the library that is the floor in all rounds: the one with the smaller median.
+
+    The faster one of every single round would be faster than either is by chance.
+    """
+    return min(LIBRARIES, key=lambda name: statistics.median(seconds[name]))
 
 
 def interleave(
@@ -309,6 +360,11 @@ def median_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> 
     return statistics.median(n / d for n, d in zip(numerators, denominators, strict=True))
 
 
+def excess(ours: float, theirs: float) -> float:
+    """Return by how many percent our J is above theirs."""
+    return 100 * (ours / theirs - 1)
+
+
 def quiet() -> None:
     """Silence ConvergenceWarning: a benchmark stops after a fixed number of passes on purpose."""
     from sklearn.exceptions import ConvergenceWarning
@@ -331,9 +387,17 @@ def report(
     title: str, rows: Sequence[Mapping[str, object]], notes: Sequence[str], as_json: bool
 ) -> None:
     """Print the rows as one table for people, or everything as one JSON object."""
-    facts = machine_facts()
+    facts, who_computed = machine_facts(), kernels()
+    if USERS_WAIT_POLICY not in (None, "passive", "PASSIVE"):
+        notes = [*notes, f"{WAIT_POLICY}={USERS_WAIT_POLICY}; targets are for passive."]
     if as_json:
-        result = {"benchmark": title, "machine": facts, "rows": rows, "notes": notes}
+        result = {
+            "benchmark": title,
+            "machine": facts,
+            "kernels": who_computed,
+            "rows": rows,
+            "notes": notes,
+        }
         print(json.dumps(result, indent=2, default=lambda value: value.item()))
         return
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -342,6 +406,8 @@ def report(
     for note in notes:
         print(note)
     print(", ".join(f"{name} {as_text(value)}" for name, value in facts.items()))
+    for name, kernel in who_computed.items():
+        print(f"{name}: {kernel}")
 
 
 def as_text(value: object) -> str:

@@ -184,7 +184,7 @@ class Descent:
             half=schedule.half,
             state=state,
         )
-        self._solver = _make_solver(schedule, self._parameters.flat, state)
+        self._solver = _make_solver(schedule, self._parameters.flat, state, crew)
         # Where the networks stand in the list of jobs.
         self._places = list(range(len(jobs)))
         self._outcomes: list[Trained | NonFiniteLossError | None] = [None] * len(jobs)
@@ -385,9 +385,9 @@ def _window(architecture: Architecture, schedule: Schedule, n_batches: int) -> i
     return window if schedule.is_one_pass else min(window, n_batches)
 
 
-def _make_solver(schedule: Schedule, flat: Tensor, state: State) -> Solver:
+def _make_solver(schedule: Schedule, flat: Tensor, state: State, crew: Crew) -> Solver:
     if schedule.solver == "adam":
-        return Adam(flat, state if "first_moment" in state else None)
+        return Adam(flat, state if "first_moment" in state else None, crew)
     return SGD(flat, schedule.momentum, state if "velocity" in state else None)
 
 

@@ -132,7 +132,7 @@ class MinibatchObjective:
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and note what J was."""
-        if len(self._shares) >= FOLDED_TOGETHER:
+        if self._n_noted == FOLDED_TOGETHER:
             self._fold()
         terms, weight, controller = self._terms, batch.weight, self._controller
         if controller is not None and not controller.has_started:
@@ -149,15 +149,15 @@ class MinibatchObjective:
             mean_code = self._track(sum(sums[1:], sums[0]), parts)
             self._mean_codes.append(mean_code)
         self._crew.run([partial(part.go_back, mean_code) for part in parts])
+        self._n_noted += 1
         for part in parts:
             self._shares.append(part.share)
             self._losses.append(part.losses)
             if part.row_penalty is not None:
                 self._row_penalties.append(part.row_penalty)
-        alpha, others = terms.common_alpha, [part.gradient for part in parts[1:]]
-        share = parts[0].workspace.share
-        finish(self.gradient, others, share, self.parameters, alpha or 0.0, terms.decayed)
-        if alpha is None:
+        for part in parts[1:]:
+            self.gradient.flat.add_(part.gradient.flat)
+        if terms.common_alpha is None:
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
             self._control(controller, batch.rows, parts, mean_code)
@@ -265,8 +265,8 @@ class MinibatchObjective:
 
     def _fold(self) -> None:
         """Add up what the batches noted, so that the notes do not grow with the epoch."""
-        terms, n_batches = self._terms, len(self._shares)
-        if n_batches == 0:
+        terms = self._terms
+        if self._n_noted == 0:
             return
         share = torch.cat(self._shares, dim=1)[..., 0]
         error = (terms.loss.values(torch.cat(self._losses, dim=1)) * share).sum(dim=1)
@@ -278,10 +278,11 @@ class MinibatchObjective:
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
             self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
-        self._n_folded += n_batches
+        self._n_folded += self._n_noted
         self._forget()
 
     def _forget(self) -> None:
+        self._n_noted = 0
         self._shares: list[Tensor] = []
         self._losses: list[Tensor] = []
         self._row_penalties: list[Tensor] = []
@@ -434,3 +435,6 @@ class _Part:
         code = workspace.out[terms.code_layer]
         self.row_penalty = None if mean_code is not None else terms.sparsity.row_penalty(code)
         backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))
+        # The weights of the whole batch decay once.
+        alpha = (terms.common_alpha or 0.0) if self._which.start == 0 else 0.0
+        finish(self.gradient, workspace.share, workspace.network, alpha, terms.decayed)

@@ -278,20 +278,17 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
 
 def finish(
     gradient: Parameters,
-    parts: Sequence[Parameters],
     share: float,
     network: Parameters,
     alpha: float = 0.0,
     decayed: Sequence[bool] = (),
 ) -> None:
-    """Make the gradient of J of what `backward` left of one part of the rows and of others.
+    """Make the gradient of J of what `backward` left.
 
     Parameters
     ----------
     gradient : Parameters
-        Of one part; in the end of all.
-    parts : sequence of Parameters
-        Of the others.
+        What `backward` wrote, times 1 / share.
     share : float
         What a row counts in J.
     network : Parameters
@@ -301,8 +298,6 @@ def finish(
     decayed : sequence of bool, optional
         Of which layers; needed if alpha is not 0.
     """
-    for part in parts:
-        gradient.flat.add_(part.flat)
     if gradient.flat.device.type == "cpu":
         # numpy takes a quarter of torch's time where there is little to multiply.
         array = gradient.flat.numpy()

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from sksae.engine.threads import Crew
 
 State = dict[str, np.ndarray]
 
@@ -53,6 +56,8 @@ class Adam:
         Parameters, moved in place.
     state : dict of ndarray, optional
         Where an earlier training stood.
+    crew : Crew, optional
+        Who shares the parameters where they are many.
     """
 
     BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
@@ -60,21 +65,22 @@ class Adam:
     # normal take many times as long: now and then those that count for nothing become 0.
     STEPS_BETWEEN_SWEEPS = 64
 
-    def __init__(self, flat: Tensor, state: State | None = None) -> None:
+    def __init__(self, flat: Tensor, state: State | None = None, crew: Crew | None = None) -> None:
+        self._crew = crew or Crew(1)
         state = state or {
             "first_moment": np.zeros(len(flat)),
             "second_moment": np.zeros(len(flat)),
             "n_steps": np.zeros(()),
         }
-        # Lists, as the kernel takes many tensors at once.
-        self._flat = [flat]
-        self._first = [flat.new_tensor(state["first_moment"])]
-        self._second = [flat.new_tensor(state["second_moment"])]
+        self._flat = flat
+        self._first = flat.new_tensor(state["first_moment"])
+        self._second = flat.new_tensor(state["second_moment"])
         # As the kernel wants it whatever the precision.
         n_steps = float(state["n_steps"])
-        self._n_steps = [torch.tensor(n_steps, dtype=torch.float32, device=flat.device)]
+        self._n_steps = torch.tensor(n_steps, dtype=torch.float32, device=flat.device)
         self._n_until_sweep = self._n_until_next_sweep(int(state["n_steps"]))
-        self._move = [flat.new_empty(0)]
+        self._slices = self._crew.slices_of(len(flat))
+        self._move = flat.new_empty(0)
 
     def _n_until_next_sweep(self, n_steps: int) -> int:
         return self.STEPS_BETWEEN_SWEEPS - n_steps % self.STEPS_BETWEEN_SWEEPS
@@ -82,14 +88,14 @@ class Adam:
     def step(self, gradient: Tensor, learning_rate: float | Tensor, pace: float = 1.0) -> None:
         if pace < LEAST_PACE:
             return  # nothing would move, and the kernel divide by 0
-        self._n_steps[0].add_(pace)
+        self._n_steps.add_(pace)
         if isinstance(learning_rate, Tensor):
             # The kernel knows one rate only: let it make the step of rate 1.
-            if len(self._move[0]) != len(gradient):
-                self._move = [torch.empty_like(gradient)]
-            self._move[0].zero_()
+            if len(self._move) != len(gradient):
+                self._move = torch.empty_like(gradient)
+            self._move.zero_()
             self._move_by(self._move, gradient, pace, pace)
-            self._flat[0].addcmul_(self._move[0], learning_rate)
+            self._flat.addcmul_(self._move, learning_rate)
         else:
             self._move_by(self._flat, gradient, pace * learning_rate, pace)
         self._n_until_sweep -= 1
@@ -99,45 +105,53 @@ class Adam:
 
     def _sweep(self) -> None:
         """Set to 0 what lies far below the precision of any sum it is in."""
-        least = torch.finfo(self._flat[0].dtype).eps ** 2
+        least = torch.finfo(self._flat.dtype).eps ** 2
         for values, smallest in (
-            (self._flat[0], least),
-            (self._first[0], least),
-            (self._second[0], least**2),
+            (self._flat, least),
+            (self._first, least),
+            (self._second, least**2),
         ):
             values.mul_(values.abs() > smallest)
 
-    def _move_by(
-        self, flat: list[Tensor], gradient: Tensor, learning_rate: float, pace: float
-    ) -> None:
-        torch._fused_adam_(
-            flat,
-            [gradient],
-            self._first,
-            self._second,
-            [],
-            # The kernel raises its betas to this power: together it is that of the steps.
-            self._n_steps if pace == 1.0 else [self._n_steps[0] / pace],
-            lr=learning_rate,
-            beta1=self.BETA1**pace,
-            beta2=self.BETA2**pace,
-            eps=self.EPS,
-            weight_decay=0.0,
-            amsgrad=False,
-            maximize=False,
-        )
+    def _move_by(self, flat: Tensor, gradient: Tensor, learning_rate: float, pace: float) -> None:
+        # The kernel raises its betas to this power: together it is that of the steps.
+        n_steps = [self._n_steps if pace == 1.0 else self._n_steps / pace]
+
+        def move(flat: Tensor, gradient: Tensor, first: Tensor, second: Tensor) -> None:
+            torch._fused_adam_(
+                [flat],
+                [gradient],
+                [first],
+                [second],
+                [],
+                n_steps,
+                lr=learning_rate,
+                beta1=self.BETA1**pace,
+                beta2=self.BETA2**pace,
+                eps=self.EPS,
+                weight_decay=0.0,
+                amsgrad=False,
+                maximize=False,
+            )
+
+        vectors = (flat, gradient, self._first, self._second)
+        if len(self._slices) == 1:
+            move(*vectors)
+        else:
+            parts = [[vector[which] for vector in vectors] for which in self._slices]
+            self._crew.run([partial(move, *each) for each in parts])
 
     def state(self) -> State:
         return {
-            "first_moment": self._first[0].cpu().numpy().copy(),
-            "second_moment": self._second[0].cpu().numpy().copy(),
-            "n_steps": self._n_steps[0].cpu().numpy().copy(),
+            "first_moment": self._first.cpu().numpy().copy(),
+            "second_moment": self._second.cpu().numpy().copy(),
+            "n_steps": self._n_steps.cpu().numpy().copy(),
         }
 
     def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "Adam":
-        rest = Adam(flat)
-        rest._first, rest._second = [pick(self._first[0])], [pick(self._second[0])]
-        rest._n_steps = [self._n_steps[0].clone()]
+        rest = Adam(flat, crew=self._crew)
+        rest._first, rest._second = pick(self._first), pick(self._second)
+        rest._n_steps = self._n_steps.clone()
         rest._n_until_sweep = self._n_until_sweep
         return rest
 

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
+from itertools import pairwise
 from threading import Lock
 from typing import Any, Self, TypeVar
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 # Multiplications for which it pays to wake another thread, which takes a hundredth of a millisecond
 # or, on a virtual machine, a tenth; and rows for which products of a thread's own are worth while.
 LEAST_WORK, LEAST_ROWS = 5e7, 32
+# Entries of what goes through memory for which it does.
+LEAST_ENTRIES = 2**19
 
 
 def n_cores() -> int:
@@ -95,6 +98,12 @@ class Crew:
         finally:
             _wait(others)
         return [first, *(other.result() for other in others)]
+
+    def slices_of(self, n_entries: int) -> list[slice]:
+        """Return the slices on which work that goes entry by entry is best done side by side."""
+        n_slices = max(1, min(self.n_members, n_entries // LEAST_ENTRIES))
+        bounds = [n_entries * k // n_slices for k in range(n_slices + 1)]
+        return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def _wait(futures: Sequence[Future]) -> None:

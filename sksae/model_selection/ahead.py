@@ -16,10 +16,12 @@ from sklearn.utils.validation import check_memory
 
 from sksae.beforehand import Fit, fits_from
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
+from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
 from sksae.scaling import Matrix
 from sksae.transformer import SparseAutoencoderTransformer
 
-Key = tuple[Any, ...]
+# Types whose values are equal, and of one type, where they look the same.
+PLAIN = (int, float, bool, str, type(None))
 
 
 def autoencoders_in(estimator: Any) -> list[SparseAutoencoderTransformer]:
@@ -57,25 +59,6 @@ class Request:
     sample_weight: np.ndarray | None
 
 
-@dataclass
-class StepFit:
-    """What fitting a step gave.
-
-    Attributes
-    ----------
-    rows : object
-        Transformed.
-    transformer : estimator
-        Fitted.
-    warned : list of tuple
-        Message, category, file and line of every warning that came with it.
-    """
-
-    rows: Any
-    transformer: Any
-    warned: list[tuple[Any, type[Warning], str, int]]
-
-
 class WorkAhead:
     """What steps of pipelines gave and what trainings came to.
 
@@ -88,13 +71,18 @@ class WorkAhead:
     Parameters
     ----------
     folder : Path
-        Where that file is written.
+        Where that file is written, and what candidates share.
     X : object, optional
         All rows of the search. Those of its splits are not kept besides, if it is an array.
+    n_bytes : float, default=0
+        How much of what candidates share is kept.
     """
 
-    def __init__(self, folder: Path, X: Any = None) -> None:
+    def __init__(self, folder: Path, X: Any = None, n_bytes: float = 0.0) -> None:
         self._folder = folder
+        self._shared = SharedSteps(folder, n_bytes)
+        # What a step gave last, and what tells that from others.
+        self._newest: tuple[Any, Key | None] = (None, None)
         self._file: Path | None = None
         is_matrix = isinstance(X, np.ndarray) and X.ndim == 2 and not X.dtype.hasobject
         self._whole = Whole(X) if is_matrix else None
@@ -108,9 +96,9 @@ class WorkAhead:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
             file = self._folder / "ahead.joblib"
-            joblib.dump((self._arrays, _packed(self._steps), self._fits), file)
+            joblib.dump((self._arrays, pack(self._steps), self._fits), file)
             self._file = file
-        return _read_ahead, (self._file,)
+        return _read_ahead, (self._file, self._shared.n_bytes)
 
     def find(
         self,
@@ -128,30 +116,54 @@ class WorkAhead:
             raise FitReached
         return self._fits.get(key)
 
+    def know(self, data: Any) -> None:
+        """Take note of data that shared steps are fitted on."""
+        self._arrays.number(data)
+
     def add(self, fits: Mapping[Key, Fit]) -> None:
         """Take up what trainings came to."""
         self._fits.update(fits)
 
     def fit_step(
-        self, make: Callable[[], tuple[Any, Any]], described: object, X: Any, y: Any
+        self,
+        make: Callable[[], tuple[Any, Any]],
+        described: object,
+        X: Any,
+        y: Any,
+        *,
+        is_shared: bool,
     ) -> tuple[Any, Any]:
         """Return what fitting a step gave, or make it: transformed rows, fitted transformer.
 
         The warnings that came with it come again each time.
+
+        Parameters
+        ----------
+        make : callable
+            Makes it.
+        described : object
+            Tells the step from others.
+        X, y
+            What it is fitted on.
+        is_shared : bool
+            Whether others will ask for it, in this process or another one.
         """
         try:
             key = self._key(described, X, y)
         except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
             key = None
-        if key not in self._steps:
-            if key is None or self._collected is None:
+        fit = None if key is None else self._steps.get(key)
+        if fit is None and key is not None and is_shared:
+            fit = self._shared.find(key)
+        if fit is None:
+            if key is None or (self._collected is None and not is_shared):
                 return make()
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                result = make()
-            warned = [(each.message, each.category, each.filename, each.lineno) for each in caught]
-            self._steps[key] = StepFit(*result, warned)
-        fit = self._steps[key]
+            fit = recorded(make)
+            if self._collected is None:
+                self._shared.keep(key, fit)
+            else:
+                self._steps[key] = fit
+        self._newest = fit.rows, key
         for each in fit.warned:
             warnings.warn_explicit(*each, registry=self._warned)
         return fit.rows, fit.transformer
@@ -183,46 +195,42 @@ class WorkAhead:
 
     def _key(self, described: object, *data: Any) -> Key | None:
         """Return what tells a piece of work from others, or None if its data are unknown."""
-        number = self._arrays.find if self._collected is None else self._arrays.number
-        numbers = [number(self._where_they_lie(each)) for each in data]
-        return None if None in numbers else (joblib.hash(described), *numbers)
+        numbers = [self._number(self._where_they_lie(each)) for each in data]
+        return None if None in numbers else (_told_apart(described), *numbers)
+
+    def _number(self, data: Any) -> int | Key | None:
+        """Return what tells data from others; of what a shared step just gave, that step."""
+        if self._collected is not None:
+            return self._arrays.number(data)
+        number = self._arrays.find(data)
+        rows, key = self._newest
+        return key if number is None and data is rows else number
+
+
+def _told_apart(described: object) -> str:
+    """Return what is equal for equal descriptions; at once where they are plain numbers and words.
+
+    As most parameters of an autoencoder are, of each of the many candidates of a search.
+    """
+    if isinstance(described, dict) and all(map(_is_plain, described.values())):
+        return repr(described)
+    return cast("str", joblib.hash(described))
+
+
+def _is_plain(value: object) -> bool:
+    return type(value) in PLAIN or (type(value) is tuple and all(map(_is_plain, value)))
 
 
 @lru_cache(maxsize=1)
-def _read_ahead(file: Path) -> WorkAhead:
-    ahead = WorkAhead(file.parent)
+def _read_ahead(file: Path, n_bytes: float) -> WorkAhead:
+    ahead = WorkAhead(file.parent, n_bytes=n_bytes)
     ahead._file = file
     try:
         arrays, steps, fits = joblib.load(file, mmap_mode="r")
     except FileNotFoundError:  # another machine's
         return ahead
-    ahead._arrays, ahead._steps, ahead._fits = arrays, _unpacked(steps), fits
+    ahead._arrays, ahead._steps, ahead._fits = arrays, unpack(steps), fits
     return ahead
-
-
-def _packed(steps: Mapping[Key, StepFit]) -> dict[Key, tuple[Any, bytes]]:
-    """Return rows and all else of each step; without those that cannot go to another process.
-
-    A transformer may be of a class that only the user's script knows.
-    """
-    packed = {}
-    for key, fit in steps.items():
-        try:
-            packed[key] = (
-                fit.rows,
-                pickle.dumps(
-                    joblib.wrap_non_picklable_objects(
-                        (fit.transformer, fit.warned), keep_wrapper=False
-                    )
-                ),
-            )
-        except Exception:  # anything may happen while somebody else's object is pickled
-            continue
-    return packed
-
-
-def _unpacked(packed: Mapping[Key, tuple[Any, bytes]]) -> dict[Key, StepFit]:
-    return {key: StepFit(rows, *pickle.loads(rest)) for key, (rows, rest) in packed.items()}
 
 
 class StepMemory:
@@ -234,10 +242,12 @@ class StepMemory:
         Where fitted steps are found.
     memory : None, str or object with the interface of joblib.Memory
         The pipeline's own, for all else.
+    is_shared : bool, default=False
+        Whether several pipelines have all these steps in common.
     """
 
-    def __init__(self, ahead: WorkAhead, memory: Any) -> None:
-        self._ahead, self._memory = ahead, memory
+    def __init__(self, ahead: WorkAhead, memory: Any, *, is_shared: bool = False) -> None:
+        self._ahead, self._memory, self._is_shared = ahead, memory, is_shared
 
     def __sklearn_clone__(self) -> Self:
         return self
@@ -253,13 +263,16 @@ class StepMemory:
         make = check_memory(self._memory).cache(func, ignore=list(ignore), **options)
 
         def fit_transform(transformer: Any, X: Any, y: Any, **others: Any) -> Any:
-            if autoencoders_in(transformer):
+            def make_it() -> Any:
                 with fits_from(self._ahead):
                     return make(transformer, X, y, **others)
+
+            if autoencoders_in(transformer) and not self._is_shared:
+                return make_it()
             # A transformer's callbacks are part of it: with others than in the rehearsal it is
             # fitted again, and they hear of it. The message is what a verbose pipeline prints.
             left_out = {*ignore, "message"}
             described = [transformer, {k: v for k, v in others.items() if k not in left_out}]
-            return self._ahead.fit_step(lambda: make(transformer, X, y, **others), described, X, y)
+            return self._ahead.fit_step(make_it, described, X, y, is_shared=self._is_shared)
 
         return fit_transform

@@ -4,53 +4,75 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import pairwise
-from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.beforehand import Fit
 from sksae.fitting import train_plans
-from sksae.model_selection.ahead import Key, Request
+from sksae.model_selection.ahead import Request
+from sksae.model_selection.rehearsal import is_watched
+from sksae.model_selection.steps import Key
+from sksae.model_selection.workers import Result, Workers
 from sksae.planning import Plan, make_plan
+from sksae.scaling import Matrix, Scaling, find_scaling
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
     from sksae.engine.watching import Monitor
 
-# Groups are split where cores would else stand idle for a fifth of the time.
-WORTH_A_SPLIT = 1.25
+# The last groups are split where cores would else stand idle for a tenth of the time.
+WORTH_A_SPLIT = 1.1
 
 
 @dataclass(frozen=True)
 class Group:
     """Fits on the same rows whose networks differ in numbers only.
 
+    It goes to other processes: what is left of the requests is what training needs.
+
     Attributes
     ----------
-    requests : sequence of Request
+    keys : sequence of tuple
+        Of the requests.
     plans : sequence of Plan
         What each asks for.
+    X : ndarray, TakenRows or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights.
     """
 
-    requests: Sequence[Request]
+    keys: Sequence[Key]
     plans: Sequence[Plan]
+    X: Matrix
+    sample_weight: np.ndarray | None
+
+    @classmethod
+    def of(cls, requests: Sequence[Request], plans: Sequence[Plan]) -> Self:
+        """Return the group of some requests and their plans."""
+        keys = [request.key for request in requests]
+        return cls(keys, plans, requests[0].X, requests[0].sample_weight)
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.keys)
 
-    def train(self, monitor: "Monitor | None" = None) -> tuple[list[Fit], float]:
-        """Return what came of each request, and how many seconds all of them took."""
+    @property
+    def work(self) -> float:
+        """How long it may take, beside other groups."""
+        n_epochs = max(plan.schedule.max_iter for plan in self.plans)
+        n_parameters = self.plans[0].architecture.n_parameters
+        return float(len(self) * n_parameters * self.X.shape[0] * n_epochs)
+
+    def train(self, monitor: "Monitor | None" = None) -> Result:
+        """Return what came of each plan, and how many seconds all of them took."""
         begun = time.perf_counter()
-        first = self.requests[0]
-        outcomes = train_plans(self.plans, first.X, first.sample_weight, monitor)
-        fits = [Fit(*each) for each in zip(self.plans, outcomes, strict=True)]
-        return fits, time.perf_counter() - begun
+        outcomes = train_plans(self.plans, self.X, self.sample_weight, monitor)
+        return outcomes, time.perf_counter() - begun
 
     def cut(self, n_bytes: float) -> "list[Group]":
         """Return parts none of which takes more memory than allowed."""
@@ -60,13 +82,15 @@ class Group:
         """Return parts of nearly equal size: so many, if there are as many fits."""
         n_parts = min(n_parts, len(self))
         bounds = [len(self) * k // n_parts for k in range(n_parts + 1)]
-        return [Group(self.requests[a:b], self.plans[a:b]) for a, b in pairwise(bounds)]
+        return [
+            replace(self, keys=self.keys[a:b], plans=self.plans[a:b]) for a, b in pairwise(bounds)
+        ]
 
     def _largest_part(self, n_bytes: float) -> int:
         """Return how many networks take no more memory than allowed; one at least."""
         from sksae.engine.footprint import bytes_side_by_side
 
-        plan, n_rows = self.plans[0], self.requests[0].X.shape[0]
+        plan, n_rows = self.plans[0], self.X.shape[0]
         if plan.schedule.solver == "lbfgs":
             return 1
         described = plan.architecture, n_rows, plan.schedule.batch_size, plan.dtype
@@ -86,12 +110,15 @@ class Trainer:
     ----------
     n_bytes : float
         What the networks trained at a time may take.
+    workers : Workers
+        Who trains them.
     """
 
-    def __init__(self, n_bytes: float) -> None:
-        self._n_bytes = n_bytes
+    def __init__(self, n_bytes: float, workers: Workers) -> None:
+        self.n_bytes, self.workers = n_bytes, workers
         self._sizes: list[int] = []
         self._alone: dict[Key, str] = {}
+        self._scalings: dict[Key, Scaling] = {}
 
     @cached_property
     def _seed(self) -> int:
@@ -112,11 +139,11 @@ class Trainer:
         """
         groups = self._make_groups({request.key: request for request in requests}.values())
         self._sizes += [len(group) for group in groups]
-        results = _train_all(groups)
+        results = self.workers.train(groups)
         return {
-            request.key: (fit, seconds / len(group))
-            for group, (fits, seconds) in zip(groups, results, strict=True)
-            for request, fit in zip(group.requests, fits, strict=True)
+            key: (Fit(plan, outcome), seconds / len(group))
+            for group, (outcomes, seconds) in zip(groups, results, strict=True)
+            for key, plan, outcome in zip(group.keys, group.plans, outcomes, strict=True)
         }
 
     def summary(self) -> str:
@@ -138,23 +165,25 @@ class Trainer:
             members, plans = alike.setdefault(_likeness(request, plan), ([], []))
             members.append(request)
             plans.append(plan)
-        groups = [Group(*group) for group in alike.values()]
-        n_threads = _n_threads(groups)
-        parts = [part for group in groups for part in group.cut(self._n_bytes / n_threads)]
-        n_rounds = -(-len(parts) // n_threads)
-        if parts and n_rounds * n_threads > WORTH_A_SPLIT * len(parts):
+        groups = [Group.of(*group) for group in alike.values()]
+        n_cores = self.workers.n_at_a_time(groups)
+        parts = [part for group in groups for part in group.cut(self.n_bytes / n_cores)]
+        parts.sort(key=lambda part: part.work, reverse=True)
+        n_left = len(parts) % n_cores
+        if n_left and len(parts) + n_cores - n_left > WORTH_A_SPLIT * len(parts):
             # Smaller groups cost more for each network, idle cores more still.
-            parts = [small for part in parts for small in part.split(n_threads)]
+            last = [small for part in parts[-n_left:] for small in part.split(n_cores)]
+            parts[-n_left:] = last
         self._note_alone(groups, parts)
         return parts
 
     def _note_alone(self, groups: list[Group], parts: list[Group]) -> None:
         """Note why networks are trained one by one."""
-        without_others = {group.requests[0].key for group in groups if len(group) == 1}
+        without_others = {group.keys[0] for group in groups if len(group) == 1}
         for part in parts:
             if len(part) > 1:
                 continue
-            key = part.requests[0].key
+            key = part.keys[0]
             if part.plans[0].schedule.solver == "lbfgs":
                 self._alone[key] = "solver='lbfgs'"
             elif key in without_others:
@@ -166,71 +195,43 @@ class Trainer:
         """Return what a request asks for; None if that fails, which its own fit will report."""
         estimator = request.estimator
         seed = self._seed if estimator.random_state is None else None
+        _, *data = request.key
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return make_plan(estimator, request.X, request.sample_weight, random_state=seed)
+                return make_plan(
+                    estimator,
+                    request.X,
+                    request.sample_weight,
+                    random_state=seed,
+                    find=partial(self._find_scaling, data),
+                )
             except Exception:
                 return None
+
+    def _find_scaling(
+        self,
+        data: Sequence[int],
+        X: Matrix,
+        index: np.ndarray | None,
+        weight: np.ndarray | None,
+        **how: Any,
+    ) -> Scaling:
+        """Return what `find_scaling` does, found once for all that have the rows in common."""
+        which = None if index is None else index.tobytes()
+        key = (*data, which, *how.values())
+        if key not in self._scalings:
+            self._scalings[key] = find_scaling(X, index, weight, **how)
+        return self._scalings[key]
 
 
 def _why_not_ahead(estimator: SparseAutoencoderTransformer) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
     if estimator.verbose:
         return f"verbose={estimator.verbose!r} prints every epoch"
-    if getattr(estimator, "_skl_callbacks", None):
+    if is_watched(estimator):
         return "callbacks watch every epoch"
     return None
-
-
-class _StopWhenSet:
-    """Ends trainings in other threads after their epoch."""
-
-    def __init__(self) -> None:
-        self._event = Event()
-
-    def set(self) -> None:
-        self._event.set()
-
-    def epoch_begins(self, snapshot: object) -> None: ...
-
-    def epoch_ends(self, snapshot: object) -> bool:
-        return self._event.is_set()
-
-
-def _train_all(groups: Sequence[Group]) -> list[tuple[list[Fit], float]]:
-    """Train groups, as many at a time as there are cores for them."""
-    from sksae.engine.threads import Crew
-
-    n_threads = _n_threads(groups)
-    if n_threads == 1:
-        return [group.train() for group in groups]
-    stop = _StopWhenSet()
-
-    def train(group: Group) -> tuple[list[Fit], float]:
-        with Crew(1):
-            return group.train(stop)
-
-    with ThreadPoolExecutor(n_threads) as executor:
-        futures = [executor.submit(train, group) for group in groups]
-        try:
-            return [future.result() for future in futures]
-        except BaseException:
-            stop.set()
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-def _n_threads(groups: Sequence[Group]) -> int:
-    """Return how many groups are trained at a time."""
-    from sksae.engine.device import training_device
-    from sksae.engine.threads import n_cores
-
-    on_cpu = all(
-        training_device(group.plans[0].device, group.plans[0].dtype).type == "cpu"
-        for group in groups
-    )
-    return n_cores() if on_cpu else 1
 
 
 def _likeness(request: Request, plan: Plan) -> object:

@@ -1,10 +1,13 @@
 """The fits of a search, gone through as far as the sparse autoencoders in them."""
 
+import pickle
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.callback import CallbackContext
@@ -71,6 +74,7 @@ def _rehearse_split(
     X_train, y_train = _safe_split(estimators[0], X, y, train)
     fit_params = _check_method_params(X, params=params, indices=train)
     targets = () if y_train is None else (y_train,)
+    ahead.know(y_train)
     asked: dict[int, Request] = {}
     with ahead.on_split(X_train, train), quietly():
         for candidate, estimator in enumerate(estimators):
@@ -91,7 +95,7 @@ def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
     """Return a copy that remembers its steps and tells nobody of them."""
     copy = clone(estimator)
     for part in (copy, *copy.get_params(deep=True).values()):
-        if getattr(part, "_skl_callbacks", None):
+        if is_watched(part):
             part.set_callbacks(_Unheard())
         # An autoencoder does not come to print, and its own verbose is part of what it asks for.
         around = autoencoders_in(part) not in ([], [part])
@@ -114,6 +118,36 @@ def in_one_process(estimator: Any) -> dict[str, None]:
         for name, part in parts.items()
         if isinstance(part, FeatureUnion | ColumnTransformer) and autoencoders_in(part)
     }
+
+
+def sharing(estimators: Sequence[Any]) -> list[bool]:
+    """Return which candidates have all steps but the last in common with others.
+
+    None whose fits somebody hears of, by callbacks or in print.
+    """
+    alike = [_all_but_last(estimator) for estimator in estimators]
+    n_alike = Counter(alike)
+    return [steps is not None and n_alike[steps] > 1 for steps in alike]
+
+
+def _all_but_last(estimator: Any) -> str | None:
+    """Return what tells the steps of a pipeline from others, or None if they must not be shared."""
+    if not isinstance(estimator, Pipeline) or estimator.memory is not None:
+        return None
+    parts = [estimator]
+    for _, step in estimator.steps[:-1]:
+        parts += [step, *(step.get_params().values() if hasattr(step, "get_params") else ())]
+    if any(is_watched(part) or getattr(part, "verbose", False) for part in parts):
+        return None
+    try:
+        return cast("str", joblib.hash(estimator.steps[:-1]))
+    except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
+        return None
+
+
+def is_watched(estimator: Any) -> bool:
+    """Return whether callbacks are set on an estimator."""
+    return bool(getattr(estimator, "_skl_callbacks", None))
 
 
 class _Unheard:

@@ -25,7 +25,15 @@ from sklearn.utils.validation import _check_method_params
 from sksae.beforehand import fits_from
 from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
-from sksae.model_selection.rehearsal import Split, in_one_process, quietly, rehearse
+from sksae.model_selection.rehearsal import (
+    Split,
+    in_one_process,
+    is_watched,
+    quietly,
+    rehearse,
+    sharing,
+)
+from sksae.model_selection.workers import Workers
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
     "working_memory": [Interval(Real, 0, None, closed="neither"), None]
@@ -120,7 +128,8 @@ class _BatchedSearch(BaseSearchCV):
         limit = (
             get_config()["working_memory"] if self.working_memory is None else self.working_memory
         )
-        token = _run.set(_Run(X, y, params, Trainer(n_bytes=2.0**20 * limit)))
+        trainer = Trainer(2.0**20 * limit, Workers(self.n_jobs))
+        token = _run.set(_Run(X, y, params, trainer))
         # Where nothing comes after the sparse autoencoder there is little left to do, and it is
         # done where the trained networks are.
         here = self._may_end_in_autoencoder()
@@ -154,7 +163,8 @@ class _BatchedSearch(BaseSearchCV):
     ) -> None:
         def evaluate(candidates: Any, **options: Any) -> Mapping[str, Any]:
             with TemporaryDirectory(prefix="sksae-", ignore_cleanup_errors=True) as folder:
-                ahead = WorkAhead(Path(folder), _run.get().X)
+                run = _run.get()
+                ahead = WorkAhead(Path(folder), run.X, run.trainer.n_bytes)
                 return self._evaluate(evaluate_candidates, list(candidates), ahead, **options)
 
         super()._run_search(evaluate, callback_ctx=callback_ctx)
@@ -195,15 +205,23 @@ class _BatchedSearch(BaseSearchCV):
         run.seconds = seconds.ravel().tolist()
         if self.verbose > 0:
             print(f"[{type(self).__name__}] {run.trainer.summary()}")
-        remember: dict[str, Any] = {}
-        if isinstance(self.estimator, Pipeline):
-            remember = {"memory": StepMemory(ahead, self.estimator.memory)}
+        remembering = self._remembering(estimators, ahead)
         candidates = [
-            _ForEvaluation(candidate, remember, in_one_process(estimator))
-            for candidate, estimator in zip(candidates, estimators, strict=True)
+            _ForEvaluation(candidate, first, in_one_process(estimator))
+            for candidate, first, estimator in zip(candidates, remembering, estimators, strict=True)
         ]
         with fits_from(ahead):
             return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
+
+    def _remembering(self, estimators: list[Any], ahead: WorkAhead) -> list[dict[str, Any]]:
+        """Return for each candidate parameters with which it finds steps that have been fitted."""
+        if not isinstance(self.estimator, Pipeline):
+            return [{}] * len(estimators)
+        memory = self.estimator.memory
+        # Threads cannot record warnings, and callbacks of the search hear of every step.
+        apart = _run.get().trainer.workers.are_threads or is_watched(self)
+        shared = [False] * len(estimators) if apart else sharing(estimators)
+        return [{"memory": StepMemory(ahead, memory, is_shared=each)} for each in shared]
 
     def _format_results(
         self,
@@ -231,7 +249,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     each with penalties, stopping rule and end of its own, which costs far less than one after the
     other. Then `sklearn.model_selection.GridSearchCV` itself goes through fits and scores, where
     every sparse autoencoder takes what was trained for it. Steps of a Pipeline before it are
-    fitted once for each split and setting of theirs; steps behind it are fitted as usual.
+    fitted once for each split and setting of theirs; steps behind it once for all candidates that
+    differ in the last step only.
 
     Scores are those of GridSearchCV up to rounding. Candidates that ask for the same training,
     with different classifiers behind say, share it.
@@ -249,8 +268,10 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
         :func:`sksae.metrics.sparsity_scorers`.
 
     n_jobs : int, default=None
-        Processes that fit and score what comes behind the sparse autoencoder. All networks are
-        trained in this process, on as many cores as torch uses, or on the GPU.
+        Processes that train groups of networks, then fit and score what comes behind the sparse
+        autoencoder; new ones take seconds to begin. With one, on a GPU and with other engines than
+        joblib's own processes, all networks are trained in this process, on as many cores as torch
+        uses.
 
     refit : bool, str or callable, default=True
         Whether and by which score the best candidate is fitted on all rows.
@@ -273,9 +294,10 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
 
     working_memory : float > 0 or None, default=None
         MiB that the networks in training may take, on all cores together; larger groups are cut.
-        None takes that of :func:`sklearn.set_config`, 1024 by default. Besides, what steps before
-        the sparse autoencoder make of the training rows of every split is kept, and these rows
-        themselves if X is no array; of an array, a memory map say, they are read in place.
+        None takes that of :func:`sklearn.set_config`, 1024 by default. As much is kept, in files,
+        of steps behind that candidates share. Besides, what steps before the sparse autoencoder
+        make of the training rows of every split is kept, and these rows themselves if X is no
+        array; of an array, a memory map say, they are read in place.
 
     Attributes
     ----------

@@ -1,0 +1,110 @@
+"""Fitted steps of pipelines: how they are recorded, and kept for candidates that share them."""
+
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkstemp
+from typing import Any
+
+import joblib
+
+# What tells a piece of work from others: what is to be done, and numbers of the data.
+Key = tuple[Any, ...]
+
+
+@dataclass
+class StepFit:
+    """What fitting a step gave.
+
+    Attributes
+    ----------
+    rows : object
+        Transformed.
+    transformer : estimator
+        Fitted.
+    warned : list of tuple
+        Message, category, file and line of every warning that came with it.
+    """
+
+    rows: Any
+    transformer: Any
+    warned: list[tuple[Any, type[Warning], str, int]]
+
+
+def recorded(make: Callable[[], tuple[Any, Any]]) -> StepFit:
+    """Return what fitting a step gives, with its warnings, which are not given."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = make()
+    warned = [(each.message, each.category, each.filename, each.lineno) for each in caught]
+    return StepFit(*result, warned)
+
+
+class SharedSteps:
+    """Fitted steps in files, for all processes of a search.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are kept.
+    n_bytes : float
+        How much, about.
+    """
+
+    def __init__(self, folder: Path, n_bytes: float) -> None:
+        self._folder, self.n_bytes = folder, n_bytes
+
+    def find(self, key: Key) -> StepFit | None:
+        """Return what fitting a step gave, if it is kept: a copy, free to be written to."""
+        try:
+            kept = joblib.load(self._file(key), mmap_mode="c")
+        except OSError:
+            return None
+        return unpack(kept)[key]
+
+    def keep(self, key: Key, fit: StepFit) -> None:
+        """Keep what fitting a step gave, if there is room and it can be kept."""
+        packed = pack({key: fit})
+        taken = sum(file.stat().st_size for file in self._folder.glob("*.step"))
+        if not packed or taken + getattr(fit.rows, "nbytes", 0) > self.n_bytes:
+            return
+        try:
+            # Another process may look for it meanwhile, or be about to keep the same.
+            descriptor, draft = mkstemp(dir=self._folder)
+            os.close(descriptor)
+            joblib.dump(packed, draft)
+            os.replace(draft, self._file(key))
+        except OSError:  # the disk is full, or this is another machine
+            return
+
+    def _file(self, key: Key) -> Path:
+        return self._folder / f"{joblib.hash(key)}.step"
+
+
+def pack(steps: Mapping[Key, StepFit]) -> dict[Key, tuple[Any, bytes]]:
+    """Return rows and all else of each step; without those that cannot go to another process.
+
+    A transformer may be of a class that only the user's script knows.
+    """
+    packed = {}
+    for key, fit in steps.items():
+        try:
+            packed[key] = (
+                fit.rows,
+                pickle.dumps(
+                    joblib.wrap_non_picklable_objects(
+                        (fit.transformer, fit.warned), keep_wrapper=False
+                    )
+                ),
+            )
+        except Exception:  # anything may happen while somebody else's object is pickled
+            continue
+    return packed
+
+
+def unpack(packed: Mapping[Key, tuple[Any, bytes]]) -> dict[Key, StepFit]:
+    """Return what was packed."""
+    return {key: StepFit(rows, *pickle.loads(rest)) for key, (rows, rest) in packed.items()}
