@@ -16,6 +16,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.engine import device, products
+from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.products import HalfProducts, Operand
 from sksae.planning import make_plan
 
@@ -216,6 +217,12 @@ def test_a_stack_is_fine_tuned(X, halves):
     assert {coef.dtype for member in stack.autoencoders_ for coef in member.coefs_} == {
         np.dtype(np.float32)
     }
+
+
+def test_memory_for_rounded_matrices_is_counted():
+    given = Problem.draw().architecture, 64, 16
+    single, half = (bytes_side_by_side(3, *given, name) for name in ("float32", "bfloat16"))
+    assert single < half < 2 * single
 
 
 # Refusing.

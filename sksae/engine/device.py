@@ -68,9 +68,7 @@ def _why_no_half(device: torch.device) -> str | None:
     if device.type == "cpu":
         if has_half_products():
             return None
-        return (
-            "this processor has no products in bfloat16 (AVX-512 BF16 or AMX), or torch no oneDNN"
-        )
+        return "torch finds no products in bfloat16 (AVX-512 BF16 or AMX) in this processor"
     if device.type == "cuda":
         if torch.cuda.get_device_capability(device) >= AMPERE:
             return None
