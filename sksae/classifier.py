@@ -140,8 +140,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     shuffle : bool, default=True
         Whether each epoch visits the rows in a new order.
 
-    dtype : {"float32", "float64"}, default="float32"
-        Precision of training.
+    dtype : {"float32", "float64", "bfloat16"}, default="float32"
+        Precision of training; "bfloat16" is that of the products of "adam" and "sgd" only (see
+        `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
@@ -244,7 +245,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,
-        dtype: Literal["float32", "float64"] = "float32",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,

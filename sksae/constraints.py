@@ -5,6 +5,8 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from sksae.numbers import HALF
+
 TRAINING: dict[str, list[Any]] = {
     "alpha": [Interval(Real, 0, None, closed="left")],
     "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
@@ -18,7 +20,7 @@ TRAINING: dict[str, list[Any]] = {
     "early_stopping": ["boolean"],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "shuffle": ["boolean"],
-    "dtype": [StrOptions({"float32", "float64"})],
+    "dtype": [StrOptions({"float32", "float64", HALF})],
     "device": [str],
     "verbose": ["verbose"],
     "random_state": ["random_state"],

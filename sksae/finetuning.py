@@ -277,6 +277,7 @@ def check_training(estimator: Trainable) -> None:
     from sksae.engine.device import training_device
 
     training_device(estimator.device, estimator.dtype)
+    validation.check_half(estimator.dtype, estimator.solver)
     validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
     if estimator.alpha is not None:
         validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))

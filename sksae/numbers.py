@@ -11,6 +11,9 @@ import scipy.sparse as sp
 
 Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 
+# The name of half precision: that of the products of a training.
+HALF = "bfloat16"
+
 # Activations f with f(c x) = c f(x) for positive c; all others are bounded by 1.
 HOMOGENEOUS = ("relu", "prelu", "identity")
 # Numbers of another exponent than at most this much above or below 0 are given a unit; squares of
@@ -35,6 +38,11 @@ def exponent_of(largest: float) -> int:
 def as_floats(rows: Matrix) -> Matrix:
     """Return float32 and float64 as they are, and everything else in float64."""
     return rows.astype(float_dtype(rows), copy=False)
+
+
+def kept_dtype(dtype: str) -> str:
+    """Return the precision that parameters and sums of a training in some precision have."""
+    return "float32" if dtype == HALF else dtype
 
 
 def float_dtype(X: Matrix) -> np.dtype:

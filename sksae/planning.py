@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae import defaults, validation
+from sksae.numbers import HALF
 from sksae.scaling import (
     Matrix,
     Scaling,
@@ -284,6 +285,7 @@ def check_parameters(estimator: "SparseAutoencoderTransformer") -> tuple[float, 
         numbers["beta"] = beta
     if estimator.noise is not None:
         numbers["noise_level"] = float(estimator.noise_level)
+    validation.check_half(estimator.dtype, estimator.solver)
     validation.check_precision(estimator.dtype, **numbers)
     validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
     validation.check_noise(estimator.noise, estimator.noise_level)
@@ -371,6 +373,7 @@ def make_schedule(
         noise=noise,
         blanks_to_zero=blanks_to_zero,
         dropout=dropout,
+        half=estimator.dtype == HALF,
     )
 
 

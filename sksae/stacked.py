@@ -136,8 +136,9 @@ class StackedSparseAutoencoder(
     shuffle : bool, default=True
         Whether each epoch visits the rows in a new order.
 
-    dtype : {"float32", "float64"}, default="float32"
-        Precision of the fine-tuning.
+    dtype : {"float32", "float64", "bfloat16"}, default="float32"
+        Precision of the fine-tuning; "bfloat16" is that of the products of "adam" and "sgd" only
+        (see `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
@@ -234,7 +235,7 @@ class StackedSparseAutoencoder(
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         shuffle: bool = True,
-        dtype: Literal["float32", "float64"] = "float32",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,

@@ -18,6 +18,7 @@ from sksae.finetuning import (
 )
 from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import give_up_if_interrupted
+from sksae.numbers import kept_dtype
 from sksae.planning import Plan
 from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
 from sksae.seen import Seen
@@ -338,7 +339,12 @@ class TaskTraining:
 
 def empty_top(n_components: int, n_outputs: int, dtype: str) -> Layer:
     """Return a linear layer of zeros: outputs that are all alike lead the layers below nowhere."""
-    return Layer(np.zeros((n_components, n_outputs), dtype), np.zeros(n_outputs), None, "identity")
+    return Layer(
+        np.zeros((n_components, n_outputs), kept_dtype(dtype)),
+        np.zeros(n_outputs),
+        None,
+        "identity",
+    )
 
 
 def check_freeze(freeze: int | None, n_layers: int) -> int:

@@ -203,9 +203,12 @@ class SparseAutoencoderTransformer(
     warm_start : bool, default=False
         Whether `fit` goes on from where the last one ended, over ``max_iter`` more epochs.
 
-    dtype : {"float32", "float64"}, default="float32"
+    dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training. "lbfgs" keeps parameters, sums and directions in float64 in either
-        case. `transform` computes in the precision of its input.
+        case. With "bfloat16" the large matrix products of each step of "adam" and "sgd" are in
+        bfloat16 and all else in float32, which pays with some hundred units and features and with
+        large batches; it needs a processor with AVX-512 BF16 or AMX, or CUDA since Ampere.
+        `transform` computes in the precision of its input.
 
     device : str, default="auto"
         "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". A fitted
@@ -354,7 +357,7 @@ class SparseAutoencoderTransformer(
         validation_fraction: float = 0.1,
         shuffle: bool = True,
         warm_start: bool = False,
-        dtype: Literal["float32", "float64"] = "float32",
+        dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,

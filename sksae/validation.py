@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sksae.numbers import HALF, kept_dtype
 from sksae.scaling import BOUNDED, Matrix
 from sksae.warning import warn_user
 
@@ -75,7 +76,8 @@ def check_noise(noise: str | None, noise_level: float) -> None:
 
 def check_precision(dtype: str, **values: float) -> None:
     """Raise on a number that the precision of training cannot hold."""
-    eps, largest = float(np.finfo(dtype).eps), float(np.finfo(dtype).max)
+    limits = np.finfo(kept_dtype(dtype))
+    eps, largest = float(limits.eps), float(limits.max)
     for name, value in values.items():
         low, high = (eps, 1.0 - eps) if name == "rho" else (0.0, largest)
         if not low <= value <= high:
@@ -83,6 +85,15 @@ def check_precision(dtype: str, **values: float) -> None:
                 f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
                 f"{low:.3g} and {high:.8g}."
             )
+
+
+def check_half(dtype: str, solver: str) -> None:
+    """Raise if products are to be in half precision and the solver cannot do with that."""
+    if dtype == HALF and solver == "lbfgs":
+        raise ValueError(
+            f"dtype={dtype!r} is too coarse for solver='lbfgs', whose line search compares values "
+            "of J that are close to each other: use solver='adam' or 'sgd', or dtype='float32'."
+        )
 
 
 def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> None:

@@ -383,14 +383,20 @@ class Problem:
             value, gradient = full.gradient(torch.tensor(self.flat))
         return value.item(), gradient.numpy()
 
-    def minibatch(self, dtype=torch.float64, corruption=None, drops=None, n_members=1):
+    def minibatch(self, dtype=torch.float64, corruption=None, drops=None, n_members=1, half=False):
         """Return the engine's J and gradient over one minibatch of all rows."""
         parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
         rows = self.rows(dtype)
         given = rows.batch(slice(0, rows.n_rows))
         with Crew(n_members) as crew:
             batch = MinibatchObjective(
-                self.penalties, parameters, self.loss, window=1, drops=drops, crew=crew
+                self.penalties,
+                parameters,
+                self.loss,
+                window=1,
+                drops=drops,
+                crew=crew,
+                half=half,
             )
             batch(given if corruption is None else corruption(given))
         return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()

@@ -217,7 +217,9 @@ def test_dtypes_are_those_of_the_engine():
     from sksae.engine.training import torch_dtype
 
     for name in options("dtype"):
-        assert str(torch_dtype(name)) == f"torch.{name}"
+        # Half precision is that of products alone.
+        kept = "float32" if name == "bfloat16" else name
+        assert str(torch_dtype(name)) == f"torch.{kept}"
 
 
 # Documentation.

@@ -181,6 +181,7 @@ class Descent:
             pace=self._pace,
             drops=self._drops,
             crew=crew,
+            half=schedule.half,
             state=state,
         )
         self._solver = _make_solver(schedule, self._parameters.flat, state, crew)

@@ -2,7 +2,11 @@
 
 import torch
 
+from sksae.numbers import HALF
 from sksae.warning import warn_user
+
+# Compute capability of the first CUDA devices that multiply in bfloat16.
+AMPERE = (8, 0)
 
 
 def _why_missing(device: torch.device) -> str | None:
@@ -38,7 +42,7 @@ def training_device(name: str, dtype: str) -> torch.device:
     ----------
     name : str
         "auto" (CUDA when there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps".
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64", "bfloat16"}
         Precision of training.
 
     Raises
@@ -52,7 +56,33 @@ def training_device(name: str, dtype: str) -> torch.device:
         raise ValueError(f"device={name!r} cannot be used: {reason}. Use device='auto' or 'cpu'.")
     if device.type == "mps" and dtype == "float64":
         raise ValueError("device='mps' has no float64: use dtype='float32' or device='cpu'.")
+    if dtype == HALF:
+        reason = _why_no_half(device)
+        if reason is not None:
+            raise ValueError(f"dtype={dtype!r} cannot be used: {reason}. Use dtype='float32'.")
     return device
+
+
+def _why_no_half(device: torch.device) -> str | None:
+    """Return why a device is no faster in bfloat16 than in float32, or None if it is."""
+    if device.type == "cpu":
+        if has_half_products():
+            return None
+        return "torch finds no products in bfloat16 (AVX-512 BF16 or AMX) in this processor"
+    if device.type == "cuda":
+        if torch.cuda.get_device_capability(device) >= AMPERE:
+            return None
+        return "this CUDA device has no products in bfloat16, which came with Ampere"
+    return f"products in bfloat16 are not known to be any faster on device={device.type!r}"
+
+
+def has_half_products() -> bool:
+    """Return whether torch multiplies in bfloat16 by instructions of the processor's own."""
+    if not torch.backends.mkldnn.is_available():
+        return False
+    # These are not for the public, and not in every torch.
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 def inference_device(name: str, dtype: torch.dtype) -> torch.device:

@@ -5,6 +5,7 @@ import numpy as np
 from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.minibatch import FOLDED_TOGETHER
 from sksae.engine.parameters import Architecture
+from sksae.numbers import HALF, kept_dtype
 
 # Vectors as long as the parameters: themselves, gradient, both moments of adam and its step, what
 # is kept of a network that is done; and for the last evaluation two of twice the precision.
@@ -32,4 +33,9 @@ def bytes_side_by_side(
     # Of each row its share and its distance, noted and joined.
     noted = 4 * batch_size * min(FOLDED_TOGETHER, len(batches))
     entries = VECTORS * architecture.n_parameters + noted + max(working(batches), working(chunks))
-    return n_networks * entries * np.dtype(dtype).itemsize
+    n_bytes = n_networks * entries * np.dtype(kept_dtype(dtype)).itemsize
+    if dtype == HALF:
+        # What the matrices of a product are rounded into.
+        largest = max(architecture.sizes) * max(batch_size, *architecture.sizes)
+        n_bytes += 3 * n_networks * largest * 2
+    return n_bytes

@@ -52,6 +52,9 @@ class Schedule:
         Whether masked entries become 0 in the units of X, and not their mean.
     dropout : Dropout, optional
         Leaves units out of a pass, drawn anew for every minibatch; not for lbfgs.
+    half : bool
+        Whether the products of a step are in bfloat16; not those of lbfgs, whose line search
+        compares values of J that are close to each other.
     """
 
     solver: str
@@ -73,6 +76,7 @@ class Schedule:
     noise: Noise | None = None
     blanks_to_zero: bool = False
     dropout: Dropout | None = None
+    half: bool = False
 
     @property
     def common(self) -> tuple[object, ...]:
@@ -90,6 +94,7 @@ class Schedule:
             self.noise,
             self.blanks_to_zero,
             self.dropout,
+            self.half,
         )
 
     def corruption(self, rows: Rows) -> Corruption | None:

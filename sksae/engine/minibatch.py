@@ -54,6 +54,8 @@ class MinibatchObjective:
         Leaves units out.
     crew : Crew, optional
         Who shares the rows of large minibatches.
+    half : bool, default=False
+        Whether products are in bfloat16.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     """
@@ -70,11 +72,12 @@ class MinibatchObjective:
         pace: float = 1.0,
         drops: Drops | None = None,
         crew: Crew | None = None,
+        half: bool = False,
         state: dict[str, np.ndarray] | None = None,
     ) -> None:
         self._drops = drops
         self.parameters = parameters
-        self._crew = crew or Crew(1)
+        self._crew, self._half = crew or Crew(1), half
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
@@ -177,7 +180,13 @@ class MinibatchObjective:
         return [
             _Part(
                 which,
-                Workspace(parameters, which.stop - which.start, 1.0 / n_rows, dropping=dropping),
+                Workspace(
+                    parameters,
+                    which.stop - which.start,
+                    1.0 / n_rows,
+                    dropping=dropping,
+                    half=self._half,
+                ),
                 gradient,
                 self._terms,
                 is_part=n_members > 1,
@@ -323,6 +332,7 @@ class MinibatchObjective:
             pace=self._pace,
             drops=self._drops,
             crew=self._crew,
+            half=self._half,
             state=self.state(models),
         )
         rest._by_moves = self._by_moves[models]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.parameters import Parameters
-from sksae.engine.products import Affine, Operand, Product, products_for
+from sksae.engine.products import Affine, HalfProducts, Operand, Product, Products, products_for
 
 
 class Workspace:
@@ -62,6 +62,8 @@ class Workspace:
         One of as many rows, to share all buffers with except the encoder's activations.
     dropping : collection of int, optional
         Layers that drop units; the last one never does.
+    half : bool, default=False
+        Whether products are in bfloat16.
     """
 
     def __init__(
@@ -71,6 +73,8 @@ class Workspace:
         share: float | None = None,
         scratch: "Workspace | None" = None,
         dropping: Collection[int] = (),
+        *,
+        half: bool = False,
     ) -> None:
         architecture, like, n_models = parameters.architecture, parameters.flat, parameters.n_models
         self.network = parameters
@@ -102,12 +106,14 @@ class Workspace:
         ]
         self.share = 1.0 / n_rows if share is None else share
         self.sharing = like.new_full((1, n_rows, 1), self.share)
+        device = like.device
+        self._products: Products = HalfProducts(device) if half else products_for(device)
         self._bind()
 
     def _bind(self) -> None:
         """Bind the products to the buffers: to look them up in every pass would cost as much."""
         network, architecture = self.network, self.network.architecture
-        products = self._products = products_for(network.flat.device)
+        products = self._products
         self._pre = [Operand(pre) for pre in self.pre]
         self._deltas = [Operand(gradient) for gradient in self.gradient]
         # What enters the layers but the first.

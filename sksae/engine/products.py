@@ -3,7 +3,7 @@
 torch's products on the CPU are MKL's, which take their AVX-512 path on Intel only: on other
 processors numpy's OpenBLAS is up to twice as fast, and it has half the overhead where networks are
 small. Which of them multiplies is a rule of processor and builds, not of a stopwatch: the same bits
-in every process. Everywhere but on the CPU it is torch.
+in every process. Everywhere but on the CPU it is torch, and so it is in half precision.
 """
 
 import os
@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Callable, Sequence
 from functools import cache, partial
+from math import prod
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -31,6 +32,10 @@ AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 # A matrix of so few entries is copied in less time than it is multiplied in an unfortunate order.
 FEW_ENTRIES = 4096
 
+# Products of fewer multiplications than these, and those with a shorter side, take as long in
+# bfloat16 as in float32: their matrices have to be converted.
+LEAST_HALF_WORK, LEAST_HALF_SIDE = 2**24, 32
+
 
 class Operand:
     """A tensor that is multiplied, as torch sees it and, on the CPU, as numpy does.
@@ -45,7 +50,7 @@ class Operand:
 
     def __init__(self, tensor: Tensor, array: np.ndarray | None = None) -> None:
         self.tensor = tensor
-        if array is None and tensor.device.type == "cpu":
+        if array is None and tensor.device.type == "cpu" and tensor.dtype != torch.bfloat16:
             array = tensor.numpy()
         self.array = array
 
@@ -123,16 +128,7 @@ class NumpyProducts:
         return run if gain == 1.0 else _scaled(run, out.tensor, gain)
 
     def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
-        multiply, result = self.product(left, right, out), out.tensor
-
-        def run(added: Tensor) -> None:
-            multiply()
-            if gain == 1.0:
-                result.add_(added)
-            else:
-                torch.add(added, result, alpha=gain, out=result)
-
-        return run
+        return _adding(self.product(left, right, out), out.tensor, gain)
 
 
 def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
@@ -153,6 +149,59 @@ def _scaled(run: Product, result: Tensor, gain: float) -> Product:
         result.mul_(gain)
 
     return run_and_scale
+
+
+def _adding(run: Product, result: Tensor, gain: float) -> Affine:
+    def run_and_add(added: Tensor) -> None:
+        run()
+        if gain == 1.0:
+            result.add_(added)
+        else:
+            torch.add(added, result, alpha=gain, out=result)
+
+    return run_and_add
+
+
+class HalfProducts:
+    """In bfloat16, by torch: float32 matrices are rounded, and so is what comes out.
+
+    Each entry is summed up in float32 before. Small products are in float32 throughout, and so
+    are those with a vector, which are sums over rows.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where the matrices are.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._whole, self._halves = products_for(device), TorchProducts()
+        # What the matrices of a product are rounded into, by turns: fresh memory is slower.
+        self._scratch = [torch.empty(0, dtype=torch.bfloat16, device=device) for _ in range(3)]
+
+    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+        a, b, c = left.tensor, right.tensor, out.tensor
+        sides = (a.shape[1], a.shape[2], b.shape[2])
+        if prod(sides) < LEAST_HALF_WORK or min(sides) < LEAST_HALF_SIDE:
+            return self._whole.product(left, right, out, gain)
+
+        def run() -> None:
+            halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
+            halves[0].copy_(a)
+            halves[1].copy_(b)
+            self._halves.product(Operand(halves[0]), Operand(halves[1]), Operand(halves[2]))()
+            c.copy_(halves[2])
+
+        return run if gain == 1.0 else _scaled(run, c, gain)
+
+    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+        return _adding(self.product(left, right, out), out.tensor, gain)
+
+    def _room(self, place: int, like: Tensor) -> Tensor:
+        """Return room for a matrix that lies in memory as the one given does."""
+        if len(self._scratch[place]) < like.numel():
+            self._scratch[place] = self._scratch[place].new_empty(like.numel())
+        return self._scratch[place].as_strided(like.shape, like.stride())
 
 
 Matrices = TypeVar("Matrices", Tensor, np.ndarray)

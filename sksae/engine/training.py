@@ -25,6 +25,7 @@ from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.threads import Crew
 from sksae.engine.watching import NonFiniteLossError
 from sksae.interrupts import is_kept, skippable
+from sksae.numbers import kept_dtype
 from sksae.shortage import IN_TRAINING, explained_shortage
 
 # Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
@@ -33,8 +34,8 @@ SURELY_BELOW = 0.25
 
 
 def torch_dtype(name: str) -> torch.dtype:
-    """Return the precision of that name, "float32" or "float64"."""
-    return {"float32": torch.float32, "float64": torch.float64}[name]
+    """Return what tensors have in a training in "float32", "float64" or "bfloat16"."""
+    return {"float32": torch.float32, "float64": torch.float64}[kept_dtype(name)]
 
 
 @explained_shortage(IN_TRAINING)
