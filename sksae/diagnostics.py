@@ -146,9 +146,9 @@ def far_values(
         return []
     positions = np.linspace(0, n_rows - 1, n_sampled).astype(np.intp)
     sample = _taken(X, positions if index is None else index[positions], suspects)
-    sample.sort(axis=0)
     found = []
-    for j, values in zip(suspects.tolist(), sample.T, strict=True):
+    for j, values in zip(suspects.tolist(), np.sort(sample), strict=True):
+        values = values.astype(np.float64)
         low, median, high = _inner(values)
         spread = high - low
         if spread == 0.0:
@@ -167,10 +167,10 @@ def far_values(
 
 
 def _taken(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return some entries of X, dense and in float64."""
+    """Return some entries of X, dense, of shape (n_columns, n_rows)."""
     if sp.issparse(X):
-        return X[rows][:, columns].toarray().astype(np.float64)
-    return X[np.ix_(rows, columns)].astype(np.float64)
+        return X[rows][:, columns].toarray().T
+    return X[np.ix_(rows, columns)].T
 
 
 def _inner(values: np.ndarray) -> tuple[float, float, float]:

@@ -347,17 +347,19 @@ def _dense_moments(
     buffer = np.empty(0)
     for rows, which in _chunks(X, index):
         rows = _in_unit(as_floats(rows), exponent)
-        share = np.ones(len(rows)) if weight is None else weight[which]
+        share = None if weight is None else weight[which]
         if which.start == 0:
-            first_weight = None if weight is None or not share.any() else share
+            first_weight = None if share is None or not share.any() else share
             reference = np.average(rows.astype(np.float64), axis=0, weights=first_weight)
             total = np.zeros_like(reference)
             squares = np.full_like(reference, 0.0 if with_variance else np.nan)
             buffer = np.empty(rows.shape)
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
-        total += np.einsum("i,ij->j", share, deviation)
+        factors: tuple[np.ndarray, ...] = (deviation,) if share is None else (share, deviation)
+        by_row = "" if share is None else "i,"
+        total += np.einsum(f"{by_row}ij->j", *factors)
         if with_variance:
-            squares += np.einsum("i,ij,ij->j", share, deviation, deviation)
+            squares += np.einsum(f"{by_row}ij,ij->j", *factors, deviation)
         if extremes is not None:
             np.minimum(extremes[0], rows.min(axis=0), out=extremes[0])
             np.maximum(extremes[1], rows.max(axis=0), out=extremes[1])

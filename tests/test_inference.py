@@ -266,7 +266,7 @@ def with_far_columns(container, dtype, far):
 def assert_agree(codes, others):
     deviation = others.std(axis=0)
     deviation[deviation < 1e-3] = 1.0
-    np.testing.assert_allclose(codes / deviation, others / deviation, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(codes / deviation, others / deviation, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.filterwarnings("ignore:.*(column|columns) ")

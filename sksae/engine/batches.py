@@ -122,8 +122,8 @@ def centre_rows(
     """
     rows: Any = as_floats(X[which])
     target = out.numpy()
-    is_extreme = _is_extreme(centre, scale, target.dtype)
-    if is_extreme:
+    needs_room = is_extreme(centre, scale, target.dtype)
+    if needs_room:
         # Differences of numbers near the end of the range, and quotients, want room.
         unit = exponent_of(scale)
         rows = rows.astype(np.float64)
@@ -135,20 +135,20 @@ def centre_rows(
         at = np.repeat(np.arange(rows.shape[0]) * rows.shape[1], lengths) + rows.indices
         target[...] = -centre / scale
         target.reshape(-1)[at] = (rows.data - centre[rows.indices]) / scale
-    elif rows.dtype == target.dtype and not is_extreme:
+    elif rows.dtype == target.dtype and not needs_room:
         # As exact as in float64: the centre is subtracted as a sum of two floats.
         high = centre.astype(target.dtype)
         low = (centre - high).astype(target.dtype)
         np.subtract(rows, high, out=target)
         if low.any():
-            out.sub_(torch.from_numpy(low))
+            np.subtract(target, low, out=target)
         if scale != 1.0:
-            out.mul_(1.0 / scale)
+            np.multiply(target, target.dtype.type(1.0 / scale), out=target)
     else:
         np.divide(rows - centre, scale, out=target, casting="same_kind")
 
 
-def _is_extreme(centre: np.ndarray, scale: float, dtype: np.dtype) -> bool:
+def is_extreme(centre: np.ndarray, scale: float, dtype: np.dtype) -> bool:
     """Return whether a difference from that centre, or the inverse of scale, may be out of range.
 
     Rows much larger than both may be, too, but not those that a network is trained on.
