@@ -208,7 +208,7 @@ def test_candidates_that_share_steps_cannot_spoil_them_for_each_other(X, n_jobs)
         {"step": FunctionTransformer(lambda X: X)},
         {"memory": True},
     ],
-    ids=str,
+    ids=["no room", "a search that listens", "an autoencoder that listens", "a function", "memory"],
 )
 def test_what_is_not_shared_is_fitted_for_each(X, y, change, tmp_path):
     estimator, grid = behind_twice()

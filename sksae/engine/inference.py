@@ -175,12 +175,8 @@ class _Layers:
             codec, pre = self.codec, out if layer == last - 1 else None
             if pre is None:
                 pre = self.memory_for(layer, len(rows))
-            self.products.affine(
-                self.kept(codec.intercepts[layer]).tensor,
-                Operand(rows[None]),
-                self.kept(codec.coefs[layer]),
-                Operand(pre[None]),
-            )
+            weight, bias = self.kept(codec.coefs[layer]), self.kept(codec.intercepts[layer])
+            self.products.affine(Operand(rows[None]), weight, Operand(pre[None]))(bias.tensor)
             rows = self.activate(layer, pre)
         return rows
 
@@ -249,7 +245,7 @@ class _FirstOfCentred:
         """
         layers, rows = self._layers, self._rows.take(which)
         bias, weight = self._bias_for(rows), layers.kept(layers.codec.coefs[0])
-        layers.products.affine(bias, Operand(rows), weight, Operand(out[None]), self._gain)
+        layers.products.affine(Operand(rows), weight, Operand(out[None]), self._gain)(bias)
         return rows[0], layers.activate(0, out)
 
 
