@@ -370,7 +370,7 @@ def test_members_of_a_stack_are_told_by_name():
     )
     low, top, *_ = [text for _, text in said(stack.fit, FEW)]
     assert re.match("StackedSparseAutoencoder, member 'low': ", low)
-    assert re.match("StackedSparseAutoencoder, member 'top': .*10 of 10 units are dead", top)
+    assert re.match("StackedSparseAutoencoder, member 'top': .*\\d+ of 10 units are dead", top)
 
 
 def test_fine_tuning_is_told_in_the_name_of_the_stack():

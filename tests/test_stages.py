@@ -180,7 +180,9 @@ def test_callbacks_see_a_usable_model_while_the_layer_on_top_is_trained(kind):
     alone = make(kind, members, alpha=1e-2, freeze=2).fit(X, y)
     # It went as far as L-BFGS goes there, and its layer is what fine-tuning starts from.
     models = seen[f"fit/fit-{top}/epoch"]
-    assert len(models) == len(models[-1].loss_curve_) >= 2
+    # The last iteration may have found no step that lowers J.
+    assert 0 <= len(models) - len(models[-1].loss_curve_) <= 1
+    assert len(models) >= 2
     np.testing.assert_array_equal(models[-1].predict(X), seen[f"fit/fit-{top}"][0].predict(X))
     assert models[-1].score(X, y) == pytest.approx(alone.score(X, y), abs=0.02)
 

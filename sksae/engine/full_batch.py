@@ -26,7 +26,7 @@ T = TypeVar("T")
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
-MOST_CHUNK_ROWS = 4096
+MOST_CHUNK_ROWS = 2560
 # Of squares summed in float32, as a share of them.
 ROUNDING = 1e-5
 

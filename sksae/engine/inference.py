@@ -397,6 +397,7 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
     layers = _Layers(codec, float_dtype(X), device)
     n_layers = codec.n_encoder_layers if n_layers is None else n_layers
     codes = np.empty((X.shape[0], codec.coefs[n_layers - 1].shape[1]), layers.dtype)
+    on_cpu = layers.device.type == "cpu"
     first: _FirstOfCentred | _FirstOfSparse
     if sp.issparse(X):
         first = _FirstOfSparse(layers, X)
@@ -406,16 +407,17 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
     def encode_rows(chunks: Iterator[slice]) -> None:
         enter = first.reader()
         for which in chunks:
+            n_rows = which.stop - which.start
             # On the CPU the last layer writes where the codes are to be.
-            target = torch.from_numpy(codes[which])
-            out = layers.memory_for(0, len(target)) if n_layers > 1 else target.to(layers.device)
-            _, hidden = enter(which, out)
-            found = layers.run(hidden, 1, n_layers, target.to(layers.device))
+            target = torch.from_numpy(codes[which]) if on_cpu else None
+            out = target if n_layers == 1 else None
+            _, hidden = enter(which, layers.memory_for(0, n_rows) if out is None else out)
+            found = layers.run(hidden, 1, n_layers, target)
             if found is None:
                 exact = _run(codec, _centred(codec, X[which]), 0, n_layers)
                 codes[which] = _as_dtype(exact, codes.dtype, "codes of")
-            elif found.data_ptr() != target.data_ptr():
-                target.copy_(found)
+            elif target is None or found.data_ptr() != target.data_ptr():
+                codes[which] = found.cpu().numpy()
 
     _walk(layers, X.shape[0], 0, n_layers, encode_rows)
     return codes

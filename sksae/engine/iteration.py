@@ -87,6 +87,8 @@ class _Iteration:
             for iteration in range(1, self._job.schedule.max_iter + 1):
                 watch.epoch_begins(lambda: flat)
                 if not self._solver.step():
+                    # Where the search has looked last is not where it stayed.
+                    flat.copy_(self._solver.flat)
                     watch.epoch_came_to_nothing(lambda: flat)
                     if self._next_round():
                         continue

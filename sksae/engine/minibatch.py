@@ -405,7 +405,6 @@ class _Part:
             weight = None if weight is None else weight[:, self._which]
         self._target, self._weight = target, weight
         if rows is not self._source:
-            # In most trainings a batch lies where the one before it lay.
             self._source = rows
             self.workspace.enter(Operand(rows[:, self._which] if self._is_part else rows))
         self.share = share_out(self.workspace, weight)

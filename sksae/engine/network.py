@@ -141,7 +141,7 @@ class Workspace:
 
     def enter(self, rows: Operand) -> None:
         """Let passes be of some rows, (n_models or 1, n_rows, n_features)."""
-        if rows is self._rows:
+        if self._rows is not None and rows.is_same_as(self._rows):
             return
         self._rows, self._gradient = rows, None
         self.affine[0] = self._products.affine(

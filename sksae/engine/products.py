@@ -25,7 +25,7 @@ from sksae.warning import warn_user
 # The environment variable that names the library for the CPU, for those who know better.
 OVERRIDE = "SKSAE_PRODUCTS"
 # Older builds of OpenBLAS are known to compute wrongly on some new processors.
-KNOWN_GOOD = (0, 3, 30)
+KNOWN_GOOD = (0, 3, 31)
 # What OpenBLAS calls its kernels for AVX-512.
 AVX512_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
@@ -54,6 +54,18 @@ class Operand:
             array = tensor.numpy()
         self.array = array
 
+    def is_same_as(self, other: "Operand") -> bool:
+        """Return whether both are known to be one matrix in one memory."""
+        mine, its = self.tensor, other.tensor
+        if mine is its:
+            return True
+        return (
+            self.array is not None
+            and mine.data_ptr() == its.data_ptr()
+            and mine.shape == its.shape
+            and mine.stride() == its.stride()
+        )
+
     @property
     def mT(self) -> "Operand":  # noqa: N802 (as torch and numpy call it)
         """The matrices transposed, in the same memory."""
@@ -69,7 +81,7 @@ class Products(Protocol):
     """A library that multiplies matrices side by side, (n_models, a, b) by (n_models, b, c).
 
     Of an operand that all models share n_models is 1. Where the right one is, the left one and the
-    result are contiguous. Others may be transposed, the result too.
+    result are contiguous. Others may be transposed; the result too, where none is shared.
     """
 
     def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
@@ -96,12 +108,13 @@ class TorchProducts:
     def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
         a, b, c = left.tensor, right.tensor, out.tensor
         if len(b) == len(c):
-            return lambda added: torch.baddbmm(added, a, b, alpha=gain, out=c)
-        stacked, result, shared = _stack(a), _stack(c), b[0]
+            shared = a.expand(len(c), -1, -1)
+            return lambda added: torch.baddbmm(added, shared, b, alpha=gain, out=c)
+        stacked, result = _stack(a), _stack(c)
 
         def run(added: Tensor) -> None:
             before = _stack(added.expand(*c.shape[:2], added.shape[2]))
-            torch.addmm(before, stacked, shared, alpha=gain, out=result)
+            torch.addmm(before, stacked, b[0], alpha=gain, out=result)
 
         return run
 
