@@ -28,7 +28,7 @@ T = TypeVar("T")
 # or, on a virtual machine, a tenth; and rows for which products of a thread's own are worth while.
 LEAST_WORK, LEAST_ROWS = 2e7, 32
 # Entries of what goes through memory for which it does.
-LEAST_ENTRIES = 2**19
+LEAST_ENTRIES = 2**17
 
 
 def n_cores() -> int:
