@@ -617,14 +617,15 @@ class SparseAutoencoderTransformer(
             return atoms if has_room else coef.astype(np.float64) * self.scale_
 
     @classmethod
-    @cache
     def _get_param_names(cls) -> list[str]:
-        """Return the names of the parameters, read off the signature once.
+        """Return the names of the parameters, in a list of the caller's own."""
+        return list(cls._names_off_signature())
 
-        A search asks for them a dozen times for each fit, which takes as long as a score.
-        """
-        names: list[str] = super()._get_param_names()
-        return names
+    @classmethod
+    @cache
+    def _names_off_signature(cls) -> tuple[str, ...]:
+        """Return them, read once: a search asks a dozen times for each fit, as long as a score."""
+        return tuple(super()._get_param_names())
 
     @property
     def _n_features_out(self) -> int:

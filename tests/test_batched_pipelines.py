@@ -19,6 +19,7 @@ from batched import (
     search_both,
     seed_of,
 )
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
@@ -39,6 +40,7 @@ from sksae import SparseAutoencoderTransformer
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.model_selection.ahead import StepMemory
+from sksae.model_selection.rehearsal import sharing
 from sksae.model_selection.steps import SharedSteps, StepFit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -259,9 +261,33 @@ def test_shared_steps_are_kept_as_long_as_there_is_room(X, tmp_path):
     assert (found.transformer.factor, found.warned) == (2.0, fit.warned)
     found.rows[:] = 0.0
     np.testing.assert_array_equal(shared.find(("a", 1)).rows, X)
+    n_files = len(list(tmp_path.iterdir()))
+    for rows in (pd.DataFrame(X), csr_array(np.ones((1000, 50))), [lambda: None]):
+        shared.keep(("b", 1), StepFit(rows, Scaler(2.0), []))
+    # No room for these, or no way to a file; and no drafts are left of them.
+    assert len(list(tmp_path.iterdir())) == n_files
     elsewhere = SharedSteps(tmp_path / "not there", 1e9)
     elsewhere.keep(("a", 1), fit)
     assert elsewhere.find(("a", 1)) is None
+
+
+class OwnWay(Pipeline):
+    """Fits its steps in a way of its own, as imbalanced-learn's does."""
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise ValueError("ctypes objects containing pointers cannot be pickled")
+
+
+def test_steps_of_which_nobody_knows_how_they_are_fitted_are_not_shared():
+    def candidates(kind, factor=2.0):
+        steps = [("pre", Scaler(factor)), ("c", LogisticRegression())]
+        return [kind(clone_of) for clone_of in (steps, steps)]
+
+    assert sharing(candidates(Pipeline)) == [True, True]
+    assert sharing(candidates(OwnWay)) == [False, False]
+    assert sharing(candidates(Pipeline, Unpicklable())) == [False, False]
 
 
 # The memory of a pipeline.

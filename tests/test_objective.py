@@ -15,6 +15,7 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch, minibatch
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
+from sksae.engine.noise import Dropout, Drops
 from sksae.engine.parameters import Parameters, to_flat
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
@@ -550,3 +551,19 @@ def test_training_does_not_depend_on_the_form_of_rows(solver, form):
     coefs = model.fit(X).coefs_
     for coef, expected in zip(model.fit(form(X)).coefs_, coefs, strict=True):
         np.testing.assert_allclose(coef, expected, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("n_members", [2, 3])
+def test_parts_of_a_minibatch_are_dropped_as_the_whole(n_members):
+    problem = Problem.draw("kl", "sigmoid", "tanh", (5,), n_rows=23)
+
+    def shown(n):
+        drops = Drops(Dropout(0.4, (0, 1)), 0, torch.device("cpu"))
+        drops.begin(0)
+        return problem.minibatch(drops=drops, n_members=n)
+
+    value, gradient = shown(1)
+    with small_parts():
+        divided_value, divided_gradient = shown(n_members)
+    assert divided_value == pytest.approx(value, rel=1e-12)
+    assert relative_error(divided_gradient, gradient) < 1e-12

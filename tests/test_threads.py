@@ -1,5 +1,6 @@
 """Cores: what a crew keeps to one, restores, divides and raises; trainings by several threads."""
 
+import gc
 import threading
 
 import numpy as np
@@ -88,6 +89,74 @@ def test_an_error_is_raised_when_all_have_ended(failing):
             crew.run([lambda: task(0), lambda: task(1)])
         assert ended == [1 - failing]
         assert crew.run([lambda: 3, lambda: 4]) == [3, 4]
+
+
+def test_a_crew_that_is_interrupted_on_its_way_in_or_out_changes_nothing(two_threads, monkeypatch):
+    before, press = blas_threads(), [False]
+    enter, leave = threads._limit.enter, threads._limit.leave
+
+    def interrupted(function):
+        def call(crew):
+            function(crew)
+            if press[0]:
+                press[0] = False
+                raise KeyboardInterrupt
+
+        return call
+
+    monkeypatch.setattr(threads._limit, "enter", interrupted(enter))
+    monkeypatch.setattr(threads._limit, "leave", interrupted(leave))
+    press[0] = True
+    with pytest.raises(KeyboardInterrupt), Crew(2):
+        pass
+    assert (torch.get_num_threads(), blas_threads()) == (2, before)
+    with pytest.raises(KeyboardInterrupt), Crew(2):
+        press[0] = True
+    assert (torch.get_num_threads(), blas_threads()) == (2, before)
+    # What was entered and never left is restored when it is forgotten.
+    crew = Crew(2)
+    crew.__enter__()
+    del crew
+    gc.collect()
+    assert (torch.get_num_threads(), blas_threads()) == (2, before)
+
+
+def test_nobody_leaves_while_others_write_however_often_ctrl_c_is_pressed(monkeypatch):
+    ended, n_pressed, wait = [], [0], threads.wait
+
+    def waiting(futures):
+        if n_pressed[0] < 3:
+            n_pressed[0] += 1
+            raise KeyboardInterrupt
+        wait(futures)
+
+    def task():
+        threading.Event().wait(0.05)
+        ended.append(True)
+
+    monkeypatch.setattr(threads, "wait", waiting)
+    with Crew(2) as crew, pytest.raises(KeyboardInterrupt):
+        crew.run([lambda: None, task])
+    assert ended == [True]
+
+
+def test_work_that_nobody_can_begin_with_is_done_all_the_same(monkeypatch):
+    def submit(self, *args):
+        raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+
+    monkeypatch.setattr(threads.ThreadPoolExecutor, "submit", submit)
+    with Crew(3) as crew:
+        assert crew.run([lambda: 1, lambda: 2, lambda: 3]) == [1, 2, 3]
+
+
+def test_a_child_that_unwinds_a_crew_of_its_parent_is_limited_later(two_threads):
+    before = blas_threads()
+    with Crew(1):
+        threads._limit.begin_child()
+        assert blas_threads() == before
+    with Crew(1):
+        assert all(n == 1 for n in blas_threads())
+    assert blas_threads() == before
 
 
 def test_overflows_are_silent_in_all_members():

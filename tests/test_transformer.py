@@ -518,3 +518,8 @@ def test_grid_search_over_rho_beta_and_size_in_a_pipeline_in_two_processes():
 def test_grid_search_by_its_own_score(X):
     search = GridSearchCV(make(max_iter=20), {"beta": [0.0, 300.0]}, cv=2).fit(X)
     assert search.best_params_ == {"beta": 0.0}
+
+
+def test_the_list_of_parameter_names_is_the_callers_own():
+    SparseAutoencoderTransformer._get_param_names().clear()
+    assert "n_components" in SparseAutoencoderTransformer().get_params()

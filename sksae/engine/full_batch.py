@@ -74,7 +74,12 @@ class Lane:
             corruption.begin(0)
         for which, workspace in self.chunks:
             batch = self._rows.batch(which)
-            yield workspace, batch if corruption is None else corruption(batch)
+            if corruption is None:
+                yield workspace, batch
+            else:
+                yield workspace, corruption(batch)
+                # All corrupted rows together may be more than memory holds.
+                workspace.forget_rows()
 
 
 class Evaluation(NamedTuple):

@@ -84,6 +84,7 @@ class MinibatchObjective:
         self._terms = Terms(penalties, parameters, loss)
         # By the number of rows.
         self._parts: dict[int, list[_Part]] = {}
+        self._masks: dict[int, list[Tensor]] = {}
         self._window = window
         self._newest = part_of_step(1.0 / window, pace)
         self._n_steps, self._l2_start, self._pace = n_steps, l2_start, pace
@@ -139,7 +140,7 @@ class MinibatchObjective:
             controller.start(batch.rows, weight)
         parts = self._parts_of(batch)
         if self._drops is not None:
-            self._drops.draw(mask for part in parts for mask in part.workspace.masks.values())
+            self._drops.draw(self._masks[batch.rows.shape[1]])
 
         # What couples the rows is the mean code, which has to be known before the way back.
         by_unit = terms.sparsity.of_mean_activation
@@ -177,7 +178,7 @@ class MinibatchObjective:
         while len(self._gradients) < n_members:
             self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
         dropping = () if self._drops is None else self._drops.layers
-        return [
+        parts = [
             _Part(
                 which,
                 Workspace(
@@ -195,6 +196,16 @@ class MinibatchObjective:
                 equal_slices(n_rows, n_members), self._gradients, strict=False
             )
         ]
+        # Drawn for all rows at once: the same, however many members there are.
+        sizes, flat = parameters.architecture.sizes, parameters.flat
+        whole = {
+            layer: flat.new_ones(parameters.n_models, sizes[layer + 1], n_rows)
+            for layer in dropping
+        }
+        self._masks[n_rows] = list(whole.values())
+        for part in parts:
+            part.take_masks(whole)
+        return parts
 
     def _control(
         self,
@@ -396,6 +407,11 @@ class _Part:
         self._which, self._is_part, self._terms = which, is_part, terms
         self._encoder = range(workspace.network.architecture.n_encoder_layers)
         self._source: Tensor | None = None
+
+    def take_masks(self, masks: dict[int, Tensor]) -> None:
+        """Leave out what masks for the whole minibatch say, by layer."""
+        for layer, mask in masks.items():
+            self.workspace.masks[layer] = mask[:, :, self._which]
 
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""

@@ -121,6 +121,8 @@ class Workspace:
         self._ones = Operand(torch.ones_like(self.sharing))
         self._rows: Operand | None = None
         self._gradient: Parameters | None = None
+        self.by_bias: list[Product] = []
+        self.by_weight: list[Product] = []
         self.affine: list[Affine] = [_unbound]
         self.back: list[Product] = [_unbound]
         self.back_affine: list[Affine] = [_unbound]
@@ -148,6 +150,12 @@ class Workspace:
             self.network.operands[0], rows.mT, self._pre[0], self.network.architecture.gains[0]
         )
 
+    def forget_rows(self) -> None:
+        """Let go of the rows that were entered, whose memory is nobody else's."""
+        self._rows = self._gradient = None
+        self.affine[0] = _unbound
+        self.by_weight = []
+
     def lead_to(self, gradient: Parameters) -> None:
         """Let backward passes, of the rows that were entered, write there."""
         if gradient is self._gradient:
@@ -155,8 +163,7 @@ class Workspace:
         assert self._rows is not None
         self._gradient, architecture = gradient, gradient.architecture
         ones, products = self._ones, self._products
-        self.by_bias: list[Product] = []
-        self.by_weight: list[Product] = []
+        self.by_bias, self.by_weight = [], []
         for layer, delta in enumerate(self._deltas):
             if architecture.on_rows(layer):
                 by_bias = (ones.mT, delta)

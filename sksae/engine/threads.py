@@ -9,14 +9,13 @@ operations on them; who waits, sleeps. Small networks are worked on by one threa
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
-from threading import Lock
-from typing import Any, Self, TypeVar
+from threading import RLock, get_ident
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -67,18 +66,40 @@ class Crew:
     def __init__(self, n_members: int | None = None) -> None:
         self.n_members = n_cores() if n_members is None else n_members
         self._others: ThreadPoolExecutor | None = None
+        self._thread = 0
+        self._before: tuple[list[int], int | None] | None = None
 
     def __enter__(self) -> Self:
-        self._own_core = _on_one_core()
-        self._own_core.__enter__()
+        try:
+            torch.get_num_threads()  # asked first, or torch sets this thread's number anew
+            self._thread, self._before = get_ident(), _numbers()
+            _keep_to_one_core()
+            _limit.enter(self)
+        except BaseException:
+            self._leave()
+            raise
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         try:
-            if self._others is not None:
-                self._others.shutdown()
-        finally:
-            self._own_core.__exit__(*error)
+            self._leave()
+        except BaseException:  # Ctrl-C, which may come at any time
+            self._leave()
+            raise
+
+    def __del__(self) -> None:
+        # Ctrl-C may have kept it from being left.
+        self._leave()
+
+    def _leave(self) -> None:
+        """Restore what was changed, as far as that has not been done."""
+        _limit.leave(self)
+        if self._before is not None and self._thread == get_ident():
+            _set_numbers(self._before)
+        self._before = None
+        if self._others is not None:
+            self._others.shutdown()
+        self._others = None
 
     @np.errstate(all="ignore")
     def run(self, tasks: Sequence[Callable[[], T]]) -> list[T]:
@@ -89,15 +110,29 @@ class Crew:
         if len(tasks) == 1:
             return [tasks[0]()]
         assert len(tasks) <= self.n_members
-        if self._others is None:
-            # Threads start when there is something to do.
-            self._others = ThreadPoolExecutor(self.n_members - 1, initializer=_keep_to_one_core)
-        others = [self._others.submit(copy_context().run, task) for task in tasks[1:]]
+        others: list[Future[T]] = []
         try:
-            first = tasks[0]()
+            rest = self._begin(tasks[1:], others)
+            first = [task() for task in (tasks[0], *rest)]
         finally:
             _wait(others)
-        return [first, *(other.result() for other in others)]
+        return [first[0], *(other.result() for other in others), *first[1:]]
+
+    def _begin(
+        self, tasks: Sequence[Callable[[], T]], begun: list[Future[T]]
+    ) -> Sequence[Callable[[], T]]:
+        """Let others begin with tasks, and return those that none could begin with."""
+        for place, task in enumerate(tasks):
+            try:
+                if self._others is None:
+                    # Threads start when there is something to do.
+                    self._others = ThreadPoolExecutor(
+                        self.n_members - 1, initializer=_keep_to_one_core
+                    )
+                begun.append(self._others.submit(copy_context().run, task))
+            except RuntimeError:  # the process is about to end, or may have no more threads
+                return tasks[place:]
+        return ()
 
     def slices_of(self, n_entries: int) -> list[slice]:
         """Return the slices on which work that goes entry by entry is best done side by side."""
@@ -107,40 +142,41 @@ class Crew:
 
 
 def _wait(futures: Sequence[Future]) -> None:
-    """Wait for all, even if Ctrl-C is pressed meanwhile: they write to memory that is in use."""
-    try:
-        wait(futures)
-    except BaseException:
-        wait(futures)
-        raise
+    """Wait for all, whatever happens meanwhile: they write to memory that is in use."""
+    error: BaseException | None = None
+    while not all(future.done() for future in futures):
+        try:
+            wait(futures)
+        except BaseException as interrupt:
+            error = interrupt
+    if error is not None:
+        raise error
 
 
-@contextmanager
-def _on_one_core() -> Iterator[None]:
-    """Keep the operations of torch in this thread, and numpy's products, to one core."""
-    torch.get_num_threads()  # asked first, or torch sets this thread's number anew when it is
+def _numbers() -> tuple[list[int], int | None]:
+    """Return this thread's number for each library of OpenMP, and for the MKL in torch."""
     pools = _pools()
-    before = [library.get_num_threads() for library in pools.openmp]
-    mkl_before = _keep_to_one_core()
-    _limit.enter(pools.blas)
-    try:
-        yield
-    finally:
-        _limit.leave()
-        for library, n_threads in zip(pools.openmp, before, strict=True):
-            library.set_num_threads(n_threads)
-        if pools.set_mkl is not None:
-            pools.set_mkl(mkl_before)
+    mkl = None if pools.set_mkl is None else pools.set_mkl(1)
+    return [library.get_num_threads() for library in pools.openmp], mkl
 
 
-def _keep_to_one_core() -> int:
-    """Keep the operations of torch in this thread to one core; return MKL's number before."""
+def _set_numbers(numbers: tuple[list[int], int | None]) -> None:
+    pools, (openmp, mkl) = _pools(), numbers
+    for library, n_threads in zip(pools.openmp, openmp, strict=True):
+        library.set_num_threads(n_threads)
+    if pools.set_mkl is not None and mkl is not None:
+        pools.set_mkl(mkl)
+
+
+def _keep_to_one_core() -> None:
+    """Keep the operations of torch in this thread to one core."""
     torch.get_num_threads()
     pools = _pools()
     for library in pools.openmp:
         library.set_num_threads(1)
     # Where torch was told a number of threads, its MKL no longer asks OpenMP.
-    return 0 if pools.set_mkl is None else pools.set_mkl(1)
+    if pools.set_mkl is not None:
+        pools.set_mkl(1)
 
 
 class _Pools:
@@ -170,36 +206,36 @@ def _mkl_setter() -> Callable[[int], int] | None:
 
 
 class _Limit:
-    """Keeps BLAS, whose number is that of the process, to one thread while anybody computes."""
+    """Keeps BLAS, whose number is that of the process, to one thread while there are crews."""
 
     def __init__(self) -> None:
-        self._lock, self._n_inside = Lock(), 0
+        # One that may be asked for again, as a crew may be deleted in the midst of anything.
+        self._lock = RLock()
+        self._inside: set[int] = set()
         self._before: list[tuple[LibController, int]] = []
 
-    def enter(self, libraries: Sequence[LibController]) -> None:
+    def enter(self, crew: Crew) -> None:
         with self._lock:
-            self._n_inside += 1
-            if self._n_inside == 1:
-                self._before = [(each, each.get_num_threads()) for each in libraries]
-                for each, _ in self._before:
-                    each.set_num_threads(1)
+            if not self._inside:
+                self._before = [(each, each.get_num_threads()) for each in _pools().blas]
+            self._inside.add(id(crew))
+            for each, _ in self._before:
+                each.set_num_threads(1)
 
-    def leave(self) -> None:
+    def leave(self, crew: Crew) -> None:
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0:
-                self._restore()
-
-    def _restore(self) -> None:
-        for library, n_threads in self._before:
-            library.set_num_threads(n_threads)
+            if self._inside == {id(crew)}:
+                for library, n_threads in self._before:
+                    library.set_num_threads(n_threads)
+            self._inside.discard(id(crew))
 
     def begin_child(self) -> None:
         """Forget the parent's other threads, of which a fork has none, and their lock."""
-        self._lock = Lock()
-        if self._n_inside:
-            self._n_inside = 0
-            self._restore()
+        self._lock = RLock()
+        if self._inside:
+            for library, n_threads in self._before:
+                library.set_num_threads(n_threads)
+        self._inside.clear()
 
 
 _limit = _Limit()

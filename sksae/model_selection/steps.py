@@ -71,14 +71,21 @@ class SharedSteps:
         taken = sum(file.stat().st_size for file in self._folder.glob("*.step"))
         if not packed or taken + getattr(fit.rows, "nbytes", 0) > self.n_bytes:
             return
+        # Another process may look for it meanwhile, or be about to keep the same.
         try:
-            # Another process may look for it meanwhile, or be about to keep the same.
             descriptor, draft = mkstemp(dir=self._folder)
-            os.close(descriptor)
-            joblib.dump(packed, draft)
-            os.replace(draft, self._file(key))
-        except OSError:  # the disk is full, or this is another machine
+        except OSError:  # this is another machine
             return
+        os.close(descriptor)
+        try:
+            joblib.dump(packed, draft)
+            # Tables and sparse rows do not say before how large they are.
+            if taken + os.path.getsize(draft) <= self.n_bytes:
+                os.replace(draft, self._file(key))
+        except Exception:  # the disk is full, or somebody's rows cannot be pickled
+            pass
+        finally:
+            Path(draft).unlink(missing_ok=True)
 
     def _file(self, key: Key) -> Path:
         return self._folder / f"{joblib.hash(key)}.step"
