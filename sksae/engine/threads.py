@@ -89,7 +89,8 @@ class Crew:
 
     def __del__(self) -> None:
         # Ctrl-C may have kept it from being left.
-        self._leave()
+        if getattr(self, "_before", None) is not None:
+            self._leave()
 
     def _leave(self) -> None:
         """Restore what was changed, as far as that has not been done."""
