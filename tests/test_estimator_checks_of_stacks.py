@@ -210,8 +210,9 @@ def test_checks_run_apart_are_the_known_three(estimator):
     ids=["stack", "greedy", "classifier", "regressor"],
 )
 def test_weights_equal_repetitions_with_adam_in_float64(estimator, check, monkeypatch):
-    # Two layers on top that are not trained to the end may end an iteration apart.
-    monkeypatch.setattr(task_training, "TOP_TOL", 0.0)
+    if isinstance(estimator, SparseAutoencoderRegressor):
+        # Two linear layers that are not trained to the end may end an iteration apart.
+        monkeypatch.setattr(task_training, "TOP_TOL", 0.0)
     estimator = in_float64(estimator)
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)
 
