@@ -238,7 +238,7 @@ def test_weights_train_to_the_loss_of_repetitions(name, container):
     if name.startswith("regressor"):
         # Of 20 codes of 40 rows, least squares are too poorly determined to agree.
         weighted.set_params(autoencoders=members(tied_weights=name.endswith("tied")))
-    if name == "classifier-frozen" or name in {
+    if name in {"classifier-balanced", "classifier-frozen"} or name in {
         f"regressor-{kind}" for kind in ("decay", "frozen", "named-deep", "tied")
     }:
         # Nor does L-BFGS find the same layer on top of codes of two epochs with hardly any decay.
