@@ -9,12 +9,12 @@ from torch import Tensor
 from sksae.engine.batches import Batch, equal_slices
 from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
 from sksae.engine.device import to_wide
-from sksae.engine.losses import Loss, compare, weigh
-from sksae.engine.network import Workspace, backward, finish, forward
+from sksae.engine.losses import Loss
+from sksae.engine.network import Workspace
 from sksae.engine.noise import Drops
-from sksae.engine.objective import Penalties, Terms, share_out
+from sksae.engine.objective import Penalties, Terms
 from sksae.engine.parameters import Parameters
-from sksae.engine.products import Operand
+from sksae.engine.parts import Part
 from sksae.engine.revival import Revival
 from sksae.engine.solvers import part_of_step
 from sksae.engine.threads import Crew, n_parts
@@ -83,7 +83,7 @@ class MinibatchObjective:
         self._gradients = [self.gradient]
         self._terms = Terms(penalties, parameters, loss)
         # By the number of rows.
-        self._parts: dict[int, list[_Part]] = {}
+        self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
         self._window = window
         self._newest = part_of_step(1.0 / window, pace)
@@ -163,7 +163,7 @@ class MinibatchObjective:
         if controller is not None:
             self._control(controller, batch.rows, parts, mean_code)
 
-    def _parts_of(self, batch: Batch) -> "list[_Part]":
+    def _parts_of(self, batch: Batch) -> list[Part]:
         """Divide a minibatch among the members of the crew."""
         n_rows = batch.rows.shape[1]
         if n_rows not in self._parts:
@@ -172,14 +172,14 @@ class MinibatchObjective:
             part.take(batch)
         return self._parts[n_rows]
 
-    def _make_parts(self, n_rows: int) -> "list[_Part]":
+    def _make_parts(self, n_rows: int) -> list[Part]:
         parameters = self.parameters
         n_members = n_parts(3.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
         while len(self._gradients) < n_members:
             self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
         dropping = () if self._drops is None else self._drops.layers
         parts = [
-            _Part(
+            Part(
                 which,
                 Workspace(
                     parameters,
@@ -211,7 +211,7 @@ class MinibatchObjective:
         self,
         controller: BetaController,
         rows: Tensor,
-        parts: "list[_Part]",
+        parts: list[Part],
         mean_code: Tensor | None,
     ) -> None:
         """Let the controller move beta, and dead units begin anew."""
@@ -353,7 +353,7 @@ class MinibatchObjective:
             rest._controller.n_left = self._controller.n_left[models]
         return rest
 
-    def _track(self, batch_mean: Tensor, parts: "list[_Part]") -> Tensor:
+    def _track(self, batch_mean: Tensor, parts: list[Part]) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
         newest = max(self._pace / (self._n_seen + self._pace), self._newest)
         self._n_seen += self._pace
@@ -366,90 +366,3 @@ class MinibatchObjective:
         total = torch.cat([part.share for part in parts], dim=1).sum(dim=1, keepdim=True)
         self._weight_sum = self._weight_sum.lerp(total, newest)
         return self._code_sum / self._weight_sum.clamp(min=torch.finfo(batch_mean.dtype).tiny)
-
-
-class _Part:
-    """Some rows of a minibatch, on their way through the network and back.
-
-    Attributes
-    ----------
-    share : Tensor of shape (1, n_rows, 1)
-        What each row counts in a mean.
-    losses : Tensor of shape (n_models, n_rows)
-        Notes of the loss (see `losses`).
-    row_penalty : Tensor of shape (n_models, n_rows) or None
-        Where S is a mean over rows.
-
-    Parameters
-    ----------
-    which : slice
-        Rows of the minibatch.
-    workspace : Workspace
-        Buffers.
-    gradient : Parameters
-        Where to write.
-    terms : Terms
-        J.
-    is_part : bool
-        Whether there are others.
-    """
-
-    def __init__(
-        self,
-        which: slice,
-        workspace: Workspace,
-        gradient: Parameters,
-        terms: Terms,
-        *,
-        is_part: bool,
-    ) -> None:
-        self.workspace, self.gradient = workspace, gradient
-        self._which, self._is_part, self._terms = which, is_part, terms
-        self._encoder = range(workspace.network.architecture.n_encoder_layers)
-        self._source: Tensor | None = None
-
-    def take_masks(self, masks: dict[int, Tensor]) -> None:
-        """Leave out what masks for the whole minibatch say, by layer."""
-        for layer, mask in masks.items():
-            self.workspace.masks[layer] = mask[:, :, self._which]
-
-    def take(self, batch: Batch) -> None:
-        """Begin with a minibatch."""
-        rows, target, weight = batch
-        if self._is_part:
-            target = target[:, self._which]
-            weight = None if weight is None else weight[:, self._which]
-        self._target, self._weight = target, weight
-        if rows is not self._source:
-            self._source = rows
-            self.workspace.enter(Operand(rows[:, self._which] if self._is_part else rows))
-        self.share = share_out(self.workspace, weight)
-        self._is_encoded = False
-
-    @property
-    def is_weighted(self) -> bool:
-        """Whether rows differ in what they count."""
-        return self._weight is not None
-
-    def encode(self) -> Tensor:
-        """Go as far as the code; return the sum over rows of what it counts."""
-        forward(self.workspace, layers=self._encoder)
-        self._is_encoded = True
-        return self.workspace.sum_rows(self.share if self.is_weighted else None)
-
-    def go_back(self, mean_code: Tensor | None) -> None:
-        """Go on to the output and all the way back."""
-        workspace, terms, weight = self.workspace, self._terms, self._weight
-        architecture = workspace.network.architecture
-        first = len(self._encoder) if self._is_encoded else 0
-        output = forward(workspace, layers=range(first, architecture.n_layers))
-        error = workspace.gradient[-1]
-        self.losses = compare(architecture, terms.loss, output, self._target, error)
-        if weight is not None:
-            weigh(architecture, error, weight)
-        code = workspace.out[terms.code_layer]
-        self.row_penalty = None if mean_code is not None else terms.sparsity.row_penalty(code)
-        backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))
-        # The weights of the whole batch decay once.
-        alpha = (terms.common_alpha or 0.0) if self._which.start == 0 else 0.0
-        finish(self.gradient, workspace.share, workspace.network, alpha, terms.decayed)
