@@ -12,8 +12,8 @@ from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 
 from sksae.available import available_if
-from sksae.joined import Layer
 from sksae.members import Autoencoders
+from sksae.model.network import Layer
 from sksae.planning import goes_by_minibatches
 from sksae.rows import checked_weight
 from sksae.scaling import well_scaled

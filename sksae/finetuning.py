@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.callback import CallbackContext
 
 from sksae import defaults, validation
+from sksae.centred import architecture_of, from_centred, to_centred
 from sksae.fitting import train_plans
-from sksae.joined import Layer, architecture_of, from_centred, n_encoder_layers, to_centred
+from sksae.model.network import FittedNetwork, Layer
 from sksae.monitoring import EpochMonitor
 from sksae.outcome import warn_of_finetuning
 from sksae.planning import FineTuned, Plan, Trainable, make_schedule
-from sksae.rescaling import scaling_in_use
 from sksae.scaling import Matrix, Scaling, weighted_moments
 from sksae.shortage import IN_TRAINING, explained_shortage
 
@@ -21,56 +21,19 @@ if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained
     from sksae.engine.noise import Noise
     from sksae.engine.objective import Penalties
-    from sksae.transformer import SparseAutoencoderTransformer
 
-Attributes: TypeAlias = Callable[[list[Layer], list[float], list[float]], dict[str, Any]]
-
-
-def encode_through(
-    members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None = None
-) -> Matrix:
-    """Return what the first encoder layers of a stack, by default all of them, make of rows."""
-    from sksae.engine.batches import chunk_slices
-
-    # Codes in between are made of so many rows at a time that they take little memory.
-    widest = max(member._n_features_out for member in members)
-    first, *others = chunk_slices(X.shape[0], widest)
-    if len(members) == 1 or not others:
-        return _encode_rows(members, X, n_layers)
-    part = _encode_rows(members, X[first], n_layers)
-    codes = np.empty((X.shape[0], part.shape[1]), part.dtype)
-    codes[first] = part
-    for rows in others:
-        codes[rows] = _encode_rows(members, X[rows], n_layers)
-    return codes
-
-
-def _encode_rows(
-    members: "Sequence[SparseAutoencoderTransformer]", X: Matrix, n_layers: int | None
-) -> Matrix:
-    """Return what the layers make of some rows, all at once."""
-    from sksae.engine.inference import encode
-
-    for member in members:
-        of_member = n_encoder_layers(member)
-        taken = of_member if n_layers is None else min(of_member, n_layers)
-        if taken == 0:
-            break
-        X = encode(member._codec(), X, member.device, taken)
-        if n_layers is not None:
-            n_layers -= taken
-    return X
+Attributes: TypeAlias = Callable[[Sequence[Layer], list[float], list[float]], dict[str, Any]]
 
 
 def scaling_of_first(
-    member: "SparseAutoencoderTransformer",
+    network: FittedNetwork,
     X: Matrix,
     index: np.ndarray | None,
     weight: np.ndarray | None,
 ) -> Scaling:
-    """Return a member's scaling, centred on the rows that are now trained on."""
+    """Return a network's scaling, centred on the rows that are now trained on."""
     centre, _ = weighted_moments(X, index, weight, with_variance=False)
-    return replace(scaling_in_use(member), centre=centre)
+    return replace(network.scaling, centre=centre)
 
 
 def scaling_of_codes(
@@ -236,7 +199,7 @@ def train_layers(
     monitor: EpochMonitor,
     *,
     warn: bool = True,
-) -> "tuple[list[Layer], Trained]":
+) -> "tuple[tuple[Layer, ...], Trained]":
     """Train layers as planned.
 
     Parameters
@@ -254,7 +217,7 @@ def train_layers(
 
     Returns
     -------
-    layers : list of Layer
+    layers : tuple of Layer
         As many, trained.
     trained : Trained
         How it went.

@@ -8,13 +8,16 @@ import numpy as np
 from sklearn.callback import CallbackContext
 
 from sksae import defaults, diagnostics, validation
+from sksae.base.attributes import network_attributes, network_of, record_attributes, record_of
 from sksae.beforehand import find_fit
-from sksae.joined import from_centred
+from sksae.centred import from_centred
+from sksae.model.network import FittedNetwork
 from sksae.monitoring import EpochMonitor
 from sksae.outcome import Unusual, warn_of_end
 from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling, has_scaled_norm
 from sksae.stages import short_named
+from sksae.training.record import Fitted, TrainingRecord
 from sksae.warning import membership_of, warn_user
 
 if TYPE_CHECKING:
@@ -59,13 +62,14 @@ def fitted_attributes(
     attributes : dict
         Every fitted attribute and its value.
     """
+    before = Fitted(network_of(estimator), record_of(estimator)) if resume else None
     made = None if resume or one_pass else find_fit(estimator, X, sample_weight)
     if made is None:
         plan = make_plan(
             estimator,
             X,
             sample_weight,
-            resume_from=estimator if resume else None,
+            resume_from=before,
             one_pass=one_pass,
         )
     else:
@@ -84,21 +88,18 @@ def fitted_attributes(
         estimator,
         context,
         task,
-        lambda snapshot: network_attributes(architecture, snapshot.flat, scaling),
+        lambda snapshot: network_attributes(trained_network(architecture, snapshot.flat, scaling)),
         verbose=estimator.verbose,
-        n_before=estimator.n_iter_ if resume else 0,
+        n_before=0 if before is None else before.record.n_iter,
     )
     if context is not None:
         context.call_on_fit_task_begin(estimator=estimator, **task)
     trained = made.outcome if made else train_plans([plan], X, sample_weight, monitor)[0]
     if isinstance(trained, ValueError):
         raise trained
-    attributes = network_attributes(architecture, trained.flat, scaling)
-    attributes |= record(estimator, plan, trained, resume=resume)
-    attributes |= {"_seed": plan.schedule.seed, "_state": trained.state}
-    attributes["_stopped_by"] = trained.stopped_by
-    assert plan.seen is not None
-    attributes["_seen"] = plan.seen.as_dict()
+    attributes = network_attributes(trained_network(architecture, trained.flat, scaling))
+    attributes |= record_attributes(record(plan, trained, before))
+    attributes |= found_attributes(plan, trained)
     n_rows = X.shape[0] if plan.index is None else len(plan.index)
     warn_of_end(trained, plan, unusual_parameters(estimator, plan), n_rows=n_rows)
     if context is not None:
@@ -196,54 +197,47 @@ def unusual_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) ->
     ]
 
 
-def network_attributes(
+def trained_network(
     architecture: "Architecture", flat: np.ndarray, scaling: Scaling
-) -> dict[str, Any]:
-    """Return the fitted attributes that make a network work, from its centred parameters."""
+) -> FittedNetwork:
+    """Return the network that training has made, from its parameters for centred rows."""
     layers = from_centred(architecture, flat, scaling)
-    return {
-        "coefs_": [layer.coef for layer in layers],
-        "intercepts_": [layer.intercept.astype(flat.dtype) for layer in layers],
-        "slopes_": [layer.slope for layer in layers],
-        "mean_": scaling.mean,
-        "scale_": scaling.scale,
-        "_shift": scaling.shift,
-        "_centre": scaling.centre,
-        "_activations": architecture.activations,
-        "_tied": any(architecture.tied),
-        "_scaled": scaling.scaled,
-        "_stretch": scaling.stretch,
-    }
+    return FittedNetwork(layers, architecture.n_encoder_layers, scaling)
 
 
-def record(
-    estimator: "SparseAutoencoderTransformer",
-    plan: Plan,
-    trained: "Trained",
-    *,
-    resume: bool,
-) -> dict[str, Any]:
-    """Return the fitted attributes that tell how training went."""
-    architecture = plan.architecture
-    # A beta that was given is told as given, not as the dtype of training rounds it.
-    beta = trained.beta if isinstance(plan.penalties.beta, str) else plan.penalties.beta
-    code_activation = architecture.activations[architecture.n_encoder_layers - 1]
+def record(plan: Plan, trained: "Trained", before: Fitted | None) -> TrainingRecord:
+    """Return the record of a training and of all before it."""
+    assert plan.seen is not None
+    n_iter, n_steps = len(trained.loss_curve), trained.n_steps
     curve, validation_curve = trained.loss_curve, trained.validation_curve
-    n_iter, n_steps = len(curve), trained.n_steps
-    if resume:
-        curve = [*estimator.loss_curve_, *curve]
-        validation_curve = [*(estimator.validation_score_curve_ or []), *validation_curve]
-        n_iter += estimator.n_iter_
-        n_steps += estimator.n_steps_
+    if before is not None:
+        earlier = before.record
+        n_iter, n_steps = earlier.n_iter + n_iter, earlier.n_steps + n_steps
+        curve = [*earlier.loss_curve, *curve]
+        validation_curve = [*earlier.validation_curve, *validation_curve]
+    return TrainingRecord(
+        seed=plan.schedule.seed,
+        seen=plan.seen,
+        state=trained.state,
+        n_iter=n_iter,
+        n_steps=n_steps,
+        stopped_by=trained.stopped_by,
+        loss_curve=curve,
+        validation_curve=validation_curve,
+    )
+
+
+def found_attributes(plan: Plan, trained: "Trained") -> dict[str, Any]:
+    """Return the fitted attributes that tell what training came to."""
+    # A beta that was given is told as given, not as the dtype of training rounds it.
+    penalties, architecture = plan.penalties, plan.architecture
+    beta = trained.beta if isinstance(penalties.beta, str) else penalties.beta
+    code_activation = architecture.activations[architecture.n_encoder_layers - 1]
     return {
         "loss_": trained.loss,
-        "beta_": None if estimator.sparsity is None else beta,
-        "alpha_": plan.penalties.alpha,
-        "loss_curve_": curve,
-        "validation_score_curve_": validation_curve or None,
+        "beta_": None if penalties.sparsity is None else beta,
+        "alpha_": penalties.alpha,
         "mean_activation_": mean_activation(trained.mean_code, code_activation),
-        "n_iter_": n_iter,
-        "n_steps_": n_steps,
     }
 
 

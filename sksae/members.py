@@ -21,11 +21,12 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
 
-from sksae.finetuning import encode_through
-from sksae.joined import n_encoder_layers
+from sksae.base.attributes import record_of
+from sksae.model.network import sizes_of
 from sksae.planning import check_parameters
 from sksae.rows import checked_rows
 from sksae.scaling import Matrix
+from sksae.stacking.encoding import encode_through
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.validation import resolve_hidden_layer_sizes
@@ -243,7 +244,7 @@ def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
         if pretrain and not is_frozen:
             n_layers += len(layers_of(member))
         else:
-            n_layers += n_encoder_layers(member)
+            n_layers += member.__sksae_network__().n_encoder_layers
     return n_layers
 
 
@@ -268,10 +269,7 @@ def check_unchanged(named: Named, members: Sequence[SparseAutoencoderTransformer
         As they are fitted.
     """
     now = [layers_of(unfrozen(entry)[0]) for _, entry in named]
-    begun = [
-        tuple(coef.shape[1] for coef in member.coefs_[: n_encoder_layers(member)])
-        for member in members
-    ]
+    begun = [sizes_of(member.__sksae_network__().encoder)[1:] for member in members]
     if now != begun:
         raise ValueError(
             "Training can only go on with the autoencoders it began with: their encoders' layers "
@@ -359,10 +357,10 @@ def pretrained(
             ):
                 once = once_after is not None
                 _fit_one(name, member, X, sample_weight, context, caller, once=once)
-                end(member._stopped_by, member.n_iter_, member.loss_)
+                end(record_of(member).stopped_by, member.n_iter_, member.loss_)
         else:
             member = deepcopy(member)
-        X = encode(member._codec(), X, member.device)
+        X = encode(member.__sksae_network__(), X, member.device)
         members.append(member)
     return members, X
 
@@ -389,13 +387,13 @@ def _fit_one(
         train = member.partial_fit if once and may_go_once else member.fit
         with named_in_errors(name):
             train(X, sample_weight=sample_weight)
-        give_up_if_interrupted(member._stopped_by)
+        give_up_if_interrupted(record_of(member).stopped_by)
         return
     subcontext = context.subcontext(task_name=task_of(name))
     with named_in_errors(name), subcontext.propagate_callback_context(member):
         subcontext.call_on_fit_task_begin(estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)
-        give_up_if_interrupted(member._stopped_by)
+        give_up_if_interrupted(record_of(member).stopped_by)
         subcontext.call_on_fit_task_end(estimator=caller, X=X)
 
 

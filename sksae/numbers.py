@@ -125,6 +125,15 @@ def distances(rows: np.ndarray, others: np.ndarray) -> Extended:
         return result
 
 
+def root_mean_square(values: np.ndarray) -> float:
+    """Return the root of the mean square, which need not be in the range of floats."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest == 0.0:
+        return 0.0
+    with np.errstate(under="ignore"):
+        return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
+
+
 def _shifted(values: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """Return ``values * 2**exponent``."""
     # Beyond these limits, which ldexp has room for, every float is infinite or 0.

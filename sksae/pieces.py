@@ -1,16 +1,17 @@
 """What becomes of the members of a supervised stack with one more piece of rows."""
 
 from collections.abc import Sequence
-from copy import copy
 from enum import Enum, auto
 
 import numpy as np
 
+from sksae.base.attributes import record_of, with_network, with_seen
 from sksae.members import Named, count_trained, pretrained, unfrozen
-from sksae.rescaling import after_piece, can_keep_codes, rescaled
+from sksae.model.rescaling import can_keep_codes, rescaled
 from sksae.scaling import Matrix
 from sksae.seen import ENOUGH_ROWS, Seen
 from sksae.stages import Stages
+from sksae.starting import after_piece
 from sksae.transformer import SparseAutoencoderTransformer
 
 # A piece so many times as long as the few rows before it is what members are to be trained on.
@@ -85,22 +86,21 @@ def members_of_piece(
     if before is None:
         return trained(once=not piece.has_varied), Change.TRAINED
     first, may_train = before[0], pretrain and not unfrozen(named[0][1])[1]
-    so_far = Seen(**first._seen)
+    so_far, network = record_of(first).seen, first.__sksae_network__()
     if may_train and (not so_far.has_varied or _tells_far_more(piece, so_far)):
         return trained(once=not piece.has_varied), Change.TRAINED
     if not so_far.has_varied or not (is_first_trained or may_train):
         return list(before), Change.NONE
-    seen, other = after_piece(first, piece)
-    is_beyond = other is not None and not can_keep_codes(first, other)
+    seen, other = after_piece(network, so_far, piece)
+    is_beyond = other is not None and not can_keep_codes(network, other)
     if is_beyond and may_train and so_far.is_young and piece.has_varied:
         members = trained(once=False)
-        members[0]._seen = seen.as_dict()
-        return members, Change.TRAINED
-    if not is_first_trained:
-        other = None
-    first = copy(first) if other is None else rescaled(first, other, keep_codes=True)
-    first._seen = seen.as_dict()
-    return [first, *before[1:]], Change.NONE if other is None else Change.RESCALED
+        return [with_seen(members[0], seen), *members[1:]], Change.TRAINED
+    change = Change.NONE
+    if other is not None and is_first_trained:
+        first = with_network(first, rescaled(network, other, keep_codes=True))
+        change = Change.RESCALED
+    return [with_seen(first, seen), *before[1:]], change
 
 
 def _tells_far_more(piece: Seen, so_far: Seen) -> bool:

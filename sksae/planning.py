@@ -19,6 +19,7 @@ from sksae.scaling import (
 from sksae.seen import Seen
 from sksae.shortage import IN_TRAINING, explained_shortage
 from sksae.starting import ScalingFinder, begin, check_same_network, go_on
+from sksae.training.record import Fitted
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
@@ -152,7 +153,7 @@ def make_plan(
     X: Matrix,
     sample_weight: np.ndarray | None,
     *,
-    resume_from: "SparseAutoencoderTransformer | None" = None,
+    resume_from: Fitted | None = None,
     one_pass: bool = False,
     random_state: int | np.random.RandomState | None = None,
     find: ScalingFinder = find_scaling,
@@ -167,8 +168,8 @@ def make_plan(
         Validated rows.
     sample_weight : ndarray of shape (n_samples,), optional
         Validated weights.
-    resume_from : SparseAutoencoderTransformer, optional
-        Fitted, to go on from; from new weights by default.
+    resume_from : Fitted, optional
+        What to go on from; by default training starts from new weights.
     one_pass : bool
         Whether to make a single pass at the constant rate, as ``partial_fit`` does.
     random_state : int, RandomState or None
@@ -188,8 +189,13 @@ def make_plan(
         draws = check_random_state(random_state if own is None else own)
         seed = int(draws.randint(np.iinfo(np.int32).max))
     else:
-        check_same_network(estimator, before, architecture)
-        seed = before._seed
+        check_same_network(
+            before.network,
+            architecture,
+            scale_data=estimator.scale_data,
+            tied_weights=estimator.tied_weights,
+        )
+        seed = before.record.seed
     index, held_out_index = split_rows(estimator, X.shape[0], sample_weight, seed)
     code_activation = architecture.activations[architecture.n_encoder_layers - 1]
     code_bias = validation.code_bias(estimator.sparsity, code_activation, rho)
@@ -252,12 +258,12 @@ def make_plan(
             n_iter_no_change=defaults.resolve_patience(
                 estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
             ),
-            first_epoch=0 if before is None else before.n_iter_,
+            first_epoch=0 if before is None else before.record.n_iter,
             one_pass=one_pass,
             pace=start.pace,
             noise=make_noise(estimator, X.shape[1]),
             blanks_to_zero=not estimator.scale_data,
-            n_steps_before=0 if before is None else before.n_steps_,
+            n_steps_before=0 if before is None else before.record.n_steps,
             warm_up=WARM_UP * (architecture.n_encoder_layers - 1),
         ),
         start=start.flat,

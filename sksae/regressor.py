@@ -12,8 +12,8 @@ from sklearn.utils.validation import _num_samples
 
 from sksae import constraints
 from sksae.available import available_if
-from sksae.joined import Layer
 from sksae.members import Autoencoders
+from sksae.model.network import Layer
 from sksae.numbers import exponent_of
 from sksae.planning import goes_by_minibatches
 from sksae.ridge import best_decay

@@ -5,6 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from sksae.numbers import root_mean_square
 from sksae.scaling import Matrix, mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
@@ -145,15 +146,6 @@ def mean_weight(weight: np.ndarray | None, index: np.ndarray | None = None) -> f
     counted = weight if index is None else weight[index]
     largest = counted.max(initial=0.0)
     return float((counted / largest).mean() * largest) if largest > 0.0 else 0.0
-
-
-def root_mean_square(values: np.ndarray) -> float:
-    """Return the root of the mean square, which need not be in the range of floats."""
-    largest = float(np.abs(values).max(initial=0.0))
-    if largest == 0.0:
-        return 0.0
-    with np.errstate(under="ignore"):
-        return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
 
 
 def _share(ratio: float) -> float:

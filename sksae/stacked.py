@@ -1,6 +1,7 @@
 """StackedSparseAutoencoder: autoencoders trained one upon another, then all together."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +25,6 @@ from sksae.finetuning import (
 )
 from sksae.fitting import mean_activation
 from sksae.interrupts import ending_when_interrupted
-from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import (
     Autoencoders,
     ComposedOfAutoencoders,
@@ -35,17 +35,17 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
+from sksae.model.network import FittedNetwork, Layer
+from sksae.model.unrolled import unroll
 from sksae.numbers import Extended, float_dtype
 from sksae.planning import split_rows
 from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, has_scaled_norm
+from sksae.stacking.rolling import with_layers
 from sksae.stages import Stages, short_named
 from sksae.transformer import SparseAutoencoderTransformer
 from sksae.warning import speaking_for
-
-if TYPE_CHECKING:
-    from sksae.engine.inference import Codec
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
@@ -456,26 +456,13 @@ class StackedSparseAutoencoder(
         """Return how far the reconstruction of each row is from it."""
         from sksae.engine.inference import reconstruction_distances
 
-        return reconstruction_distances(self._codec(), X, self.autoencoders_[0].device)
+        whole = self.__sksae_network__().without_gains()
+        return reconstruction_distances(whole, X, self.autoencoders_[0].device)
 
-    def _codec(self) -> "Codec":
+    def __sksae_network__(self) -> FittedNetwork:
         """Return the whole network, from the rows to the last code and back."""
-        from sksae.engine.inference import Codec
-
-        first, layers = self.autoencoders_[0], join(self.autoencoders_)
-        return Codec(
-            activations=tuple(layer.activation for layer in layers),
-            coefs=[
-                layer.coef if layer.gain == 1.0 else layer.gain * layer.coef.astype(np.float64)
-                for layer in layers
-            ],
-            intercepts=[layer.intercept for layer in layers],
-            slopes=[layer.slope for layer in layers],
-            mean=first.mean_,
-            scale=first.scale_,
-            shift=first._shift,
-            centre=first._centre,
-        )
+        check_is_fitted(self)
+        return unroll([member.__sksae_network__() for member in self.autoencoders_])
 
     def _finetuned(
         self,
@@ -490,15 +477,14 @@ class StackedSparseAutoencoder(
         from sksae.engine.objective import Penalties
 
         first, last = members[0], members[-1]
-        code_activation = last._activations[n_encoder_layers(last) - 1]
+        whole = unroll([member.__sksae_network__() for member in members])
         index, held_out_index = split_rows(self, X.shape[0], weight, seed)
         rho = validation.resolve_rho(last.rho, last.n_components)
         beta = 0.0 if last.beta_ is None else last.beta_
-        n_hidden_layers = sum(map(n_encoder_layers, members)) - 1
         alpha = defaults.resolve_alpha(
             self.alpha,
             last.sparsity,
-            n_hidden_layers,
+            whole.n_encoder_layers - 1,
             X.shape[1],
             has_scaled_norm(first.output_activation, first.scale_data),
         )
@@ -506,10 +492,10 @@ class StackedSparseAutoencoder(
         subcontext.call_on_fit_task_begin(estimator=self, **task)
 
         def attributes(
-            layers: list[Layer], loss_curve: list[float], validation_curve: list[float]
+            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
         ) -> dict[str, Any]:
             return {
-                "autoencoders_": separate(members, layers),
+                "autoencoders_": with_layers(members, layers),
                 "loss_curve_": loss_curve,
                 "validation_score_curve_": validation_curve or None,
                 "n_iter_": len(loss_curve),
@@ -517,9 +503,9 @@ class StackedSparseAutoencoder(
 
         plan = plan_layers(
             self,
-            join(members),
-            sum(n_encoder_layers(member) for member in members),
-            scaling_of_first(first, X, index, weight),
+            whole.layers,
+            whole.n_encoder_layers,
+            scaling_of_first(whole, X, index, weight),
             finetune_schedule(
                 self,
                 seed,
@@ -536,7 +522,7 @@ class StackedSparseAutoencoder(
             "alpha_": alpha,
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
-            "mean_activation_": mean_activation(trained.mean_code, code_activation),
+            "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

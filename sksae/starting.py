@@ -5,14 +5,22 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sksae.joined import join, to_centred
-from sksae.rescaling import after_piece, rescaled, scaling_in_use
-from sksae.scaling import Matrix, Scaling, find_scaling, scaling_of, well_scaled
+from sksae.centred import to_centred
+from sksae.model.network import FittedNetwork
+from sksae.model.rescaling import rescaled
+from sksae.scaling import (
+    Matrix,
+    Scaling,
+    find_scaling,
+    scaled_deviation,
+    scaling_of,
+    well_scaled,
+)
 from sksae.seen import Seen, mean_weight
+from sksae.training.record import Fitted
 
 if TYPE_CHECKING:
     from sksae.engine.parameters import Architecture
-    from sksae.transformer import SparseAutoencoderTransformer
 
 
 class ScalingFinder(Protocol):
@@ -98,7 +106,7 @@ def begin(
 
 
 def go_on(
-    before: "SparseAutoencoderTransformer",
+    before: Fitted,
     architecture: "Architecture",
     X: Matrix,
     index: np.ndarray | None,
@@ -113,26 +121,28 @@ def go_on(
 
     Parameters
     ----------
-    before : SparseAutoencoderTransformer
-        Fitted.
+    before : Fitted
+        Network and record of the training to go on from.
     architecture, X, index, sample_weight, code_bias
         As in `begin`.
     is_piece : bool
         Whether the rows are one more piece of a stream: such put the scaling right where they show
         it wrong, and count as they weigh beside those before.
     """
-    so_far, piece = Seen(**before._seen), Seen.of_rows(X, index, sample_weight)
+    network, record = before
+    so_far, piece = record.seen, Seen.of_rows(X, index, sample_weight)
     seen = so_far.followed_by(piece)
     pace = seen.pace(piece) if is_piece else 1.0
     if so_far.has_varied:
-        network = before
+        state = record.state
         if is_piece:
-            seen, other = after_piece(before, piece)
-            network = before if other is None else rescaled(before, other)
-        scaling = scaling_in_use(network)
-        flat = to_centred(architecture, join([network]), scaling)
-        return Start(flat, scaling, seen, network._state, pace)
-    draws = np.random.RandomState(before._seed)
+            seen, other = after_piece(network, so_far, piece)
+            if other is not None:
+                # The solver stood elsewhere.
+                network, state = rescaled(network, other), {}
+        flat = to_centred(architecture, network.layers, network.scaling)
+        return Start(flat, network.scaling, seen, state, pace)
+    draws, scaled = np.random.RandomState(record.seed), network.scaling.scaled
     if piece.has_varied:
         start = begin(
             architecture,
@@ -141,17 +151,46 @@ def go_on(
             sample_weight,
             draws,
             code_bias=code_bias,
-            scale_data=before._scaled,
+            scale_data=scaled,
         )
         return replace(start, seen=seen, pace=pace)
     scaling = scaling_of(
         seen.mean,
         seen.mean_deviation,
-        scale_data=before._scaled,
+        scale_data=scaled,
         output_activation=architecture.activations[-1],
     )
     flat = _new_weights(architecture, draws, code_bias, scaling)
     return Start(flat, scaling, seen, pace=pace)
+
+
+def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen, Scaling | None]:
+    """Return what is known after one more piece, and another scaling if that shows the last wrong.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        Trained on rows that were not all alike.
+    so_far : Seen
+        What is known of these.
+    piece : Seen
+        What the piece tells.
+    """
+    in_use, output_activation = network.scaling, network.output_activation
+    seen = so_far.followed_by(piece)
+    deviation = seen.mean_deviation
+    if in_use.scaled:
+        deviation = in_use.scale * scaled_deviation(len(seen.mean), output_activation)
+    if not seen.is_far_from(in_use.centre, deviation):
+        return seen, None
+    if so_far.is_young:
+        seen = so_far.turned_into(piece)
+    return seen, scaling_of(
+        seen.mean,
+        seen.mean_deviation,
+        scale_data=in_use.scaled,
+        output_activation=output_activation,
+    )
 
 
 def _new_weights(
@@ -168,26 +207,37 @@ def _new_weights(
 
 
 def check_same_network(
-    estimator: "SparseAutoencoderTransformer",
-    before: "SparseAutoencoderTransformer",
+    network: FittedNetwork,
     architecture: "Architecture",
+    *,
+    scale_data: bool,
+    tied_weights: bool,
 ) -> None:
-    """Raise if training is to go on with other layers than it began with."""
-    if estimator.scale_data != before._scaled:
-        raise ValueError(
-            f"Training can only go on with scale_data={before._scaled}, with which it began: "
-            "set it back, or fit anew with warm_start=False."
-        )
-    if estimator.tied_weights != before._tied:
-        raise ValueError(
-            f"Training can only go on with tied_weights={before._tied}, with which it began: "
-            "set it back, or fit anew with warm_start=False."
-        )
-    sizes = (*(coef.shape[0] for coef in before.coefs_), before.coefs_[-1].shape[1])
-    began, now = (sizes, before._activations), (architecture.sizes, architecture.activations)
-    if began != now:
+    """Raise if training is to go on with other layers than it began with.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        To go on from.
+    architecture : Architecture
+        The layers that are asked for.
+    scale_data, tied_weights : bool
+        Parameters that go with them.
+    """
+    for name, began, now in (
+        ("scale_data", network.scaling.scaled, scale_data),
+        ("tied_weights", network.is_tied, tied_weights),
+    ):
+        if now != began:
+            raise ValueError(
+                f"Training can only go on with {name}={began}, with which it began: set it back, "
+                "or fit anew with warm_start=False."
+            )
+    began_with, asked_for = ((each.sizes, each.activations) for each in (network, architecture))
+    if began_with != asked_for:
         raise ValueError(
             "Training can only go on with the layers it began with: they had sizes "
-            f"{began[0]} and activations {began[1]}, the parameters now ask for {now[0]} and "
-            f"{now[1]}. Set the parameters back, or fit anew with warm_start=False."
+            f"{began_with[0]} and activations {began_with[1]}, the parameters now ask for "
+            f"{asked_for[0]} and {asked_for[1]}. Set the parameters back, or fit anew with "
+            "warm_start=False."
         )

@@ -12,12 +12,8 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_consistent_length
 
 from sksae import constraints
-from sksae.finetuning import (
-    check_training,
-    encode_through,
-)
+from sksae.finetuning import check_training
 from sksae.interrupts import ending_when_interrupted
-from sksae.joined import Layer
 from sksae.members import (
     ComposedOfAutoencoders,
     check_fit_together,
@@ -28,11 +24,13 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
+from sksae.model.network import Layer
 from sksae.numbers import affine, extend, to_floats
 from sksae.pieces import Change, members_of_piece
 from sksae.planning import Trainable
 from sksae.rows import checked_rows, checked_weight, unseen_on_failure
 from sksae.scaling import Matrix, well_scaled
+from sksae.stacking.encoding import encode_through
 from sksae.stages import Stages, short_named
 from sksae.targets import check_counted, hold_out
 from sksae.task_training import TaskTraining, Wanted, check_freeze

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sksae.joined import Layer
-from sksae.rescaling import FURTHEST_SHIFT, FURTHEST_STRETCH
+from sksae.model.network import Layer
+from sksae.model.rescaling import FURTHEST_SHIFT, FURTHEST_STRETCH
 from sksae.seen import Seen
 from sksae.targets import Numbers, exponents_of
 

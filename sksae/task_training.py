@@ -1,5 +1,6 @@
 """The trainings of a fit for a task: of the layer on top, then of all layers not frozen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,6 @@ import numpy as np
 from sklearn.callback import CallbackContext
 
 from sksae.finetuning import (
-    encode_through,
     epoch_monitor,
     finetune_schedule,
     finetuning_noise,
@@ -16,12 +16,15 @@ from sksae.finetuning import (
     scaling_of_first,
     train_layers,
 )
-from sksae.joined import Layer, join, n_encoder_layers, separate
 from sksae.members import give_up_if_interrupted
+from sksae.model.network import Layer
+from sksae.model.unrolled import unroll
 from sksae.numbers import kept_dtype
 from sksae.planning import Plan
 from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
 from sksae.seen import Seen
+from sksae.stacking.encoding import encode_through
+from sksae.stacking.rolling import with_layers
 from sksae.stages import Stages, task_of
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -94,10 +97,10 @@ class TaskTraining:
         self._estimator, self._members, self._wanted = estimator, members, wanted
         self._held_out, self._seed = held_out, seed
         self._context, self._task, self._stages = context, task, stages
-        n_layers = sum(n_encoder_layers(member) for member in members)
+        self._networks = [member.__sksae_network__() for member in members]
         # Without their decoders there is nothing that layers could be tied to.
-        self._encoder = [layer._replace(tied=False) for layer in join(members)[:n_layers]]
-        self._n_frozen = check_freeze(estimator.freeze, n_layers)
+        self._encoder = [layer._replace(is_tied=False) for layer in unroll(self._networks).encoder]
+        self._n_frozen = check_freeze(estimator.freeze, len(self._encoder))
         self._noise_unit = 0.0
 
     def run(self, X: Matrix, codes: np.ndarray) -> dict[str, Any]:
@@ -155,7 +158,7 @@ class TaskTraining:
         if resume and self._estimator._n_frozen == self._n_frozen:
             self._noise_unit = self._estimator._noise_unit
         estimator, n_outputs = self._estimator, self._wanted.n_outputs
-        n_components = self._members[-1]._n_features_out
+        n_components = self._networks[-1].n_components
         attributes = self._wanted.attributes
         if with_new_top:
             top = empty_top(n_components, n_outputs, estimator.dtype)
@@ -179,7 +182,7 @@ class TaskTraining:
     def _train(
         self,
         name: str,
-        layers: list[Layer],
+        layers: Sequence[Layer],
         X: Matrix,
         scaling: Scaling,
         schedule: "Schedule",
@@ -189,7 +192,7 @@ class TaskTraining:
         resume: bool = False,
         keeps_state: bool = False,
         is_last: bool = True,
-    ) -> tuple[list[Layer], dict[str, Any]]:
+    ) -> tuple[Sequence[Layer], dict[str, Any]]:
         """Return the last layers of the network after the training of that name, and what it makes.
 
         Nobody need hear of the end of one that is not the last, or of each of its epochs.
@@ -205,12 +208,12 @@ class TaskTraining:
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
 
         def attributes(
-            layers: list[Layer], loss_curve: list[float], validation_curve: list[float]
+            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
         ) -> dict[str, Any]:
             encoder = [*self._encoder[:n_kept], *layers[:-1]]
             curve = [*before.get("loss_curve_", []), *loss_curve]
             return {
-                "autoencoders_": separate(self._members, encoder),
+                "autoencoders_": with_layers(self._members, encoder),
                 "loss_curve_": curve,
                 "validation_score_curve_": validation_curve
                 or before.get("validation_score_curve_"),
@@ -249,7 +252,7 @@ class TaskTraining:
 
     def _plan(
         self,
-        layers: list[Layer],
+        layers: Sequence[Layer],
         scaling: Scaling,
         schedule: "Schedule",
         alpha: float,
@@ -295,7 +298,7 @@ class TaskTraining:
         if self._estimator.noise != "gaussian":
             return self._noise_unit
         if scaling.scaled:
-            return scaled_deviation(X.shape[1], self._members[0].output_activation)
+            return scaled_deviation(X.shape[1], self._networks[0].output_activation)
         if self._noise_unit == 0.0:
             _, variance = weighted_moments(X, self._wanted.index, self._wanted.weight)
             self._noise_unit = float(np.sqrt(variance))
@@ -307,7 +310,7 @@ class TaskTraining:
 
         if self._estimator.dropout == 0.0:
             return None
-        ends = np.cumsum([n_encoder_layers(member) for member in self._members]) - self._n_frozen
+        ends = np.cumsum([each.n_encoder_layers for each in self._networks]) - self._n_frozen
         layers = tuple(int(end) - 1 for end in ends if end > 0)
         return Dropout(float(self._estimator.dropout), layers) if layers else None
 
@@ -334,7 +337,7 @@ class TaskTraining:
         if self._n_frozen > 0:
             codes = encode_through(self._members, X, self._n_frozen)
             return codes, self._scaling(codes)
-        return X, scaling_of_first(self._members[0], X, self._wanted.index, self._wanted.weight)
+        return X, scaling_of_first(self._networks[0], X, self._wanted.index, self._wanted.weight)
 
 
 def empty_top(n_components: int, n_outputs: int, dtype: str) -> Layer:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import cache
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import scipy.sparse as sp
@@ -21,15 +21,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae import constraints
 from sksae.available import available_if
+from sksae.base.attributes import network_of
 from sksae.fitting import fitted_attributes
 from sksae.interrupts import ending_when_interrupted
+from sksae.model.network import FittedNetwork
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared, squared_errors
 from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.warning import speaking_for
-
-if TYPE_CHECKING:
-    from sksae.engine.inference import Codec
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
@@ -518,7 +517,7 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import encode
 
         X = checked_rows(self, X)
-        return encode(self._codec(), X, self.device)
+        return encode(network_of(self), X, self.device)
 
     @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
@@ -537,8 +536,9 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import decode
 
         check_is_fitted(self)
-        codes = checked_codes(X, self._n_features_out)
-        return decode(self._codec(), codes, self.device)
+        network = network_of(self)
+        codes = checked_codes(X, network.n_components)
+        return decode(network, codes, self.device)
 
     def score(
         self,
@@ -573,7 +573,7 @@ class SparseAutoencoderTransformer(
 
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
-        return r_squared(X, reconstruction_distances(self._codec(), X, self.device), weight)
+        return r_squared(X, reconstruction_distances(network_of(self), X, self.device), weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.
@@ -596,7 +596,7 @@ class SparseAutoencoderTransformer(
         from sksae.engine.inference import reconstruction_distances
 
         X = checked_rows(self, X)
-        return -squared_errors(reconstruction_distances(self._codec(), X, self.device))
+        return -squared_errors(reconstruction_distances(network_of(self), X, self.device))
 
     @property
     def components_(self) -> np.ndarray:
@@ -658,16 +658,7 @@ class SparseAutoencoderTransformer(
                 setattr(self, name, value)
         return self
 
-    def _codec(self) -> "Codec":
-        from sksae.engine.inference import Codec
-
-        return Codec(
-            activations=self._activations,
-            coefs=self.coefs_,
-            intercepts=self.intercepts_,
-            slopes=self.slopes_,
-            mean=self.mean_,
-            scale=self.scale_,
-            shift=self._shift,
-            centre=self._centre,
-        )
+    def __sksae_network__(self) -> FittedNetwork:
+        """Return what was learnt as one value."""
+        check_is_fitted(self)
+        return network_of(self)

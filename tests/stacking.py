@@ -11,7 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
 from sksae import SparseAutoencoderTransformer
-from sksae.joined import join
+from sksae.model.unrolled import unroll
 
 
 def make_rows(n_rows=60, n_features=6):
@@ -89,6 +89,11 @@ def network_of_layers(layers):
     )
 
 
+def unrolled(members):
+    """Return the whole network of fitted members."""
+    return unroll([member.__sksae_network__() for member in members])
+
+
 def scaled(member, X):
     """Return rows as a fitted member sees them."""
     return member._shift + (np.asarray(X, np.float64) - member.mean_) / member.scale_
@@ -99,7 +104,7 @@ def stack_loss(members, X, alpha, weight=None, beta=None):
     last, z = members[-1], scaled(members[0], X)
     beta = (last.beta_ or 0.0) if beta is None else beta
     terms = Terms(last.sparsity, last.rho, beta, alpha)
-    network = network_of_layers(join(members))
+    network = network_of_layers(unrolled(members).layers)
     return objective(np, network, terms, z, z, shares(len(z), weight))
 
 

@@ -13,7 +13,8 @@ from sksae import (
     SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
 )
-from sksae.rescaling import rescaled
+from sksae.base.attributes import network_of, with_network
+from sksae.model.rescaling import rescaled as rescaled_network
 from sksae.scaling import scaling_of
 from sksae.seen import ENOUGH_ROWS, FAR_OFF, Seen
 
@@ -132,6 +133,11 @@ def scaled_by(factor, X):
         scale_data=True,
         output_activation="identity",
     )
+
+
+def rescaled(model, after, **how):
+    """Return a fitted model with its network for another scaling."""
+    return with_network(model, rescaled_network(network_of(model), after, **how))
 
 
 @pytest.mark.parametrize("params", NETWORKS.values(), ids=NETWORKS)

@@ -30,10 +30,10 @@ from stacking import (
     sae,
     scaled,
     stack_loss,
+    unrolled,
 )
 
 from sksae import StackedSparseAutoencoder
-from sksae.joined import join
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -168,7 +168,7 @@ def test_it_transforms_as_its_members_do_one_after_the_other(name, dtype):
 @each_stack
 def test_it_transforms_as_numpy_does(name):
     model = make(MEMBERS[name]).fit(X)
-    first, layers = model.autoencoders_[0], join(model.autoencoders_)
+    first, layers = model.autoencoders_[0], unrolled(model.autoencoders_).layers
     outs = forward(np, network_of_layers(layers), scaled(first, X))[1]
     codes = model.transform(X)
     # Biases of float32 members are rounded when they take the scaling up.

@@ -21,6 +21,7 @@ from sksae.engine.batches import Rows, centre_rows, chunk_slices, equal_slices, 
 from sksae.engine.device import inference_device, to_wide
 from sksae.engine.products import Operand, products_for
 from sksae.engine.threads import Crew, n_cores, n_parts
+from sksae.model.network import FittedNetwork
 from sksae.numbers import (
     HOMOGENEOUS,
     Extended,
@@ -76,6 +77,21 @@ class Codec:
     scale: float
     shift: float
     centre: np.ndarray
+
+    @classmethod
+    def of(cls, network: FittedNetwork) -> Self:
+        """Return a network's."""
+        layers, scaling = network.layers, network.scaling
+        return cls(
+            activations=network.activations,
+            coefs=[layer.coef for layer in layers],
+            intercepts=[layer.intercept for layer in layers],
+            slopes=[layer.slope for layer in layers],
+            mean=scaling.mean,
+            scale=scaling.scale,
+            shift=scaling.shift,
+            centre=scaling.centre,
+        )
 
     @property
     def n_encoder_layers(self) -> int:
@@ -370,12 +386,14 @@ def _as_dtype(rows: Extended, dtype: np.dtype, what: str) -> np.ndarray:
 
 @explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
-def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) -> np.ndarray:
+def encode(
+    network: FittedNetwork, X: Matrix, device: str, n_layers: int | None = None
+) -> np.ndarray:
     """Return the codes of some rows.
 
     Parameters
     ----------
-    codec : Codec
+    network : FittedNetwork
         The network.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows.
@@ -394,6 +412,7 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
     ValueError
         If they are beyond the range of that precision.
     """
+    codec = Codec.of(network)
     layers = _Layers(codec, float_dtype(X), device)
     n_layers = codec.n_encoder_layers if n_layers is None else n_layers
     codes = np.empty((X.shape[0], codec.coefs[n_layers - 1].shape[1]), layers.dtype)
@@ -425,12 +444,12 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
 
 @explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
-def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
+def decode(network: FittedNetwork, codes: np.ndarray, device: str) -> np.ndarray:
     """Return the rows that some codes stand for, in the units of X.
 
     Parameters
     ----------
-    codec : Codec
+    network : FittedNetwork
         The network.
     codes : ndarray of shape (n_samples, n_components)
         Codes.
@@ -446,6 +465,7 @@ def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
     ValueError
         If they are beyond the range of that precision.
     """
+    codec = Codec.of(network)
     layers = _Layers(codec, float_dtype(codes), device)
     middle, last = codec.n_encoder_layers, len(codec.coefs)
     X = np.empty((codes.shape[0], codec.coefs[-1].shape[1]), float_dtype(codes))
@@ -474,12 +494,12 @@ def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
 
 @explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
-def reconstruction_distances(codec: Codec, X: Matrix, device: str) -> Extended:
+def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> Extended:
     """Return the norm of each row's reconstruction error in the units of X.
 
     Parameters
     ----------
-    codec : Codec
+    network : FittedNetwork
         The network.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows.
@@ -490,6 +510,7 @@ def reconstruction_distances(codec: Codec, X: Matrix, device: str) -> Extended:
     -------
     distances : Extended, of shape (n_samples, 1)
     """
+    codec = Codec.of(network)
     layers, last = _Layers(codec, float_dtype(X), device), len(codec.coefs)
     values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
     offset = layers.as_tensor(codec.offset)

@@ -19,9 +19,11 @@ from stacking import (
     sae,
     scaled,
     smallest_pre,
+    unrolled,
     weight_decay,
 )
 
+from sksae.centred import architecture_of, from_centred, to_centred
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import CrossEntropy, SquaredError
@@ -29,7 +31,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Parameters
 from sksae.finetuning import scaling_of_codes, scaling_of_first
-from sksae.joined import architecture_of, from_centred, join, n_encoder_layers, separate, to_centred
+from sksae.stacking.rolling import with_layers
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -85,16 +87,16 @@ def fitted():
 
 
 def n_encoder(members):
-    return sum(n_encoder_layers(member) for member in members)
+    return unrolled(members).n_encoder_layers
 
 
 # Output.
 
 
 @each_chain
-def test_the_joined_network_gives_what_the_members_give_one_after_the_other(fitted, name):
+def test_the_unrolled_network_gives_what_the_members_give_one_after_the_other(fitted, name):
     members = fitted(name)
-    layers = join(members)
+    layers = unrolled(members).layers
     outs = forward(np, network_of_layers(layers), scaled(members[0], X))[1]
     code = outs[n_encoder(members) - 1]
     np.testing.assert_allclose(code, encode(members, X), rtol=1e-12, atol=1e-12)
@@ -105,8 +107,8 @@ def test_the_joined_network_gives_what_the_members_give_one_after_the_other(fitt
 @each_chain
 def test_weights_stay_the_members_own_and_scalings_become_gains(fitted, name):
     members = fitted(name)
-    layers = join(members)
-    n_layers = [n_encoder_layers(member) for member in members]
+    layers = unrolled(members).layers
+    n_layers = [n_encoder([member]) for member in members]
     encoders = [coef for member in members for coef in member.coefs_[: len(member.coefs_) // 2]]
     decoders = [
         coef for member in reversed(members) for coef in member.coefs_[len(member.coefs_) // 2 :]
@@ -125,13 +127,13 @@ def test_weights_stay_the_members_own_and_scalings_become_gains(fitted, name):
 @each_chain
 def test_the_engine_is_told_what_the_layers_are(fitted, name):
     members = fitted(name)
-    layers = join(members)
+    layers = unrolled(members).layers
     architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
     assert architecture.sizes == (6, *(layer.coef.shape[1] for layer in layers))
     assert architecture.sizes == architecture.sizes[::-1]
     assert architecture.activations == tuple(layer.activation for layer in layers)
     assert architecture.gains == tuple(layer.gain for layer in layers)
-    ties = [member.tied_weights for member in members for _ in range(n_encoder_layers(member))]
+    ties = [member.tied_weights for member in members for _ in range(n_encoder([member]))]
     assert architecture.tied == tuple(ties)
 
 
@@ -139,30 +141,30 @@ def test_the_engine_is_told_what_the_layers_are(fitted, name):
 
 
 @each_chain
-def test_separate_undoes_join(fitted, name):
+def test_what_is_rolled_up_again_is_what_it_was(fitted, name):
     members = fitted(name)
-    again = separate(members, copy.deepcopy(join(members)))
+    again = with_layers(members, copy.deepcopy(unrolled(members).layers))
     for one, other in zip(arrays_of(again), arrays_of(members), strict=True):
         assert one.dtype == other.dtype
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
 @each_chain
-def test_separate_takes_up_other_weights(fitted, name):
+def test_members_take_up_other_weights(fitted, name):
     members = fitted(name)
     rng = np.random.default_rng(0)
-    layers, n_layers = join(members), len(join(members))
+    layers, n_layers = unrolled(members).layers, len(unrolled(members).layers)
     moved = []
     for index, layer in enumerate(layers):
         mirror = n_layers - 1 - index
-        if mirror < index and layers[mirror].tied:
+        if mirror < index and layers[mirror].is_tied:
             coef = moved[mirror].coef.T
         else:
             coef = layer.coef + 0.1 * rng.normal(size=layer.coef.shape)
         intercept = layer.intercept + 0.1 * rng.normal(size=layer.intercept.shape)
         slope = None if layer.slope is None else layer.slope + 0.1
         moved.append(layer._replace(coef=coef, intercept=intercept, slope=slope))
-    members = separate(members, moved)
+    members = with_layers(members, moved)
     outs = forward(np, network_of_layers(moved), scaled(members[0], X))[1]
     code = outs[n_encoder(members) - 1]
     np.testing.assert_allclose(encode(members, X), code, rtol=1e-11, atol=1e-11)
@@ -174,7 +176,9 @@ def test_separate_takes_up_other_weights(fitted, name):
 def test_neither_changes_the_members(fitted, name):
     members = fitted(name)
     before = copy.deepcopy(members)
-    separate(members, [layer._replace(coef=layer.coef + 1.0) for layer in join(members)])
+    with_layers(
+        members, [layer._replace(coef=layer.coef + 1.0) for layer in unrolled(members).layers]
+    )
     assert_same(members, before)
     assert [vars(member).keys() for member in members] == [vars(m).keys() for m in before]
 
@@ -182,10 +186,10 @@ def test_neither_changes_the_members(fitted, name):
 @each_chain
 def test_of_encoders_alone_decoders_stay_unless_they_are_tied(fitted, name):
     members = fitted(name)
-    layers = [layer._replace(coef=layer.coef + 0.1) for layer in join(members)]
-    again = separate(members, layers[: n_encoder(members)])
+    layers = [layer._replace(coef=layer.coef + 0.1) for layer in unrolled(members).layers]
+    again = with_layers(members, layers[: n_encoder(members)])
     for member, before in zip(again, members, strict=True):
-        half = n_encoder_layers(member)
+        half = n_encoder([member])
         for coef, old in zip(member.coefs_[:half], before.coefs_[:half], strict=True):
             np.testing.assert_array_equal(coef, old + 0.1)
         decoder = [coef.T for coef in member.coefs_[:half][::-1]]
@@ -202,21 +206,21 @@ def test_of_encoders_alone_decoders_stay_unless_they_are_tied(fitted, name):
 @each_chain
 def test_layers_that_were_not_trained_keep_every_bit(fitted, name):
     members = fitted(name)
-    layers = join(members)
+    layers = unrolled(members).layers
     last = layers[n_encoder(members) - 1]
     moved = last._replace(coef=last.coef + 1.0, intercept=last.intercept + 1.0)
-    again = separate(members, [*layers[: n_encoder(members) - 1], moved])
+    again = with_layers(members, [*layers[: n_encoder(members) - 1], moved])
     assert_same(again[:-1], members[:-1])
-    half = n_encoder_layers(members[-1])
+    half = n_encoder([members[-1]])
     for at in range(half - 1):
         np.testing.assert_array_equal(again[-1].coefs_[at], members[-1].coefs_[at])
         np.testing.assert_array_equal(again[-1].intercepts_[at], members[-1].intercepts_[at])
 
 
-def test_a_separated_member_starts_its_solver_anew(fitted):
+def test_a_member_rolled_up_starts_its_solver_anew(fitted):
     members = fitted("two")
     assert all(member._state for member in members)
-    again = separate(members, copy.deepcopy(join(members)))
+    again = with_layers(members, copy.deepcopy(unrolled(members).layers))
     assert not any(member._state for member in again)
     # The old moments would be those of other weights.
     again[0].partial_fit(X)
@@ -229,9 +233,9 @@ def test_a_separated_member_starts_its_solver_anew(fitted):
 @each_chain
 def test_centring_is_undone(fitted, name, other):
     members = fitted(name)
-    layers = join(members)
+    layers = unrolled(members).layers
     architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
-    scaling = scaling_of_first(members[0], 3.0 * X[:20] + 1.0 if other else X, None, None)
+    scaling = scaling_of_first(unrolled(members), 3.0 * X[:20] + 1.0 if other else X, None, None)
     flat = to_centred(architecture, layers, scaling)
     assert flat.shape == (architecture.n_parameters,)
     for before, after in zip(layers, from_centred(architecture, flat, scaling), strict=True):
@@ -249,14 +253,14 @@ def test_the_network_of_centred_rows_is_the_same_function(fitted, name):
     problem = stack_problem(members, 2.0 * X + 1.0, Terms("l1"))
     centred = forward(np, problem.network(problem.flat), problem.X - problem.centre)[1]
     z = scaled(members[0], 2.0 * X + 1.0)
-    outs = forward(np, network_of_layers(join(members)), z)[1]
+    outs = forward(np, network_of_layers(unrolled(members).layers), z)[1]
     for one, other in zip(centred, outs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-12)
 
 
 def test_weights_are_heard_by_the_centre(fitted):
     members, weight = fitted("two"), np.arange(60.0)
-    scaling = scaling_of_first(members[0], X, None, weight)
+    scaling = scaling_of_first(unrolled(members), X, None, weight)
     np.testing.assert_allclose(scaling.centre, np.average(X, axis=0, weights=weight))
     assert scaling.mean is members[0].mean_
     codes = scaling_of_codes(X, np.arange(30, 60), weight)
@@ -269,9 +273,9 @@ def test_weights_are_heard_by_the_centre(fitted):
 
 def stack_problem(members, X, terms, weight=None):
     """Return the whole stack's problem: z centred in, z out."""
-    layers = join(members)
+    layers = unrolled(members).layers
     architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
-    scaling = scaling_of_first(members[0], X, None, weight)
+    scaling = scaling_of_first(unrolled(members), X, None, weight)
     return JoinedProblem(
         architecture,
         terms,
@@ -313,14 +317,20 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
     fitted, name, kind, decay, weighted, n_frozen
 ):
     members, target, rng = fitted(name), TARGETS[kind], np.random.default_rng(2)
-    top = join(members)[0]._replace(
-        coef=rng.normal(size=(members[-1].n_components, 3)),
-        intercept=rng.normal(size=3),
-        slope=None,
-        activation="identity",
-        gain=1.0,
+    top = (
+        unrolled(members)
+        .layers[0]
+        ._replace(
+            coef=rng.normal(size=(members[-1].n_components, 3)),
+            intercept=rng.normal(size=3),
+            slope=None,
+            activation="identity",
+            gain=1.0,
+        )
     )
-    encoder = [layer._replace(tied=False) for layer in join(members)[: n_encoder(members)]]
+    encoder = [
+        layer._replace(is_tied=False) for layer in unrolled(members).layers[: n_encoder(members)]
+    ]
     layers = [*encoder[n_frozen:], top]
     weight = rng.uniform(0.2, 2.0, len(X)) if weighted else None
     chosen = np.arange(3, 50)
@@ -328,7 +338,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         given = forward(np, network_of_layers(encoder), scaled(members[0], X))[1][n_frozen - 1]
         scaling = scaling_of_codes(given, chosen, weight)
     else:
-        given, scaling = X, scaling_of_first(members[0], X, chosen, weight)
+        given, scaling = X, scaling_of_first(unrolled(members), X, chosen, weight)
     architecture = architecture_of(layers, len(layers) - 1, gives_rows=False)
     flat = to_centred(architecture, layers, scaling)
 

@@ -1,0 +1,128 @@
+"""Fitted networks as an autoencoder's fitted attributes, ``coefs_`` and so on, and back.
+
+Nowhere else are the names of these attributes known. They hold numpy arrays, numbers, strings and
+plain containers of them only.
+"""
+
+from copy import copy
+from typing import Any, Protocol, TypeVar
+
+from sksae.model.network import FittedNetwork, Layer
+from sksae.scaling import Scaling
+from sksae.seen import Seen
+from sksae.training.record import TrainingRecord
+
+E = TypeVar("E")
+
+
+class Autoencoder(Protocol):
+    """An estimator, of whatever class, that has learnt a network of encoder and decoder."""
+
+    device: str
+
+    def __sksae_network__(self) -> FittedNetwork:
+        """Return it, or raise `NotFittedError`."""
+
+
+def network_attributes(network: FittedNetwork) -> dict[str, Any]:
+    """Return the fitted attributes that make a network work.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        Of layers without gains; intercepts are stored in the precision of the weights.
+
+    Returns
+    -------
+    attributes : dict
+        Names and values.
+    """
+    layers, scaling = network.layers, network.scaling
+    return {
+        "coefs_": [layer.coef for layer in layers],
+        "intercepts_": [layer.intercept.astype(layer.coef.dtype, copy=False) for layer in layers],
+        "slopes_": [layer.slope for layer in layers],
+        "mean_": scaling.mean,
+        "scale_": scaling.scale,
+        "_shift": scaling.shift,
+        "_centre": scaling.centre,
+        "_activations": network.activations,
+        "_tied": network.is_tied,
+        "_scaled": scaling.scaled,
+        "_stretch": scaling.stretch,
+    }
+
+
+def network_of(estimator: Any) -> FittedNetwork:
+    """Return the network that an autoencoder's fitted attributes describe."""
+    coefs, is_tied = estimator.coefs_, estimator._tied
+    n_encoder_layers = len(coefs) // 2
+    layers = tuple(
+        Layer(coef, intercept, slope, activation, is_tied=is_tied and at < n_encoder_layers)
+        for at, (coef, intercept, slope, activation) in enumerate(
+            zip(
+                coefs,
+                estimator.intercepts_,
+                estimator.slopes_,
+                estimator._activations,
+                strict=True,
+            )
+        )
+    )
+    scaling = Scaling(
+        mean=estimator.mean_,
+        scale=estimator.scale_,
+        shift=estimator._shift,
+        centre=estimator._centre,
+        scaled=estimator._scaled,
+        stretch=estimator._stretch,
+    )
+    return FittedNetwork(layers, n_encoder_layers, scaling)
+
+
+def record_attributes(record: TrainingRecord) -> dict[str, Any]:
+    """Return the fitted attributes that a later training goes on from."""
+    return {
+        "loss_curve_": record.loss_curve,
+        "validation_score_curve_": record.validation_curve or None,
+        "n_iter_": record.n_iter,
+        "n_steps_": record.n_steps,
+        "_seed": record.seed,
+        "_seen": record.seen.as_dict(),
+        "_state": record.state,
+        "_stopped_by": record.stopped_by,
+    }
+
+
+def record_of(estimator: Any) -> TrainingRecord:
+    """Return how the training went that an autoencoder's fitted attributes tell of."""
+    return TrainingRecord(
+        seed=estimator._seed,
+        seen=Seen(**estimator._seen),
+        state=estimator._state,
+        n_iter=estimator.n_iter_,
+        n_steps=estimator.n_steps_,
+        stopped_by=estimator._stopped_by,
+        loss_curve=estimator.loss_curve_,
+        validation_curve=estimator.validation_score_curve_ or [],
+    )
+
+
+def with_network(estimator: E, network: FittedNetwork) -> E:
+    """Return a copy of a fitted autoencoder that has another network.
+
+    Where that is another one indeed, the solver stood elsewhere: a training that goes on from the
+    copy begins its solver anew.
+    """
+    other = copy(estimator)
+    for name, value in network_attributes(network).items():
+        setattr(other, name, value)
+    other._state = {}  # type: ignore[attr-defined]
+    return other
+
+
+def with_seen(estimator: E, seen: Seen) -> E:
+    """Return a copy of a fitted autoencoder of whose rows something else is known."""
+    other = copy(estimator)
+    other._seen = seen.as_dict()  # type: ignore[attr-defined]
+    return other

@@ -1,0 +1,83 @@
+"""Layers as the flat vector that is trained, for centred rows, and back."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sksae.model.network import Layer, sizes_of
+from sksae.scaling import Scaling
+
+if TYPE_CHECKING:
+    from sksae.engine.parameters import Architecture
+
+
+def architecture_of(
+    layers: Sequence[Layer], n_encoder_layers: int, *, gives_rows: bool = True
+) -> "Architecture":
+    """Return what the engine is to know of layers, which reconstruct rows or something else.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        From input to output.
+    n_encoder_layers : int
+        How many of them lead to a code.
+    gives_rows : bool, default=True
+        Whether the output is a reconstruction of rows.
+    """
+    from sksae.engine.parameters import Architecture
+
+    return Architecture(
+        sizes=sizes_of(layers),
+        activations=tuple(layer.activation for layer in layers),
+        n_encoder_layers=n_encoder_layers,
+        tied=tuple(layer.is_tied for layer in layers[:n_encoder_layers]),
+        gains=tuple(layer.gain for layer in layers),
+        gives_rows=gives_rows,
+    )
+
+
+def to_centred(
+    architecture: "Architecture", layers: Sequence[Layer], scaling: Scaling
+) -> np.ndarray:
+    """Return the flat vector of the same layers for centred rows.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of the layers.
+    layers : sequence of Layer
+        For rows as the scaling gives them.
+    scaling : Scaling
+        Of the rows.
+
+    Returns
+    -------
+    flat : ndarray of shape (n_parameters,)
+    """
+    from sksae.engine.parameters import to_flat
+
+    coefs = [layer.coef for layer in layers]
+    intercepts = [layer.intercept.astype(np.float64) for layer in layers]
+    offset = architecture.gains[0] * scaling.offset
+    intercepts[0] = intercepts[0] + offset @ coefs[0].astype(np.float64)
+    return to_flat(architecture, coefs, intercepts, [layer.slope for layer in layers])
+
+
+def from_centred(
+    architecture: "Architecture", flat: np.ndarray, scaling: Scaling
+) -> tuple[Layer, ...]:
+    """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`."""
+    from sksae.engine.parameters import to_layers
+
+    coefs, intercepts, slopes = to_layers(architecture, flat)
+    wide = [intercept.astype(np.float64) for intercept in intercepts]
+    wide[0] = wide[0] - architecture.gains[0] * scaling.offset @ coefs[0].astype(np.float64)
+    ties = (*architecture.tied, *(False,) * (len(coefs) - len(architecture.tied)))
+    return tuple(
+        Layer(*parts)
+        for parts in zip(
+            coefs, wide, slopes, architecture.activations, architecture.gains, ties, strict=True
+        )
+    )

@@ -1,0 +1,1 @@
+"""Plain values that all storeys share; neither torch nor scikit-learn is imported here."""

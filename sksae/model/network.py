@@ -1,0 +1,117 @@
+"""A fitted network as a plain value: its layers, and the scaling of its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from sksae.scaling import Scaling
+
+
+class Layer(NamedTuple):
+    """One layer, f(gain * x @ coef + intercept).
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_in, n_out)
+    intercept : ndarray of shape (n_out,)
+        In the precision of ``coef``, or in float64 on the way from one network to another.
+    slope : ndarray of shape (n_out,) or None
+        Of prelu units.
+    activation : str
+        The name of f.
+    gain : float
+        What the layer's input is multiplied by: the fixed scaling between networks that were
+        trained one upon another.
+    is_tied : bool
+        Whether the layer that mirrors it has its weights, transposed; False for layers of a
+        decoder.
+    """
+
+    coef: np.ndarray
+    intercept: np.ndarray
+    slope: np.ndarray | None
+    activation: str
+    gain: float = 1.0
+    is_tied: bool = False
+
+
+@dataclass(frozen=True)
+class FittedNetwork:
+    """What an estimator has learnt: enough to encode rows, to decode codes and to train on.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        From input to output.
+    n_encoder_layers : int
+        How many of them lead to the code; the rest is the decoder.
+    scaling : Scaling
+        How the network sees rows.
+    """
+
+    layers: tuple[Layer, ...]
+    n_encoder_layers: int
+    scaling: Scaling
+
+    @property
+    def encoder(self) -> tuple[Layer, ...]:
+        """The layers that lead to the code."""
+        return self.layers[: self.n_encoder_layers]
+
+    @property
+    def decoder(self) -> tuple[Layer, ...]:
+        """The layers behind the code."""
+        return self.layers[self.n_encoder_layers :]
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """Of all layers."""
+        return tuple(layer.activation for layer in self.layers)
+
+    @property
+    def code_activation(self) -> str:
+        """Of the layer whose output is the code."""
+        return self.encoder[-1].activation
+
+    @property
+    def output_activation(self) -> str:
+        """Of the last layer."""
+        return self.layers[-1].activation
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Units from input to output."""
+        return sizes_of(self.layers)
+
+    @property
+    def n_features(self) -> int:
+        """Features of its rows."""
+        return int(self.layers[0].coef.shape[0])
+
+    @property
+    def n_components(self) -> int:
+        """Units of its code."""
+        return int(self.encoder[-1].coef.shape[1])
+
+    def without_gains(self) -> "FittedNetwork":
+        """Return the same network with gains in the weights, in float64 where there is one."""
+        layers = (
+            layer
+            if layer.gain == 1.0
+            else layer._replace(coef=layer.gain * layer.coef.astype(np.float64), gain=1.0)
+            for layer in self.layers
+        )
+        return replace(self, layers=tuple(layers))
+
+    @property
+    def is_tied(self) -> bool:
+        """Whether a layer of the decoder has the weights of one of the encoder."""
+        return any(layer.is_tied for layer in self.layers)
+
+
+def sizes_of(layers: Sequence[Layer]) -> tuple[int, ...]:
+    """Return the numbers of units from the input of the first layer to the output of the last."""
+    return (layers[0].coef.shape[0], *(layer.coef.shape[1] for layer in layers))
