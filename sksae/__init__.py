@@ -1,7 +1,7 @@
 """sksae: sparse autoencoders for scikit-learn."""
 
 from sksae.classifier import SparseAutoencoderClassifier
-from sksae.forks import watch_forks
+from sksae.process.forks import watch_forks
 from sksae.regressor import SparseAutoencoderRegressor
 from sksae.stacked import StackedSparseAutoencoder
 from sksae.transformer import SparseAutoencoderTransformer

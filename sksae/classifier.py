@@ -11,16 +11,16 @@ from sklearn.callback import with_callbacks
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 
-from sksae.available import available_if
-from sksae.members import Autoencoders
+from sksae.base.available import available_if
+from sksae.base.inputs import checked_weight
+from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
-from sksae.planning import goes_by_minibatches
-from sksae.rows import checked_weight
 from sksae.scaling import well_scaled
-from sksae.seen import Seen, mean_weight
-from sksae.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.targets import check_counted, read_classes, read_labels
-from sksae.task_training import Wanted
+from sksae.stacking.composition import Autoencoders
+from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
+from sksae.stacking.task_training import Wanted
+from sksae.training.plan import goes_by_minibatches
+from sksae.training.seen import Seen, mean_weight
 
 
 def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:

@@ -10,25 +10,25 @@ from sklearn.callback import with_callbacks
 from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import _num_samples
 
-from sksae import constraints
-from sksae.available import available_if
-from sksae.members import Autoencoders
-from sksae.model.network import Layer
-from sksae.numbers import exponent_of
-from sksae.planning import goes_by_minibatches
-from sksae.ridge import best_decay
-from sksae.rows import checked_weight
-from sksae.seen import Seen
-from sksae.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.target_scaling import (
+from sksae.base import constraints
+from sksae.base.available import available_if
+from sksae.base.inputs import checked_weight
+from sksae.base.target_scaling import (
     TargetScaling,
     first_scaling,
     next_scaling,
     rescaled_top,
     scaled_targets,
 )
-from sksae.targets import read_numbers
-from sksae.task_training import Wanted
+from sksae.base.targets import read_numbers
+from sksae.model.network import Layer
+from sksae.model.numbers import exponent_of
+from sksae.stacking.composition import Autoencoders
+from sksae.stacking.ridge import best_decay
+from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
+from sksae.stacking.task_training import Wanted
+from sksae.training.plan import goes_by_minibatches
+from sksae.training.seen import Seen
 
 # Predictions may be so many times as large, and as small, as mean and deviation of targets.
 ROOM = 2.0**10

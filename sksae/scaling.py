@@ -12,8 +12,8 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import min_max_axis
 
-from sksae.numbers import Matrix as Matrix
-from sksae.numbers import as_floats, exponent_of
+from sksae.model.numbers import Matrix as Matrix
+from sksae.model.numbers import as_floats, exponent_of
 
 # Mean squared norm of a row, whose size decides what a unit of activation is worth: with much less
 # a sigmoid code does best by small movements of all units, and with more it is made of fewer units.

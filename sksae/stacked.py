@@ -14,18 +14,17 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sksae import constraints, defaults, validation
-from sksae.finetuning import (
-    check_training,
-    epoch_monitor,
-    finetune_schedule,
-    plan_layers,
-    scaling_of_first,
-    train_layers,
-)
-from sksae.fitting import mean_activation
-from sksae.interrupts import ending_when_interrupted
-from sksae.members import (
+from sksae.base import constraints
+from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.base.reconstruction import r_squared, squared_errors
+from sksae.base.stages import Stages, short_named
+from sksae.model.network import FittedNetwork, Layer
+from sksae.model.numbers import Extended, float_dtype
+from sksae.model.unrolled import unroll
+from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.warning import speaking_for
+from sksae.scaling import Matrix, has_scaled_norm
+from sksae.stacking.composition import (
     Autoencoders,
     ComposedOfAutoencoders,
     as_fitted,
@@ -35,17 +34,19 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
-from sksae.model.network import FittedNetwork, Layer
-from sksae.model.unrolled import unroll
-from sksae.numbers import Extended, float_dtype
-from sksae.planning import split_rows
-from sksae.reconstruction import r_squared, squared_errors
-from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
-from sksae.scaling import Matrix, has_scaled_norm
 from sksae.stacking.rolling import with_layers
-from sksae.stages import Stages, short_named
+from sksae.training import defaults, validation
+from sksae.training.finetuning import (
+    check_training,
+    epoch_monitor,
+    finetune_schedule,
+    plan_layers,
+    scaling_of_first,
+    train_layers,
+)
+from sksae.training.fit import mean_activation
+from sksae.training.plan import split_rows
 from sksae.transformer import SparseAutoencoderTransformer
-from sksae.warning import speaking_for
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (

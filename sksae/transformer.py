@@ -19,16 +19,16 @@ from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sksae import constraints
-from sksae.available import available_if
+from sksae.base import constraints
 from sksae.base.attributes import network_of
-from sksae.fitting import fitted_attributes
-from sksae.interrupts import ending_when_interrupted
+from sksae.base.available import available_if
+from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.model.network import FittedNetwork
-from sksae.planning import goes_by_minibatches
-from sksae.reconstruction import r_squared, squared_errors
-from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
-from sksae.warning import speaking_for
+from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.warning import speaking_for
+from sksae.training.fit import fitted_attributes
+from sksae.training.plan import goes_by_minibatches
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 

@@ -13,7 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from sksae import SparseAutoencoderTransformer
-from sksae.planning import make_plan
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -535,7 +535,7 @@ def test_ctrl_c_at_any_moment_leaves_a_usable_model(X, default_interrupts, solve
 def test_an_interrupt_during_partial_fit_is_not_passed_over_in_silence(X, monkeypatch):
     model = make().partial_fit(X)
     monkeypatch.setattr(
-        "sksae.monitoring.EpochMonitor.epoch_begins", lambda *args: raise_interrupt()
+        "sksae.base.monitoring.EpochMonitor.epoch_begins", lambda *args: raise_interrupt()
     )
     try:
         with pytest.warns(UserWarning, match="interrupted"):

@@ -30,12 +30,12 @@ from sklearn.utils import estimator_html_repr
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sksae import SparseAutoencoderTransformer
-from sksae.beforehand import Fit, fits_from
-from sksae.fitting import train_plans
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV
 from sksae.model_selection.ahead import FitReached, WorkAhead
 from sksae.model_selection.arrays import KnownArrays
-from sksae.planning import make_plan
+from sksae.training.fit import train_plans
+from sksae.training.plan import make_plan
+from sksae.training.precomputed import Fit, fits_from
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

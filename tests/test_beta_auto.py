@@ -21,10 +21,10 @@ from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.products import Operand
 from sksae.engine.sparsity import make_sparsity
-from sksae.fitting import train_plans
 from sksae.metrics import dead_fraction
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.planning import make_plan
+from sksae.training.fit import train_plans
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning")
 

@@ -21,7 +21,7 @@ from stacking import (
 )
 
 from sksae import SparseAutoencoderClassifier, StackedSparseAutoencoder
-from sksae.targets import hold_out, read_classes, read_labels
+from sksae.base.targets import hold_out, read_classes, read_labels
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

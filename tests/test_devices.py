@@ -25,7 +25,7 @@ from sksae.engine.noise import Dropout, Noise
 from sksae.engine.parameters import Architecture
 from sksae.engine.training import train
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.planning import make_plan
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -12,9 +12,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, diagnostics, scaling
-from sksae.diagnostics import dominant_columns, far_values
+from sksae.process.warning import fitting_member
 from sksae.scaling import BOUNDED_NORM, find_scaling
-from sksae.warning import fitting_member
+from sksae.training.diagnostics import dominant_columns, far_values
 
 DIGITS = load_digits().data
 WINE = StandardScaler().fit_transform(load_wine().data)

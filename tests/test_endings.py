@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, defaults
-from sksae.finetuning import finetune_schedule
+from sksae.training.finetuning import finetune_schedule
 
 
 def low_rank(n_rows, n_features, rank=5):

@@ -18,7 +18,7 @@ from sksae import (
 from sksae.engine import device, products
 from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.products import HalfProducts, Operand
-from sksae.planning import make_plan
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

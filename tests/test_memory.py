@@ -22,7 +22,7 @@ from sksae.engine.losses import SquaredError
 from sksae.engine.training import train
 from sksae.engine.watching import NonFiniteLossError
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.planning import make_plan
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

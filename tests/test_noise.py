@@ -14,8 +14,8 @@ from sksae.engine import batches, full_batch
 from sksae.engine.batches import Batch, Rows
 from sksae.engine.noise import Corruption, Noise
 from sksae.engine.threads import Crew
-from sksae.fitting import train_plans
-from sksae.planning import make_plan
+from sksae.training.fit import train_plans
+from sksae.training.plan import make_plan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning"),

@@ -22,7 +22,7 @@ from sksae import (
 from sksae.engine.jobs import Trained
 from sksae.metrics import dead_units
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.planning import make_plan
+from sksae.training.plan import make_plan
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 FEW, FEW_LABELS = DIGITS[:300], LABELS[:300]
@@ -190,7 +190,7 @@ def test_the_start_of_a_fit_that_goes_on_is_where_it_stood(ends):
 
 
 def test_networks_side_by_side_are_told_apart():
-    from sksae.fitting import train_plans
+    from sksae.training.fit import train_plans
 
     common = {"max_iter": 10, "dtype": "float64"}
     models = [make(**common), make(learning_rate=0.1, alpha=0.5, **common)]

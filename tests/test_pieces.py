@@ -16,7 +16,7 @@ from sksae import (
 from sksae.base.attributes import network_of, with_network
 from sksae.model.rescaling import rescaled as rescaled_network
 from sksae.scaling import scaling_of
-from sksae.seen import ENOUGH_ROWS, FAR_OFF, Seen
+from sksae.training.seen import ENOUGH_ROWS, FAR_OFF, Seen
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -231,7 +231,7 @@ def test_unscaled_rows_stay_unscaled():
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array])
 def test_running_moments_are_those_of_all_rows_where_none_is_forgotten(form, monkeypatch):
-    monkeypatch.setattr("sksae.seen.FORGETTING", 1.0)
+    monkeypatch.setattr("sksae.training.seen.FORGETTING", 1.0)
     weight = np.random.default_rng(0).random(300)
     seen = None
     for rows in np.array_split(np.arange(300), 7):

@@ -15,8 +15,8 @@ from stacking import (
 )
 
 from sksae import SparseAutoencoderRegressor, StackedSparseAutoencoder
-from sksae.target_scaling import TargetScaling, first_scaling, scaled_targets
-from sksae.targets import hold_out, read_numbers
+from sksae.base.target_scaling import TargetScaling, first_scaling, scaled_targets
+from sksae.base.targets import hold_out, read_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -5,7 +5,7 @@ import pytest
 from stacking import pair, sae
 
 from sksae import SparseAutoencoderRegressor, ridge
-from sksae.ridge import DECAY_OF_FEW, DECAYS, best_decay, folds
+from sksae.stacking.ridge import DECAY_OF_FEW, DECAYS, best_decay, folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -13,7 +13,7 @@ from sksae import (
 )
 from sksae.engine import descent, inference, iteration
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.shortage import explained_shortage
+from sksae.process.shortage import explained_shortage
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -9,8 +9,8 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import descent
 from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.watching import NonFiniteLossError
-from sksae.fitting import train_plans
-from sksae.planning import make_plan
+from sksae.training.fit import train_plans
+from sksae.training.plan import make_plan
 
 BASE = {
     "n_components": 5,

@@ -22,8 +22,8 @@ from sksae.engine.parameters import (
     to_flat,
     to_layers,
 )
-from sksae.fitting import train_plans
-from sksae.planning import make_plan
+from sksae.training.fit import train_plans
+from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

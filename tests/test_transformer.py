@@ -298,7 +298,7 @@ def test_warnings_point_at_the_line_that_called(X, method):
 def held_out(monkeypatch):
     """Fix the split: the last 20 of 60 rows are held out."""
     index = np.arange(60)
-    monkeypatch.setattr("sksae.planning.split_rows", lambda *args: (index[:40], index[40:]))
+    monkeypatch.setattr("sksae.training.plan.split_rows", lambda *args: (index[:40], index[40:]))
     return index[40:]
 
 
@@ -353,11 +353,13 @@ def test_early_stopping_ends_when_the_score_stops_rising_by_tol(X, solver):
 
 @unfinished
 def test_early_stopping_holds_out_the_share_asked_for(X, monkeypatch):
-    import sksae.planning
+    import sksae.training.plan
 
-    splits, split_rows = [], sksae.planning.split_rows
+    splits, split_rows = [], sksae.training.plan.split_rows
     monkeypatch.setattr(
-        sksae.planning, "split_rows", lambda *args: splits.append(split_rows(*args)) or splits[-1]
+        sksae.training.plan,
+        "split_rows",
+        lambda *args: splits.append(split_rows(*args)) or splits[-1],
     )
     weight = np.r_[np.zeros(20), np.ones(40)]
     make(early_stopping=True, validation_fraction=0.25, max_iter=2).fit(X, sample_weight=weight)

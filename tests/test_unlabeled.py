@@ -9,7 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 from stacking import assert_nothing_half_fitted, make_rows, no_training, pair
 
 from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
-from sksae.targets import read_classes, read_labels, read_numbers
+from sksae.base.targets import read_classes, read_labels, read_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

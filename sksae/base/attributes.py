@@ -9,8 +9,8 @@ from typing import Any, Protocol, TypeVar
 
 from sksae.model.network import FittedNetwork, Layer
 from sksae.scaling import Scaling
-from sksae.seen import Seen
 from sksae.training.record import TrainingRecord
+from sksae.training.seen import Seen
 
 E = TypeVar("E")
 

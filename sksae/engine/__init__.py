@@ -4,6 +4,6 @@ Imported only where something is computed, so that ``import sksae`` and unpickli
 torch import.
 """
 
-from sksae.forks import keep_inherited_torch_to_one_thread
+from sksae.process.forks import keep_inherited_torch_to_one_thread
 
 keep_inherited_torch_to_one_thread()

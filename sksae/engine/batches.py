@@ -20,7 +20,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sksae.numbers import as_floats, exponent_of
+from sksae.model.numbers import as_floats, exponent_of
 
 # Prepared copies in the CPU's memory take up to this, all those of a process together: of rows to
 # train on, of rows held out, of trainings in several threads. Other rows are read batch by batch.

@@ -20,7 +20,7 @@ from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
 from sksae.engine.threads import Crew
 from sksae.engine.watching import Moment, NonFiniteLossError, Watch
-from sksae.interrupts import ask_unless_skipped, is_kept
+from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
 # rate where rho is not met by then.

@@ -2,8 +2,8 @@
 
 import torch
 
-from sksae.numbers import HALF
-from sksae.warning import warn_user
+from sksae.model.numbers import HALF
+from sksae.process.warning import warn_user
 
 # Compute capability of the first CUDA devices that multiply in bfloat16.
 AMPERE = (8, 0)

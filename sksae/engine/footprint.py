@@ -5,7 +5,7 @@ import numpy as np
 from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.minibatch import FOLDED_TOGETHER
 from sksae.engine.parameters import Architecture
-from sksae.numbers import HALF, kept_dtype
+from sksae.model.numbers import HALF, kept_dtype
 
 # Vectors as long as the parameters: themselves, gradient, both moments of adam and its step, what
 # is kept of a network that is done; and for the last evaluation two of twice the precision.

@@ -22,7 +22,7 @@ from sksae.engine.device import inference_device, to_wide
 from sksae.engine.products import Operand, products_for
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.model.network import FittedNetwork
-from sksae.numbers import (
+from sksae.model.numbers import (
     HOMOGENEOUS,
     Extended,
     Matrix,
@@ -35,7 +35,7 @@ from sksae.numbers import (
     norms,
     to_floats,
 )
-from sksae.shortage import AT_WORK, explained_shortage
+from sksae.process.shortage import AT_WORK, explained_shortage
 
 # How far the centre of sparse rows may be from 0, as a norm in units of scale, before columns are
 # centred as dense rows are: as far as scaled rows are from the centre.

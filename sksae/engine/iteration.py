@@ -19,7 +19,7 @@ from sksae.engine.losses import Loss
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.threads import Crew
 from sksae.engine.watching import Moment, NonFiniteLossError
-from sksae.interrupts import ask_unless_skipped, is_kept
+from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 
 def iterate(

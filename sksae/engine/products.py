@@ -20,7 +20,7 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
-from sksae.warning import warn_user
+from sksae.process.warning import warn_user
 
 # The environment variable that names the library for the CPU, for those who know better.
 OVERRIDE = "SKSAE_PRODUCTS"

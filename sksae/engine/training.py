@@ -24,9 +24,9 @@ from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Architecture, Parameters
 from sksae.engine.threads import Crew
 from sksae.engine.watching import NonFiniteLossError
-from sksae.interrupts import is_kept, skippable
-from sksae.numbers import kept_dtype
-from sksae.shortage import IN_TRAINING, explained_shortage
+from sksae.model.numbers import kept_dtype
+from sksae.process.interrupts import is_kept, skippable
+from sksae.process.shortage import IN_TRAINING, explained_shortage
 
 # Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
 # which is half of the deviation (see `outcome`).

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
+from sksae.base.reconstruction import r_squared
 from sksae.metrics.checks import (
     MatrixLike,
     check_matrix,
@@ -12,10 +13,9 @@ from sksae.metrics.checks import (
     check_weight,
 )
 from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blocks, sum_magnitudes
-from sksae.numbers import Extended, distances
-from sksae.outcome import is_dead
-from sksae.reconstruction import r_squared
+from sksae.model.numbers import Extended, distances
 from sksae.scaling import weighted_moments
+from sksae.training.outcome import is_dead
 
 # How near to 0 or 1 a mean activation may come, as in the objective.
 SATURATED = 1e-12

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.exceptions import UndefinedMetricWarning
 
 from sksae.metrics.checks import check_matrix
-from sksae.warning import warn_user
+from sksae.process.warning import warn_user
 
 # Cosines that are held at a time where only the largest are wanted.
 BLOCK_ENTRIES = 2**22

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sksae.numbers import as_floats
+from sksae.model.numbers import as_floats
 from sksae.scaling import CHUNK_ENTRIES, Matrix
 
 

@@ -14,8 +14,8 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
-from sksae.members import ComposedOfAutoencoders
 from sksae.metrics.checks import MatrixLike
+from sksae.stacking.composition import ComposedOfAutoencoders
 from sksae.transformer import SparseAutoencoderTransformer
 
 Step: TypeAlias = Callable[[MatrixLike], MatrixLike]

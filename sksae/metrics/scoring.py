@@ -14,10 +14,10 @@ from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_
 from sksae.metrics.codes import dead_fraction, l0
 from sksae.metrics.lookup import Autoencoder, autoencoder_and_its_rows
 from sksae.metrics.sparseness import hoyer_sparsity
+from sksae.process.warning import warn_user
 from sksae.scaling import Matrix
-from sksae.supervised import SupervisedStack
+from sksae.stacking.supervised import SupervisedStack
 from sksae.transformer import SparseAutoencoderTransformer
-from sksae.warning import warn_user
 
 Results: TypeAlias = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from sksae.model.network import FittedNetwork
-from sksae.numbers import HOMOGENEOUS, root_mean_square
+from sksae.model.numbers import HOMOGENEOUS, root_mean_square
 from sksae.scaling import Scaling, scaled_deviation
 
 # The weights of units that are not homogeneous may take so much of a change of scale: far longer

@@ -14,10 +14,10 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
-from sksae.beforehand import Fit, fits_from
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
 from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
 from sksae.scaling import Matrix
+from sksae.training.precomputed import Fit, fits_from
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Types whose values are equal, and of one type, where they look the same.
@@ -62,7 +62,7 @@ class Request:
 class WorkAhead:
     """What steps of pipelines gave and what trainings came to.
 
-    It is a source of fits (`sksae.beforehand`). While `collecting`, a fit that it does not know is
+    It is a source of fits (see `precomputed`). While `collecting`, a fit that it does not know is
     noted as a request and ends the fit of whatever the autoencoder is part of.
 
     To another process it goes by way of a file; one that cannot read it knows nothing, and fits

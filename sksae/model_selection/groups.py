@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sksae.beforehand import Fit
-from sksae.fitting import train_plans
 from sksae.model_selection.ahead import Request
 from sksae.model_selection.rehearsal import is_watched
 from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
-from sksae.planning import Plan, make_plan
 from sksae.scaling import Matrix, Scaling, find_scaling
+from sksae.training.fit import train_plans
+from sksae.training.plan import Plan, make_plan
+from sksae.training.precomputed import Fit
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:

@@ -22,7 +22,6 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params
 
-from sksae.beforehand import fits_from
 from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
 from sksae.model_selection.rehearsal import (
@@ -34,6 +33,7 @@ from sksae.model_selection.rehearsal import (
     sharing,
 )
 from sksae.model_selection.workers import Workers
+from sksae.training.precomputed import fits_from
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
     "working_memory": [Interval(Real, 0, None, closed="neither"), None]

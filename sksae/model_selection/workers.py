@@ -10,7 +10,7 @@ from joblib import effective_n_jobs
 from joblib.parallel import LokyBackend, get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
-from sksae.planning import Plan
+from sksae.training.plan import Plan
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sksae.model.network import FittedNetwork
-from sksae.seen import Seen
+from sksae.training.seen import Seen
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from sksae.numbers import HALF, kept_dtype
+from sksae.model.numbers import HALF, kept_dtype
+from sksae.process.warning import warn_user
 from sksae.scaling import BOUNDED, Matrix
-from sksae.warning import warn_user
 
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 

@@ -10,7 +10,7 @@ from math import inf
 from time import monotonic
 from types import FrameType
 
-from sksae.callers import RUNNERS, belongs_to, outward
+from sksae.process.callers import RUNNERS, belongs_to, outward
 
 # Who has more to do when a fit returns than to give it to the user; methods of other estimators
 # besides.

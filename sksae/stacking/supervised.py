@@ -11,10 +11,16 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils.validation import check_consistent_length
 
-from sksae import constraints
-from sksae.finetuning import check_training
-from sksae.interrupts import ending_when_interrupted
-from sksae.members import (
+from sksae.base import constraints
+from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
+from sksae.base.stages import Stages, short_named
+from sksae.base.targets import check_counted, hold_out
+from sksae.model.network import Layer
+from sksae.model.numbers import affine, extend, to_floats
+from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.warning import speaking_for, warn_user
+from sksae.scaling import Matrix, well_scaled
+from sksae.stacking.composition import (
     ComposedOfAutoencoders,
     check_fit_together,
     check_names,
@@ -24,19 +30,13 @@ from sksae.members import (
     draw_seeds,
     pretrained,
 )
-from sksae.model.network import Layer
-from sksae.numbers import affine, extend, to_floats
-from sksae.pieces import Change, members_of_piece
-from sksae.planning import Trainable
-from sksae.rows import checked_rows, checked_weight, unseen_on_failure
-from sksae.scaling import Matrix, well_scaled
 from sksae.stacking.encoding import encode_through
-from sksae.stages import Stages, short_named
-from sksae.targets import check_counted, hold_out
-from sksae.task_training import TaskTraining, Wanted, check_freeze
+from sksae.stacking.pieces import Change, members_of_piece
+from sksae.stacking.task_training import TaskTraining, Wanted, check_freeze
+from sksae.training.finetuning import check_training
+from sksae.training.plan import Trainable
+from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise
 from sksae.transformer import SparseAutoencoderTransformer
-from sksae.validation import check_noise, check_precision, warn_of_idle_noise
-from sksae.warning import speaking_for, warn_user
 
 # The default of noise_level.
 NOISE_LEVEL = 0.3

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from sklearn.callback import CallbackContext
 
-from sksae import defaults, validation
-from sksae.centred import architecture_of, from_centred, to_centred
-from sksae.fitting import train_plans
+from sksae.base.monitoring import EpochMonitor
 from sksae.model.network import FittedNetwork, Layer
-from sksae.monitoring import EpochMonitor
-from sksae.outcome import warn_of_finetuning
-from sksae.planning import FineTuned, Plan, Trainable, make_schedule
+from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.scaling import Matrix, Scaling, weighted_moments
-from sksae.shortage import IN_TRAINING, explained_shortage
+from sksae.training import defaults, validation
+from sksae.training.centred import architecture_of, from_centred, to_centred
+from sksae.training.fit import train_plans
+from sksae.training.outcome import warn_of_finetuning
+from sksae.training.plan import FineTuned, Plan, Trainable, make_schedule
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained

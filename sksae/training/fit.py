@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.callback import CallbackContext
 
-from sksae import defaults, diagnostics, validation
 from sksae.base.attributes import network_attributes, network_of, record_attributes, record_of
-from sksae.beforehand import find_fit
-from sksae.centred import from_centred
+from sksae.base.monitoring import EpochMonitor
+from sksae.base.stages import short_named
 from sksae.model.network import FittedNetwork
-from sksae.monitoring import EpochMonitor
-from sksae.outcome import Unusual, warn_of_end
-from sksae.planning import Plan, make_plan
+from sksae.process.warning import membership_of, warn_user
 from sksae.scaling import Matrix, Scaling, has_scaled_norm
-from sksae.stages import short_named
+from sksae.training import defaults, diagnostics, validation
+from sksae.training.centred import from_centred
+from sksae.training.outcome import Unusual, warn_of_end
+from sksae.training.plan import Plan, make_plan
+from sksae.training.precomputed import find_fit
 from sksae.training.record import Fitted, TrainingRecord
-from sksae.warning import membership_of, warn_user
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained

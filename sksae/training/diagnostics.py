@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.numbers import float_dtype
+from sksae.model.numbers import float_dtype
 from sksae.scaling import BOUNDED, BOUNDED_NORM, Columns, Matrix, Scaling
 
 # Fewer rows tell nothing of a column.

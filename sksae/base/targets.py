@@ -8,10 +8,10 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sksae.numbers import exponent_of
+from sksae.model.numbers import exponent_of
+from sksae.process.warning import warn_user
 from sksae.scaling import telling_weight, weighted_moments, well_scaled
-from sksae.seen import Seen, mean_weight
-from sksae.warning import warn_user
+from sksae.training.seen import Seen, mean_weight
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.callback import CallbackContext
 
-from sksae.finetuning import (
+from sksae.base.stages import Stages, task_of
+from sksae.model.network import Layer
+from sksae.model.numbers import kept_dtype
+from sksae.model.unrolled import unroll
+from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
+from sksae.stacking.composition import give_up_if_interrupted
+from sksae.stacking.encoding import encode_through
+from sksae.stacking.rolling import with_layers
+from sksae.training.finetuning import (
     epoch_monitor,
     finetune_schedule,
     finetuning_noise,
@@ -16,23 +24,15 @@ from sksae.finetuning import (
     scaling_of_first,
     train_layers,
 )
-from sksae.members import give_up_if_interrupted
-from sksae.model.network import Layer
-from sksae.model.unrolled import unroll
-from sksae.numbers import kept_dtype
-from sksae.planning import Plan
-from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
-from sksae.seen import Seen
-from sksae.stacking.encoding import encode_through
-from sksae.stacking.rolling import with_layers
-from sksae.stages import Stages, task_of
+from sksae.training.plan import Plan
+from sksae.training.seen import Seen
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
     from sksae.engine.losses import Loss
     from sksae.engine.noise import Dropout
-    from sksae.supervised import SupervisedStack
+    from sksae.stacking.supervised import SupervisedStack
 
 # The layer on top is trained first, on codes that stay as they are, by L-BFGS until its loss has
 # settled: fine-tuning that started from a random one would spoil the codes before it has learnt

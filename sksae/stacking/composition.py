@@ -22,15 +22,15 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.metaestimators import _BaseComposition
 
 from sksae.base.attributes import record_of
+from sksae.base.inputs import checked_rows
+from sksae.base.stages import Stages, task_of
 from sksae.model.network import sizes_of
-from sksae.planning import check_parameters
-from sksae.rows import checked_rows
+from sksae.process.warning import fitting_member
 from sksae.scaling import Matrix
 from sksae.stacking.encoding import encode_through
-from sksae.stages import Stages, task_of
+from sksae.training.plan import check_parameters
+from sksae.training.validation import resolve_hidden_layer_sizes
 from sksae.transformer import SparseAutoencoderTransformer
-from sksae.validation import resolve_hidden_layer_sizes
-from sksae.warning import fitting_member
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from sksae.callers import RUNNERS, belongs_to, outward
+from sksae.process.callers import RUNNERS, belongs_to, outward
 
 # Modules between a fit and the line of the user that asked for it; contextlib's and numpy's are
 # decorators.

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from sksae.diagnostics import FEWEST_ROWS
+from sksae.process.warning import warn_user
 from sksae.scaling import BOUNDED
-from sksae.warning import warn_user
+from sksae.training.diagnostics import FEWEST_ROWS
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained
-    from sksae.planning import Plan
+    from sksae.training.plan import Plan
 
 # A unit is dead if it varies by no more than this share of its largest activation.
 DEAD_TOL = 0.05

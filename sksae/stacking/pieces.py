@@ -6,12 +6,12 @@ from enum import Enum, auto
 import numpy as np
 
 from sksae.base.attributes import record_of, with_network, with_seen
-from sksae.members import Named, count_trained, pretrained, unfrozen
+from sksae.base.stages import Stages
 from sksae.model.rescaling import can_keep_codes, rescaled
 from sksae.scaling import Matrix
-from sksae.seen import ENOUGH_ROWS, Seen
-from sksae.stages import Stages
-from sksae.starting import after_piece
+from sksae.stacking.composition import Named, count_trained, pretrained, unfrozen
+from sksae.training.seen import ENOUGH_ROWS, Seen
+from sksae.training.start import after_piece
 from sksae.transformer import SparseAutoencoderTransformer
 
 # A piece so many times as long as the few rows before it is what members are to be trained on.

@@ -5,7 +5,7 @@ from typing import Any
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from sksae.numbers import HALF
+from sksae.model.numbers import HALF
 
 TRAINING: dict[str, list[Any]] = {
     "alpha": [Interval(Real, 0, None, closed="left")],

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sksae import defaults, validation
-from sksae.numbers import HALF
+from sksae.model.numbers import HALF
+from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.scaling import (
     Matrix,
     Scaling,
@@ -16,10 +16,10 @@ from sksae.scaling import (
     scaled_deviation,
     well_scaled,
 )
-from sksae.seen import Seen
-from sksae.shortage import IN_TRAINING, explained_shortage
-from sksae.starting import ScalingFinder, begin, check_same_network, go_on
+from sksae.training import defaults, validation
 from sksae.training.record import Fitted
+from sksae.training.seen import Seen
+from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.numbers import root_mean_square
+from sksae.model.numbers import root_mean_square
 from sksae.scaling import Matrix, mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.

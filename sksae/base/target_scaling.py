@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sksae.base.targets import Numbers, exponents_of
 from sksae.model.network import Layer
 from sksae.model.rescaling import FURTHEST_SHIFT, FURTHEST_STRETCH
-from sksae.seen import Seen
-from sksae.targets import Numbers, exponents_of
+from sksae.training.seen import Seen
 
 
 class TargetScaling(NamedTuple):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackContext
 
-from sksae.stages import prefix
+from sksae.base.stages import prefix
 
 if TYPE_CHECKING:
     from sksae.engine.watching import Snapshot

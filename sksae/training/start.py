@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from sksae.centred import to_centred
 from sksae.model.network import FittedNetwork
 from sksae.model.rescaling import rescaled
 from sksae.scaling import (
@@ -16,8 +15,9 @@ from sksae.scaling import (
     scaling_of,
     well_scaled,
 )
-from sksae.seen import Seen, mean_weight
+from sksae.training.centred import to_centred
 from sksae.training.record import Fitted
+from sksae.training.seen import Seen, mean_weight
 
 if TYPE_CHECKING:
     from sksae.engine.parameters import Architecture

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from sksae.planning import Plan
 from sksae.scaling import Matrix
+from sksae.training.plan import Plan
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained

@@ -1,0 +1,1 @@
+"""How a fit behaves in its process: warnings, Ctrl-C, memory, forks. Under all storeys."""
