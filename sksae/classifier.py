@@ -11,7 +11,7 @@ from sklearn.callback import with_callbacks
 from sklearn.utils import compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 
-from sksae.base.available import available_if
+from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.inputs import checked_weight
 from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
@@ -19,7 +19,6 @@ from sksae.scaling import well_scaled
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.stacking.task_training import Wanted
-from sksae.training.plan import goes_by_minibatches
 from sksae.training.seen import Seen, mean_weight
 
 

@@ -11,7 +11,7 @@ from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import _num_samples
 
 from sksae.base import constraints
-from sksae.base.available import available_if
+from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.inputs import checked_weight
 from sksae.base.target_scaling import (
     TargetScaling,
@@ -27,7 +27,6 @@ from sksae.stacking.composition import Autoencoders
 from sksae.stacking.ridge import best_decay
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.stacking.task_training import Wanted
-from sksae.training.plan import goes_by_minibatches
 from sksae.training.seen import Seen
 
 # Predictions may be so many times as large, and as small, as mean and deviation of targets.

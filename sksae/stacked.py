@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.base.parameters import training_specification_of
 from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.base.stages import Stages, short_named
 from sksae.model.network import FittedNetwork, Layer
@@ -34,18 +35,18 @@ from sksae.stacking.composition import (
     draw_seeds,
     pretrained,
 )
+from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.rolling import with_layers
 from sksae.training import defaults, validation
 from sksae.training.finetuning import (
-    check_training,
-    epoch_monitor,
     finetune_schedule,
     plan_layers,
     scaling_of_first,
     train_layers,
 )
 from sksae.training.fit import mean_activation
-from sksae.training.plan import split_rows
+from sksae.training.plan import check_device, split_rows
+from sksae.training.specification import TrainingSpecification
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Fitted attributes that a fit without fine-tuning does not have.
@@ -339,8 +340,10 @@ class StackedSparseAutoencoder(
             other; if the loss stops being finite.
         """
         named = self._checked_members()
+        specification = None
         if self.finetune:
-            check_training(self)
+            specification = training_specification_of(self, TrainingSpecification)
+            check_device(specification)
         n_trainings = count_trained(named, pretrain=self.pretrain) + self.finetune
         context = short_named(self._init_callback_context(max_subtasks=n_trainings))
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
@@ -365,10 +368,10 @@ class StackedSparseAutoencoder(
             )
             n_iter = sum(member.n_iter_ for member in members)
             attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
-            if self.finetune:
+            if specification is not None:
                 with stages.begin("fine-tuning") as end:
                     attributes, stopped_by = self._finetuned(
-                        members, X, weight, seed, context, task
+                        specification, members, X, weight, seed, context, task
                     )
                     end(stopped_by, attributes["n_iter_"], attributes["loss_"])
             for name in OF_FINETUNING:
@@ -467,6 +470,7 @@ class StackedSparseAutoencoder(
 
     def _finetuned(
         self,
+        specification: TrainingSpecification,
         members: list[SparseAutoencoderTransformer],
         X: Matrix,
         weight: np.ndarray | None,
@@ -479,7 +483,7 @@ class StackedSparseAutoencoder(
 
         first, last = members[0], members[-1]
         whole = unroll([member.__sksae_network__() for member in members])
-        index, held_out_index = split_rows(self, X.shape[0], weight, seed)
+        index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
         rho = validation.resolve_rho(last.rho, last.n_components)
         beta = 0.0 if last.beta_ is None else last.beta_
         alpha = defaults.resolve_alpha(
@@ -503,12 +507,12 @@ class StackedSparseAutoencoder(
             }
 
         plan = plan_layers(
-            self,
+            specification,
             whole.layers,
             whole.n_encoder_layers,
             scaling_of_first(whole, X, index, weight),
             finetune_schedule(
-                self,
+                specification,
                 seed,
                 n_rows=X.shape[0] if index is None else len(index),
                 n_features=X.shape[1],

@@ -20,15 +20,20 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
-from sksae.base.attributes import network_of
-from sksae.base.available import available_if
+from sksae.base.attributes import fitted_of, network_of, result_attributes
+from sksae.base.available import available_if, goes_by_minibatches
+from sksae.base.fit_callbacks import FitCallbacks
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.base.parameters import rows_told_of, specification_of
+from sksae.base.precomputed import find_fit
 from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.model.network import FittedNetwork
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
-from sksae.training.fit import fitted_attributes
-from sksae.training.plan import goes_by_minibatches
+from sksae.training.advice import unusual_parameters, warn_before_training
+from sksae.training.fit import result_of, successful, train_plans
+from sksae.training.outcome import warn_of_end
+from sksae.training.plan import make_plan
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
@@ -653,7 +658,24 @@ class SparseAutoencoderTransformer(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)
-            attributes = fitted_attributes(self, X, y, weight, resume=resume, one_pass=one_pass)
+            specification, before = specification_of(self), fitted_of(self) if resume else None
+            known = None if resume or one_pass else find_fit(self, specification, X, weight)
+            if known is None:
+                plan = make_plan(specification, X, weight, resume_from=before, one_pass=one_pass)
+            else:
+                plan = known.plan
+            warn_before_training(specification, X, plan, rows_told_of(self))
+            callbacks = FitCallbacks(self, plan, X, y, weight, before)
+            callbacks.begin()
+            if known is None:
+                (outcome,) = train_plans([plan], X, weight, callbacks.monitor)
+            else:
+                outcome = known.outcome
+            trained = successful(outcome)
+            attributes = result_attributes(result_of(plan, trained, before))
+            unusual = unusual_parameters(specification, X.shape[1])
+            warn_of_end(trained, plan, unusual, n_rows=plan.count_rows(X))
+            callbacks.end(attributes)
             for name, value in attributes.items():
                 setattr(self, name, value)
         return self

@@ -66,12 +66,12 @@ def trainings(monkeypatch):
 
     As on one core: several would divide the groups among them.
     """
-    from sksae import fitting
+    from sksae import transformer
     from sksae.engine import threads
     from sksae.model_selection import groups
 
     sizes = {"ahead": [], "alone": []}
-    train_plans = fitting.train_plans
+    train_plans = transformer.train_plans
 
     def counting(where):
         def count(plans, *args, **kwargs):
@@ -82,7 +82,7 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(threads, "n_cores", lambda: 1)
     monkeypatch.setattr(groups, "train_plans", counting("ahead"))
-    monkeypatch.setattr(fitting, "train_plans", counting("alone"))
+    monkeypatch.setattr(transformer, "train_plans", counting("alone"))
     return sizes
 
 

@@ -9,11 +9,11 @@ import warnings
 
 import numpy as np
 import pytest
+from plans import plan_of
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
 from sksae import SparseAutoencoderTransformer
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -143,7 +143,7 @@ def test_masking_leaves_something_of_the_rows(X, no_training, level, method):
         getattr(model, method)(X)
     assert_unfitted(model, X)
     # More than all is no nonsense where it is added.
-    assert make_plan(model.set_params(noise="gaussian"), X, None).schedule.noise.level > 0
+    assert plan_of(model.set_params(noise="gaussian"), X, None).schedule.noise.level > 0
 
 
 @pytest.mark.parametrize("name", ["noise_level", "alpha", "beta"])

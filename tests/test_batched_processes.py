@@ -35,7 +35,7 @@ from sksae.model_selection.ahead import FitReached, WorkAhead
 from sksae.model_selection.arrays import KnownArrays
 from sksae.training.fit import train_plans
 from sksae.training.plan import make_plan
-from sksae.training.precomputed import Fit, fits_from
+from sksae.training.precomputed import Fit, use_precomputed_fits
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -168,7 +168,7 @@ def ahead_with_a_fit(X, tmp_path):
     with ahead.collecting() as requests, pytest.raises(FitReached):
         make().fit(X)
     (request,) = requests
-    plan = make_plan(request.estimator, request.X, None)
+    plan = make_plan(request.specification, request.X, None)
     ahead.add({request.key: Fit(plan, train_plans([plan], request.X, None)[0])})
     return ahead
 
@@ -183,12 +183,12 @@ def test_a_round_trip_to_another_process_serves_the_same_fit(
     alone = make().fit(X)
     assert trainings["alone"] == [1]
     for source in (ahead_with_a_fit, sent, pickle.loads(pickle.dumps(sent))):
-        with fits_from(source):
+        with use_precomputed_fits(source):
             served = make().fit(X.copy())
         assert_same_network(served, alone)
     assert trainings["alone"] == [1]
     # Other parameters or rows are other fits.
-    with fits_from(sent):
+    with use_precomputed_fits(sent):
         make(rho=0.2).fit(X)
         make().fit(X + 1)
         make().fit(X, sample_weight=np.ones(60))
@@ -199,7 +199,7 @@ def test_a_missing_file_serves_nothing(X, ahead_with_a_fit, tmp_path, trainings)
     sent = pickle.dumps(ahead_with_a_fit)
     (file,) = tmp_path.iterdir()
     file.unlink()
-    with fits_from(pickle.loads(sent)):
+    with use_precomputed_fits(pickle.loads(sent)):
         served = make().fit(X)
     assert trainings["alone"] == [1]
     assert_same_network(served, make().fit(X))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import Problem, loss_of
+from plans import plan_of
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -24,7 +25,6 @@ from sksae.engine.sparsity import make_sparsity
 from sksae.metrics import dead_fraction
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.training.fit import train_plans
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning")
 
@@ -340,7 +340,7 @@ def test_each_beta_is_found_as_it_would_be_alone(X, sparsity, early_stopping, we
     }
     settings = [(0.01, "auto"), (0.05, "auto"), (0.3, "auto"), (0.3, 0.001)]
     plans = [
-        make_plan(make(sparsity, rho, learning_rate=learning_rate, **common), X, weight)
+        plan_of(make(sparsity, rho, learning_rate=learning_rate, **common), X, weight)
         for rho, learning_rate in settings
     ]
     together = train_plans(plans, X, weight)

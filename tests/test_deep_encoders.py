@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from plans import plan_of
 
-from sksae import SparseAutoencoderTransformer, planning
+from sksae import SparseAutoencoderTransformer
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.parameters import Architecture, starting_parameters, to_layers
 from sksae.engine.solvers import LearningRate
@@ -37,7 +38,7 @@ def make(**params):
 def layers_of(model, X):
     """Return the activation of every layer, by numpy."""
     row = (X - model.mean_) / model.scale_
-    names = planning.make_architecture(model, X.shape[1]).activations
+    names = model.__sksae_network__().activations
     layers = []
     for coef, intercept, slope, name in zip(
         model.coefs_, model.intercepts_, model.slopes_, names, strict=True
@@ -174,8 +175,7 @@ def test_learning_rate_can_fall_while_it_warms_up():
 
 
 def make_schedule(model, X, *, resume=False, one_pass=False):
-    before = model if resume else None
-    return planning.make_plan(model, X, None, resume_from=before, one_pass=one_pass).schedule
+    return plan_of(model, X, resume_from=model if resume else None, one_pass=one_pass).schedule
 
 
 def test_only_deep_networks_warm_up():

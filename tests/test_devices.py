@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from plans import plan_of as plan_for
 from stand_in import DEVICE, on_stand_in
 
 import sksae
@@ -25,7 +26,6 @@ from sksae.engine.noise import Dropout, Noise
 from sksae.engine.parameters import Architecture
 from sksae.engine.training import train
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -196,7 +196,7 @@ STAND_INS = {
 
 
 def plan_of(rows=X, weight=None, **params):
-    return make_plan(make(**params), rows, weight)
+    return plan_for(make(**params), rows, weight)
 
 
 def train_on_stand_in(plans, *, rows=X, weight=None, make_loss=None):
@@ -294,7 +294,7 @@ def test_training_for_a_task_keeps_to_its_device(solver, noise):
 @pytest.mark.parametrize("name", ["kl", "sgd", "auto kl", "auto l1", "early stopping"])
 def test_training_that_goes_on_keeps_to_its_device(name):
     model = make(**STAND_INS[name]).fit(X, sample_weight=WEIGHT)
-    plan = make_plan(model, X, WEIGHT, resume_from=model)
+    plan = plan_for(model, X, WEIGHT, resume_from=model)
     assert_trained(train_on_stand_in([plan], weight=WEIGHT))
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from batched import assert_same_results, search_both
 from oracle import Problem, relative_error, small_parts
+from plans import plan_of
 from sklearn.exceptions import NotFittedError
 
 from sksae import (
@@ -18,7 +19,6 @@ from sksae import (
 from sksae.engine import device, products
 from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.products import HalfProducts, Operand
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -289,11 +289,11 @@ def test_cuda_is_asked_for_products_of_its_own(X, monkeypatch, capability, has):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     model = make(device="cuda")
     if has:
-        assert make_plan(model, X, None).schedule.half
+        assert plan_of(model, X, None).schedule.half
     else:
         match = r"dtype='bfloat16'.*CUDA.*dtype='float32'"
         with pytest.raises(ValueError, match=match):
-            make_plan(model, X, None)
+            plan_of(model, X, None)
 
 
 def test_numbers_are_held_to_the_range_of_float32(X):

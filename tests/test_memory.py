@@ -13,6 +13,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from batched import assert_same_results
+from plans import plan_of
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
@@ -22,7 +23,6 @@ from sksae.engine.losses import SquaredError
 from sksae.engine.training import train
 from sksae.engine.watching import NonFiniteLossError
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -188,7 +188,7 @@ def test_early_stopping_keeps_no_second_copy_beyond_the_budget(solver, dtype, mo
 def test_a_failed_training_keeps_no_rows(solver):
     X = 1e25 * np.random.default_rng(0).normal(size=(60, 5))
     model = make(solver=solver, learning_rate=1e30, scale_data=False, sparsity=None)
-    plan = make_plan(model, X, None)
+    plan = plan_of(model, X, None)
     rows = plan.rows(X, None, None)
     known = weakref.ref(rows)
     (outcome,) = train(plan.architecture, [plan.job()], rows, SquaredError())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from batched import assert_same_results, make, search_both
 from oracle import Problem, relative_error, small_parts
+from plans import plan_of
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
@@ -15,7 +16,6 @@ from sksae.engine.batches import Batch, Rows
 from sksae.engine.noise import Corruption, Noise
 from sksae.engine.threads import Crew
 from sksae.training.fit import train_plans
-from sksae.training.plan import make_plan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning"),
@@ -474,7 +474,7 @@ def test_beta_auto_meets_rho_on_corrupted_rows(digits, shown, kind, level, spars
 def test_networks_side_by_side_are_shown_what_each_is_alone(X, sparsity, solver, kind):
     settings = [{"beta": 0.5}, {"beta": 0.1, "max_iter": 3}, {"beta": 0.2, "learning_rate": 0.02}]
     estimators = [noisy(kind, sparsity=sparsity, solver=solver, **own) for own in settings]
-    plans = [make_plan(estimator, X, None) for estimator in estimators]
+    plans = [plan_of(estimator, X, None) for estimator in estimators]
     for plan, trained in zip(plans, train_plans(plans, X, None), strict=True):
         (alone,) = train_plans([plan], X, None)
         np.testing.assert_allclose(trained.flat, alone.flat, rtol=1e-9, atol=1e-9)
@@ -494,7 +494,7 @@ def test_a_search_over_noise_gives_scikit_learns_results(X, trainings):
 
 
 def test_masks_of_zeros_and_of_means_are_not_mixed(X, trainings):
-    one, other = (make_plan(noisy("masking", scale_data=way), X, None) for way in (True, False))
+    one, other = (plan_of(noisy("masking", scale_data=way), X, None) for way in (True, False))
     assert one.schedule.common != other.schedule.common
     grid = {"scale_data": [True, False], "noise": ["masking"], "alpha": [1e-4, 1e-2]}
     ours, theirs = search_both(make(), grid, X + 1.0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from plans import plan_of as plan_for
 from sklearn.datasets import load_diabetes, load_digits, load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
@@ -22,7 +23,6 @@ from sksae import (
 from sksae.engine.jobs import Trained
 from sksae.metrics import dead_units
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.training.plan import make_plan
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 FEW, FEW_LABELS = DIGITS[:300], LABELS[:300]
@@ -194,7 +194,7 @@ def test_networks_side_by_side_are_told_apart():
 
     common = {"max_iter": 10, "dtype": "float64"}
     models = [make(**common), make(learning_rate=0.1, alpha=0.5, **common)]
-    plans = [make_plan(model, FEW, None) for model in models]
+    plans = [plan_for(model, FEW, None) for model in models]
     for plan, ours in zip(plans, train_plans(plans, FEW, None), strict=True):
         (alone,) = train_plans([plan], FEW, None)
         for name in ("error", "deviation", "loss_at_start", "lowest", "highest"):
@@ -282,7 +282,7 @@ def test_a_loss_that_training_does_not_go_by_is_not_held_against_it(params, ends
 
 
 def plan_of(**params):
-    return make_plan(make(**params), FEW, None)
+    return plan_for(make(**params), FEW, None)
 
 
 def end_of(plan, **values):

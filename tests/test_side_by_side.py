@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from plans import plan_of
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import descent
 from sksae.engine.footprint import bytes_side_by_side
 from sksae.engine.watching import NonFiniteLossError
 from sksae.training.fit import train_plans
-from sksae.training.plan import make_plan
 
 BASE = {
     "n_components": 5,
@@ -30,7 +30,7 @@ def X():
 
 def plans_of(X, settings, weight=None, **common):
     estimators = [SparseAutoencoderTransformer(**(BASE | common | own)) for own in settings]
-    return [make_plan(estimator, X, weight) for estimator in estimators]
+    return [plan_of(estimator, X, weight) for estimator in estimators]
 
 
 def assert_like_alone(plans, X, weight=None, rtol=1e-9):

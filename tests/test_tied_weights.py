@@ -9,6 +9,7 @@ import pytest
 import torch
 from batched import assert_same_results, make, search_both
 from oracle import Problem, relative_error, small_parts
+from plans import plan_of
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -23,7 +24,6 @@ from sksae.engine.parameters import (
     to_layers,
 )
 from sksae.training.fit import train_plans
-from sksae.training.plan import make_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -238,7 +238,7 @@ def test_networks_side_by_side_come_out_as_alone(X, sparsity, activation, layers
     beta = {} if sparsity is None else {"beta": 0.3}
     settings = [{"alpha": 1e-4}, {"alpha": 1e-2, "learning_rate": 0.02, "max_iter": 3}, beta]
     common = {"sparsity": sparsity, "activation": activation, "solver": solver}
-    plans = [make_plan(tied(layers, **common | own), X, None) for own in settings]
+    plans = [plan_of(tied(layers, **common | own), X, None) for own in settings]
     for plan, trained in zip(plans, train_plans(plans, X, None), strict=True):
         (alone,) = train_plans([plan], X, None)
         assert trained.n_steps == alone.n_steps

@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from sksae.model.network import FittedNetwork, Layer
 from sksae.scaling import Scaling
-from sksae.training.record import TrainingRecord
+from sksae.training.record import FitResult, Fitted, TrainingRecord
 from sksae.training.seen import Seen
 
 E = TypeVar("E")
@@ -80,9 +80,14 @@ def network_of(estimator: Any) -> FittedNetwork:
     return FittedNetwork(layers, n_encoder_layers, scaling)
 
 
-def record_attributes(record: TrainingRecord) -> dict[str, Any]:
-    """Return the fitted attributes that a later training goes on from."""
-    return {
+def result_attributes(result: FitResult) -> dict[str, Any]:
+    """Return all fitted attributes of an autoencoder, but for those of its rows' validation."""
+    record = result.record
+    return network_attributes(result.network) | {
+        "loss_": result.loss,
+        "beta_": result.beta,
+        "alpha_": result.alpha,
+        "mean_activation_": result.mean_activation,
         "loss_curve_": record.loss_curve,
         "validation_score_curve_": record.validation_curve or None,
         "n_iter_": record.n_iter,
@@ -92,6 +97,11 @@ def record_attributes(record: TrainingRecord) -> dict[str, Any]:
         "_state": record.state,
         "_stopped_by": record.stopped_by,
     }
+
+
+def fitted_of(estimator: Any) -> Fitted:
+    """Return what another training of an autoencoder goes on from."""
+    return Fitted(network_of(estimator), record_of(estimator))
 
 
 def record_of(estimator: Any) -> TrainingRecord:

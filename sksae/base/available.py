@@ -31,3 +31,12 @@ def available_if(check: Callable[[Any], bool]) -> Callable[[Callable], _Availabl
     decorator : callable
     """
     return lambda method: _AvailableWithReason(method, check, method.__name__)
+
+
+def goes_by_minibatches(estimator: Any) -> bool:
+    """Return whether an estimator can be trained bit by bit, or raise for `available_if`."""
+    if estimator.solver == "lbfgs":
+        raise AttributeError(
+            "with solver='lbfgs', which needs all rows at once: use solver='adam' or 'sgd', or fit."
+        )
+    return True

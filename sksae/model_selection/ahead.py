@@ -17,7 +17,8 @@ from sklearn.utils.validation import check_memory
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
 from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
 from sksae.scaling import Matrix
-from sksae.training.precomputed import Fit, fits_from
+from sksae.training.precomputed import Fit, use_precomputed_fits
+from sksae.training.specification import Specification
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Types whose values are equal, and of one type, where they look the same.
@@ -46,17 +47,21 @@ class Request:
     ----------
     key : tuple
         Equal for equal parameters and data.
-    estimator : SparseAutoencoderTransformer
+    specification : Specification
+        The autoencoder.
     X : ndarray, TakenRows or CSR matrix of shape (n_samples, n_features)
         Validated rows.
     sample_weight : ndarray of shape (n_samples,) or None
         Validated weights.
+    is_watched : bool
+        Whether somebody hears of every epoch, by callbacks.
     """
 
     key: Key
-    estimator: SparseAutoencoderTransformer
+    specification: Specification
     X: Matrix
     sample_weight: np.ndarray | None
+    is_watched: bool
 
 
 class WorkAhead:
@@ -102,17 +107,19 @@ class WorkAhead:
 
     def find(
         self,
-        estimator: SparseAutoencoderTransformer,
+        specification: Specification,
         X: Matrix,
         sample_weight: np.ndarray | None,
+        *,
+        is_watched: bool,
     ) -> Fit | None:
         """Return what training came to, if it is known."""
-        key = self._key(estimator.get_params(deep=False), X, sample_weight)
+        key = self._key(specification.given, X, sample_weight)
         if key is None:
             return None
         if self._collected is not None and key not in self._fits:
             rows = cast("Matrix", self._where_they_lie(X))
-            self._collected.append(Request(key, estimator, rows, sample_weight))
+            self._collected.append(Request(key, specification, rows, sample_weight, is_watched))
             raise FitReached
         return self._fits.get(key)
 
@@ -173,7 +180,7 @@ class WorkAhead:
         """Note fits that are not known yet in the list given."""
         self._collected = []
         try:
-            with fits_from(self):
+            with use_precomputed_fits(self):
                 yield self._collected
         finally:
             self._collected = None
@@ -264,7 +271,7 @@ class StepMemory:
 
         def fit_transform(transformer: Any, X: Any, y: Any, **others: Any) -> Any:
             def make_it() -> Any:
-                with fits_from(self._ahead):
+                with use_precomputed_fits(self._ahead):
                     return make(transformer, X, y, **others)
 
             if autoencoders_in(transformer) and not self._is_shared:

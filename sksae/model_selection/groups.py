@@ -13,14 +13,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.model_selection.ahead import Request
-from sksae.model_selection.rehearsal import is_watched
 from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
 from sksae.scaling import Matrix, Scaling, find_scaling
 from sksae.training.fit import train_plans
 from sksae.training.plan import Plan, make_plan
 from sksae.training.precomputed import Fit
-from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
     from sksae.engine.watching import Monitor
@@ -157,7 +155,7 @@ class Trainer:
     def _make_groups(self, requests: Iterable[Request]) -> list[Group]:
         alike: dict[object, tuple[list[Request], list[Plan]]] = {}
         for request in requests:
-            reason = _why_not_ahead(request.estimator)
+            reason = _why_not_ahead(request)
             plan = self._plan(request) if reason is None else None
             if plan is None:
                 self._alone[request.key] = reason or "their parameters do not fit the data"
@@ -193,14 +191,14 @@ class Trainer:
 
     def _plan(self, request: Request) -> Plan | None:
         """Return what a request asks for; None if that fails, which its own fit will report."""
-        estimator = request.estimator
-        seed = self._seed if estimator.random_state is None else None
+        specification = request.specification
+        seed = self._seed if specification.random_state is None else None
         _, *data = request.key
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 return make_plan(
-                    estimator,
+                    specification,
                     request.X,
                     request.sample_weight,
                     random_state=seed,
@@ -225,18 +223,19 @@ class Trainer:
         return self._scalings[key]
 
 
-def _why_not_ahead(estimator: SparseAutoencoderTransformer) -> str | None:
+def _why_not_ahead(request: Request) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
-    if estimator.verbose:
-        return f"verbose={estimator.verbose!r} prints every epoch"
-    if is_watched(estimator):
+    verbose = request.specification.verbose
+    if verbose:
+        return f"verbose={verbose!r} prints every epoch"
+    if request.is_watched:
         return "callbacks watch every epoch"
     return None
 
 
 def _likeness(request: Request, plan: Plan) -> object:
     """Return what is equal for fits that can be trained side by side."""
-    estimator = request.estimator
+    specification = request.specification
     _, *data = request.key
     return (
         tuple(data),
@@ -249,5 +248,5 @@ def _likeness(request: Request, plan: Plan) -> object:
         plan.device,
         plan.scaling.scaled,
         plan.scaling.shift,
-        estimator.early_stopping and estimator.validation_fraction,
+        specification.early_stopping and specification.validation_fraction,
     )

@@ -15,6 +15,7 @@ from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from sksae.base.precomputed import is_watched
 from sksae.model_selection.ahead import FitReached, Request, StepMemory, WorkAhead, autoencoders_in
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -143,11 +144,6 @@ def _all_but_last(estimator: Any) -> str | None:
         return cast("str", joblib.hash(estimator.steps[:-1]))
     except Exception:  # anything may happen while somebody else's object is pickled
         return None
-
-
-def is_watched(estimator: Any) -> bool:
-    """Return whether callbacks are set on an estimator."""
-    return bool(getattr(estimator, "_skl_callbacks", None))
 
 
 class _Unheard:

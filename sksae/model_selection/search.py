@@ -22,18 +22,18 @@ from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _check_method_params
 
+from sksae.base.precomputed import is_watched
 from sksae.model_selection.ahead import StepMemory, WorkAhead, autoencoders_in
 from sksae.model_selection.groups import Trainer
 from sksae.model_selection.rehearsal import (
     Split,
     in_one_process,
-    is_watched,
     quietly,
     rehearse,
     sharing,
 )
 from sksae.model_selection.workers import Workers
-from sksae.training.precomputed import fits_from
+from sksae.training.precomputed import use_precomputed_fits
 
 OWN_CONSTRAINTS: dict[str, list[Any]] = {
     "working_memory": [Interval(Real, 0, None, closed="neither"), None]
@@ -210,7 +210,7 @@ class _BatchedSearch(BaseSearchCV):
             _ForEvaluation(candidate, first, in_one_process(estimator))
             for candidate, first, estimator in zip(candidates, remembering, estimators, strict=True)
         ]
-        with fits_from(ahead):
+        with use_precomputed_fits(ahead):
             return evaluate_candidates(candidates, cv=_Drawn(splits), **options)
 
     def _remembering(self, estimators: list[Any], ahead: WorkAhead) -> list[dict[str, Any]]:

@@ -23,13 +23,12 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from sksae.base.attributes import record_of
 from sksae.base.inputs import checked_rows
+from sksae.base.parameters import specification_of
 from sksae.base.stages import Stages, task_of
 from sksae.model.network import sizes_of
 from sksae.process.warning import fitting_member
 from sksae.scaling import Matrix
 from sksae.stacking.encoding import encode_through
-from sksae.training.plan import check_parameters
-from sksae.training.validation import resolve_hidden_layer_sizes
 from sksae.transformer import SparseAutoencoderTransformer
 
 Member: TypeAlias = SparseAutoencoderTransformer | FrozenEstimator
@@ -226,7 +225,7 @@ def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) 
         if pretrain and not is_frozen:
             with named_in_errors(name):
                 member._validate_params()
-                check_parameters(member)
+                specification_of(member)
             n_features = member.n_components
         else:
             check_is_trained(name, member)
@@ -242,7 +241,7 @@ def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
     for _, entry in named:
         member, is_frozen = unfrozen(entry)
         if pretrain and not is_frozen:
-            n_layers += len(layers_of(member))
+            n_layers += len(specification_of(member).layer_sizes)
         else:
             n_layers += member.__sksae_network__().n_encoder_layers
     return n_layers
@@ -251,11 +250,6 @@ def count_encoder_layers(named: Named, *, pretrain: bool) -> int:
 def count_trained(named: Named, *, pretrain: bool) -> int:
     """Return how many members are to be trained, and not taken as they are."""
     return sum(pretrain and not unfrozen(entry)[1] for _, entry in named)
-
-
-def layers_of(member: SparseAutoencoderTransformer) -> tuple[int, ...]:
-    """Return the sizes of the encoder's layers that an autoencoder's parameters ask for."""
-    return (*resolve_hidden_layer_sizes(member.hidden_layer_sizes), member.n_components)
 
 
 def check_unchanged(named: Named, members: Sequence[SparseAutoencoderTransformer]) -> None:
@@ -268,7 +262,7 @@ def check_unchanged(named: Named, members: Sequence[SparseAutoencoderTransformer
     members : sequence of SparseAutoencoderTransformer
         As they are fitted.
     """
-    now = [layers_of(unfrozen(entry)[0]) for _, entry in named]
+    now = [specification_of(unfrozen(entry)[0]).layer_sizes for _, entry in named]
     begun = [sizes_of(member.__sksae_network__().encoder)[1:] for member in members]
     if now != begun:
         raise ValueError(

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from sksae.base import constraints
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
+from sksae.base.parameters import training_specification_of
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
 from sksae.model.network import Layer
@@ -33,8 +34,8 @@ from sksae.stacking.composition import (
 from sksae.stacking.encoding import encode_through
 from sksae.stacking.pieces import Change, members_of_piece
 from sksae.stacking.task_training import TaskTraining, Wanted, check_freeze
-from sksae.training.finetuning import check_training
-from sksae.training.plan import Trainable
+from sksae.training.plan import check_device
+from sksae.training.specification import FinetuningSpecification, TrainingSpecification
 from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -90,7 +91,8 @@ class SupervisedStack(
         sample_weight: ArrayLike | None,
     ) -> Self:
         named = self._checked_members()
-        check_training(self)
+        specification = training_specification_of(self, FinetuningSpecification)
+        check_device(specification)
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
@@ -101,7 +103,7 @@ class SupervisedStack(
             n_layers = count_encoder_layers(named, pretrain=self.pretrain)
             n_frozen = self._check_finetuning(n_layers)
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            wanted, held_out = choose_rows(self, wanted, seed)
+            wanted, held_out = choose_rows(specification, wanted, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             # Of members, of the layer on top, and of what is not frozen.
@@ -119,7 +121,9 @@ class SupervisedStack(
                 caller=self,
                 stages=stages,
             )
-            course = TaskTraining(self, members, wanted, held_out, seed, context, task, stages)
+            course = TaskTraining(
+                self, specification, members, wanted, held_out, seed, context, task, stages
+            )
             attributes = course.run(X, codes)
             for name, value in attributes.items():
                 setattr(self, name, value)
@@ -141,7 +145,8 @@ class SupervisedStack(
             )
         resume = hasattr(self, "autoencoders_")
         named = self._checked_members()
-        check_training(self)
+        specification = training_specification_of(self, FinetuningSpecification)
+        check_device(specification)
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
@@ -157,7 +162,7 @@ class SupervisedStack(
                 check_names(self, named, pretrain=self.pretrain)
                 self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            wanted, _ = choose_rows(self, wanted, seed)
+            wanted, _ = choose_rows(specification, wanted, seed)
             members, change = members_of_piece(
                 named,
                 before,
@@ -171,7 +176,9 @@ class SupervisedStack(
             )
             # A pass is one epoch, whose line says it all.
             quiet = Stages(1, verbose=False)
-            course = TaskTraining(self, members, wanted, None, seed, None, {"X": X, "y": y}, quiet)
+            course = TaskTraining(
+                self, specification, members, wanted, None, seed, None, {"X": X, "y": y}, quiet
+            )
             are_new = change is Change.TRAINED
             attributes = course.run_once(
                 X,
@@ -264,13 +271,14 @@ def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
 
 
 def choose_rows(
-    estimator: Trainable, wanted: Wanted, seed: int
+    specification: TrainingSpecification, wanted: Wanted, seed: int
 ) -> tuple[Wanted, np.ndarray | None]:
     """Return what is wanted of the rows that count, and which of them are held out (None: none)."""
     index, held_out = wanted.index, None
     if wanted.weight is not None:
         check_counted(wanted.weight[index])
         index = index[wanted.weight[index] > 0.0]
-    if estimator.early_stopping:
-        index, held_out = hold_out(index, wanted.strata, estimator.validation_fraction, seed)
+    if specification.early_stopping:
+        fraction = specification.validation_fraction
+        index, held_out = hold_out(index, wanted.strata, fraction, seed)
     return replace(wanted, index=index, weight=well_scaled(wanted.weight)), held_out

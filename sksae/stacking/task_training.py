@@ -14,9 +14,9 @@ from sksae.model.unrolled import unroll
 from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
 from sksae.stacking.composition import give_up_if_interrupted
 from sksae.stacking.encoding import encode_through
+from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.rolling import with_layers
 from sksae.training.finetuning import (
-    epoch_monitor,
     finetune_schedule,
     finetuning_noise,
     plan_layers,
@@ -26,6 +26,7 @@ from sksae.training.finetuning import (
 )
 from sksae.training.plan import Plan
 from sksae.training.seen import Seen
+from sksae.training.specification import FinetuningSpecification
 from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ class TaskTraining:
     def __init__(
         self,
         estimator: "SupervisedStack",
+        specification: FinetuningSpecification,
         members: list[SparseAutoencoderTransformer],
         wanted: Wanted,
         held_out: np.ndarray | None,
@@ -94,7 +96,8 @@ class TaskTraining:
         task: dict[str, Any],
         stages: Stages,
     ) -> None:
-        self._estimator, self._members, self._wanted = estimator, members, wanted
+        self._estimator, self._specification = estimator, specification
+        self._members, self._wanted = members, wanted
         self._held_out, self._seed = held_out, seed
         self._context, self._task, self._stages = context, task, stages
         self._networks = [member.__sksae_network__() for member in members]
@@ -263,7 +266,7 @@ class TaskTraining:
         estimator, wanted = self._estimator, self._wanted
         decays = "last" if estimator.decay == "top" else "all"
         return plan_layers(
-            estimator,
+            self._specification,
             layers,
             len(layers) - 1,
             scaling,
@@ -277,13 +280,13 @@ class TaskTraining:
 
     def _schedule(self, X: Matrix, scaling: Scaling, **rest: Any) -> "Schedule":
         """Return the solver and the steps of all layers together, on what enters them."""
-        estimator, wanted = self._estimator, self._wanted
+        specification, wanted = self._specification, self._wanted
         return finetune_schedule(
-            estimator,
+            specification,
             self._seed,
             n_rows=len(wanted.index),
             n_features=X.shape[1],
-            noise=finetuning_noise(estimator, self._unit_of_noise(X, scaling)),
+            noise=finetuning_noise(specification, self._unit_of_noise(X, scaling)),
             blanks_to_zero=not scaling.scaled,
             dropout=self._dropout(),
             **rest,
@@ -316,11 +319,11 @@ class TaskTraining:
 
     def _top_schedule(self, codes: np.ndarray) -> "Schedule":
         """Return the solver and the steps of the layer on top alone."""
-        estimator = self._estimator
+        specification = self._specification
         schedule = finetune_schedule(
-            estimator, self._seed, n_rows=len(self._wanted.index), n_features=codes.shape[1]
+            specification, self._seed, n_rows=len(self._wanted.index), n_features=codes.shape[1]
         )
-        patience = estimator.n_iter_no_change
+        patience = specification.n_iter_no_change
         return replace(
             schedule,
             solver="lbfgs",

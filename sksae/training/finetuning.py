@@ -1,28 +1,26 @@
 """Training fitted autoencoders on, all layers together: for reconstruction, or for a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.callback import CallbackContext
 
-from sksae.base.monitoring import EpochMonitor
 from sksae.model.network import FittedNetwork, Layer
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.scaling import Matrix, Scaling, weighted_moments
-from sksae.training import defaults, validation
+from sksae.training import defaults
 from sksae.training.centred import architecture_of, from_centred, to_centred
-from sksae.training.fit import train_plans
+from sksae.training.fit import successful, train_plans
 from sksae.training.outcome import warn_of_finetuning
-from sksae.training.plan import FineTuned, Plan, Trainable, make_schedule
+from sksae.training.plan import Plan, make_schedule
+from sksae.training.specification import FinetuningSpecification, TrainingSpecification
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule, Trained
     from sksae.engine.noise import Noise
     from sksae.engine.objective import Penalties
-
-Attributes: TypeAlias = Callable[[Sequence[Layer], list[float], list[float]], dict[str, Any]]
+    from sksae.engine.watching import Monitor
 
 
 def scaling_of_first(
@@ -44,20 +42,20 @@ def scaling_of_codes(
     return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
 
 
-def finetuning_noise(estimator: FineTuned, unit: float) -> "Noise | None":
+def finetuning_noise(specification: FinetuningSpecification, unit: float) -> "Noise | None":
     """Return the noise of what enters the layers, of whose entries that is the deviation."""
     from sksae.engine.noise import Noise
 
-    if estimator.noise is None:
+    if specification.noise is None:
         return None
-    level = float(estimator.noise_level)
-    if estimator.noise == "gaussian":
+    level = float(specification.noise_level)
+    if specification.noise == "gaussian":
         level *= unit
-    return Noise(estimator.noise, level)
+    return Noise(specification.noise, level)
 
 
 def finetune_schedule(
-    estimator: Trainable,
+    specification: TrainingSpecification,
     seed: int,
     *,
     n_rows: int,
@@ -71,8 +69,8 @@ def finetune_schedule(
 
     Parameters
     ----------
-    estimator : estimator
-        Read only.
+    specification : TrainingSpecification
+        What needs no rows to be known.
     seed : int
         Of the order of rows.
     n_rows : int
@@ -88,17 +86,18 @@ def finetune_schedule(
     **rest
         Noise and dropout, as in `make_schedule`.
     """
-    batch_size = defaults.resolve_finetuning_batch_size(estimator.batch_size)
+    assert not isinstance(specification.max_iter, str)
+    batch_size = defaults.resolve_finetuning_batch_size(specification.batch_size)
     return make_schedule(
-        estimator,
+        specification,
         seed,
         learning_rate=defaults.resolve_finetuning_rate(
-            estimator.learning_rate, estimator.solver, n_features
+            specification.learning_rate, specification.solver, n_features
         ),
         batch_size=batch_size,
-        max_iter=estimator.max_iter,
+        max_iter=specification.max_iter,
         n_iter_no_change=defaults.resolve_patience(
-            estimator.n_iter_no_change, estimator.solver, n_rows, batch_size
+            specification.n_iter_no_change, specification.solver, n_rows, batch_size
         ),
         first_epoch=first_epoch,
         one_pass=one_pass,
@@ -109,7 +108,7 @@ def finetune_schedule(
 
 @explained_shortage(IN_TRAINING)
 def plan_layers(
-    estimator: Trainable,
+    specification: TrainingSpecification,
     layers: Sequence[Layer],
     n_encoder_layers: int,
     scaling: Scaling,
@@ -121,7 +120,7 @@ def plan_layers(
 
     Parameters
     ----------
-    estimator : estimator
+    specification : TrainingSpecification
         Gives precision and device.
     layers : list of Layer
         Of the network.
@@ -143,52 +142,9 @@ def plan_layers(
         schedule=schedule,
         start=to_centred(architecture, layers, scaling),
         scaling=scaling,
-        dtype=estimator.dtype,
-        device=estimator.device,
+        dtype=specification.dtype,
+        device=specification.device,
         **rest,
-    )
-
-
-def epoch_monitor(
-    estimator: Trainable,
-    plan: Plan,
-    context: CallbackContext | None,
-    task: dict[str, Any],
-    attributes: Attributes,
-    n_before: int = 0,
-    *,
-    quiet: bool = False,
-) -> EpochMonitor:
-    """Return what tells callbacks and the user of epochs.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Whose fit it is.
-    plan : Plan
-        What is trained.
-    context : CallbackContext or None
-        Of the fine-tuning.
-    task : dict
-        What callbacks may ask for: X, y and metadata of the fit.
-    attributes : callable
-        Makes fitted attributes of layers, loss curve and validation curve.
-    n_before : int, default=0
-        Epochs before.
-    quiet : bool, default=False
-        Whether the user need not be told, whatever ``verbose`` says.
-    """
-    return EpochMonitor(
-        estimator,
-        context,
-        task,
-        lambda snapshot: attributes(
-            from_centred(plan.architecture, snapshot.flat, plan.scaling),
-            snapshot.loss_curve,
-            snapshot.validation_curve,
-        ),
-        verbose=not quiet and estimator.verbose,
-        n_before=n_before,
     )
 
 
@@ -196,7 +152,7 @@ def train_layers(
     plan: Plan,
     X: Matrix,
     sample_weight: np.ndarray | None,
-    monitor: EpochMonitor,
+    monitor: "Monitor",
     *,
     warn: bool = True,
 ) -> "tuple[tuple[Layer, ...], Trained]":
@@ -210,7 +166,7 @@ def train_layers(
         What enters the layers, before scaling.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights.
-    monitor : EpochMonitor
+    monitor : Monitor
         Told of epochs.
     warn : bool, default=True
         Whether to warn if training ended before it was done.
@@ -227,20 +183,8 @@ def train_layers(
     ValueError
         If the loss stops being finite.
     """
-    trained = train_plans([plan], X, sample_weight, monitor)[0]
-    if isinstance(trained, ValueError):
-        raise trained
+    (outcome,) = train_plans([plan], X, sample_weight, monitor)
+    trained = successful(outcome)
     if warn:
         warn_of_finetuning(trained, plan)
     return from_centred(plan.architecture, trained.flat, plan.scaling), trained
-
-
-def check_training(estimator: Trainable) -> None:
-    """Raise if the device is not there, or a number is beyond the precision."""
-    from sksae.engine.device import training_device
-
-    training_device(estimator.device, estimator.dtype)
-    validation.check_half(estimator.dtype, estimator.solver)
-    validation.check_learning_rate(estimator.learning_rate, estimator.solver, estimator.dtype)
-    if estimator.alpha is not None:
-        validation.check_precision(estimator.dtype, alpha=float(estimator.alpha))

@@ -1,112 +1,19 @@
-"""From an estimator's parameters and its rows to fitted attributes, by way of the engine."""
+"""From a plan and rows to a fitted network, by way of the engine."""
 
 from collections.abc import Sequence
-from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.callback import CallbackContext
 
-from sksae.base.attributes import network_attributes, network_of, record_attributes, record_of
-from sksae.base.monitoring import EpochMonitor
-from sksae.base.stages import short_named
 from sksae.model.network import FittedNetwork
-from sksae.process.warning import membership_of, warn_user
-from sksae.scaling import Matrix, Scaling, has_scaled_norm
-from sksae.training import defaults, diagnostics, validation
+from sksae.scaling import Matrix
 from sksae.training.centred import from_centred
-from sksae.training.outcome import Unusual, warn_of_end
-from sksae.training.plan import Plan, make_plan
-from sksae.training.precomputed import find_fit
-from sksae.training.record import Fitted, TrainingRecord
+from sksae.training.plan import Plan
+from sksae.training.record import FitResult, Fitted, TrainingRecord
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained
-    from sksae.engine.parameters import Architecture
     from sksae.engine.watching import Monitor, NonFiniteLossError
-    from sksae.transformer import SparseAutoencoderTransformer
-
-# A learning rate that is less than this share of the usual one may be why nothing was learnt.
-TOO_SLOW = 0.1
-
-
-def fitted_attributes(
-    estimator: "SparseAutoencoderTransformer",
-    X: Matrix,
-    y: object,
-    sample_weight: np.ndarray | None,
-    *,
-    resume: bool,
-    one_pass: bool,
-) -> dict[str, Any]:
-    """Train a network as an estimator's parameters say.
-
-    Parameters
-    ----------
-    estimator : SparseAutoencoderTransformer
-        Read only.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Validated rows.
-    y : object
-        Nothing but shown to callbacks.
-    sample_weight : ndarray of shape (n_samples,), optional
-        Validated weights.
-    resume : bool
-        Whether to go on from the estimator's fitted attributes.
-    one_pass : bool
-        Whether to make a single pass at the constant rate, as ``partial_fit`` does, of which
-        callbacks do not hear.
-
-    Returns
-    -------
-    attributes : dict
-        Every fitted attribute and its value.
-    """
-    before = Fitted(network_of(estimator), record_of(estimator)) if resume else None
-    made = None if resume or one_pass else find_fit(estimator, X, sample_weight)
-    if made is None:
-        plan = make_plan(
-            estimator,
-            X,
-            sample_weight,
-            resume_from=before,
-            one_pass=one_pass,
-        )
-    else:
-        plan = made.plan
-    warn_of_parameters(estimator, X)
-    if plan.scaling.columns is not None:
-        warn_of_rows(estimator, X, plan)
-    architecture, scaling = plan.architecture, plan.scaling
-    context: CallbackContext | None = None
-    if not one_pass:
-        n_epochs = plan.schedule.max_iter
-        context = short_named(estimator._init_callback_context(max_subtasks=n_epochs))
-    metadata = None if sample_weight is None else {"sample_weight": sample_weight}
-    task = {"X": X, "y": y, "metadata": metadata}
-    monitor = EpochMonitor(
-        estimator,
-        context,
-        task,
-        lambda snapshot: network_attributes(trained_network(architecture, snapshot.flat, scaling)),
-        verbose=estimator.verbose,
-        n_before=0 if before is None else before.record.n_iter,
-    )
-    if context is not None:
-        context.call_on_fit_task_begin(estimator=estimator, **task)
-    trained = made.outcome if made else train_plans([plan], X, sample_weight, monitor)[0]
-    if isinstance(trained, ValueError):
-        raise trained
-    attributes = network_attributes(trained_network(architecture, trained.flat, scaling))
-    attributes |= record_attributes(record(plan, trained, before))
-    attributes |= found_attributes(plan, trained)
-    n_rows = X.shape[0] if plan.index is None else len(plan.index)
-    warn_of_end(trained, plan, unusual_parameters(estimator, plan), n_rows=n_rows)
-    if context is not None:
-        context.call_on_fit_task_end(
-            estimator=estimator, reconstruction_attributes=attributes, **task
-        )
-    return attributes
 
 
 def train_plans(
@@ -130,82 +37,46 @@ def train_plans(
     )
 
 
-def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> None:
-    """Warn of parameters that do nothing, or ask for what cannot be."""
-    defaults = type(estimator)()
-    given, default = ({"rho": each.rho, "beta": each.beta} for each in (estimator, defaults))
-    validation.warn_of_idle_penalty(estimator.sparsity, given, default)
-    validation.warn_of_idle_noise(estimator.noise, estimator.noise_level, defaults.noise_level)
-    validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
+def successful(outcome: "Trained | NonFiniteLossError") -> "Trained":
+    """Return what a training came to, or raise the error that it ended with."""
+    if isinstance(outcome, ValueError):
+        raise outcome
+    return outcome
 
 
-def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Plan) -> None:
-    """Warn of columns that spoil a training, and of unscaled rows that the defaults are not for."""
-    scaling, membership = plan.scaling, membership_of(estimator)
-    on_codes = membership is not None and membership.on_codes
-    message = None
-    if not on_codes:
-        owner = estimator if membership is None else membership.whole
-        names = getattr(owner, "feature_names_in_", None)
-        message = diagnostics.message_on_columns(X, plan.index, scaling, names)
-    given: set[float | str | None] = {estimator.alpha}
-    if estimator.sparsity is not None:
-        given.add(0.0 if estimator.beta == "auto" else estimator.beta)
-    if estimator.solver != "lbfgs":
-        given.add(estimator.learning_rate)
-    if message is None and not given.isdisjoint({None, "auto"}):
-        message = diagnostics.message_on_norm(
-            scaling, estimator.output_activation, may_multiply=not on_codes
-        )
-    if message is not None:
-        warn_user(message)
+def network_of_plan(plan: Plan, flat: np.ndarray) -> FittedNetwork:
+    """Return the network that a training makes, from its parameters for centred rows."""
+    layers = from_centred(plan.architecture, flat, plan.scaling)
+    return FittedNetwork(layers, plan.architecture.n_encoder_layers, plan.scaling)
 
 
-def unusual_parameters(estimator: "SparseAutoencoderTransformer", plan: Plan) -> list[Unusual]:
-    """Return the parameters that are set higher than what their defaults stand for.
+def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> FitResult:
+    """Return what a fit has come to.
 
-    And a learning rate that is far lower.
+    Parameters
+    ----------
+    plan : Plan
+        What was asked for.
+    trained : Trained
+        What the engine left behind.
+    before : Fitted, optional
+        What the training went on from.
     """
-    sparsity, solver = estimator.sparsity, estimator.solver
-    n_features = plan.architecture.sizes[0]
-    is_scaled = has_scaled_norm(estimator.output_activation, estimator.scale_data)
-    n_hidden_layers = plan.architecture.n_encoder_layers - 1
-    default = type(estimator)().get_params(deep=False)
-    usual: dict[str, Any] = {
-        "learning_rate": defaults.resolve_learning_rate(
-            "auto", solver, sparsity, n_features, is_scaled
-        ),
-        "alpha": defaults.resolve_alpha(None, sparsity, n_hidden_layers, n_features, is_scaled),
-        "beta": defaults.resolve_beta(None, sparsity, is_scaled),
-        "noise_level": default["noise_level"],
-        "tol": default["tol"],
-    }
-    without_effect = {
-        "learning_rate": solver == "lbfgs",
-        "beta": sparsity is None,
-        "noise_level": estimator.noise is None,
-    }
-    return [
-        Unusual(name, float(value), default[name], usual[name])
-        for name in usual
-        if not without_effect.get(name)
-        and isinstance(value := getattr(estimator, name), Real)
-        and (
-            float(value) > usual[name]
-            or (name == "learning_rate" and float(value) < TOO_SLOW * usual[name])
-        )
-    ]
+    penalties, network = plan.penalties, network_of_plan(plan, trained.flat)
+    # A beta that was given is told as given, not as the dtype of training rounds it.
+    beta = penalties.beta if isinstance(penalties.beta, float) else trained.beta
+    assert isinstance(penalties.alpha, float)
+    return FitResult(
+        network=network,
+        record=_record_of(plan, trained, before),
+        loss=trained.loss,
+        alpha=penalties.alpha,
+        beta=None if penalties.sparsity is None else beta,
+        mean_activation=mean_activation(trained.mean_code, network.code_activation),
+    )
 
 
-def trained_network(
-    architecture: "Architecture", flat: np.ndarray, scaling: Scaling
-) -> FittedNetwork:
-    """Return the network that training has made, from its parameters for centred rows."""
-    layers = from_centred(architecture, flat, scaling)
-    return FittedNetwork(layers, architecture.n_encoder_layers, scaling)
-
-
-def record(plan: Plan, trained: "Trained", before: Fitted | None) -> TrainingRecord:
+def _record_of(plan: Plan, trained: "Trained", before: Fitted | None) -> TrainingRecord:
     """Return the record of a training and of all before it."""
     assert plan.seen is not None
     n_iter, n_steps = len(trained.loss_curve), trained.n_steps
@@ -225,20 +96,6 @@ def record(plan: Plan, trained: "Trained", before: Fitted | None) -> TrainingRec
         loss_curve=curve,
         validation_curve=validation_curve,
     )
-
-
-def found_attributes(plan: Plan, trained: "Trained") -> dict[str, Any]:
-    """Return the fitted attributes that tell what training came to."""
-    # A beta that was given is told as given, not as the dtype of training rounds it.
-    penalties, architecture = plan.penalties, plan.architecture
-    beta = trained.beta if isinstance(penalties.beta, str) else penalties.beta
-    code_activation = architecture.activations[architecture.n_encoder_layers - 1]
-    return {
-        "loss_": trained.loss,
-        "beta_": None if penalties.sparsity is None else beta,
-        "alpha_": penalties.alpha,
-        "mean_activation_": mean_activation(trained.mean_code, code_activation),
-    }
 
 
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:

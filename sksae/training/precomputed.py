@@ -1,4 +1,4 @@
-"""Fits made beforehand: where `fit` looks before it trains.
+"""Precomputed fits: where `fit` looks before it trains.
 
 A search may train many networks side by side, then let scikit-learn fit and score one candidate
 after the other; each of these fits takes what was trained for it instead of training.
@@ -13,48 +13,59 @@ import numpy as np
 
 from sksae.scaling import Matrix
 from sksae.training.plan import Plan
+from sksae.training.specification import Specification
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Trained
     from sksae.engine.watching import NonFiniteLossError
-    from sksae.transformer import SparseAutoencoderTransformer
 
 
 class Fit(NamedTuple):
-    """A training that an estimator asks for, and what came of it."""
+    """A training that was asked for, and what came of it."""
 
     plan: Plan
     outcome: "Trained | NonFiniteLossError"
 
 
-class Source(Protocol):
-    """Who has fits made beforehand."""
+class FitProvider(Protocol):
+    """Who has precomputed fits."""
 
     def find(
         self,
-        estimator: "SparseAutoencoderTransformer",
+        specification: Specification,
         X: Matrix,
         sample_weight: np.ndarray | None,
+        *,
+        is_watched: bool,
     ) -> Fit | None:
-        """Return what training that estimator on those rows came to, if it was made."""
+        """Return what training that autoencoder on those rows came to, if it is known.
+
+        Parameters
+        ----------
+        specification : Specification
+            The autoencoder.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Validated rows.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Validated weights.
+        is_watched : bool
+            Whether somebody hears of every epoch, by callbacks.
+        """
 
 
-_source: ContextVar[Source | None] = ContextVar("source of fits", default=None)
+_provider: ContextVar[FitProvider | None] = ContextVar("provider of fits", default=None)
 
 
 @contextmanager
-def fits_from(source: Source) -> Iterator[None]:
+def use_precomputed_fits(provider: FitProvider) -> Iterator[None]:
     """Let every `fit` in this context look there first."""
-    token = _source.set(source)
+    token = _provider.set(provider)
     try:
         yield
     finally:
-        _source.reset(token)
+        _provider.reset(token)
 
 
-def find_fit(
-    estimator: "SparseAutoencoderTransformer", X: Matrix, sample_weight: np.ndarray | None
-) -> Fit | None:
-    """Return what training that estimator on those rows came to, if it was made beforehand."""
-    source = _source.get()
-    return None if source is None else source.find(estimator, X, sample_weight)
+def provider_in_use() -> FitProvider | None:
+    """Return where a `fit` is to look first, if anywhere."""
+    return _provider.get()

@@ -44,3 +44,28 @@ class Fitted(NamedTuple):
 
     network: FittedNetwork
     record: TrainingRecord
+
+
+class FitResult(NamedTuple):
+    """What the fit of an autoencoder has come to.
+
+    Attributes
+    ----------
+    network : FittedNetwork
+    record : TrainingRecord
+    loss : float
+        J over all training rows; nan if the user did not wait for it.
+    alpha : float
+        Weight decay.
+    beta : float or None
+        Weight of the sparsity term, if there is one.
+    mean_activation : ndarray of shape (n_components,)
+        Of each unit over the training rows.
+    """
+
+    network: FittedNetwork
+    record: TrainingRecord
+    loss: float
+    alpha: float
+    beta: float | None
+    mean_activation: np.ndarray

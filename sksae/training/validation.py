@@ -1,6 +1,6 @@
 """What the parameters of `SparseAutoencoderTransformer` mean together, and which make no sense."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 from numbers import Integral
 from typing import Any
@@ -103,7 +103,7 @@ def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> 
 
 
 def warn_of_idle_penalty(
-    sparsity: str | None, given: dict[str, Any], defaults: dict[str, Any]
+    sparsity: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
     """Warn of a rho or beta set by the user that has no effect with this sparsity."""
     without_target = () if given["beta"] == "auto" else ("rho",)

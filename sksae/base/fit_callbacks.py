@@ -1,0 +1,70 @@
+"""scikit-learn's callbacks in the fit of one autoencoder."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.callback import CallbackSupportMixin
+
+from sksae.base.attributes import network_attributes
+from sksae.base.monitoring import EpochMonitor
+from sksae.base.stages import short_named
+from sksae.scaling import Matrix
+from sksae.training.fit import network_of_plan
+from sksae.training.plan import Plan
+from sksae.training.record import Fitted
+
+
+class FitCallbacks:
+    """Tells callbacks of a fit, and the user of its epochs.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one being fitted.
+    plan : Plan
+        What is trained.
+    X, y
+        Rows, and what goes with them.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Weights.
+    before : Fitted or None
+        What training goes on from.
+    """
+
+    def __init__(
+        self,
+        estimator: CallbackSupportMixin,
+        plan: Plan,
+        X: Matrix,
+        y: object,
+        sample_weight: np.ndarray | None,
+        before: Fitted | None,
+    ) -> None:
+        schedule = plan.schedule
+        self._estimator, self._context = estimator, None
+        # Of a pass over one more piece callbacks do not hear.
+        if not schedule.is_one_pass:
+            context = estimator._init_callback_context(max_subtasks=schedule.max_iter)
+            self._context = short_named(context)
+        metadata = None if sample_weight is None else {"sample_weight": sample_weight}
+        self._task = {"X": X, "y": y, "metadata": metadata}
+        self.monitor = EpochMonitor(
+            estimator,
+            self._context,
+            self._task,
+            lambda snapshot: network_attributes(network_of_plan(plan, snapshot.flat)),
+            verbose=estimator.verbose,
+            n_before=0 if before is None else before.record.n_iter,
+        )
+
+    def begin(self) -> None:
+        """Tell that the fit begins."""
+        if self._context is not None:
+            self._context.call_on_fit_task_begin(estimator=self._estimator, **self._task)
+
+    def end(self, attributes: dict[str, Any]) -> None:
+        """Tell that the fit has ended, with these fitted attributes."""
+        if self._context is not None:
+            self._context.call_on_fit_task_end(
+                estimator=self._estimator, reconstruction_attributes=attributes, **self._task
+            )

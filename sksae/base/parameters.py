@@ -1,0 +1,37 @@
+"""An estimator's parameters as a specification, and what may be said of its rows."""
+
+from typing import Any, TypeVar
+
+from sklearn.base import BaseEstimator
+
+from sksae.process.warning import membership_of
+from sksae.training.advice import RowsTold
+from sksae.training.specification import Specification, TrainingSpecification, specify
+
+S = TypeVar("S", bound=TrainingSpecification)
+
+
+def specification_of(estimator: BaseEstimator) -> Specification:
+    """Return the autoencoder that an estimator's parameters ask for, or raise if they cannot."""
+    return specify(*_given_and_usual(estimator))
+
+
+def training_specification_of(estimator: BaseEstimator, kind: type[S]) -> S:
+    """Return how an estimator's parameters say that layers are to be trained."""
+    return kind.of(*_given_and_usual(estimator))
+
+
+def rows_told_of(estimator: BaseEstimator) -> RowsTold:
+    """Return how to speak of the rows that an autoencoder is being fitted to."""
+    membership = membership_of(estimator)
+    owner = estimator if membership is None else membership.whole
+    return RowsTold(
+        names=getattr(owner, "feature_names_in_", None),
+        are_codes=membership is not None and membership.on_codes,
+    )
+
+
+def _given_and_usual(estimator: BaseEstimator) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return all parameters, and what they are by default."""
+    usual = type(estimator)().get_params(deep=False)
+    return estimator.get_params(deep=False), usual

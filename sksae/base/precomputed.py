@@ -1,0 +1,26 @@
+"""An estimator's fit among precomputed ones."""
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from sksae.scaling import Matrix
+from sksae.training.precomputed import Fit, provider_in_use
+from sksae.training.specification import Specification
+
+
+def find_fit(
+    estimator: BaseEstimator,
+    specification: Specification,
+    X: Matrix,
+    sample_weight: np.ndarray | None,
+) -> Fit | None:
+    """Return what the fit of an autoencoder on some rows came to, if it is known."""
+    provider = provider_in_use()
+    if provider is None:
+        return None
+    return provider.find(specification, X, sample_weight, is_watched=is_watched(estimator))
+
+
+def is_watched(estimator: object) -> bool:
+    """Return whether callbacks are set on an estimator."""
+    return bool(getattr(estimator, "_skl_callbacks", None))

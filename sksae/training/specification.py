@@ -1,0 +1,158 @@
+"""What an estimator's parameters ask for, resolved and checked as far as no rows are needed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+import numpy as np
+
+from sksae.scaling import has_scaled_norm
+from sksae.training import defaults, validation
+
+
+@dataclass(frozen=True)
+class TrainingSpecification:
+    """How any of the networks is to be trained; as the parameters of the same names say.
+
+    Attributes
+    ----------
+    given : mapping
+        All parameters as the user gave them.
+    usual : mapping
+        Their defaults.
+    """
+
+    alpha: float | None
+    solver: str
+    learning_rate: float | str
+    learning_rate_schedule: str
+    momentum: float
+    batch_size: int | str
+    max_iter: int | str
+    tol: float
+    n_iter_no_change: int | str
+    early_stopping: bool
+    validation_fraction: float
+    shuffle: bool
+    dtype: str
+    device: str
+    verbose: bool | int
+    random_state: int | np.random.RandomState | None
+    given: Mapping[str, Any] = field(repr=False, compare=False)
+    usual: Mapping[str, Any] = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any], usual: Mapping[str, Any], **resolved: Any) -> Self:
+        """Return what parameters ask for.
+
+        Parameters
+        ----------
+        given, usual : mapping
+            Parameters by name, as they are and by default; others than the fields may be there.
+        **resolved
+            Fields that are something else than what was given.
+
+        Raises
+        ------
+        ValueError
+            If a number is beyond the precision of training, or the solver cannot do with it.
+        """
+        names = {each.name for each in fields(cls)}
+        taken = {name: value for name, value in given.items() if name in names}
+        one = cls(**(taken | {"given": given, "usual": usual} | resolved))
+        one._check()
+        return one
+
+    def _check(self) -> None:
+        numbers = self._numbers()
+        validation.check_half(self.dtype, self.solver)
+        validation.check_precision(self.dtype, **numbers)
+        validation.check_learning_rate(self.learning_rate, self.solver, self.dtype)
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the numbers that the precision of training must have room for."""
+        return {} if self.alpha is None else {"alpha": float(self.alpha)}
+
+
+@dataclass(frozen=True)
+class FinetuningSpecification(TrainingSpecification):
+    """How the layers of a stack are trained for a task."""
+
+    noise: str | None
+    noise_level: float
+
+
+@dataclass(frozen=True)
+class Specification(TrainingSpecification):
+    """An autoencoder that is asked for.
+
+    Attributes
+    ----------
+    rho : float
+        As a share of units.
+    beta : float or "auto"
+    activation : str
+        Of the code.
+    hidden_layer_sizes : tuple of int
+    """
+
+    n_components: int
+    sparsity: str | None
+    rho: float
+    beta: float | str
+    activation: str
+    output_activation: str
+    hidden_layer_sizes: tuple[int, ...]
+    hidden_activation: str
+    tied_weights: bool
+    noise: str | None
+    noise_level: float
+    scale_data: bool
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether rows have the norm that makes codes sparse."""
+        return has_scaled_norm(self.output_activation, self.scale_data)
+
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Units of the encoder's layers, the code's last."""
+        return (*self.hidden_layer_sizes, self.n_components)
+
+    def _check(self) -> None:
+        super()._check()
+        validation.check_noise(self.noise, self.noise_level)
+        validation.check_scaling(self.output_activation, self.scale_data)
+
+    def _numbers(self) -> dict[str, float]:
+        numbers = {"rho": self.rho} | super()._numbers()
+        if not isinstance(self.beta, str):
+            numbers["beta"] = self.beta
+        if self.noise is not None:
+            numbers["noise_level"] = float(self.noise_level)
+        return numbers
+
+
+def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification:
+    """Return the autoencoder that parameters ask for.
+
+    Parameters
+    ----------
+    given, usual : mapping
+        The parameters of a `SparseAutoencoderTransformer` by name, as they are and by default.
+
+    Raises
+    ------
+    ValueError
+        If parameters make no sense together, or beside the precision of training.
+    """
+    sparsity = given["sparsity"]
+    is_scaled = has_scaled_norm(given["output_activation"], given["scale_data"])
+    return Specification.of(
+        given,
+        usual,
+        hidden_layer_sizes=validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"]),
+        activation=validation.resolve_activation(given["activation"], sparsity),
+        rho=validation.resolve_rho(given["rho"], given["n_components"]),
+        beta=defaults.resolve_beta(given["beta"], sparsity, is_scaled),
+    )
