@@ -20,6 +20,7 @@ from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.stacking.task_training import Wanted
 from sksae.training.seen import Seen, mean_weight
+from sksae.transformer import SparseAutoencoderTransformer
 
 
 def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
@@ -213,6 +214,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     True
     """
 
+    _make_autoencoder = SparseAutoencoderTransformer
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SupervisedStack._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],

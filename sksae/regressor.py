@@ -28,6 +28,7 @@ from sksae.stacking.ridge import best_decay
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.stacking.task_training import Wanted
 from sksae.training.seen import Seen
+from sksae.transformer import SparseAutoencoderTransformer
 
 # Predictions may be so many times as large, and as small, as mean and deviation of targets.
 ROOM = 2.0**10
@@ -212,6 +213,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     True
     """
 
+    _make_autoencoder = SparseAutoencoderTransformer
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SupervisedStack._parameter_constraints,
         "alpha": [*constraints.TRAINING["alpha"], None],

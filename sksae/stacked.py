@@ -17,34 +17,28 @@ from sklearn.utils.validation import check_is_fitted
 from sksae.base import constraints
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
+from sksae.base.protocols import Autoencoder
 from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.base.stages import Stages, short_named
-from sksae.model.network import FittedNetwork, Layer
+from sksae.model.codes import activity
+from sksae.model.network import Layer
 from sksae.model.numbers import Extended, float_dtype
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
-from sksae.scaling import Matrix, has_scaled_norm
-from sksae.stacking.composition import (
-    Autoencoders,
-    ComposedOfAutoencoders,
-    as_fitted,
-    check_fit_together,
-    check_names,
-    count_trained,
-    draw_seeds,
-    pretrained,
-)
+from sksae.scaling import Matrix
+from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
+from sksae.stacking.members import as_fitted, check_fit_together, check_names, count_trained
 from sksae.stacking.monitoring import epoch_monitor
+from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.rolling import with_layers
-from sksae.training import defaults, validation
+from sksae.training import defaults
 from sksae.training.finetuning import (
     finetune_schedule,
     plan_layers,
     scaling_of_first,
     train_layers,
 )
-from sksae.training.fit import mean_activation
 from sksae.training.plan import check_device, split_rows
 from sksae.training.specification import TrainingSpecification
 from sksae.transformer import SparseAutoencoderTransformer
@@ -211,6 +205,7 @@ class StackedSparseAutoencoder(
     ((1797, 32), True)
     """
 
+    _make_autoencoder = SparseAutoencoderTransformer
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "autoencoders": [list, tuple, None],
         "finetune": ["boolean"],
@@ -401,7 +396,7 @@ class StackedSparseAutoencoder(
         check_is_fitted(self)
         codes = checked_codes(X, self._n_features_out)
         found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
-        widest = max(max(coef.shape) for sae in self.autoencoders_ for coef in sae.coefs_)
+        widest = max(self.__sksae_network__().sizes)
         # What enters a member and what leaves it are there together.
         for rows in chunk_slices(codes.shape[0], 2 * widest):
             part = codes[rows]
@@ -463,15 +458,10 @@ class StackedSparseAutoencoder(
         whole = self.__sksae_network__().without_gains()
         return reconstruction_distances(whole, X, self.autoencoders_[0].device)
 
-    def __sksae_network__(self) -> FittedNetwork:
-        """Return the whole network, from the rows to the last code and back."""
-        check_is_fitted(self)
-        return unroll([member.__sksae_network__() for member in self.autoencoders_])
-
     def _finetuned(
         self,
         specification: TrainingSpecification,
-        members: list[SparseAutoencoderTransformer],
+        members: list[Autoencoder],
         X: Matrix,
         weight: np.ndarray | None,
         seed: int,
@@ -481,17 +471,16 @@ class StackedSparseAutoencoder(
         """Return the fitted attributes after training all layers together, and what ended it."""
         from sksae.engine.objective import Penalties
 
-        first, last = members[0], members[-1]
+        first, last = (each.__sksae_specification__() for each in (members[0], members[-1]))
         whole = unroll([member.__sksae_network__() for member in members])
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
-        rho = validation.resolve_rho(last.rho, last.n_components)
-        beta = 0.0 if last.beta_ is None else last.beta_
+        beta = members[-1].beta_
         alpha = defaults.resolve_alpha(
             self.alpha,
             last.sparsity,
             whole.n_encoder_layers - 1,
             X.shape[1],
-            has_scaled_norm(first.output_activation, first.scale_data),
+            first.is_scaled,
         )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=self.max_iter)
         subcontext.call_on_fit_task_begin(estimator=self, **task)
@@ -517,7 +506,7 @@ class StackedSparseAutoencoder(
                 n_rows=X.shape[0] if index is None else len(index),
                 n_features=X.shape[1],
             ),
-            Penalties(last.sparsity, rho, beta, alpha),
+            Penalties(last.sparsity, last.rho, 0.0 if beta is None else beta, alpha),
             index=index,
             held_out_index=held_out_index,
         )
@@ -527,7 +516,7 @@ class StackedSparseAutoencoder(
             "alpha_": alpha,
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
-            "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
+            "mean_activation_": activity(trained.mean_code, whole.sparsity, whole.code_activation),
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -34,6 +34,7 @@ from sksae.training.advice import unusual_parameters, warn_before_training
 from sksae.training.fit import result_of, successful, train_plans
 from sksae.training.outcome import warn_of_end
 from sksae.training.plan import make_plan
+from sksae.training.specification import Specification
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
@@ -684,3 +685,8 @@ class SparseAutoencoderTransformer(
         """Return what was learnt as one value."""
         check_is_fitted(self)
         return network_of(self)
+
+    def __sksae_specification__(self) -> Specification:
+        """Return what the parameters ask for, or raise if they cannot be."""
+        self._validate_params()
+        return specification_of(self)

@@ -5,7 +5,7 @@ plain containers of them only.
 """
 
 from copy import copy
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from sksae.model.network import FittedNetwork, Layer
 from sksae.scaling import Scaling
@@ -13,15 +13,6 @@ from sksae.training.record import FitResult, Fitted, TrainingRecord
 from sksae.training.seen import Seen
 
 E = TypeVar("E")
-
-
-class Autoencoder(Protocol):
-    """An estimator, of whatever class, that has learnt a network of encoder and decoder."""
-
-    device: str
-
-    def __sksae_network__(self) -> FittedNetwork:
-        """Return it, or raise `NotFittedError`."""
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -50,6 +41,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_tied": network.is_tied,
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
+        "_sparsity": network.sparsity,
     }
 
 
@@ -77,7 +69,7 @@ def network_of(estimator: Any) -> FittedNetwork:
         scaled=estimator._scaled,
         stretch=estimator._stretch,
     )
-    return FittedNetwork(layers, n_encoder_layers, scaling)
+    return FittedNetwork(layers, n_encoder_layers, scaling, estimator._sparsity)
 
 
 def result_attributes(result: FitResult) -> dict[str, Any]:

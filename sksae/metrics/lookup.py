@@ -14,12 +14,10 @@ from sklearn.semi_supervised import SelfTrainingClassifier
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_is_fitted
 
+from sksae.base.protocols import HasNetwork, has_network
 from sksae.metrics.checks import MatrixLike
-from sksae.stacking.composition import ComposedOfAutoencoders
-from sksae.transformer import SparseAutoencoderTransformer
 
 Step: TypeAlias = Callable[[MatrixLike], MatrixLike]
-Autoencoder: TypeAlias = SparseAutoencoderTransformer | ComposedOfAutoencoders
 
 # Whose fitted part is given the rows as they are: that part, and the parameter that it is made of.
 WRAPPERS: dict[type[BaseEstimator], tuple[str, str]] = {
@@ -32,16 +30,16 @@ WRAPPERS: dict[type[BaseEstimator], tuple[str, str]] = {
 }
 
 
-class Place(NamedTuple):
+class AutoencoderLocation(NamedTuple):
     """An autoencoder and what its estimator does to rows before they reach it."""
 
-    autoencoder: Autoencoder
+    autoencoder: HasNetwork
     before: tuple[Step, ...]
 
 
 def autoencoder_and_its_rows(
     estimator: BaseEstimator, X: MatrixLike
-) -> tuple[Autoencoder, MatrixLike]:
+) -> tuple[HasNetwork, MatrixLike]:
     """Return the last autoencoder of an estimator, and X as it reaches it.
 
     Parameters
@@ -53,7 +51,7 @@ def autoencoder_and_its_rows(
 
     Returns
     -------
-    autoencoder : SparseAutoencoderTransformer or ComposedOfAutoencoders
+    autoencoder : estimator with a network
         Fitted; of a stack the whole.
     X_reaching : {array-like, sparse matrix} of shape (n_samples, autoencoder.n_features_in_)
         Its rows.
@@ -65,29 +63,29 @@ def autoencoder_and_its_rows(
     NotFittedError
         If it is not fitted.
     """
-    place = find_autoencoder(estimator)
-    if place is None:
+    location = find_autoencoder(estimator)
+    if location is None:
         raise ValueError(
             "This scorer needs a SparseAutoencoderTransformer, a stack, classifier or regressor of "
             "them, or a Pipeline, FeatureUnion, ColumnTransformer, FrozenEstimator or search with "
             f"one in it, got {estimator!r}."
         )
     # Before the other steps are used, whose errors would speak of them.
-    check_is_fitted(place.autoencoder)
-    for step in place.before:
+    check_is_fitted(location.autoencoder)
+    for step in location.before:
         X = step(X)
-    return place.autoencoder, X
+    return location.autoencoder, X
 
 
-def find_autoencoder(estimator: Any) -> Place | None:
-    """Return the place of the last autoencoder, or None if there is none."""
-    if isinstance(estimator, SparseAutoencoderTransformer | ComposedOfAutoencoders):
-        return Place(estimator, ())
+def find_autoencoder(estimator: Any) -> AutoencoderLocation | None:
+    """Return the location of the last autoencoder, or None if there is none."""
+    if has_network(estimator):
+        return AutoencoderLocation(estimator, ())
     found = None
     for part, before in _parts(estimator):
-        place = find_autoencoder(part)
-        if place is not None:
-            found = Place(place.autoencoder, (*before, *place.before))
+        location = find_autoencoder(part)
+        if location is not None:
+            found = AutoencoderLocation(location.autoencoder, (*before, *location.before))
     return found
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
+from sksae.base.protocols import HasNetwork
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
-from sksae.metrics.lookup import Autoencoder, autoencoder_and_its_rows
+from sksae.metrics.lookup import autoencoder_and_its_rows
 from sksae.metrics.sparseness import hoyer_sparsity
+from sksae.model.codes import activity
 from sksae.process.warning import warn_user
 from sksae.scaling import Matrix
-from sksae.stacking.supervised import SupervisedStack
-from sksae.transformer import SparseAutoencoderTransformer
 
 Results: TypeAlias = Mapping[str, Any]
 
@@ -45,7 +45,7 @@ class SparsityScorer:
         return METRICS[self.metric](self, autoencoder, rows)
 
 
-METRICS: dict[str, Callable[[SparsityScorer, Autoencoder, MatrixLike], float]] = {
+METRICS: dict[str, Callable[[SparsityScorer, HasNetwork, MatrixLike], float]] = {
     "explained_variance": lambda _, autoencoder, X: _explained_variance(autoencoder, X),
     "neg_l0": lambda scorer, autoencoder, X: (
         -l0(_activity(autoencoder, X), threshold=scorer.threshold, relative=scorer.relative)
@@ -252,9 +252,9 @@ def _standard_error(results: Results, score: str, candidate: int) -> float:
     return float(np.std(folds, ddof=1) / np.sqrt(len(folds)))
 
 
-def _explained_variance(autoencoder: Autoencoder, X: MatrixLike) -> float:
+def _explained_variance(autoencoder: HasNetwork, X: MatrixLike) -> float:
     """Return R^2 of the reconstruction, or nan with a warning where there is none."""
-    if isinstance(autoencoder, SupervisedStack):
+    if not autoencoder.__sksae_network__().decoder:
         warn_user(
             f"explained_variance is nan: a {type(autoencoder).__name__} reconstructs nothing, as "
             "its decoders are those of pre-training and do not know the fine-tuned codes. Search "
@@ -264,13 +264,8 @@ def _explained_variance(autoencoder: Autoencoder, X: MatrixLike) -> float:
     return autoencoder.score(X)
 
 
-def _activity(autoencoder: Autoencoder, X: MatrixLike) -> Matrix:
+def _activity(autoencoder: HasNetwork, X: MatrixLike) -> Matrix:
     """Return codes in which what is inactive is 0 or little more."""
     codes = check_matrix(autoencoder.transform(X), "codes")
-    if isinstance(autoencoder, SparseAutoencoderTransformer):
-        last = autoencoder
-    else:
-        last = autoencoder.autoencoders_[-1]
-    if last.sparsity == "kl" and last.activation == "tanh":
-        return (1.0 + codes) / 2.0
-    return codes
+    network = autoencoder.__sksae_network__()
+    return activity(codes, network.sparsity, network.code_activation)

@@ -50,11 +50,14 @@ class FittedNetwork:
         How many of them lead to the code; the rest is the decoder.
     scaling : Scaling
         How the network sees rows.
+    sparsity : str or None
+        The name of its code (see `codes`).
     """
 
     layers: tuple[Layer, ...]
     n_encoder_layers: int
     scaling: Scaling
+    sparsity: str | None = None
 
     @property
     def encoder(self) -> tuple[Layer, ...]:
@@ -105,6 +108,11 @@ class FittedNetwork:
             for layer in self.layers
         )
         return replace(self, layers=tuple(layers))
+
+    def without_decoder(self) -> "FittedNetwork":
+        """Return the encoder alone, whose weights nothing else shares."""
+        encoder = tuple(layer._replace(is_tied=False) for layer in self.encoder)
+        return replace(self, layers=encoder)
 
     @property
     def is_tied(self) -> bool:

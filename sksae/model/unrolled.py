@@ -77,7 +77,7 @@ def unroll(members: Sequence[FittedNetwork]) -> FittedNetwork:
         intercept = layer.intercept.astype(np.float64) + _through(source.shift, layer.coef)
         layers.append(layer._replace(intercept=intercept, gain=float(source.gain)))
     n_encoder_layers = sum(member.n_encoder_layers for member in members)
-    return FittedNetwork(tuple(layers), n_encoder_layers, members[0].scaling)
+    return FittedNetwork(tuple(layers), n_encoder_layers, members[0].scaling, members[-1].sparsity)
 
 
 def roll_up(members: Sequence[FittedNetwork], layers: Sequence[Layer]) -> list[FittedNetwork]:

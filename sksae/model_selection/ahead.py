@@ -14,25 +14,25 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
+from sksae.base.protocols import Autoencoder, is_autoencoder
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
 from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
 from sksae.scaling import Matrix
 from sksae.training.precomputed import Fit, use_precomputed_fits
 from sksae.training.specification import Specification
-from sksae.transformer import SparseAutoencoderTransformer
 
 # Types whose values are equal, and of one type, where they look the same.
 PLAIN = (int, float, bool, str, type(None))
 
 
-def autoencoders_in(estimator: Any) -> list[SparseAutoencoderTransformer]:
+def autoencoders_in(estimator: Any) -> list[Autoencoder]:
     """Return the sparse autoencoders that an estimator is or contains."""
-    if isinstance(estimator, SparseAutoencoderTransformer):
+    if is_autoencoder(estimator):
         return [estimator]
     if not isinstance(estimator, BaseEstimator):
         return []
     parts = estimator.get_params(deep=True).values()
-    return [part for part in parts if isinstance(part, SparseAutoencoderTransformer)]
+    return [part for part in parts if is_autoencoder(part)]
 
 
 class FitReached(BaseException):

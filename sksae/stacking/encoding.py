@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sksae.base.attributes import Autoencoder
+from sksae.base.protocols import Autoencoder
 from sksae.scaling import Matrix
 
 

@@ -6,13 +6,14 @@ from enum import Enum, auto
 import numpy as np
 
 from sksae.base.attributes import record_of, with_network, with_seen
+from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages
 from sksae.model.rescaling import can_keep_codes, rescaled
 from sksae.scaling import Matrix
-from sksae.stacking.composition import Named, count_trained, pretrained, unfrozen
+from sksae.stacking.members import Named, count_trained, unfrozen
+from sksae.stacking.pretraining import pretrained
 from sksae.training.seen import ENOUGH_ROWS, Seen
 from sksae.training.start import after_piece
-from sksae.transformer import SparseAutoencoderTransformer
 
 # A piece so many times as long as the few rows before it is what members are to be trained on.
 FAR_LONGER = 10
@@ -28,7 +29,7 @@ class Change(Enum):
 
 def members_of_piece(
     named: Named,
-    before: Sequence[SparseAutoencoderTransformer] | None,
+    before: Sequence[Autoencoder] | None,
     X: Matrix,
     sample_weight: np.ndarray | None,
     seeds: Sequence[int],
@@ -37,7 +38,7 @@ def members_of_piece(
     is_first_trained: bool,
     caller: object,
     verbose: bool | int,
-) -> tuple[list[SparseAutoencoderTransformer], Change]:
+) -> tuple[list[Autoencoder], Change]:
     """Return the members to go on with, and what has changed.
 
     They are pre-trained on the first piece, and again on the first that varies, that is far longer
@@ -49,7 +50,7 @@ def members_of_piece(
     ----------
     named : list of (str, estimator)
         Members as the parameters have them.
-    before : sequence of SparseAutoencoderTransformer or None
+    before : sequence of autoencoder or None
         As they were after the last piece; None at the first.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows of the piece.
@@ -69,7 +70,7 @@ def members_of_piece(
     counted = None if sample_weight is None else np.flatnonzero(sample_weight)
     piece = Seen.of_rows(X, counted, sample_weight)
 
-    def trained(*, once: bool) -> list[SparseAutoencoderTransformer]:
+    def trained(*, once: bool) -> list[Autoencoder]:
         stages = Stages(count_trained(named, pretrain=pretrain), verbose)
         return pretrained(
             named,

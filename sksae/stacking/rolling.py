@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from sksae.base.attributes import Autoencoder, with_network
+from sksae.base.attributes import with_network
+from sksae.base.protocols import Autoencoder
 from sksae.model.network import Layer
 from sksae.model.unrolled import roll_up
 

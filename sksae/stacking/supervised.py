@@ -14,30 +14,29 @@ from sklearn.utils.validation import check_consistent_length
 from sksae.base import constraints
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
+from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
-from sksae.model.network import Layer
+from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for, warn_user
 from sksae.scaling import Matrix, well_scaled
-from sksae.stacking.composition import (
-    ComposedOfAutoencoders,
+from sksae.stacking.composition import ComposedOfAutoencoders
+from sksae.stacking.encoding import encode_through
+from sksae.stacking.members import (
     check_fit_together,
     check_names,
     check_unchanged,
     count_encoder_layers,
     count_trained,
-    draw_seeds,
-    pretrained,
 )
-from sksae.stacking.encoding import encode_through
 from sksae.stacking.pieces import Change, members_of_piece
+from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.task_training import TaskTraining, Wanted, check_freeze
 from sksae.training.plan import check_device
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification
 from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise
-from sksae.transformer import SparseAutoencoderTransformer
 
 # The default of noise_level.
 NOISE_LEVEL = 0.3
@@ -195,7 +194,7 @@ class SupervisedStack(
         self,
         X: Matrix,
         course: TaskTraining,
-        members: list[SparseAutoencoderTransformer],
+        members: list[Autoencoder],
         *,
         are_new: bool,
     ) -> float:
@@ -213,6 +212,13 @@ class SupervisedStack(
             for name, value in described.items()
             if name != "_seen"
         )
+
+    def __sksae_network__(self) -> FittedNetwork:
+        """Return the encoders as one network.
+
+        The decoders are those of pre-training and do not know the fine-tuned codes.
+        """
+        return super().__sksae_network__().without_decoder()
 
     @np.errstate(all="ignore")
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:

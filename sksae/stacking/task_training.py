@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.callback import CallbackContext
 
+from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, task_of
 from sksae.model.network import Layer
 from sksae.model.numbers import kept_dtype
 from sksae.model.unrolled import unroll
 from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
-from sksae.stacking.composition import give_up_if_interrupted
 from sksae.stacking.encoding import encode_through
 from sksae.stacking.monitoring import epoch_monitor
+from sksae.stacking.pretraining import give_up_if_interrupted
 from sksae.stacking.rolling import with_layers
 from sksae.training.finetuning import (
     finetune_schedule,
@@ -27,7 +28,6 @@ from sksae.training.finetuning import (
 from sksae.training.plan import Plan
 from sksae.training.seen import Seen
 from sksae.training.specification import FinetuningSpecification
-from sksae.transformer import SparseAutoencoderTransformer
 
 if TYPE_CHECKING:
     from sksae.engine.jobs import Schedule
@@ -88,7 +88,7 @@ class TaskTraining:
         self,
         estimator: "SupervisedStack",
         specification: FinetuningSpecification,
-        members: list[SparseAutoencoderTransformer],
+        members: list[Autoencoder],
         wanted: Wanted,
         held_out: np.ndarray | None,
         seed: int,
@@ -101,8 +101,7 @@ class TaskTraining:
         self._held_out, self._seed = held_out, seed
         self._context, self._task, self._stages = context, task, stages
         self._networks = [member.__sksae_network__() for member in members]
-        # Without their decoders there is nothing that layers could be tied to.
-        self._encoder = [layer._replace(is_tied=False) for layer in unroll(self._networks).encoder]
+        self._encoder = unroll(self._networks).without_decoder().layers
         self._n_frozen = check_freeze(estimator.freeze, len(self._encoder))
         self._noise_unit = 0.0
 

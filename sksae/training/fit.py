@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sksae.model.codes import activity
 from sksae.model.network import FittedNetwork
 from sksae.scaling import Matrix
 from sksae.training.centred import from_centred
@@ -47,7 +48,8 @@ def successful(outcome: "Trained | NonFiniteLossError") -> "Trained":
 def network_of_plan(plan: Plan, flat: np.ndarray) -> FittedNetwork:
     """Return the network that a training makes, from its parameters for centred rows."""
     layers = from_centred(plan.architecture, flat, plan.scaling)
-    return FittedNetwork(layers, plan.architecture.n_encoder_layers, plan.scaling)
+    n_encoder_layers = plan.architecture.n_encoder_layers
+    return FittedNetwork(layers, n_encoder_layers, plan.scaling, plan.penalties.sparsity)
 
 
 def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> FitResult:
@@ -72,7 +74,7 @@ def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> F
         loss=trained.loss,
         alpha=penalties.alpha,
         beta=None if penalties.sparsity is None else beta,
-        mean_activation=mean_activation(trained.mean_code, network.code_activation),
+        mean_activation=activity(trained.mean_code, penalties.sparsity, network.code_activation),
     )
 
 
@@ -96,8 +98,3 @@ def _record_of(plan: Plan, trained: "Trained", before: Fitted | None) -> Trainin
         loss_curve=curve,
         validation_curve=validation_curve,
     )
-
-
-def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
-    """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
-    return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code

@@ -1,0 +1,63 @@
+"""What autoencoders are known by, whatever their class.
+
+Whoever looks for them in other estimators asks for these methods: metrics, stacks and searches. So
+does who is given one to work with.
+"""
+
+from typing import Any, Protocol, Self, TypeGuard
+
+import numpy as np
+
+from sksae.model.network import FittedNetwork
+from sksae.scaling import Matrix
+from sksae.training.specification import Specification
+
+
+class HasNetwork(Protocol):
+    """An estimator that has learnt a network, or is going to."""
+
+    def __sksae_network__(self) -> FittedNetwork:
+        """Return the network, from rows to the code and back; raise `NotFittedError` before."""
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Return codes."""
+
+    def score(self, X: Any) -> float:
+        """Return how well the estimator serves its purpose."""
+
+
+class Autoencoder(HasNetwork, Protocol):
+    """A single autoencoder, trained by itself."""
+
+    device: str
+    early_stopping: bool
+    random_state: int | np.random.RandomState | None
+    n_components: int
+    n_features_in_: int
+    n_iter_: int
+    loss_: float
+    beta_: float | None
+
+    def __sksae_specification__(self) -> Specification:
+        """Return what the parameters ask for, or raise a ValueError if they cannot be."""
+
+    def inverse_transform(self, X: np.ndarray) -> np.ndarray:
+        """Return rows."""
+
+    def partial_fit(
+        self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None
+    ) -> Self:
+        """Learn from one more piece of rows; not of every solver."""
+
+    def fit(self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None) -> Self:
+        """Learn."""
+
+
+def has_network(estimator: object) -> TypeGuard[HasNetwork]:
+    """Return whether an estimator is a sparse autoencoder, or made of them."""
+    return hasattr(type(estimator), "__sksae_network__")
+
+
+def is_autoencoder(estimator: object) -> TypeGuard[Autoencoder]:
+    """Return whether an estimator is a single sparse autoencoder."""
+    return hasattr(type(estimator), "__sksae_specification__")
