@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import min_max_axis
 
+from sksae.model.codes import BOUNDED
 from sksae.model.numbers import Matrix as Matrix
 from sksae.model.numbers import as_floats, exponent_of
 
@@ -21,7 +22,6 @@ SCALED_NORM = 36.0
 # An output with a range has room for less: the standard deviation of an entry, and with it the norm
 # of a row, that the UFLDL recipe gives its 8x8 patches (clipped to three deviations, then mapped to
 # [0.1, 0.9]).
-BOUNDED = ("sigmoid", "tanh")
 BOUNDED_DEVIATION = 0.4 / 3.0
 BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
 # Rows of less than this share of the largest weight do not say how far rows deviate: in units of

@@ -27,6 +27,7 @@ from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unsee
 from sksae.base.parameters import rows_told_of, specification_of
 from sksae.base.precomputed import find_fit
 from sksae.base.reconstruction import r_squared, squared_errors
+from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
@@ -315,7 +316,7 @@ class SparseAutoencoderTransformer(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "sparsity": [StrOptions({"kl", "l1", "l2"}), None],
+        "sparsity": [StrOptions({name for name in CODES if name is not None}), None],
         "rho": [
             Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),

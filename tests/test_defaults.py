@@ -5,8 +5,9 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.preprocessing import minmax_scale
 
-from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, defaults
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
 from sksae.metrics import dead_units, dictionary_coherence, hoyer_sparsity
+from sksae.training import defaults
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,10 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, diagnostics, scaling
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, scaling
 from sksae.process.warning import fitting_member
 from sksae.scaling import BOUNDED_NORM, find_scaling
+from sksae.training import diagnostics
 from sksae.training.diagnostics import dominant_columns, far_values
 
 DIGITS = load_digits().data

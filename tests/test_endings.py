@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
-from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, defaults
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+from sksae.training import defaults
 from sksae.training.finetuning import finetune_schedule
 
 

@@ -17,8 +17,8 @@ from sksae import (
     SparseAutoencoderClassifier,
     SparseAutoencoderRegressor,
     StackedSparseAutoencoder,
-    task_training,
 )
+from sksae.stacking import task_training
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),

@@ -19,15 +19,13 @@ from sksae import (
     SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
-    finetuning,
-    fitting,
-    interrupts,
-    outcome,
 )
 from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.watching import Watch
 from sksae.model_selection import BatchedGridSearchCV
+from sksae.process import interrupts
+from sksae.training import finetuning, fit, outcome
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -250,7 +248,7 @@ def test_a_second_interrupt_where_beta_is_found(solver, sparsity, press_again):
 
 
 AT_THE_END = {
-    "its layers are taken": (fitting, "from_centred"),
+    "its layers are taken": (fit, "from_centred"),
     "layers of a whole are taken": (finetuning, "from_centred"),
     "it is said": (outcome, "warn_user"),
     "its beta is judged": (Descent, "_end"),

@@ -18,11 +18,11 @@ from sksae import (
     SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
-    outcome,
 )
 from sksae.engine.jobs import Trained
 from sksae.metrics import dead_units
 from sksae.model_selection import BatchedGridSearchCV
+from sksae.training import outcome
 
 DIGITS, LABELS = load_digits(return_X_y=True)
 FEW, FEW_LABELS = DIGITS[:300], LABELS[:300]

@@ -16,7 +16,8 @@ import pytest
 from sklearn.utils._param_validation import Interval, StrOptions
 
 import sksae
-from sksae import SparseAutoencoderTransformer, defaults
+from sksae import SparseAutoencoderTransformer
+from sksae.training import defaults
 
 PACKAGE = Path(sksae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -209,7 +210,7 @@ def test_sparsities_are_those_of_the_engine():
 
 
 def test_every_solver_has_a_learning_rate_of_its_own():
-    for rates in (defaults.SCALED_RATES, defaults.UNSCALED_RATES, defaults.FINETUNING_RATES):
+    for rates in (defaults.UNSCALED_RATES, defaults.FINETUNING_RATES):
         assert set(rates) == options("solver")
 
 

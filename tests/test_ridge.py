@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from stacking import pair, sae
 
-from sksae import SparseAutoencoderRegressor, ridge
+from sksae import SparseAutoencoderRegressor
+from sksae.stacking import ridge
 from sksae.stacking.ridge import DECAY_OF_FEW, DECAYS, best_decay, folds
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -14,7 +14,8 @@ from _extractors import sparse_autoencoder
 from _wide_data import DATA, Data
 from sklearn.metrics import log_loss
 
-from sksae import SparseAutoencoderClassifier, StackedSparseAutoencoder, defaults
+from sksae import SparseAutoencoderClassifier, StackedSparseAutoencoder
+from sksae.training import defaults
 
 # A patient fit: a share of the rate, epochs without a new best, and epochs (or iterations) in all.
 SLOWER, PATIENCE, LONGEST = 0.1, 100, 3000

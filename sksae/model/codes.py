@@ -1,7 +1,7 @@
 """The ways to be sparse, by name: what is known of each without computing anything.
 
-The engine's room ``codes`` has one file for each. This table is what the check of parameters, the
-defaults, the docs and the tests go by; it imports neither torch nor scikit-learn.
+The engine's room ``codes`` has one file for each. The check of parameters, the defaults, the advice
+in warnings, the docs and the tests go by this table; it imports neither torch nor scikit-learn.
 """
 
 from dataclasses import dataclass
@@ -19,34 +19,71 @@ class CodeFacts:
     ----------
     activation : str
         Of its units, by default.
-    needs_bounds : bool
-        Whether activations must be bounded.
+    activations : tuple of str or None
+        Which ones it can have; None is any.
+    why_activations : str
+        Why no others, to be read after "sparsity='name' ".
     has_penalty : bool
-        Whether there is a sparsity term that beta weighs.
+        Whether J has a sparsity term, which beta weighs.
+    is_exact : bool
+        Whether rho says how many units are active in each row, exactly; then there is no penalty.
     aims_at_mean : bool
-        Whether the term itself pulls mean activations to rho; else rho is what beta="auto" aims at,
-        as a share of active units.
+        Whether the penalty pulls mean activations to rho. Else rho is what beta="auto" aims at, as
+        a share of active units.
+    revives_units : bool
+        Whether with beta="auto" units that died begin anew.
     scaled_beta, unscaled_beta : float
         What beta is by default: for rows of the norm that makes codes sparse, and for others.
+    scaled_alpha, deep_alpha : float
+        What alpha is by default for such rows: without hidden layers and with them.
+    alpha_falls : bool
+        Whether without hidden layers it is less for wide rows.
+    sgd_rate : float
+        The learning rate of sgd by default for such rows.
     """
 
     activation: str = "relu"
-    needs_bounds: bool = False
+    activations: tuple[str, ...] | None = None
+    why_activations: str = ""
     has_penalty: bool = True
+    is_exact: bool = False
     aims_at_mean: bool = False
+    revives_units: bool = False
     scaled_beta: float = 0.0
     unscaled_beta: float = 0.0
+    scaled_alpha: float = 1e-3
+    deep_alpha: float = 1e-4
+    alpha_falls: bool = False
+    sgd_rate: float = 3e-3
+
+    @property
+    def is_penalty_of_rows(self) -> bool:
+        """Whether there is a penalty, and it is one of each row's code."""
+        return self.has_penalty and not self.aims_at_mean
+
+    def uses_rho(self, beta: object) -> bool:
+        """Return whether rho has an effect with a beta as the user gave it."""
+        return self.is_exact or self.aims_at_mean or (self.has_penalty and beta == "auto")
 
 
 CODES: dict[str | None, CodeFacts] = {
     "kl": CodeFacts(
         activation="sigmoid",
-        needs_bounds=True,
+        activations=BOUNDED,
+        why_activations="compares mean activations with rho, which needs a bounded code",
         aims_at_mean=True,
         scaled_beta=6.0,
         unscaled_beta=1.0,
+        # With the norm that scale_data gives to rows, weights of a bounded code must be as dear as
+        # this for its units to be selective. Units of relu can grow instead, and would die of it,
+        # as hidden ones would. Wide rows spread their norm over more directions, each of which
+        # must stay worth its atoms.
+        scaled_alpha=1.2e-2,
+        deep_alpha=1e-3,
+        alpha_falls=True,
+        sgd_rate=1e-2,
     ),
-    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02),
+    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, revives_units=True),
     "l2": CodeFacts(scaled_beta=0.3, unscaled_beta=0.3),
     None: CodeFacts(has_penalty=False),
 }

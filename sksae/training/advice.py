@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
+from sksae.model.codes import CODES
 from sksae.process.warning import warn_user
 from sksae.scaling import Matrix
 from sksae.training import defaults, diagnostics, validation
@@ -74,7 +75,7 @@ def _warn_of_rows(specification: Specification, X: Matrix, plan: Plan, rows_told
 def _goes_by_defaults(specification: Specification) -> bool:
     """Return whether alpha, beta or the learning rate is one that suits rows of a certain norm."""
     given: set[float | str | None] = {specification.given["alpha"]}
-    if specification.sparsity is not None:
+    if CODES[specification.sparsity].has_penalty:
         beta = specification.given["beta"]
         given.add(0.0 if beta == "auto" else beta)
     if specification.solver != "lbfgs":
@@ -98,7 +99,7 @@ def unusual_parameters(specification: Specification, n_features: int) -> list[Un
     }
     without_effect = {
         "learning_rate": solver == "lbfgs",
-        "beta": sparsity is None,
+        "beta": not CODES[sparsity].has_penalty,
         "noise_level": specification.noise is None,
     }
     return [

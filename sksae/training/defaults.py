@@ -5,23 +5,16 @@ Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`ha
 
 from math import ceil, sqrt
 
-# With the norm that `scale_data` gives to rows, weights of a bounded code must be as dear as this
-# for its units to be selective. Units of relu can grow instead, and would die of it, as hidden ones
-# would. Wide rows spread their norm over more directions, each of which must stay worth its atoms.
+from sksae.model.codes import CODES
+
 # Where rows are as they come, the decay of the UFLDL notes.
-KL_ALPHA, DEEP_KL_ALPHA = 1.2e-2, 1e-3
-SCALED_ALPHA, DEEP_ALPHA = 1e-3, 1e-4
 UNSCALED_ALPHA = 1e-4
-# Of codes that are sparse but alive.
-SCALED_BETAS = {"kl": 6.0, "l1": 0.12, "l2": 0.3, None: 0.0}
-UNSCALED_BETAS = {"kl": 1.0, "l1": 0.02, "l2": 0.3, None: 0.0}
 # A step of adam is the rate in every weight and moves a pre-activation by up to the rate times the
 # sum of a row's magnitudes. Where the norm of a row is fixed that grows with the root of their
 # number: the rate is for REFERENCE_WIDTH of them and less. A step of sgd is as long as the
 # gradient, which has the norm of the rows in it, and activations where they have no bound.
-SCALED_RATES = {"adam": 2e-2, "sgd": 3e-3, "lbfgs": 0.0}
+SCALED_ADAM_RATE = 2e-2
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
-KL_SGD_RATE = 1e-2
 REFERENCE_WIDTH = 64
 # Tied weights make gain and atoms one, so that selective units need biases as far from 0 as the
 # norm of the rows: at the rate of wide rows they would not get there, and theirs does not fall.
@@ -54,18 +47,25 @@ def resolve_alpha(
         return float(alpha)
     if not is_scaled:
         return UNSCALED_ALPHA
+    facts = CODES[sparsity]
     if n_hidden_layers > 0:
-        return DEEP_KL_ALPHA if sparsity == "kl" else DEEP_ALPHA
-    return KL_ALPHA * falling_with_width(n_features) if sparsity == "kl" else SCALED_ALPHA
+        return facts.deep_alpha
+    return facts.scaled_alpha * (falling_with_width(n_features) if facts.alpha_falls else 1.0)
 
 
 def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:
     """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm."""
+    facts = CODES[sparsity]
     if beta is None:
-        return (SCALED_BETAS if is_scaled else UNSCALED_BETAS)[sparsity]
+        return facts.scaled_beta if is_scaled else facts.unscaled_beta
+    if facts.is_exact:
+        raise ValueError(
+            f"beta={beta!r} has nothing to weigh: with sparsity={sparsity!r} rho alone says how "
+            "many units are active. Use beta=None."
+        )
     if not isinstance(beta, str):
         return float(beta)
-    if sparsity is None:
+    if not facts.has_penalty:
         raise ValueError(
             "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
             "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
@@ -88,8 +88,8 @@ def resolve_learning_rate(
     if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
-        return SCALED_RATES["adam"] * share_of_rate(n_features, is_tied)
-    return KL_SGD_RATE if solver == "sgd" and sparsity == "kl" else SCALED_RATES[solver]
+        return SCALED_ADAM_RATE * share_of_rate(n_features, is_tied)
+    return CODES[sparsity].sgd_rate if solver == "sgd" else 0.0
 
 
 def code_bias_gain(

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.model.codes import BOUNDED
 from sksae.model.numbers import float_dtype
-from sksae.scaling import BOUNDED, BOUNDED_NORM, Columns, Matrix, Scaling
+from sksae.scaling import BOUNDED_NORM, Columns, Matrix, Scaling
 
 # Fewer rows tell nothing of a column.
 FEWEST_ROWS = 10

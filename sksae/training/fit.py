@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sksae.model.codes import activity
+from sksae.model.codes import CODES, activity
 from sksae.model.network import FittedNetwork
 from sksae.scaling import Matrix
 from sksae.training.centred import from_centred
@@ -73,7 +73,7 @@ def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> F
         record=_record_of(plan, trained, before),
         loss=trained.loss,
         alpha=penalties.alpha,
-        beta=None if penalties.sparsity is None else beta,
+        beta=beta if CODES[penalties.sparsity].has_penalty else None,
         mean_activation=activity(trained.mean_code, penalties.sparsity, network.code_activation),
     )
 

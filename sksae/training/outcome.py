@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from sksae.model.codes import BOUNDED, CODES
 from sksae.process.warning import warn_user
-from sksae.scaling import BOUNDED
 from sksae.training.diagnostics import FEWEST_ROWS
 
 if TYPE_CHECKING:
@@ -165,14 +165,14 @@ def missed_rho(trained: "Trained", plan: "Plan") -> Finding | None:
     activity, rho = trained.activity, plan.rho
     if activity is None or abs(activity - rho) <= TOLERANCE * rho:
         return None
-    sparsity = plan.penalties.sparsity
-    is_kl = sparsity == "kl"
-    what = "mean activation" if is_kl else "share of active units"
+    facts = CODES[plan.penalties.sparsity]
+    what = "mean activation" if facts.aims_at_mean else "share of active units"
     if activity > rho:
         advice = "raise max_iter, rho or n_components"
-        if not is_kl and (sparsity, code_activation(plan)) != ("l1", "relu"):
+        makes_zeros = facts.revives_units and code_activation(plan) == "relu"
+        if not facts.aims_at_mean and not makes_zeros:
             advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
-    elif is_kl or plan.schedule.solver == "lbfgs":
+    elif facts.aims_at_mean or plan.schedule.solver == "lbfgs":
         advice = "raise max_iter, or lower rho"
     else:
         advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
@@ -237,24 +237,25 @@ def advice_on(trained: "Trained", plan: "Plan", unusual: Sequence[Unusual]) -> s
     if unusual:
         return ", or ".join(map(str, unusual))
     penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED
+    facts = CODES[penalties.sparsity]
     advice = []
     if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
         advice.append("use scale_data=True")
     if penalties.beta == "auto":
         advice.append(f"raise rho ({plan.rho:.3g} now)")
-    elif penalties.sparsity == "kl":
+    elif facts.aims_at_mean:
         advice.append(lower_any([("alpha", alpha_of(plan))]))
         advice.append(f"raise rho ({plan.rho:.3g} now)")
     elif is_bounded:
         advice.append(lower_any([("alpha", alpha_of(plan))]))
-    elif penalties.sparsity is None:
+    elif not facts.has_penalty:
         advice.append("use activation='prelu', whose units do not die")
     else:
-        if penalties.sparsity == "l1":
+        if facts.revives_units:
             advice.append("use beta='auto'")
         advice.append(lower_any([("beta", trained.beta)]))
     # Long steps are what units die of that no penalty pulls to 0, and hidden ones.
-    may_overshoot = not is_bounded and penalties.sparsity != "l1"
+    may_overshoot = not is_bounded and not facts.revives_units
     if plan.schedule.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
         advice.append(lower_any([("learning_rate", plan.schedule.learning_rate)]))
     return ", or ".join(each for each in advice if each)

@@ -7,22 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from sksae.model.codes import CODES, is_signed
 from sksae.model.numbers import HALF, kept_dtype
 from sksae.process.warning import warn_user
-from sksae.scaling import BOUNDED, Matrix
+from sksae.scaling import Matrix
 
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
 def resolve_activation(activation: str, sparsity: str | None) -> str:
-    """Return the code's activation: "auto" is sigmoid for kl and relu otherwise."""
+    """Return the code's activation: "auto" is what suits the sparsity."""
+    facts = CODES[sparsity]
     if activation == "auto":
-        return "sigmoid" if sparsity == "kl" else "relu"
-    if sparsity == "kl" and activation not in BOUNDED:
+        return facts.activation
+    if facts.activations is not None and activation not in facts.activations:
+        *most, last = (repr(name) for name in (*facts.activations, "auto"))
         raise ValueError(
-            f"sparsity='kl' compares mean activations with rho, which needs a bounded code: "
-            f"activation must be 'sigmoid', 'tanh' or 'auto', got {activation!r}. "
-            "Use sparsity='l1' or 'l2' with this activation."
+            f"sparsity={sparsity!r} {facts.why_activations}: activation must be "
+            f"{', '.join(most)} or {last}, got {activation!r}. Use sparsity='l1' or 'l2' with this "
+            "activation."
         )
     return activation
 
@@ -49,11 +52,11 @@ def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
 
 
 def code_bias(sparsity: str | None, activation: str, rho: float) -> float:
-    """Return the pre-activation at which a kl code's activity is rho; 0 without kl."""
-    if sparsity != "kl":
+    """Return the pre-activation at which the activity of a code that aims at rho is rho; else 0."""
+    if not CODES[sparsity].aims_at_mean:
         return 0.0
     logit = log(rho / (1.0 - rho))
-    return logit if activation == "sigmoid" else logit / 2.0
+    return logit / 2.0 if is_signed(sparsity, activation) else logit
 
 
 def check_scaling(output_activation: str, scale_data: bool) -> None:
@@ -106,10 +109,10 @@ def warn_of_idle_penalty(
     sparsity: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
     """Warn of a rho or beta set by the user that has no effect with this sparsity."""
-    without_target = () if given["beta"] == "auto" else ("rho",)
-    idle = {"kl": (), "l1": without_target, "l2": without_target, None: ("rho", "beta")}[sparsity]
-    for name in idle:
-        if given[name] != defaults[name]:
+    facts = CODES[sparsity]
+    has_effect = {"rho": facts.uses_rho(given["beta"]), "beta": facts.has_penalty}
+    for name, has in has_effect.items():
+        if not has and given[name] != defaults[name]:
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
 
 
