@@ -15,10 +15,10 @@ from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.inputs import checked_weight
 from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
-from sksae.scaling import well_scaled
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.stacking.task_training import Wanted
+from sksae.training.moments import well_scaled
 from sksae.training.seen import Seen, mean_weight
 from sksae.transformer import SparseAutoencoderTransformer
 

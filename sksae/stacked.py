@@ -22,11 +22,10 @@ from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.base.stages import Stages, short_named
 from sksae.model.codes import activity
 from sksae.model.network import Layer
-from sksae.model.numbers import Extended, float_dtype
+from sksae.model.numbers import Extended, Matrix, float_dtype
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
-from sksae.scaling import Matrix
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
 from sksae.stacking.members import as_fitted, check_fit_together, check_names, count_trained
 from sksae.stacking.monitoring import epoch_monitor

@@ -20,7 +20,7 @@ from sksae.engine import threads
 from sksae.engine.threads import Crew
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV, groups
-from sksae.scaling import find_scaling
+from sksae.training.moments import find_scaling
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -11,11 +11,13 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder, scaling
+from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+from sksae.training import moments
+from sksae.model.scaling import BOUNDED_NORM
 from sksae.process.warning import fitting_member
-from sksae.scaling import BOUNDED_NORM, find_scaling
 from sksae.training import diagnostics
 from sksae.training.diagnostics import dominant_columns, far_values
+from sksae.training.moments import find_scaling
 
 DIGITS = load_digits().data
 WINE = StandardScaler().fit_transform(load_wine().data)
@@ -189,7 +191,7 @@ def test_a_memory_map_is_read_in_the_pass_that_scales_it(tmp_path, monkeypatch):
     path = tmp_path / "rows.npy"
     np.save(path, with_value(-9999.0, row=100))
     mapped = np.load(path, mmap_mode="r")
-    monkeypatch.setattr(scaling, "CHUNK_ENTRIES", 13 * 16)
+    monkeypatch.setattr(moments, "CHUNK_ENTRIES", 13 * 16)
     (text,) = said(make(max_iter=1).fit, mapped)
     assert "-9999 in column 3" in text
 
@@ -197,7 +199,7 @@ def test_a_memory_map_is_read_in_the_pass_that_scales_it(tmp_path, monkeypatch):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array])
 def test_what_is_known_of_columns(form, weighted, monkeypatch):
-    monkeypatch.setattr(scaling, "CHUNK_ENTRIES", 13 * 16)
+    monkeypatch.setattr(moments, "CHUNK_ENTRIES", 13 * 16)
     weight = np.arange(len(WINE)) % 3.0 if weighted else None
     index = np.flatnonzero(weight) if weighted else None
     found = find_scaling(form(WINE), index, weight, scale_data=False, output_activation="identity")

@@ -13,7 +13,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.scaling import _describe
+from sksae.training.moments import _describe
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -177,7 +177,7 @@ def test_rows_too_many_to_be_kept_give_the_same_model(
     expected = make(solver=solver, dtype=dtype).fit(X)
     if not resident:
         monkeypatch.setattr("sksae.engine.batches.RESIDENT_BYTES", 0)
-        monkeypatch.setattr("sksae.scaling.CHUNK_ENTRIES", 30)
+        monkeypatch.setattr("sksae.training.moments.CHUNK_ENTRIES", 30)
     model = make(solver=solver, dtype=dtype).fit(container(X))
     rtol = {"float32": 1e-3, "float64": 1e-8}[dtype]
     assert model.loss_ == pytest.approx(expected.loss_, rel=rtol)

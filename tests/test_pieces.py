@@ -15,7 +15,7 @@ from sksae import (
 )
 from sksae.base.attributes import network_of, with_network
 from sksae.model.rescaling import rescaled as rescaled_network
-from sksae.scaling import scaling_of
+from sksae.model.scaling import scaling_of
 from sksae.training.seen import ENOUGH_ROWS, FAR_OFF, Seen
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sksae import scaling
+from sksae.training import moments
 from sksae.engine.batches import Rows, centre_rows
-from sksae.scaling import find_scaling, weighted_moments
+from sksae.training.moments import find_scaling, weighted_moments
 
 FORMS = {"dense": np.asarray, "csr": sp.csr_array}
 each_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
@@ -49,7 +49,7 @@ def test_moments_are_those_of_numpy(form, dtype, chunk_entries, drawn, shift):
     which = slice(None) if index is None else index
     expected_mean, expected = moments_by_numpy(X[which], None if weight is None else weight[which])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scaling, "CHUNK_ENTRIES", chunk_entries)
+        patch.setattr(moments, "CHUNK_ENTRIES", chunk_entries)
         mean, variance = weighted_moments(form(X), index, weight)
     assert mean.dtype == np.float64
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-12, atol=1e-12)

@@ -8,7 +8,7 @@ from copy import copy
 from typing import Any, TypeVar
 
 from sksae.model.network import FittedNetwork, Layer
-from sksae.scaling import Scaling
+from sksae.model.scaling import Scaling
 from sksae.training.record import FitResult, Fitted, TrainingRecord
 from sksae.training.seen import Seen
 

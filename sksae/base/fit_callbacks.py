@@ -8,7 +8,7 @@ from sklearn.callback import CallbackSupportMixin
 from sksae.base.attributes import network_attributes
 from sksae.base.monitoring import EpochMonitor
 from sksae.base.stages import short_named
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 from sksae.training.fit import network_of_plan
 from sksae.training.plan import Plan
 from sksae.training.record import Fitted

@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from sksae.scaling import CHUNK_ENTRIES, Matrix, well_scaled
+from sksae.model.numbers import Matrix
+from sksae.training.moments import CHUNK_ENTRIES, well_scaled
 
 FLOATS = [np.float64, np.float32]
 SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")

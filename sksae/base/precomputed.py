@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 from sksae.training.precomputed import Fit, provider_in_use
 from sksae.training.specification import Specification
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeGuard
 import numpy as np
 
 from sksae.model.network import FittedNetwork
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 from sksae.training.specification import Specification
 
 

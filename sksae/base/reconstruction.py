@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from sksae.model.numbers import Extended, to_floats
+from sksae.model.numbers import Extended, Matrix, to_floats
 from sksae.process.warning import warn_user
-from sksae.scaling import Matrix, relative_variance
+from sksae.training.moments import relative_variance
 
 # A power of two with this exponent, positive or negative, is beyond all floats.
 FAR_BELOW = 5000

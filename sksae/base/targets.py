@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sksae.model.numbers import exponent_of
 from sksae.process.warning import warn_user
-from sksae.scaling import telling_weight, weighted_moments, well_scaled
+from sksae.training.moments import telling_weight, weighted_moments, well_scaled
 from sksae.training.seen import Seen, mean_weight
 
 

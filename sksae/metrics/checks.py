@@ -16,7 +16,8 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.validation import _check_sample_weight
 
 from sksae.base.inputs import check_chunks, is_converted_later
-from sksae.scaling import Matrix, well_scaled
+from sksae.model.numbers import Matrix
+from sksae.training.moments import well_scaled
 
 MatrixLike: TypeAlias = ArrayLike | sp.sparray | sp.spmatrix
 

@@ -14,7 +14,7 @@ from sksae.metrics.checks import (
 )
 from sksae.metrics.entries import as_dense, extremes, largest_magnitude, row_blocks, sum_magnitudes
 from sksae.model.numbers import Extended, distances
-from sksae.scaling import weighted_moments
+from sksae.training.moments import weighted_moments
 from sksae.training.outcome import is_dead
 
 # How near to 0 or 1 a mean activation may come, as in the objective.

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from sksae.model.numbers import as_floats
-from sksae.scaling import CHUNK_ENTRIES, Matrix
+from sksae.model.numbers import Matrix, as_floats
+from sksae.training.moments import CHUNK_ENTRIES
 
 
 def as_dense(block: Matrix) -> np.ndarray:

@@ -16,8 +16,8 @@ from sksae.metrics.codes import dead_fraction, l0
 from sksae.metrics.lookup import autoencoder_and_its_rows
 from sksae.metrics.sparseness import hoyer_sparsity
 from sksae.model.codes import activity
+from sksae.model.numbers import Matrix
 from sksae.process.warning import warn_user
-from sksae.scaling import Matrix
 
 Results: TypeAlias = Mapping[str, Any]
 

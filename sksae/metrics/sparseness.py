@@ -6,7 +6,7 @@ import numpy as np
 
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options
 from sksae.metrics.entries import largest_magnitude, sum_magnitudes
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 
 
 @np.errstate(all="ignore")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sksae.scaling import Scaling
+from sksae.model.scaling import Scaling
 
 
 class Layer(NamedTuple):

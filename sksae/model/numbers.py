@@ -40,6 +40,12 @@ def as_floats(rows: Matrix) -> Matrix:
     return rows.astype(float_dtype(rows), copy=False)
 
 
+def nearest_positive(value: float) -> float:
+    """Return a positive number that overflowed or vanished as the last float that is none."""
+    limits = np.finfo(np.float64)
+    return min(max(float(value), float(limits.smallest_subnormal)), float(limits.max))
+
+
 def kept_dtype(dtype: str) -> str:
     """Return the precision that parameters and sums of a training in some precision have."""
     return "float32" if dtype == HALF else dtype

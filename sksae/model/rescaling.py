@@ -6,7 +6,7 @@ import numpy as np
 
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import HOMOGENEOUS, root_mean_square
-from sksae.scaling import Scaling, scaled_deviation
+from sksae.model.scaling import Scaling, scaled_deviation
 
 # The weights of units that are not homogeneous may take so much of a change of scale: far longer
 # or shorter than those that training starts from they saturate, or hardly move any more. So do

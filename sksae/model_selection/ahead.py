@@ -15,9 +15,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_memory
 
 from sksae.base.protocols import Autoencoder, is_autoencoder
+from sksae.model.numbers import Matrix
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
 from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
-from sksae.scaling import Matrix
 from sksae.training.precomputed import Fit, use_precomputed_fits
 from sksae.training.specification import Specification
 

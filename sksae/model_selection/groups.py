@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sksae.model.numbers import Matrix
+from sksae.model.scaling import Scaling
 from sksae.model_selection.ahead import Request
 from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
-from sksae.scaling import Matrix, Scaling, find_scaling
 from sksae.training.fit import train_plans
+from sksae.training.moments import find_scaling
 from sksae.training.plan import Plan, make_plan
 from sksae.training.precomputed import Fit
 

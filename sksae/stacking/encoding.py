@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sksae.base.protocols import Autoencoder
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 
 
 def encode_through(

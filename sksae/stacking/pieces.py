@@ -8,8 +8,8 @@ import numpy as np
 from sksae.base.attributes import record_of, with_network, with_seen
 from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages
+from sksae.model.numbers import Matrix
 from sksae.model.rescaling import can_keep_codes, rescaled
-from sksae.scaling import Matrix
 from sksae.stacking.members import Named, count_trained, unfrozen
 from sksae.stacking.pretraining import pretrained
 from sksae.training.seen import ENOUGH_ROWS, Seen

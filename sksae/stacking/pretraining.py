@@ -11,8 +11,8 @@ from sklearn.utils import check_random_state
 from sksae.base.attributes import record_of
 from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, task_of
+from sksae.model.numbers import Matrix
 from sksae.process.warning import fitting_member
-from sksae.scaling import Matrix
 from sksae.stacking.members import Named, named_in_errors, unfrozen
 
 

@@ -18,10 +18,9 @@ from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
 from sksae.model.network import FittedNetwork, Layer
-from sksae.model.numbers import affine, extend, to_floats
+from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for, warn_user
-from sksae.scaling import Matrix, well_scaled
 from sksae.stacking.composition import ComposedOfAutoencoders
 from sksae.stacking.encoding import encode_through
 from sksae.stacking.members import (
@@ -34,6 +33,7 @@ from sksae.stacking.members import (
 from sksae.stacking.pieces import Change, members_of_piece
 from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.task_training import TaskTraining, Wanted, check_freeze
+from sksae.training.moments import well_scaled
 from sksae.training.plan import check_device
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification
 from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise

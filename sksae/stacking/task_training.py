@@ -10,9 +10,9 @@ from sklearn.callback import CallbackContext
 from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, task_of
 from sksae.model.network import Layer
-from sksae.model.numbers import kept_dtype
+from sksae.model.numbers import Matrix, kept_dtype
+from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.unrolled import unroll
-from sksae.scaling import Matrix, Scaling, scaled_deviation, weighted_moments
 from sksae.stacking.encoding import encode_through
 from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import give_up_if_interrupted
@@ -25,6 +25,7 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
+from sksae.training.moments import weighted_moments
 from sksae.training.plan import Plan
 from sksae.training.seen import Seen
 from sksae.training.specification import FinetuningSpecification

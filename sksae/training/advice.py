@@ -5,8 +5,8 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 from sksae.model.codes import CODES
+from sksae.model.numbers import Matrix
 from sksae.process.warning import warn_user
-from sksae.scaling import Matrix
 from sksae.training import defaults, diagnostics, validation
 from sksae.training.outcome import Unusual
 from sksae.training.plan import Plan, resolve_alpha, resolve_learning_rate

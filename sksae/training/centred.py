@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sksae.model.network import Layer, sizes_of
-from sksae.scaling import Scaling
+from sksae.model.scaling import Scaling
 
 if TYPE_CHECKING:
     from sksae.engine.parameters import Architecture

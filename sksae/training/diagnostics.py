@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from sksae.model.codes import BOUNDED
-from sksae.model.numbers import float_dtype
-from sksae.scaling import BOUNDED_NORM, Columns, Matrix, Scaling
+from sksae.model.numbers import Matrix, float_dtype
+from sksae.model.scaling import BOUNDED_NORM, Columns, Scaling
 
 # Fewer rows tell nothing of a column.
 FEWEST_ROWS = 10

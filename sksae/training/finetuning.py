@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sksae.model.network import FittedNetwork, Layer
+from sksae.model.numbers import Matrix
+from sksae.model.scaling import Scaling
 from sksae.process.shortage import IN_TRAINING, explained_shortage
-from sksae.scaling import Matrix, Scaling, weighted_moments
 from sksae.training import defaults
 from sksae.training.centred import architecture_of, from_centred, to_centred
 from sksae.training.fit import successful, train_plans
+from sksae.training.moments import weighted_moments
 from sksae.training.outcome import warn_of_finetuning
 from sksae.training.plan import Plan, make_schedule
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification

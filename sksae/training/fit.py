@@ -7,7 +7,7 @@ import numpy as np
 
 from sksae.model.codes import CODES, activity
 from sksae.model.network import FittedNetwork
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
 from sksae.training.record import FitResult, Fitted, TrainingRecord

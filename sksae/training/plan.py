@@ -6,16 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from sksae.model.numbers import HALF
+from sksae.model.numbers import HALF, Matrix
+from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.process.shortage import IN_TRAINING, explained_shortage
-from sksae.scaling import (
-    Matrix,
-    Scaling,
-    find_scaling,
-    scaled_deviation,
-    well_scaled,
-)
 from sksae.training import defaults, validation
+from sksae.training.moments import find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification

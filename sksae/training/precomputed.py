@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from sksae.scaling import Matrix
+from sksae.model.numbers import Matrix
 from sksae.training.plan import Plan
 from sksae.training.specification import Specification
 

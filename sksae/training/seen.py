@@ -5,8 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.model.numbers import root_mean_square
-from sksae.scaling import Matrix, mean_and_deviation, rounding_of, well_scaled
+from sksae.model.numbers import Matrix, root_mean_square
+from sksae.training.moments import mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
 FAR_OFF = 2.0

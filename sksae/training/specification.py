@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.scaling import has_scaled_norm
+from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
 
 

@@ -6,16 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from sksae.model.network import FittedNetwork
+from sksae.model.numbers import Matrix
 from sksae.model.rescaling import rescaled
-from sksae.scaling import (
-    Matrix,
-    Scaling,
-    find_scaling,
-    scaled_deviation,
-    scaling_of,
-    well_scaled,
-)
+from sksae.model.scaling import Scaling, scaled_deviation, scaling_of
 from sksae.training.centred import to_centred
+from sksae.training.moments import find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
 

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from sksae.model.codes import CODES, is_signed
-from sksae.model.numbers import HALF, kept_dtype
+from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.process.warning import warn_user
-from sksae.scaling import Matrix
 
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 

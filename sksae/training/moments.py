@@ -1,95 +1,25 @@
-"""How rows are scaled for training, from their weighted moments summed in float64.
+"""Weighted moments of rows, summed in float64, and the scaling that they ask for.
 
 Squares of values beyond 1e154 or below 1e-162 have no place in float64. Moments of such rows are
 taken in a unit, a power of two, that their largest value suits.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils.sparsefuncs import min_max_axis
 
-from sksae.model.codes import BOUNDED
-from sksae.model.numbers import Matrix as Matrix
-from sksae.model.numbers import as_floats, exponent_of
+from sksae.model.numbers import Matrix, as_floats, exponent_of, nearest_positive
+from sksae.model.scaling import Columns, Scaling, scaling_of
 
-# Mean squared norm of a row, whose size decides what a unit of activation is worth: with much less
-# a sigmoid code does best by small movements of all units, and with more it is made of fewer units.
-SCALED_NORM = 36.0
-# An output with a range has room for less: the standard deviation of an entry, and with it the norm
-# of a row, that the UFLDL recipe gives its 8x8 patches (clipped to three deviations, then mapped to
-# [0.1, 0.9]).
-BOUNDED_DEVIATION = 0.4 / 3.0
-BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
 # Rows of less than this share of the largest weight do not say how far rows deviate: in units of
 # what little they add, they themselves would be beyond all floats.
 LEAST_SHARE = 1e-30
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**18
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What is known of each feature of the rows that count.
-
-    Attributes
-    ----------
-    variance, lowest, highest : ndarray of shape (n_features,), float64
-        Weighted variance, exactly 0 where nothing but rounding distinguishes the rows; smallest
-        and largest value.
-    exponent : int
-        The variance is that of X / 2**exponent; 0 unless the values of X are extreme.
-    """
-
-    variance: np.ndarray
-    lowest: np.ndarray
-    highest: np.ndarray
-    exponent: int = 0
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """Standard deviation."""
-        with np.errstate(all="ignore"):
-            return np.ldexp(np.sqrt(self.variance), self.exponent)
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """The network sees ``z = shift + (x - mean) / scale``; it trains on z less its own mean.
-
-    Taking the mean away is a change of coordinates only: the first layer's bias takes it up, and
-    J is the same function. But steps along weights and bias no longer disturb each other, and
-    training gets much further in as many steps (LeCun et al. 1998, "Efficient BackProp", 4.3).
-
-    Attributes
-    ----------
-    mean : ndarray of shape (n_features,)
-    scale, shift : float
-    centre : ndarray of shape (n_features,)
-        Mean of the training rows; equals ``mean`` if data are scaled.
-    scaled : bool
-        Whether they are.
-    columns : Columns or None
-        What it was found from; None where it was not found from these rows.
-    stretch : float
-        By how much the first weights make up for a change of scale since training began.
-    """
-
-    mean: np.ndarray
-    scale: float
-    shift: float
-    centre: np.ndarray
-    scaled: bool
-    columns: Columns | None = None
-    stretch: float = 1.0
-
-    @property
-    def offset(self) -> np.ndarray:
-        """What the mean training row is in the space of z."""
-        return self.shift + (self.centre - self.mean) / self.scale
 
 
 def find_scaling(
@@ -106,49 +36,11 @@ def find_scaling(
     deviation = 0.0
     if variance > 0.0:
         with np.errstate(all="ignore"):
-            deviation = _positive(np.ldexp(np.sqrt(variance), columns.exponent))
+            deviation = nearest_positive(np.ldexp(np.sqrt(variance), columns.exponent))
     scaling = scaling_of(
         centre, deviation, scale_data=scale_data, output_activation=output_activation
     )
     return replace(scaling, columns=columns)
-
-
-def scaling_of(
-    centre: np.ndarray, deviation: float, *, scale_data: bool, output_activation: str
-) -> Scaling:
-    """Return the scaling of rows of that mean, and of that deviation over all their entries."""
-    if not scale_data:
-        return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)
-    scale = 1.0
-    if deviation > 0.0:
-        with np.errstate(all="ignore"):
-            scale = _positive(deviation / scaled_deviation(len(centre), output_activation))
-    shift = 0.5 if output_activation == "sigmoid" else 0.0
-    return Scaling(centre, scale, shift, centre, scaled=True)
-
-
-def _positive(value: float) -> float:
-    """Return a positive number that overflowed or vanished as the last float that is none."""
-    limits = np.finfo(np.float64)
-    return min(max(float(value), float(limits.smallest_subnormal)), float(limits.max))
-
-
-def has_scaled_norm(output_activation: str, scale_data: bool) -> bool:
-    """Return whether rows have the norm that makes codes sparse."""
-    return scale_data and output_activation not in BOUNDED
-
-
-def scaled_deviation(n_features: int, output_activation: str) -> float:
-    """Return the standard deviation that scaled data have over all their entries.
-
-    It is the row whose mean squared norm is fixed, not the entry: J sums the error over features,
-    while the sparsity and the weights do not grow with their number, so that fixed entries would
-    give weak penalties to wide data and strong ones to narrow data. Outputs with a range have no
-    room for larger entries than UFLDL's.
-    """
-    if output_activation in BOUNDED:
-        return min(float(np.sqrt(BOUNDED_NORM / n_features)), BOUNDED_DEVIATION)
-    return float(np.sqrt(SCALED_NORM / n_features))
 
 
 def weighted_moments(
