@@ -17,9 +17,9 @@ from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.stacking.task_training import Wanted
 from sksae.training.moments import well_scaled
 from sksae.training.seen import Seen, mean_weight
+from sksae.training.supervised import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
 
 
@@ -459,7 +459,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         resume: bool,
         in_pieces: bool,
         classes: ArrayLike | None,
-    ) -> Wanted:
+    ) -> SupervisedTarget:
         from sksae.engine.losses import CrossEntropy
 
         given = None if classes is None else read_classes(classes, self.unlabeled)
@@ -495,18 +495,21 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         counted = labels.index if weight is None else labels.index[weight[labels.index] > 0.0]
         piece = Seen.of(len(counted), mean_weight(weight, counted), np.empty(0), np.empty(0))
         seen = Seen(**self._seen).followed_by(piece) if resume else piece
-        return Wanted(
-            target=labels.codes,
+        return SupervisedTarget(
+            values=labels.codes,
             loss=CrossEntropy(),
             index=labels.index,
             weight=weight,
             n_outputs=len(labels.classes),
-            seen=piece,
-            attributes={"classes_": labels.classes, "_seen": seen.as_dict()},
+            piece=piece,
+            seen=seen,
+            attributes={"classes_": labels.classes},
             strata=of_rows,
         )
 
-    def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
+    def _resolve_alpha(
+        self, codes: np.ndarray, target: SupervisedTarget, *, is_frozen: bool
+    ) -> float:
         return float(self.alpha)
 
     def _top_again(self, described: dict[str, Any]) -> Layer:

@@ -26,8 +26,8 @@ from sksae.model.numbers import exponent_of
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.ridge import best_decay
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.stacking.task_training import Wanted
 from sksae.training.seen import Seen
+from sksae.training.supervised import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Predictions may be so many times as large, and as small, as mean and deviation of targets.
@@ -435,7 +435,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         resume: bool,
         in_pieces: bool,
         classes: ArrayLike | None,
-    ) -> Wanted:
+    ) -> SupervisedTarget:
         from sksae.engine.losses import SquaredError
 
         numbers = read_numbers(y, self.unlabeled, weight, in_pieces=in_pieces)
@@ -443,27 +443,29 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         if resume:
             in_use = TargetScaling(self.target_mean_, self.target_scale_)
             seen, scaling = next_scaling(Seen(**self._seen), numbers.seen, in_use)
-        return Wanted(
-            target=scaled_targets(numbers, _num_samples(y), scaling),
+        return SupervisedTarget(
+            values=scaled_targets(numbers, _num_samples(y), scaling),
             loss=SquaredError(),
             index=numbers.index,
             weight=weight,
             n_outputs=len(scaling.mean),
-            seen=numbers.seen,
+            piece=numbers.seen,
+            seen=seen,
             attributes={
                 "target_mean_": scaling.mean,
                 "target_scale_": scaling.scale,
                 "_flat_target": numbers.flat,
-                "_seen": seen.as_dict(),
             },
         )
 
-    def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
+    def _resolve_alpha(
+        self, codes: np.ndarray, target: SupervisedTarget, *, is_frozen: bool
+    ) -> float:
         if self.alpha is not None:
             return float(self.alpha)
-        index = wanted.index
-        weight = None if wanted.weight is None else wanted.weight[index]
-        alpha = best_decay(codes[index], wanted.target[index], weight)
+        index = target.index
+        weight = None if target.weight is None else target.weight[index]
+        alpha = best_decay(codes[index], target.values[index], weight)
         return alpha if is_frozen else FINE_TUNED * alpha
 
     def _top_again(self, described: dict[str, Any]) -> Layer:

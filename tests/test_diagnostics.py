@@ -12,10 +12,9 @@ from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
-from sksae.training import moments
 from sksae.model.scaling import BOUNDED_NORM
 from sksae.process.warning import fitting_member
-from sksae.training import diagnostics
+from sksae.training import diagnostics, moments
 from sksae.training.diagnostics import dominant_columns, far_values
 from sksae.training.moments import find_scaling
 

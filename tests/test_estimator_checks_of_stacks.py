@@ -18,7 +18,7 @@ from sksae import (
     SparseAutoencoderRegressor,
     StackedSparseAutoencoder,
 )
-from sksae.stacking import task_training
+from sksae.training import supervised
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
@@ -212,7 +212,7 @@ def test_checks_run_apart_are_the_known_three(estimator):
 def test_weights_equal_repetitions_with_adam_in_float64(estimator, check, monkeypatch):
     if isinstance(estimator, SparseAutoencoderRegressor):
         # Two linear layers that are not trained to the end may end an iteration apart.
-        monkeypatch.setattr(task_training, "TOP_TOL", 0.0)
+        monkeypatch.setattr(supervised, "TOP_TOL", 0.0)
     estimator = in_float64(estimator)
     getattr(estimator_checks, check)(type(estimator).__name__, estimator)
 

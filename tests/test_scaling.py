@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sksae.training import moments
 from sksae.engine.batches import Rows, centre_rows
+from sksae.training import moments
 from sksae.training.moments import find_scaling, weighted_moments
 
 FORMS = {"dense": np.asarray, "csr": sp.csr_array}

@@ -11,6 +11,7 @@ from sksae.model.network import FittedNetwork, Layer
 from sksae.model.scaling import Scaling
 from sksae.training.record import FitResult, Fitted, TrainingRecord
 from sksae.training.seen import Seen
+from sksae.training.supervised import SupervisedRecord, SupervisedResult
 
 E = TypeVar("E")
 
@@ -105,6 +106,35 @@ def record_of(estimator: Any) -> TrainingRecord:
         n_iter=estimator.n_iter_,
         n_steps=estimator.n_steps_,
         stopped_by=estimator._stopped_by,
+        loss_curve=estimator.loss_curve_,
+        validation_curve=estimator.validation_score_curve_ or [],
+    )
+
+
+def supervised_attributes(result: SupervisedResult) -> dict[str, Any]:
+    """Return the fitted attributes of a supervised stack that tell how its training went."""
+    record = result.record
+    return {
+        "alpha_": result.alpha,
+        "loss_": result.loss,
+        "n_steps_": record.n_steps,
+        "_seed": record.seed,
+        "_state": record.state,
+        "_n_frozen": record.n_frozen,
+        "_noise_unit": record.noise_unit,
+        "_alpha_of_none": record.alpha_of_none,
+    }
+
+
+def supervised_record_of(estimator: Any) -> SupervisedRecord:
+    """Return how the training went that a supervised stack's fitted attributes tell of."""
+    return SupervisedRecord(
+        seed=estimator._seed,
+        state=estimator._state,
+        n_frozen=estimator._n_frozen,
+        noise_unit=estimator._noise_unit,
+        alpha_of_none=estimator._alpha_of_none,
+        n_steps=estimator.n_steps_,
         loss_curve=estimator.loss_curve_,
         validation_curve=estimator.validation_score_curve_ or [],
     )

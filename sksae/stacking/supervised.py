@@ -2,16 +2,18 @@
 
 from abc import abstractmethod
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils.validation import check_consistent_length
 
 from sksae.base import constraints
+from sksae.base.attributes import supervised_attributes, supervised_record_of
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
@@ -32,10 +34,17 @@ from sksae.stacking.members import (
 )
 from sksae.stacking.pieces import Change, members_of_piece
 from sksae.stacking.pretraining import draw_seeds, pretrained
-from sksae.stacking.task_training import TaskTraining, Wanted, check_freeze
+from sksae.stacking.rolling import with_layers
+from sksae.stacking.task_callbacks import TaskCallbacks
 from sksae.training.moments import well_scaled
 from sksae.training.plan import check_device
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification
+from sksae.training.supervised import (
+    SupervisedResult,
+    SupervisedTarget,
+    SupervisedTraining,
+    check_freeze,
+)
 from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise
 
 # The default of noise_level.
@@ -63,11 +72,13 @@ class SupervisedStack(
         resume: bool,
         in_pieces: bool,
         classes: ArrayLike | None,
-    ) -> Wanted:
+    ) -> SupervisedTarget:
         """Return what is to be learnt of rows with these targets, all that there are or a piece."""
 
     @abstractmethod
-    def _resolve_alpha(self, codes: np.ndarray, wanted: Wanted, *, is_frozen: bool) -> float:
+    def _resolve_alpha(
+        self, codes: np.ndarray, target: SupervisedTarget, *, is_frozen: bool
+    ) -> float:
         """Return the weight decay, on codes that stay as they are or are going to be trained."""
 
     @abstractmethod
@@ -96,13 +107,13 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X)
-            wanted = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
+            target = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
             n_layers = count_encoder_layers(named, pretrain=self.pretrain)
             n_frozen = self._check_finetuning(n_layers)
             *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            wanted, held_out = choose_rows(specification, wanted, seed)
+            target, held_out = choose_rows(specification, target, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             # Of members, of the layer on top, and of what is not frozen.
@@ -120,10 +131,9 @@ class SupervisedStack(
                 caller=self,
                 stages=stages,
             )
-            course = TaskTraining(
-                self, specification, members, wanted, held_out, seed, context, task, stages
-            )
-            attributes = course.run(X, codes)
+            training = self._training(specification, members, target, seed, context, task, stages)
+            alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
+            attributes = self._attributes(members, target, training.run(X, codes, alpha, held_out))
             for name, value in attributes.items():
                 setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
@@ -150,7 +160,7 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X, as_given=True)
-            wanted = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
+            target = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
             before = None
             if resume:
                 seeds, seed = draw_seeds(self._seed, len(named)), self._seed
@@ -161,7 +171,7 @@ class SupervisedStack(
                 check_names(self, named, pretrain=self.pretrain)
                 self._check_finetuning(count_encoder_layers(named, pretrain=self.pretrain))
                 *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            wanted, _ = choose_rows(specification, wanted, seed)
+            target, _ = choose_rows(specification, target, seed)
             members, change = members_of_piece(
                 named,
                 before,
@@ -175,43 +185,77 @@ class SupervisedStack(
             )
             # A pass is one epoch, whose line says it all.
             quiet = Stages(1, verbose=False)
-            course = TaskTraining(
-                self, specification, members, wanted, None, seed, None, {"X": X, "y": y}, quiet
+            training = self._training(
+                specification, members, target, seed, None, {"X": X, "y": y}, quiet
             )
             are_new = change is Change.TRAINED
-            attributes = course.run_once(
+            record = supervised_record_of(self) if resume else None
+            alpha = self.alpha
+            if alpha is None and record is not None and not are_new:
+                # What it stood for when members were trained.
+                alpha = record.alpha_of_none
+            if alpha is None:
+                codes = encode_through(members, X)
+                alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
+            result = training.run_once(
                 X,
-                self._alpha_of_piece(X, course, members, are_new=are_new),
-                resume=resume,
-                with_new_top=are_new,
-                keeps_state=change is Change.NONE and self._is_described_by(wanted.attributes),
+                float(alpha),
+                top=None if are_new else self._top_again(target.attributes),
+                before=record,
+                keeps_state=change is Change.NONE and self._is_described_by(target.attributes),
             )
+            attributes = self._attributes(members, target, result)
             for name, value in attributes.items():
                 setattr(self, name, value)
         return self
 
-    def _alpha_of_piece(
+    def _training(
         self,
-        X: Matrix,
-        course: TaskTraining,
+        specification: FinetuningSpecification,
         members: list[Autoencoder],
-        *,
-        are_new: bool,
-    ) -> float:
-        """Return the weight decay: None stands for what it did when members were trained."""
-        if self.alpha is not None:
-            return float(self.alpha)
-        if are_new or self._alpha_of_none is None:
-            return course.resolve_alpha(encode_through(members, X))
-        return self._alpha_of_none
+        target: SupervisedTarget,
+        seed: int,
+        context: CallbackContext | None,
+        task: dict[str, Any],
+        stages: Stages,
+    ) -> SupervisedTraining:
+        """Return the trainings that follow that of members."""
+        attributes = (
+            partial(self._progress_attributes, members, target),
+            partial(self._attributes, members, target),
+        )
+        return SupervisedTraining(
+            specification,
+            [member.__sksae_network__() for member in members],
+            target,
+            seed,
+            TaskCallbacks(self, self._name_of_top, context, task, stages, attributes),
+            partial(encode_through, members),
+        )
+
+    def _progress_attributes(
+        self, members: list[Autoencoder], target: SupervisedTarget, result: SupervisedResult
+    ) -> dict[str, Any]:
+        """Return the fitted attributes of an epoch."""
+        record = result.record
+        return {
+            "autoencoders_": with_layers(members, result.encoder),
+            "loss_curve_": record.loss_curve,
+            "validation_score_curve_": record.validation_curve or None,
+            "n_iter_": record.n_iter,
+            "_seen": target.seen.as_dict(),
+            **self._top_attributes(result.top, target.attributes),
+        }
+
+    def _attributes(
+        self, members: list[Autoencoder], target: SupervisedTarget, result: SupervisedResult
+    ) -> dict[str, Any]:
+        """Return all fitted attributes."""
+        return self._progress_attributes(members, target, result) | supervised_attributes(result)
 
     def _is_described_by(self, described: dict[str, Any]) -> bool:
         """Return whether the target is scaled as it was."""
-        return all(
-            np.array_equal(getattr(self, name), value)
-            for name, value in described.items()
-            if name != "_seen"
-        )
+        return all(np.array_equal(getattr(self, name), value) for name, value in described.items())
 
     def __sksae_network__(self) -> FittedNetwork:
         """Return the encoders as one network.
@@ -277,14 +321,14 @@ def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
 
 
 def choose_rows(
-    specification: TrainingSpecification, wanted: Wanted, seed: int
-) -> tuple[Wanted, np.ndarray | None]:
+    specification: TrainingSpecification, target: SupervisedTarget, seed: int
+) -> tuple[SupervisedTarget, np.ndarray | None]:
     """Return what is wanted of the rows that count, and which of them are held out (None: none)."""
-    index, held_out = wanted.index, None
-    if wanted.weight is not None:
-        check_counted(wanted.weight[index])
-        index = index[wanted.weight[index] > 0.0]
+    index, held_out = target.index, None
+    if target.weight is not None:
+        check_counted(target.weight[index])
+        index = index[target.weight[index] > 0.0]
     if specification.early_stopping:
         fraction = specification.validation_fraction
-        index, held_out = hold_out(index, wanted.strata, fraction, seed)
-    return replace(wanted, index=index, weight=well_scaled(wanted.weight)), held_out
+        index, held_out = hold_out(index, target.strata, fraction, seed)
+    return replace(target, index=index, weight=well_scaled(target.weight)), held_out

@@ -78,8 +78,11 @@ class TrainingSpecification:
 class FinetuningSpecification(TrainingSpecification):
     """How the layers of a stack are trained for a task."""
 
+    freeze: int | None
+    decay: str
     noise: str | None
     noise_level: float
+    dropout: float
 
 
 @dataclass(frozen=True)

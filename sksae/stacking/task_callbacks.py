@@ -1,0 +1,112 @@
+"""What callbacks and the user are told of the trainings of a fit for a task."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sklearn.base import BaseEstimator
+from sklearn.callback import CallbackContext
+
+from sksae.base.monitoring import EpochMonitor
+from sksae.base.stages import End, Stages, task_of
+from sksae.model.network import Layer
+from sksae.stacking.pretraining import give_up_if_interrupted
+from sksae.training.centred import from_centred
+from sksae.training.plan import Plan
+from sksae.training.supervised import SupervisedResult
+
+if TYPE_CHECKING:
+    from sksae.engine.jobs import Trained
+
+FINE_TUNING = "fine-tuning"
+
+Attributes = Callable[[SupervisedResult], dict[str, Any]]
+
+
+class TaskCallbacks:
+    """Follows the trainings of a fit for a task (see `training.supervised.Watch`).
+
+    Parameters
+    ----------
+    estimator : estimator
+        The one being fitted.
+    name_of_top : str
+        What the layer on top is called.
+    context : CallbackContext or None
+        Of the whole fit; None where callbacks are not supported (``partial_fit``).
+    task : dict
+        What callbacks may ask for: X, y and metadata of the fit.
+    stages : Stages
+        Which the trainings are the last of.
+    attributes : callable
+        Makes fitted attributes of an epoch, and of what a training has come to.
+    """
+
+    def __init__(
+        self,
+        estimator: BaseEstimator,
+        name_of_top: str,
+        context: CallbackContext | None,
+        task: dict[str, Any],
+        stages: Stages,
+        attributes: tuple[Attributes, Attributes],
+    ) -> None:
+        self._estimator, self._name_of_top = estimator, name_of_top
+        self._context, self._task, self._stages = context, task, stages
+        self._of_epoch, self._of_result = attributes
+
+    @contextmanager
+    def __call__(
+        self,
+        plan: Plan,
+        result_of: Callable[[Sequence[Layer], list[float], list[float]], SupervisedResult],
+        *,
+        is_top: bool,
+        is_last: bool,
+    ) -> Iterator["_Stage"]:
+        """Follow one training."""
+        estimator, context = self._estimator, self._context
+        name = self._name_of_top if is_top else FINE_TUNING
+        if context is not None:
+            task_name = task_of(name) if is_top else "finetune"
+            context = context.subcontext(task_name=task_name, max_subtasks=plan.schedule.max_iter)
+            context.call_on_fit_task_begin(estimator=estimator, **self._task)
+        monitor = EpochMonitor(
+            estimator,
+            context,
+            self._task,
+            lambda snapshot: self._of_epoch(
+                result_of(
+                    from_centred(plan.architecture, snapshot.flat, plan.scaling),
+                    snapshot.loss_curve,
+                    snapshot.validation_curve,
+                )
+            ),
+            verbose=is_last and estimator.verbose,
+            n_before=plan.schedule.first_epoch,
+        )
+        with self._stages.begin(name) as end:
+            stage = _Stage(monitor, end, is_last=is_last)
+            yield stage
+        if context is not None:
+            assert stage.result is not None
+            context.call_on_fit_task_end(
+                estimator=estimator,
+                reconstruction_attributes=self._of_result(stage.result),
+                **self._task,
+            )
+
+
+class _Stage:
+    """Follows one training."""
+
+    def __init__(self, monitor: EpochMonitor, end: End, *, is_last: bool) -> None:
+        self.monitor, self._end, self._is_last = monitor, end, is_last
+        self.result: SupervisedResult | None = None
+
+    def end(self, trained: "Trained", result: SupervisedResult) -> None:
+        """Hear what it came to."""
+        if not self._is_last:
+            give_up_if_interrupted(trained.stopped_by)
+        self._end(trained.stopped_by, len(trained.loss_curve), trained.loss)
+        self.result = result

@@ -1,0 +1,442 @@
+"""The trainings of a fit for a task: of the layer on top, then of all layers that are not frozen.
+
+The layer on top is trained first, on codes that stay as they are, by L-BFGS until its loss has
+settled: fine-tuning that started from a random one would spoil the codes before it has learnt
+anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from sksae.model.network import FittedNetwork, Layer
+from sksae.model.numbers import Matrix, kept_dtype
+from sksae.model.scaling import Scaling, scaled_deviation
+from sksae.model.unrolled import unroll
+from sksae.training.finetuning import (
+    finetune_schedule,
+    finetuning_noise,
+    plan_layers,
+    scaling_of_codes,
+    scaling_of_first,
+    train_layers,
+)
+from sksae.training.moments import weighted_moments
+from sksae.training.plan import Plan
+from sksae.training.seen import Seen
+from sksae.training.specification import FinetuningSpecification
+
+if TYPE_CHECKING:
+    from sksae.engine.jobs import Schedule, Trained
+    from sksae.engine.losses import Loss
+    from sksae.engine.noise import Dropout
+    from sksae.engine.watching import Monitor
+
+# Of the layer on top alone.
+TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
+# Where the layers below are trained afterwards it decays by this at least: one that separates the
+# rows altogether has no error left from which they could learn.
+LEAST_TOP_ALPHA = 1e-4
+
+
+@dataclass(frozen=True)
+class SupervisedTarget:
+    """What is to be learnt, in the engine's words.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_samples, n_targets)
+        Of each row.
+    loss : Loss
+        Of the output.
+    index : ndarray of int
+        Rows to learn from.
+    weight : ndarray of shape (n_samples,) or None
+        What each counts.
+    n_outputs : int
+        Units of the layer on top.
+    attributes : dict
+        Fitted attributes that describe the target.
+    piece, seen : Seen
+        What these rows tell, and what is known of them and of all pieces before.
+    strata : ndarray of shape (n_samples,) or None
+        Classes that rows held out shall hold in proportion.
+    """
+
+    values: np.ndarray
+    loss: "Loss"
+    index: np.ndarray
+    weight: np.ndarray | None
+    n_outputs: int
+    attributes: dict[str, Any]
+    piece: Seen
+    seen: Seen
+    strata: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class SupervisedRecord:
+    """What a training that goes on must know of all before it.
+
+    Attributes
+    ----------
+    seed : int
+        Of the order of rows, of noise and dropout, and of which rows are held out.
+    state : dict of ndarray
+        Where the solver stood.
+    n_frozen : int
+        Layers that were not trained.
+    noise_unit : float
+        By what noise is measured where nothing scales the rows; 0 if it is not known.
+    alpha_of_none : float or None
+        What alpha=None stood for, if it was None once.
+    n_steps : int
+        Taken by all trainings.
+    loss_curve, validation_curve : list of float
+        One entry an epoch.
+    """
+
+    seed: int
+    state: dict[str, np.ndarray]
+    n_frozen: int
+    noise_unit: float
+    alpha_of_none: float | None = None
+    n_steps: int = 0
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+
+    @property
+    def n_iter(self) -> int:
+        """Epochs."""
+        return len(self.loss_curve)
+
+
+class SupervisedResult(NamedTuple):
+    """What the last training has come to, or an epoch of it.
+
+    Attributes
+    ----------
+    encoder : sequence of Layer
+        All layers of the encoders, trained or not.
+    top : Layer
+        The layer on top.
+    record : SupervisedRecord
+        Up to then; of an epoch without the solver's state.
+    loss, alpha : float
+        J over all rows, and the weight decay in it; of an epoch nan.
+    """
+
+    encoder: Sequence[Layer]
+    top: Layer
+    record: SupervisedRecord
+    loss: float = np.nan
+    alpha: float = np.nan
+
+
+class Stage(Protocol):
+    """Who follows one of the trainings."""
+
+    @property
+    def monitor(self) -> "Monitor":
+        """Who is told of every epoch."""
+
+    def end(self, trained: "Trained", result: SupervisedResult) -> None:
+        """Hear what it came to; may raise if the others are not to follow."""
+
+
+class Watch(Protocol):
+    """Who follows all trainings, by name."""
+
+    def __call__(
+        self,
+        plan: Plan,
+        result_of: Callable[[Sequence[Layer], list[float], list[float]], SupervisedResult],
+        *,
+        is_top: bool,
+        is_last: bool,
+    ) -> AbstractContextManager[Stage]:
+        """Follow one training.
+
+        Parameters
+        ----------
+        plan : Plan
+            What is trained.
+        result_of : callable
+            Makes what layers and the curves of an epoch have come to.
+        is_top : bool
+            Whether it is that of the layer on top alone.
+        is_last : bool
+            Whether none follows: the user need not be told of the others' epochs.
+        """
+
+
+class SupervisedTraining:
+    """The trainings of one fit.
+
+    Parameters
+    ----------
+    specification : FinetuningSpecification
+        How layers are to be trained.
+    members : sequence of FittedNetwork
+        Each for codes of the one before.
+    target : SupervisedTarget
+        What is to be learnt.
+    seed : int
+        Of all that is drawn.
+    watch : Watch
+        Follows the trainings.
+    encode : callable
+        Given rows and a number n, returns what the first n layers of the members make of them.
+    """
+
+    def __init__(
+        self,
+        specification: FinetuningSpecification,
+        members: Sequence[FittedNetwork],
+        target: SupervisedTarget,
+        seed: int,
+        watch: Watch,
+        encode: Callable[[Matrix, int], Matrix],
+    ) -> None:
+        self._specification, self._members, self._target = specification, members, target
+        self._seed, self._watch, self._encode = seed, watch, encode
+        self._encoder = unroll(members).without_decoder().layers
+        self._n_frozen = check_freeze(specification.freeze, len(self._encoder))
+        self._noise_unit = 0.0
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the layer on top alone is trained."""
+        return self._n_frozen == len(self._encoder)
+
+    def run(
+        self, X: Matrix, codes: np.ndarray, alpha: float, held_out: np.ndarray | None
+    ) -> SupervisedResult:
+        """Train the layer on top, then all layers that are not frozen.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        codes : ndarray of shape (n_samples, n_components)
+            What the members make of them.
+        alpha : float
+            Weight decay.
+        held_out : ndarray of int or None
+            Rows that say when to stop.
+        """
+        specification, schedule = self._specification, self._top_schedule(codes)
+        top, scaling = self._empty_top(), self._scaling(codes)
+        if self.is_frozen:
+            assert not isinstance(specification.max_iter, str)
+            schedule = replace(
+                schedule,
+                max_iter=max(schedule.max_iter, specification.max_iter),
+                tol=min(schedule.tol, specification.tol),
+            )
+            plan = self._plan([top], scaling, schedule, alpha, held_out_index=held_out)
+            return self._train(plan, codes, [top], is_top=True)
+        plan = self._plan([top], scaling, schedule, max(alpha, LEAST_TOP_ALPHA))
+        trained = self._train(plan, codes, [top], is_top=True, is_last=False)
+        layers = [*self._encoder[self._n_frozen :], trained.top]
+        rows, scaling = self._input(X)
+        schedule = self._schedule(rows, scaling)
+        plan = self._plan(layers, scaling, schedule, alpha, held_out_index=held_out)
+        return self._train(plan, rows, layers)
+
+    def run_once(
+        self,
+        X: Matrix,
+        alpha: float,
+        *,
+        top: Layer | None,
+        before: SupervisedRecord | None,
+        keeps_state: bool,
+    ) -> SupervisedResult:
+        """Make one pass at the constant rate over one more piece of rows.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        alpha : float
+            Weight decay.
+        top : Layer or None
+            The layer on top; None for one that was not trained before.
+        before : SupervisedRecord or None
+            Of the passes before, if there were any.
+        keeps_state : bool
+            Whether the solver goes on from where it stood.
+        """
+        state, n_before, pace = None, 0, 1.0
+        if before is not None:
+            n_before, pace = before.n_iter, self._target.seen.pace(self._target.piece)
+            if before.n_frozen == self._n_frozen:
+                self._noise_unit = before.noise_unit
+                # The solver's memory is of the layers that it moved.
+                state = before.state if keeps_state else None
+        layers = [*self._encoder[self._n_frozen :], top or self._empty_top()]
+        rows, scaling = self._input(X)
+        schedule = self._schedule(rows, scaling, first_epoch=n_before, one_pass=True, pace=pace)
+        plan = self._plan(layers, scaling, schedule, alpha, state=state)
+        return self._train(plan, rows, layers, before=before)
+
+    def _train(
+        self,
+        plan: Plan,
+        X: Matrix,
+        layers: Sequence[Layer],
+        *,
+        before: SupervisedRecord | None = None,
+        is_top: bool = False,
+        is_last: bool = True,
+    ) -> SupervisedResult:
+        """Train the last layers of the network, as planned, on what enters them."""
+        n_kept = len(self._encoder) - (len(layers) - 1)
+        earlier = before or SupervisedRecord(self._seed, {}, n_kept, self._noise_unit)
+        alpha = plan.penalties.alpha
+        assert isinstance(alpha, float)
+        is_given = self._specification.alpha is not None
+
+        def result_of(
+            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
+        ) -> SupervisedResult:
+            record = SupervisedRecord(
+                seed=self._seed,
+                state={},
+                n_frozen=n_kept,
+                noise_unit=self._noise_unit,
+                alpha_of_none=earlier.alpha_of_none if is_given else alpha,
+                n_steps=earlier.n_steps,
+                loss_curve=[*earlier.loss_curve, *loss_curve],
+                validation_curve=validation_curve or earlier.validation_curve,
+            )
+            return SupervisedResult([*self._encoder[:n_kept], *layers[:-1]], layers[-1], record)
+
+        with self._watch(plan, result_of, is_top=is_top, is_last=is_last) as stage:
+            weight = self._target.weight
+            layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
+            result = result_of(layers, trained.loss_curve, trained.validation_curve)
+            n_steps = earlier.n_steps + trained.n_steps
+            result = result._replace(
+                record=replace(result.record, state=trained.state, n_steps=n_steps),
+                loss=trained.loss,
+                alpha=alpha,
+            )
+            stage.end(trained, result)
+        return result
+
+    def _plan(
+        self,
+        layers: Sequence[Layer],
+        scaling: Scaling,
+        schedule: "Schedule",
+        alpha: float,
+        **rest: Any,
+    ) -> Plan:
+        from sksae.engine.objective import Penalties
+
+        target = self._target
+        decays = "last" if self._specification.decay == "top" else "all"
+        return plan_layers(
+            self._specification,
+            layers,
+            len(layers) - 1,
+            scaling,
+            schedule,
+            Penalties(None, 0.5, 0.0, alpha, decays),
+            index=target.index,
+            loss=target.loss,
+            target=target.values,
+            **rest,
+        )
+
+    def _schedule(self, X: Matrix, scaling: Scaling, **rest: Any) -> "Schedule":
+        """Return the solver and the steps of all layers together, on what enters them."""
+        specification = self._specification
+        return finetune_schedule(
+            specification,
+            self._seed,
+            n_rows=len(self._target.index),
+            n_features=X.shape[1],
+            noise=finetuning_noise(specification, self._unit_of_noise(X, scaling)),
+            blanks_to_zero=not scaling.scaled,
+            dropout=self._dropout(),
+            **rest,
+        )
+
+    def _unit_of_noise(self, X: Matrix, scaling: Scaling) -> float:
+        """Return the deviation of all entries of what enters the layers, as they see it.
+
+        That of the rows that a first member scaled; of what is not scaled that of the first rows,
+        which those of later pieces are measured by too.
+        """
+        if self._specification.noise != "gaussian":
+            return self._noise_unit
+        if scaling.scaled:
+            return scaled_deviation(X.shape[1], self._members[0].output_activation)
+        if self._noise_unit == 0.0:
+            _, variance = weighted_moments(X, self._target.index, self._target.weight)
+            self._noise_unit = float(np.sqrt(variance))
+        return self._noise_unit
+
+    def _dropout(self) -> "Dropout | None":
+        """Return what leaves units of codes out: of all members' whose encoder is trained."""
+        from sksae.engine.noise import Dropout
+
+        share = self._specification.dropout
+        if share == 0.0:
+            return None
+        ends = np.cumsum([each.n_encoder_layers for each in self._members]) - self._n_frozen
+        layers = tuple(int(end) - 1 for end in ends if end > 0)
+        return Dropout(float(share), layers) if layers else None
+
+    def _top_schedule(self, codes: np.ndarray) -> "Schedule":
+        """Return the solver and the steps of the layer on top alone."""
+        specification = self._specification
+        schedule = finetune_schedule(
+            specification,
+            self._seed,
+            n_rows=len(self._target.index),
+            n_features=codes.shape[1],
+        )
+        patience = specification.n_iter_no_change
+        return replace(
+            schedule,
+            solver="lbfgs",
+            max_iter=TOP_ITERATIONS,
+            tol=TOP_TOL,
+            n_iter_no_change=TOP_PATIENCE if isinstance(patience, str) else patience,
+        )
+
+    def _empty_top(self) -> Layer:
+        """Return a linear layer of zeros: outputs all alike lead the layers below nowhere."""
+        n_in, n_out = self._members[-1].n_components, self._target.n_outputs
+        dtype = kept_dtype(self._specification.dtype)
+        return Layer(np.zeros((n_in, n_out), dtype), np.zeros(n_out), None, "identity")
+
+    def _scaling(self, codes: np.ndarray) -> Scaling:
+        return scaling_of_codes(codes, self._target.index, self._target.weight)
+
+    def _input(self, X: Matrix) -> tuple[Matrix, Scaling]:
+        """Return what enters the first layer that is trained, and its scaling."""
+        if self._n_frozen > 0:
+            codes = self._encode(X, self._n_frozen)
+            return codes, self._scaling(codes)
+        target = self._target
+        return X, scaling_of_first(self._members[0], X, target.index, target.weight)
+
+
+def check_freeze(freeze: int | None, n_layers: int) -> int:
+    """Return how many leading layers of the encoder stay as they are."""
+    if freeze is None:
+        return 0
+    if freeze > n_layers:
+        raise ValueError(
+            f"freeze={freeze} is the number of leading encoder layers that stay as they are, but "
+            f"the autoencoders have {n_layers} only, counting hidden_layer_sizes."
+        )
+    return freeze
