@@ -23,6 +23,7 @@ from sksae.base.stages import Stages, short_named
 from sksae.model.codes import activity
 from sksae.model.network import Layer
 from sksae.model.numbers import Extended, Matrix, float_dtype
+from sksae.model.settings import Penalties
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
@@ -33,7 +34,7 @@ from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.rolling import with_layers
 from sksae.training import defaults
 from sksae.training.finetuning import (
-    finetune_schedule,
+    make_finetuning_config,
     plan_layers,
     scaling_of_first,
     train_layers,
@@ -468,8 +469,6 @@ class StackedSparseAutoencoder(
         task: dict[str, Any],
     ) -> tuple[dict[str, Any], str]:
         """Return the fitted attributes after training all layers together, and what ended it."""
-        from sksae.engine.objective import Penalties
-
         first, last = (each.__sksae_specification__() for each in (members[0], members[-1]))
         whole = unroll([member.__sksae_network__() for member in members])
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
@@ -499,7 +498,7 @@ class StackedSparseAutoencoder(
             whole.layers,
             whole.n_encoder_layers,
             scaling_of_first(whole, X, index, weight),
-            finetune_schedule(
+            make_finetuning_config(
                 specification,
                 seed,
                 n_rows=X.shape[0] if index is None else len(index),

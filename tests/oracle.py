@@ -19,9 +19,10 @@ from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.objective import Penalties
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
+from sksae.model.architecture import Architecture
+from sksae.model.settings import Penalties
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def test_masking_leaves_something_of_the_rows(X, no_training, level, method):
         getattr(model, method)(X)
     assert_unfitted(model, X)
     # More than all is no nonsense where it is added.
-    assert plan_of(model.set_params(noise="gaussian"), X, None).schedule.noise.level > 0
+    assert plan_of(model.set_params(noise="gaussian"), X, None).config.noise.level > 0
 
 
 @pytest.mark.parametrize("name", ["noise_level", "alpha", "beta"])

@@ -18,11 +18,12 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import controller, revival
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Workspace, forward
-from sksae.engine.objective import Penalties
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.sparsity import make_sparsity
 from sksae.metrics import dead_fraction
+from sksae.model.architecture import Architecture
+from sksae.model.settings import Penalties
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.training.fit import train_plans
 

@@ -6,9 +6,11 @@ from plans import plan_of
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine.activations import ACTIVATIONS
-from sksae.engine.parameters import Architecture, starting_parameters, to_layers
 from sksae.engine.solvers import LearningRate
+from sksae.engine.starting import starting_parameters
 from sksae.metrics import dead_fraction
+from sksae.model.architecture import Architecture
+from sksae.model.flat import to_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning")
 
@@ -174,24 +176,24 @@ def test_learning_rate_can_fall_while_it_warms_up():
     assert learning_rate.is_over
 
 
-def make_schedule(model, X, *, resume=False, one_pass=False):
-    return plan_of(model, X, resume_from=model if resume else None, one_pass=one_pass).schedule
+def make_training_config(model, X, *, resume=False, one_pass=False):
+    return plan_of(model, X, resume_from=model if resume else None, one_pass=one_pass).config
 
 
 def test_only_deep_networks_warm_up():
     X = make_rows(30)
-    assert make_schedule(make(hidden_layer_sizes=()), X).warm_up == 0
+    assert make_training_config(make(hidden_layer_sizes=()), X).warm_up == 0
     one, two = make(), make(hidden_layer_sizes=(50, 40))
-    assert 0 < 2 * make_schedule(one, X).warm_up == make_schedule(two, X).warm_up
+    assert 0 < 2 * make_training_config(one, X).warm_up == make_training_config(two, X).warm_up
 
 
 def test_training_that_goes_on_counts_the_steps_before():
     X = make_rows(30)
     stream = make(batch_size=10).partial_fit(X).partial_fit(X)
-    assert make_schedule(stream, X, resume=True, one_pass=True).n_steps_before == 6
+    assert make_training_config(stream, X, resume=True, one_pass=True).n_steps_before == 6
     fitted = make(batch_size=10, max_iter=3, warm_start=True).fit(X)
-    assert make_schedule(fitted, X, resume=True).n_steps_before == 9
-    assert make_schedule(fitted, X).n_steps_before == 0
+    assert make_training_config(fitted, X, resume=True).n_steps_before == 9
+    assert make_training_config(fitted, X).n_steps_before == 0
 
 
 def test_constant_rate_in_two_halves_is_that_of_one_piece():

@@ -20,11 +20,11 @@ from sksae import (
 )
 from sksae.engine import batches, inference, lbfgs
 from sksae.engine.batches import Rows
-from sksae.engine.jobs import Trained
 from sksae.engine.losses import CrossEntropy, SquaredError
-from sksae.engine.noise import Dropout, Noise
-from sksae.engine.parameters import Architecture
 from sksae.engine.training import train
+from sksae.model.architecture import Architecture
+from sksae.model.settings import Dropout, Noise
+from sksae.model.tasks import TrainingResult
 from sksae.model_selection import BatchedGridSearchCV
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -219,7 +219,7 @@ def train_on_stand_in(plans, *, rows=X, weight=None, make_loss=None):
     with on_stand_in():
         return train(
             first.architecture,
-            [plan.job() for plan in plans],
+            [plan.task() for plan in plans],
             make_rows(first.index),
             make_loss() if make_loss else SquaredError(first.scaling.offset),
             held_out=None if held_out is None else make_rows(held_out),
@@ -228,7 +228,7 @@ def train_on_stand_in(plans, *, rows=X, weight=None, make_loss=None):
 
 def assert_trained(outcomes):
     assert outcomes
-    assert all(isinstance(outcome, Trained) for outcome in outcomes)
+    assert all(isinstance(outcome, TrainingResult) for outcome in outcomes)
 
 
 @pytest.mark.parametrize("name", STAND_INS)
@@ -285,7 +285,7 @@ def test_training_for_a_task_keeps_to_its_device(solver, noise):
             plan,
             architecture=architecture,
             start=np.random.default_rng(0).normal(size=architecture.n_parameters),
-            schedule=replace(plan.schedule, noise=noise, dropout=dropout),
+            config=replace(plan.config, noise=noise, dropout=dropout),
             target=target,
         )
         assert_trained(train_on_stand_in([plan], make_loss=make_loss))

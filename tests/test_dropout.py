@@ -10,8 +10,9 @@ from stacking import chain, encode, make_rows, pair, sae, supervised_loss
 
 from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.noise import Corruption, Dropout, Drops
+from sksae.engine.noise import Corruption, Drops
 from sksae.engine.parameters import Parameters
+from sksae.model.settings import Dropout
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

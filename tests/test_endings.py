@@ -5,8 +5,10 @@ import pytest
 from sklearn.decomposition import PCA
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
+from sksae.base.parameters import training_specification_of
 from sksae.training import defaults
-from sksae.training.finetuning import finetune_schedule
+from sksae.training.finetuning import make_finetuning_config
+from sksae.training.specification import TrainingSpecification
 
 
 def low_rank(n_rows, n_features, rank=5):
@@ -81,14 +83,18 @@ def test_fine_tuning_of_few_wide_rows_goes_on_for_more_than_some_steps():
     assert tuned.score(X) > before.score(X) + 0.04
 
 
+def specification(stack):
+    return training_specification_of(stack, TrainingSpecification)
+
+
 def test_fine_tuning_knows_rows_and_width():
     stack = StackedSparseAutoencoder([SparseAutoencoderTransformer()])
-    wide = finetune_schedule(stack, 0, n_rows=200, n_features=4 * 784)
+    wide = make_finetuning_config(specification(stack), 0, n_rows=200, n_features=4 * 784)
     assert (wide.n_iter_no_change, wide.learning_rate) == (300, 1.5e-3)
-    long = finetune_schedule(stack, 0, n_rows=60000, n_features=784)
+    long = make_finetuning_config(specification(stack), 0, n_rows=60000, n_features=784)
     assert (long.n_iter_no_change, long.learning_rate) == (10, 3e-3)
     stack.set_params(n_iter_no_change=7, learning_rate=0.5)
-    given = finetune_schedule(stack, 0, n_rows=200, n_features=4 * 784)
+    given = make_finetuning_config(specification(stack), 0, n_rows=200, n_features=4 * 784)
     assert (given.n_iter_no_change, given.learning_rate) == (7, 0.5)
 
 

@@ -9,8 +9,8 @@ from oracle import Problem, relative_error
 
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Parameters
+from sksae.model.settings import Penalties
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 # kl needs a bounded code.

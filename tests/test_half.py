@@ -289,7 +289,7 @@ def test_cuda_is_asked_for_products_of_its_own(X, monkeypatch, capability, has):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     model = make(device="cuda")
     if has:
-        assert plan_of(model, X, None).schedule.half
+        assert plan_of(model, X, None).config.half
     else:
         match = r"dtype='bfloat16'.*CUDA.*dtype='float32'"
         with pytest.raises(ValueError, match=match):

@@ -353,7 +353,7 @@ def press_in_pass(monkeypatch):
         step = Descent._step
 
         def interrupted(self):
-            if self._schedule.is_one_pass and self._courses[0].n_steps == n_steps:
+            if self._config.is_one_pass and self._courses[0].n_steps == n_steps:
                 signal.raise_signal(signal.SIGINT)
             step(self)
 

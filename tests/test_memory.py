@@ -21,7 +21,7 @@ from sksae.engine import batches, threads
 from sksae.engine.batches import Rows, chunk_slices, kept_resident
 from sksae.engine.losses import SquaredError
 from sksae.engine.training import train
-from sksae.engine.watching import NonFiniteLossError
+from sksae.model.failure import NonFiniteLossError
 from sksae.model_selection import BatchedGridSearchCV
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -191,7 +191,7 @@ def test_a_failed_training_keeps_no_rows(solver):
     plan = plan_of(model, X, None)
     rows = plan.rows(X, None, None)
     known = weakref.ref(rows)
-    (outcome,) = train(plan.architecture, [plan.job()], rows, SquaredError())
+    (outcome,) = train(plan.architecture, [plan.task()], rows, SquaredError())
     assert isinstance(outcome, NonFiniteLossError)
     del rows
     gc.collect()

@@ -13,8 +13,9 @@ from sklearn.datasets import load_digits
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch
 from sksae.engine.batches import Batch, Rows
-from sksae.engine.noise import Corruption, Noise
+from sksae.engine.noise import Corruption
 from sksae.engine.threads import Crew
+from sksae.model.settings import Noise
 from sksae.training.fit import train_plans
 
 pytestmark = [
@@ -495,7 +496,7 @@ def test_a_search_over_noise_gives_scikit_learns_results(X, trainings):
 
 def test_masks_of_zeros_and_of_means_are_not_mixed(X, trainings):
     one, other = (plan_of(noisy("masking", scale_data=way), X, None) for way in (True, False))
-    assert one.schedule.common != other.schedule.common
+    assert one.config.common != other.config.common
     grid = {"scale_data": [True, False], "noise": ["masking"], "alpha": [1e-4, 1e-2]}
     ours, theirs = search_both(make(), grid, X + 1.0)
     assert_same_results(ours, theirs)

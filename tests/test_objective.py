@@ -15,8 +15,10 @@ from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch, minibatch
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.noise import Dropout, Drops
-from sksae.engine.parameters import Parameters, to_flat
+from sksae.engine.noise import Drops
+from sksae.engine.parameters import Parameters
+from sksae.model.flat import to_flat
+from sksae.model.settings import Dropout
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]

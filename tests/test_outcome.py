@@ -19,8 +19,8 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine.jobs import Trained
 from sksae.metrics import dead_units
+from sksae.model.tasks import TrainingResult
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.training import outcome
 
@@ -146,7 +146,7 @@ def test_dead_units_told_are_those_of_the_metric(X, params):
 def test_one_in_a_hundred_units_may_be_dead(n_dead, is_said):
     highest = np.ones(200)
     highest[:n_dead] = 0.0
-    end = Trained(np.empty(0), lowest=np.zeros(200), highest=highest)
+    end = TrainingResult(np.empty(0), lowest=np.zeros(200), highest=highest)
     assert (outcome.dead_units(end, "do this") is not None) == is_said
 
 
@@ -286,7 +286,7 @@ def plan_of(**params):
 
 
 def end_of(plan, **values):
-    return Trained(plan.start, beta=1.0, **({"stopped_by": "max_iter"} | values))
+    return TrainingResult(plan.start, beta=1.0, **({"stopped_by": "max_iter"} | values))
 
 
 @pytest.mark.parametrize(

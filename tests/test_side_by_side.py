@@ -9,7 +9,7 @@ from plans import plan_of
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import descent
 from sksae.engine.footprint import bytes_side_by_side
-from sksae.engine.watching import NonFiniteLossError
+from sksae.model.failure import NonFiniteLossError
 from sksae.training.fit import train_plans
 
 BASE = {
@@ -190,9 +190,9 @@ def test_schedules_differ_in_what_networks_can_have_of_their_own(X):
             {"random_state": 1},
         ],
     )
-    assert a.schedule.common == b.schedule.common
-    assert a.schedule.common != c.schedule.common
-    assert a.schedule.common != d.schedule.common
+    assert a.config.common == b.config.common
+    assert a.config.common != c.config.common
+    assert a.config.common != d.config.common
 
 
 @pytest.mark.parametrize("n_networks", [1, 24])

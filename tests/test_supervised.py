@@ -672,7 +672,7 @@ def test_early_stopping_returns_the_best_weights(kind, solver, freeze):
 
 @each_kind
 def test_the_curve_is_the_score_on_the_rows_held_out(kind, monkeypatch):
-    from sksae import supervised
+    from sksae.stacking import supervised
 
     parts = []
     hold_out = supervised.hold_out

@@ -16,13 +16,10 @@ from sklearn.datasets import load_digits
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import full_batch
-from sksae.engine.parameters import (
-    Architecture,
-    Parameters,
-    starting_parameters,
-    to_flat,
-    to_layers,
-)
+from sksae.engine.parameters import Parameters
+from sksae.engine.starting import starting_parameters
+from sksae.model.architecture import Architecture
+from sksae.model.flat import to_flat, to_layers
 from sksae.training.fit import train_plans
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -27,8 +27,8 @@ from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
-from sksae.engine.objective import Penalties
 from sksae.engine.parameters import Parameters
+from sksae.model.settings import Penalties
 from sksae.stacking.rolling import with_layers
 from sksae.training.centred import architecture_of, from_centred, to_centred
 from sksae.training.finetuning import scaling_of_codes, scaling_of_first

@@ -40,11 +40,11 @@ class FitCallbacks:
         sample_weight: np.ndarray | None,
         before: Fitted | None,
     ) -> None:
-        schedule = plan.schedule
+        config = plan.config
         self._estimator, self._context = estimator, None
         # Of a pass over one more piece callbacks do not hear.
-        if not schedule.is_one_pass:
-            context = estimator._init_callback_context(max_subtasks=schedule.max_iter)
+        if not config.is_one_pass:
+            context = estimator._init_callback_context(max_subtasks=config.max_iter)
             self._context = short_named(context)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}
         self._task = {"X": X, "y": y, "metadata": metadata}

@@ -1,15 +1,13 @@
 """From the engine's epochs to scikit-learn's callbacks and the lines that ``verbose`` prints."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackContext
 
 from sksae.base.stages import prefix
-
-if TYPE_CHECKING:
-    from sksae.engine.watching import Snapshot
+from sksae.model.tasks import Snapshot
 
 
 class EpochMonitor:
@@ -36,7 +34,7 @@ class EpochMonitor:
         estimator: BaseEstimator,
         context: CallbackContext | None,
         task: dict[str, Any],
-        attributes: Callable[["Snapshot"], dict[str, Any]],
+        attributes: Callable[[Snapshot], dict[str, Any]],
         *,
         verbose: bool | int,
         n_before: int,
@@ -69,7 +67,7 @@ class EpochMonitor:
             **self._task,
         )
 
-    def _print_new(self, snapshot: "Snapshot") -> None:
+    def _print_new(self, snapshot: Snapshot) -> None:
         n_epochs = len(snapshot.loss_curve)
         if n_epochs == self._n_printed:
             return

@@ -12,14 +12,17 @@ from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.controller import L2_STARTS, NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
-from sksae.engine.jobs import Job, Schedule, Trained
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
-from sksae.engine.objective import Penalties
-from sksae.engine.parameters import Architecture, Parameters
-from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver, State
+from sksae.engine.noise import corruption_of, drops_of
+from sksae.engine.parameters import Parameters
+from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver
 from sksae.engine.threads import Crew
-from sksae.engine.watching import Moment, NonFiniteLossError, Watch
+from sksae.engine.watching import Moment, Watch
+from sksae.model.architecture import Architecture
+from sksae.model.failure import NonFiniteLossError
+from sksae.model.settings import Penalties, TrainingConfig
+from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
@@ -32,12 +35,12 @@ LONGEST_WARM_UP = 0.25
 LONGEST_STEP = 1.5
 
 
-def make_watch(job: Job, *, has_judge: bool) -> Watch:
+def make_watch(task: TrainingTask, *, has_judge: bool) -> Watch:
     """Return what follows the training of one network."""
-    schedule = job.schedule
+    config = task.config
     # R^2 has a scale of its own, so there the tolerance is absolute.
-    patience = Patience(schedule.tol, schedule.n_iter_no_change, relative=not has_judge)
-    return Watch(patience, schedule.failure, job.monitor)
+    patience = Patience(config.tol, config.n_iter_no_change, relative=not has_judge)
+    return Watch(patience, config.failure, task.monitor)
 
 
 class Course:
@@ -45,7 +48,7 @@ class Course:
 
     Parameters
     ----------
-    job : Job
+    task : TrainingTask
         What it is trained for.
     watch : Watch
         Follows it.
@@ -68,22 +71,22 @@ class Course:
         When rho was met last, to go by the last minibatches, where beta is to be found.
     """
 
-    def __init__(self, job: Job, watch: Watch, steps_per_epoch: int) -> None:
-        schedule = job.schedule
-        self.job, self.watch = job, watch
+    def __init__(self, task: TrainingTask, watch: Watch, steps_per_epoch: int) -> None:
+        config = task.config
+        self.task, self.watch = task, watch
         self._steps_per_epoch = steps_per_epoch
-        keeps_time = job.finds_beta and not schedule.is_one_pass
-        self._n_overtime = round(OVERTIME * schedule.max_iter) if keeps_time else 0
-        self.n_planned = (schedule.max_iter - self._n_overtime) * steps_per_epoch
-        warm_up = schedule.warm_up
-        if schedule.learning_rate_schedule == "linear":
+        keeps_time = task.finds_beta and not config.is_one_pass
+        self._n_overtime = round(OVERTIME * config.max_iter) if keeps_time else 0
+        self.n_planned = (config.max_iter - self._n_overtime) * steps_per_epoch
+        warm_up = config.warm_up
+        if config.learning_rate_schedule == "linear":
             warm_up = min(warm_up, int(LONGEST_WARM_UP * self.n_planned))
         self.rate = LearningRate(
-            schedule.learning_rate,
-            schedule.learning_rate_schedule,
+            config.learning_rate,
+            config.learning_rate_schedule,
             self.n_planned,
             warm_up=warm_up,
-            n_before=schedule.n_steps_before,
+            n_before=config.n_steps_before,
         )
         self.n_steps = 0
         self.stopped_by = "max_iter"
@@ -99,7 +102,7 @@ class Course:
         if verdict is None or verdict == self.stopped_by == "tol":
             return None
         self.stopped_by = verdict
-        n_more = self.job.schedule.n_iter_no_change * self._steps_per_epoch
+        n_more = self.task.config.n_iter_no_change * self._steps_per_epoch
         if verdict == "tol" and self.rate.cool_down(n_more):
             return n_more
         self.rate.end()
@@ -121,7 +124,7 @@ class Course:
         """Go on at a small rate: that has fallen, and the last moves of beta told no more."""
         self.in_overtime = True
         self.rate = LearningRate(
-            OVERTIME_RATE * self.job.schedule.learning_rate,
+            OVERTIME_RATE * self.task.config.learning_rate,
             "constant",
             self._n_overtime * self._steps_per_epoch,
         )
@@ -134,7 +137,7 @@ class Descent:
     ----------
     architecture : Architecture
         Layers of each.
-    jobs : sequence of Job
+    tasks : sequence of TrainingTask
         What each is trained for.
     rows : Rows
         Rows and what to make of them.
@@ -149,50 +152,50 @@ class Descent:
     def __init__(
         self,
         architecture: Architecture,
-        jobs: Sequence[Job],
+        tasks: Sequence[TrainingTask],
         rows: Rows,
         loss: Loss,
         judge: Judge | None,
         crew: Crew,
     ) -> None:
-        schedule = jobs[0].schedule
-        self._schedule, self._rows, self._loss, self._judge = schedule, rows, loss, judge
+        config = tasks[0].config
+        self._config, self._rows, self._loss, self._judge = config, rows, loss, judge
         self._crew = crew
-        self._corruption, self._drops = schedule.corruption(rows), schedule.drops(rows)
-        self._finds_beta = jobs[0].finds_beta
-        self._steps_per_batch = max(1, ceil(schedule.pace / LONGEST_STEP))
-        self._pace = schedule.pace / self._steps_per_batch
-        self._slices = batch_slices(rows.n_rows, schedule.batch_size)
+        self._corruption, self._drops = corruption_of(config, rows), drops_of(config, rows.device)
+        self._finds_beta = tasks[0].finds_beta
+        self._steps_per_batch = max(1, ceil(config.pace / LONGEST_STEP))
+        self._pace = config.pace / self._steps_per_batch
+        self._slices = batch_slices(rows.n_rows, config.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
-        self._parameters = Parameters.stacked(architecture, [job.start for job in jobs], like)
+        self._parameters = Parameters.stacked(architecture, [task.start for task in tasks], like)
         self._full: FullObjective | None = None
         self._courses = [
-            Course(job, make_watch(job, has_judge=judge is not None), len(self._slices))
-            for job in jobs
+            Course(task, make_watch(task, has_judge=judge is not None), len(self._slices))
+            for task in tasks
         ]
-        state = jobs[0].state or {}
+        state = tasks[0].state or {}
         self._objective = MinibatchObjective(
             self._penalties,
             self._parameters,
             loss,
-            window=_window(architecture, schedule, len(self._slices)),
-            n_steps=OPEN_END if schedule.is_one_pass else self._courses[0].n_planned,
-            l2_start=L2_STARTS[schedule.solver],
+            window=_window(architecture, config, len(self._slices)),
+            n_steps=OPEN_END if config.is_one_pass else self._courses[0].n_planned,
+            l2_start=L2_STARTS[config.solver],
             pace=self._pace,
             drops=self._drops,
             crew=crew,
-            half=schedule.half,
+            half=config.half,
             state=state,
         )
-        self._solver = _make_solver(schedule, self._parameters.flat, state, crew)
-        # Where the networks stand in the list of jobs.
-        self._places = list(range(len(jobs)))
-        self._outcomes: list[Trained | NonFiniteLossError | None] = [None] * len(jobs)
-        if judge is not None and schedule.first_epoch:
+        self._solver = _make_solver(config, self._parameters.flat, state, crew)
+        # Where the networks stand in the list of tasks.
+        self._places = list(range(len(tasks)))
+        self._outcomes: list[TrainingResult | NonFiniteLossError | None] = [None] * len(tasks)
+        if judge is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_best(judge.scores(self._parameters))
 
-    def run(self) -> list[Trained | NonFiniteLossError]:
+    def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""
         epoch = 0
         try:
@@ -209,7 +212,7 @@ class Descent:
 
     def _has_begun(self) -> bool:
         """Return whether there is something to keep: of a pass over a piece, a step."""
-        return not self._schedule.is_one_pass or not self._courses or self._courses[0].n_steps > 0
+        return not self._config.is_one_pass or not self._courses or self._courses[0].n_steps > 0
 
     def _end_where_it_is(self) -> None:
         """End the training of the one network that there is."""
@@ -217,22 +220,22 @@ class Descent:
         if outcome is None:
             self._courses[0].stopped_by = "interrupt"
             self._end(0, meets_rho=ask_unless_skipped(lambda: bool(self._meet_rho()[0])))
-        elif isinstance(outcome, Trained):
+        elif isinstance(outcome, TrainingResult):
             outcome.stopped_by = "interrupt"
 
     @property
     def _penalties(self) -> Penalties:
-        return Penalties.side_by_side([course.job.penalties for course in self._courses])
+        return Penalties.side_by_side([course.task.penalties for course in self._courses])
 
     def _pass_over_rows(self, epoch: int) -> None:
         courses, objective = self._courses, self._objective
         for model, course in enumerate(courses):
             course.watch.epoch_begins(partial(self._parameters.model, model))
-        order = _order(self._schedule, epoch, self._rows.n_rows)
+        order = _order(self._config, epoch, self._rows.n_rows)
         corruption = self._corruption
         for draws in (corruption, self._drops):
             if draws is not None:
-                draws.begin(self._schedule.first_epoch + epoch)
+                draws.begin(self._config.first_epoch + epoch)
         for batch in self._rows.batches(self._slices, order):
             for _ in range(self._steps_per_batch):
                 objective(batch if corruption is None else corruption(batch))
@@ -242,7 +245,7 @@ class Descent:
                     course.n_steps += 1
 
     def _step(self) -> None:
-        gain, rate = self._schedule.code_bias_gain, self._learning_rate()
+        gain, rate = self._config.code_bias_gain, self._learning_rate()
         gradient, pace = self._objective.gradient.flat, self._pace
         if gain == 1.0:
             self._solver.step(gradient, rate, pace)
@@ -345,7 +348,7 @@ class Descent:
             moment = course.met  # the last epochs have left it again
         moment = moment or self._moment(model)
         solver = self._solver.part(partial(self._model_of, model), self._parameters.model(model))
-        self._outcomes[self._places[model]] = Trained(
+        self._outcomes[self._places[model]] = TrainingResult(
             flat=moment.flat.cpu().numpy().copy(),
             beta=moment.beta,
             loss_curve=watch.loss_curve,
@@ -373,7 +376,7 @@ class Descent:
         self._objective = self._objective.part(self._penalties, self._parameters, models)
 
 
-def _window(architecture: Architecture, schedule: Schedule, n_batches: int) -> int:
+def _window(architecture: Architecture, config: TrainingConfig, n_batches: int) -> int:
     """Return over how many batches the mean activation is averaged; an epoch's at most.
 
     Behind hidden layers units are not centred and move together, so that it is the batch's own. The
@@ -381,18 +384,18 @@ def _window(architecture: Architecture, schedule: Schedule, n_batches: int) -> i
     """
     if architecture.n_encoder_layers > 1:
         return 1
-    window = min(max(round(RHO_HAT_ROWS / schedule.batch_size), 1), LONGEST_WINDOW)
-    return window if schedule.is_one_pass else min(window, n_batches)
+    window = min(max(round(RHO_HAT_ROWS / config.batch_size), 1), LONGEST_WINDOW)
+    return window if config.is_one_pass else min(window, n_batches)
 
 
-def _make_solver(schedule: Schedule, flat: Tensor, state: State, crew: Crew) -> Solver:
-    if schedule.solver == "adam":
+def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew) -> Solver:
+    if config.solver == "adam":
         return Adam(flat, state if "first_moment" in state else None, crew)
-    return SGD(flat, schedule.momentum, state if "velocity" in state else None)
+    return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
-def _order(schedule: Schedule, epoch: int, n_rows: int) -> np.ndarray | None:
+def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None:
     """Return the order in which an epoch visits the rows; a function of seed and epoch alone."""
-    if not schedule.shuffle:
+    if not config.shuffle:
         return None
-    return np.random.default_rng([schedule.seed, schedule.first_epoch + epoch]).permutation(n_rows)
+    return np.random.default_rng([config.seed, config.first_epoch + epoch]).permutation(n_rows)

@@ -4,7 +4,7 @@ import numpy as np
 
 from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.minibatch import FOLDED_TOGETHER
-from sksae.engine.parameters import Architecture
+from sksae.model.architecture import Architecture
 from sksae.model.numbers import HALF, kept_dtype
 
 # Vectors as long as the parameters: themselves, gradient, both moments of adam and its step, what

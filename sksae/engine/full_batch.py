@@ -15,11 +15,12 @@ from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import Penalties, Terms, share_out
+from sksae.engine.objective import Terms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.sparsity import Sparsity
 from sksae.engine.threads import Crew, n_parts
+from sksae.model.settings import Penalties
 
 T = TypeVar("T")
 

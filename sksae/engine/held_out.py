@@ -10,8 +10,9 @@ from sksae.engine.batches import Rows
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
+from sksae.model.architecture import Architecture
 
 # Of a sum of squares in float64, however many.
 ROUNDING = 1e-13

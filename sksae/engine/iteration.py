@@ -13,30 +13,33 @@ from sksae.engine.descent import make_watch
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
-from sksae.engine.jobs import Job, Trained
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.noise import corruption_of
+from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
-from sksae.engine.watching import Moment, NonFiniteLossError
+from sksae.engine.watching import Moment
+from sksae.model.architecture import Architecture
+from sksae.model.failure import NonFiniteLossError
+from sksae.model.tasks import TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 
 def iterate(
     architecture: Architecture,
-    job: Job,
+    task: TrainingTask,
     rows: Rows,
     loss: Loss,
     judge: Judge | None,
     crew: Crew,
-) -> Trained | NonFiniteLossError:
+) -> TrainingResult | NonFiniteLossError:
     """Train a network: parameters and sums in float64, products in the precision of the rows.
 
     Parameters
     ----------
     architecture : Architecture
         Layers.
-    job : Job
+    task : TrainingTask
         What it is trained for.
     rows : Rows
         Rows and what to make of them.
@@ -49,14 +52,14 @@ def iterate(
 
     Returns
     -------
-    outcome : Trained or NonFiniteLossError
+    outcome : TrainingResult or NonFiniteLossError
     """
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
-    parameters = Parameters.stacked(architecture, [job.start], like)
-    corruption = job.schedule.corruption(rows)
-    full = FullObjective(job.penalties, parameters, rows, loss, corruption=corruption, crew=crew)
+    parameters = Parameters.stacked(architecture, [task.start], like)
+    corruption = corruption_of(task.config, rows)
+    full = FullObjective(task.penalties, parameters, rows, loss, corruption=corruption, crew=crew)
     try:
-        return _Iteration(job, full, judge).run(job.start)
+        return _Iteration(task, full, judge).run(task.start)
     except NonFiniteLossError as error:
         return error
 
@@ -64,27 +67,27 @@ def iterate(
 class _Iteration:
     """One training by L-BFGS."""
 
-    def __init__(self, job: Job, full: FullObjective, judge: Judge | None) -> None:
-        self._job, self._full, self._judge = job, full, judge
-        self._watch = make_watch(job, has_judge=judge is not None)
-        self._rounds = _make_rounds(job, full) if job.finds_beta else None
+    def __init__(self, task: TrainingTask, full: FullObjective, judge: Judge | None) -> None:
+        self._job, self._full, self._judge = task, full, judge
+        self._watch = make_watch(task, has_judge=judge is not None)
+        self._rounds = _make_rounds(task, full) if task.finds_beta else None
         # When rho was met last, where beta is to be found.
         self._met: Moment | None = None
-        if judge is not None and job.schedule.first_epoch:
+        if judge is not None and task.config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_if_best(judge.scores(full.parameters)[0])
 
-    def run(self, start: np.ndarray) -> Trained:
+    def run(self, start: np.ndarray) -> TrainingResult:
         """Train until a reason to stop comes up."""
         watch, flat = self._watch, self._full.parameters.flat
         device = bookkeeping_device(flat.device)
         begin = torch.as_tensor(start, dtype=torch.float64, device=device)
         self._solver = self._solver_from(begin)
         if not isfinite(self._solver.value):
-            raise self._job.schedule.failure(0)
+            raise self._job.config.failure(0)
         stopped_by, n_steps = "max_iter", 0
         try:
-            for iteration in range(1, self._job.schedule.max_iter + 1):
+            for iteration in range(1, self._job.config.max_iter + 1):
                 watch.epoch_begins(lambda: flat)
                 if not self._solver.step():
                     # Where the search has looked last is not where it stayed.
@@ -111,7 +114,7 @@ class _Iteration:
                 raise
             stopped_by = "interrupt"
             moment = self._last_moment(lambda: ask_unless_skipped(self._meets_rho))
-        return Trained(
+        return TrainingResult(
             flat=moment.flat.cpu().numpy().copy(),
             beta=moment.beta,
             loss_curve=watch.loss_curve,
@@ -173,14 +176,14 @@ class _Iteration:
         return True
 
 
-def _make_rounds(job: Job, full: FullObjective) -> Rounds:
+def _make_rounds(task: TrainingTask, full: FullObjective) -> Rounds:
     """Return what moves beta, from where it stood or from a small one."""
-    if job.state and "beta" in job.state:
-        beta = float(job.state["beta"])
+    if task.state and "beta" in task.state:
+        beta = float(task.state["beta"])
     else:
         architecture = full.parameters.architecture
         n_components = architecture.sizes[architecture.n_encoder_layers]
         square, l2_start = to_numpy(full.mean_square()), L2_STARTS["lbfgs"]
         beta = starting_beta(full.sparsity, square, n_components, l2_start).item()
     full.set_beta(beta)
-    return Rounds(full.sparsity, float(full.rho), job.schedule.max_iter, log(beta))
+    return Rounds(full.sparsity, float(full.rho), task.config.max_iter, log(beta))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.parameters import Architecture
+from sksae.model.architecture import Architecture
 
 
 class Loss(Protocol):

@@ -12,12 +12,13 @@ from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Drops
-from sksae.engine.objective import Penalties, Terms
+from sksae.engine.objective import Terms
 from sksae.engine.parameters import Parameters
 from sksae.engine.parts import Part
 from sksae.engine.revival import Revival
 from sksae.engine.solvers import part_of_step
 from sksae.engine.threads import Crew, n_parts
+from sksae.model.settings import Penalties
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
@@ -49,7 +50,7 @@ class MinibatchObjective:
     l2_start : float
         Where a beta of l2 to be found begins.
     pace : float
-        For how many steps each step counts (see `Schedule`).
+        For how many steps each step counts (see `TrainingConfig`).
     drops : Drops, optional
         Leaves units out.
     crew : Crew, optional

@@ -9,46 +9,13 @@ overfitting", section 4.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch
-
-
-@dataclass(frozen=True)
-class Noise:
-    """A way to corrupt rows.
-
-    Attributes
-    ----------
-    kind : {"gaussian", "masking"}
-        Something added to every entry, or some of the entries blanked.
-    level : float
-        Standard deviation of what is added, in the units of the network's input; or share of
-        entries blanked.
-    """
-
-    kind: str
-    level: float
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """Units that are left out of a pass.
-
-    Attributes
-    ----------
-    rate : float
-        Share of units, in [0, 1).
-    layers : tuple of int
-        Whose units.
-    """
-
-    rate: float
-    layers: tuple[int, ...]
+from sksae.engine.batches import Batch, Rows
+from sksae.model.settings import Dropout, Noise, TrainingConfig
 
 
 class Corruption:
@@ -119,3 +86,15 @@ class Drops:
 def start_draws(generator: torch.Generator, *key: int) -> None:
     """Seed a generator by some numbers."""
     generator.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+
+
+def corruption_of(config: TrainingConfig, rows: Rows) -> Corruption | None:
+    """Return what corrupts some rows in a training, if anything does."""
+    if config.noise is None:
+        return None
+    return Corruption(config.noise, config.seed, rows.blank(at_zero=config.blanks_to_zero))
+
+
+def drops_of(config: TrainingConfig, device: torch.device) -> Drops | None:
+    """Return what leaves units out in a training, if anything does."""
+    return None if config.dropout is None else Drops(config.dropout, config.seed, device)

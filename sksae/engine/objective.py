@@ -7,9 +7,6 @@ where l is a loss of `losses`. With 1/2 ||x_hat - x||^2 it is that of the UFLDL 
 regression". The sum goes over all layers, of tied weights over both; or is that of the last layer.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,43 +15,7 @@ from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
 from sksae.engine.sparsity import Sparsity, make_sparsity
-
-PerModel = float | Sequence[float]
-# "auto" where beta is to be found by control.
-Beta = float | str | Sequence[float | str]
-
-
-@dataclass(frozen=True)
-class Penalties:
-    """The terms of J besides the loss; a number for all models or one for each.
-
-    Attributes
-    ----------
-    sparsity : {"kl", "l1", "l2", None}
-        What S is.
-    rho, beta, alpha : float or sequence of float
-        Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
-        until the activity is rho (see `controller`).
-    decays : {"all", "last"}
-        Which layers' weights decay.
-    """
-
-    sparsity: str | None
-    rho: PerModel
-    beta: Beta
-    alpha: PerModel
-    decays: str = "all"
-
-    @classmethod
-    def side_by_side(cls, penalties: Sequence["Penalties"]) -> "Penalties":
-        """Join those of single models, which have one sparsity."""
-        if len(penalties) == 1:
-            return penalties[0]
-        rho, beta, alpha = (
-            [getattr(each, name) for each in penalties] for name in ("rho", "beta", "alpha")
-        )
-        first, alpha = penalties[0], alpha[0] if len(set(alpha)) == 1 else alpha
-        return cls(first.sparsity, rho, beta, alpha, first.decays)
+from sksae.model.settings import Beta, Penalties, PerModel
 
 
 def which_auto(beta: Beta, n_models: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Training: from starting parameters and rows to trained networks.
 
 `train` is the engine's front door. It takes and gives plain numbers and numpy arrays; everything
-that it needs to know of a training stands in the frozen descriptions of `jobs`. Networks of one
+that it needs to know of a training stands in the frozen descriptions of `tasks`. Networks of one
 architecture that visit the same rows in the same order are trained side by side, each with
 penalties, learning rate and end of its own; a plain fit is a single one.
 """
@@ -18,13 +18,15 @@ from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import make_judge
 from sksae.engine.iteration import iterate
-from sksae.engine.jobs import Job, Trained
 from sksae.engine.losses import Loss
-from sksae.engine.objective import Penalties
-from sksae.engine.parameters import Architecture, Parameters
+from sksae.engine.noise import corruption_of
+from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
-from sksae.engine.watching import NonFiniteLossError
+from sksae.model.architecture import Architecture
+from sksae.model.failure import NonFiniteLossError
 from sksae.model.numbers import kept_dtype
+from sksae.model.settings import Penalties
+from sksae.model.tasks import TrainingResult, TrainingTask
 from sksae.process.interrupts import is_kept, skippable
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 
@@ -41,19 +43,19 @@ def torch_dtype(name: str) -> torch.dtype:
 @explained_shortage(IN_TRAINING)
 def train(
     architecture: Architecture,
-    jobs: Sequence[Job],
+    tasks: Sequence[TrainingTask],
     rows: Rows,
     loss: Loss,
     *,
     held_out: Rows | None = None,
-) -> list[Trained | NonFiniteLossError]:
+) -> list[TrainingResult | NonFiniteLossError]:
     """Train networks side by side.
 
     Parameters
     ----------
     architecture : Architecture
         Layers of each.
-    jobs : sequence of Job
+    tasks : sequence of TrainingTask
         One, or several of the same sparsity whose schedules have ``common`` alike; with beta to be
         found, all of them and with ``max_iter`` alike. With solver "lbfgs" a single one.
     rows : Rows
@@ -65,34 +67,34 @@ def train(
 
     Returns
     -------
-    outcomes : list of Trained or NonFiniteLossError
+    outcomes : list of TrainingResult or NonFiniteLossError
         The error where a network's loss stopped being finite; it does not disturb the others.
     """
     parts = [rows] if held_out is None else [rows, held_out]
     with Crew(None if rows.device.type == "cpu" else 1) as crew, kept_resident(*parts):
         judge = None if held_out is None else make_judge(held_out, loss, max(architecture.sizes))
-        if jobs[0].schedule.solver == "lbfgs":
-            (job,) = jobs
-            outcomes = [iterate(architecture, job, rows, loss, judge, crew)]
+        if tasks[0].config.solver == "lbfgs":
+            (task,) = tasks
+            outcomes = [iterate(architecture, task, rows, loss, judge, crew)]
         else:
-            outcomes = Descent(architecture, jobs, rows, loss, judge, crew).run()
-        trained = [outcome for outcome in outcomes if isinstance(outcome, Trained)]
+            outcomes = Descent(architecture, tasks, rows, loss, judge, crew).run()
+        trained = [outcome for outcome in outcomes if isinstance(outcome, TrainingResult)]
         n_components = architecture.sizes[architecture.n_encoder_layers]
         for each in trained:
             each.mean_code = np.full(n_components, nan)
-            if jobs[0].finds_beta:
+            if tasks[0].finds_beta:
                 each.state["beta"] = np.asarray(each.beta)
         try:
             with skippable():
-                _evaluate(architecture, jobs, rows, loss, outcomes, crew, held_out is None)
+                _evaluate(architecture, tasks, rows, loss, outcomes, crew, held_out is None)
         except KeyboardInterrupt:
-            if len(jobs) > 1 or not is_kept():
+            if len(tasks) > 1 or not is_kept():
                 raise
             for each in trained:
                 each.stopped_by = "interrupt"
     for each in trained:
         # A pass over a piece that was cut short counts as one, whose loss is that of all its rows.
-        if jobs[0].schedule.is_one_pass and not each.loss_curve:
+        if tasks[0].config.is_one_pass and not each.loss_curve:
             each.loss_curve.append(each.loss)
     for outcome in outcomes:
         if isinstance(outcome, NonFiniteLossError):
@@ -103,10 +105,10 @@ def train(
 
 def _evaluate(
     architecture: Architecture,
-    jobs: Sequence[Job],
+    tasks: Sequence[TrainingTask],
     rows: Rows,
     loss: Loss,
-    outcomes: list[Trained | NonFiniteLossError],
+    outcomes: list[TrainingResult | NonFiniteLossError],
     crew: Crew,
     with_start: bool,
 ) -> None:
@@ -116,42 +118,42 @@ def _evaluate(
     rows held out, nor J of other rows than are shown.
     """
     done = [
-        (place, job, outcome)
-        for place, (job, outcome) in enumerate(zip(jobs, outcomes, strict=True))
-        if isinstance(outcome, Trained)
+        (place, task, outcome)
+        for place, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
+        if isinstance(outcome, TrainingResult)
     ]
     if not done:
         return
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [trained.flat for _, _, trained in done], like)
-    penalties = [replace(job.penalties, beta=trained.beta) for _, job, trained in done]
+    penalties = [replace(task.penalties, beta=trained.beta) for _, task, trained in done]
     full = FullObjective(
         Penalties.side_by_side(penalties),
         parameters,
         rows,
         loss,
-        corruption=jobs[0].schedule.corruption(rows),
+        corruption=corruption_of(tasks[0].config, rows),
         with_gradient=False,
         crew=crew,
     )
     found = full.evaluate()
-    if jobs[0].finds_beta:
+    if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
-    for model, (place, job, trained) in enumerate(done):
+    for model, (place, task, trained) in enumerate(done):
         trained.loss = float(found.loss[model])
         for name in ("mean_code", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
         trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
         if not isfinite(trained.loss):
-            outcomes[place] = job.schedule.failure(len(trained.loss_curve))
-    schedule = jobs[0].schedule
-    draws = schedule.noise is not None or schedule.dropout is not None
+            outcomes[place] = task.config.failure(len(trained.loss_curve))
+    config = tasks[0].config
+    draws = config.noise is not None or config.dropout is not None
     # One more pass over all rows, which good fits of rows do not need.
     is_good = all(trained.loss <= SURELY_BELOW * trained.deviation for _, _, trained in done)
     is_good &= architecture.gives_rows
-    if with_start and not draws and not is_good and not schedule.is_one_pass:
-        starts = [job.start for _, job, _ in done]
+    if with_start and not draws and not is_good and not config.is_one_pass:
+        starts = [task.start for _, task, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
         for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
             trained.loss_at_start = value

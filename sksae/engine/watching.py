@@ -3,33 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
-from typing import Protocol
 
-import numpy as np
 from torch import Tensor
 
 from sksae.engine.solvers import Patience
-
-
-class NonFiniteLossError(ValueError):
-    """The loss stopped being finite, so that training cannot go on."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A network at one moment of its training, as numpy arrays of its own.
-
-    Attributes
-    ----------
-    flat : ndarray of shape (n_parameters,)
-        Parameters in the precision of training, for centred rows.
-    loss_curve, validation_curve : list of float
-        As in `training.Trained`, up to this moment.
-    """
-
-    flat: np.ndarray
-    loss_curve: list[float]
-    validation_curve: list[float]
+from sksae.model.failure import NonFiniteLossError
+from sksae.model.tasks import Monitor, Snapshot
 
 
 @dataclass(frozen=True)
@@ -46,19 +25,6 @@ class Moment:
 
     flat: Tensor
     beta: float
-
-
-TakeSnapshot = Callable[[], Snapshot]
-
-
-class Monitor(Protocol):
-    """Who is told of every epoch (of every iteration, for lbfgs)."""
-
-    def epoch_begins(self, snapshot: TakeSnapshot) -> None:
-        """Hear of an epoch about to start."""
-
-    def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
-        """Hear of an epoch just ended; return whether to stop training."""
 
 
 class Watch:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.model.numbers import Matrix
 from sksae.model.scaling import Scaling
+from sksae.model.tasks import Monitor
 from sksae.model_selection.ahead import Request
 from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
@@ -21,9 +22,6 @@ from sksae.training.fit import train_plans
 from sksae.training.moments import find_scaling
 from sksae.training.plan import Plan, make_plan
 from sksae.training.precomputed import Fit
-
-if TYPE_CHECKING:
-    from sksae.engine.watching import Monitor
 
 # The last groups are split where cores would else stand idle for a tenth of the time.
 WORTH_A_SPLIT = 1.1
@@ -64,11 +62,11 @@ class Group:
     @property
     def work(self) -> float:
         """How long it may take, beside other groups."""
-        n_epochs = max(plan.schedule.max_iter for plan in self.plans)
+        n_epochs = max(plan.config.max_iter for plan in self.plans)
         n_parameters = self.plans[0].architecture.n_parameters
         return float(len(self) * n_parameters * self.X.shape[0] * n_epochs)
 
-    def train(self, monitor: "Monitor | None" = None) -> Result:
+    def train(self, monitor: Monitor | None = None) -> Result:
         """Return what came of each plan, and how many seconds all of them took."""
         begun = time.perf_counter()
         outcomes = train_plans(self.plans, self.X, self.sample_weight, monitor)
@@ -91,9 +89,9 @@ class Group:
         from sksae.engine.footprint import bytes_side_by_side
 
         plan, n_rows = self.plans[0], self.X.shape[0]
-        if plan.schedule.solver == "lbfgs":
+        if plan.config.solver == "lbfgs":
             return 1
-        described = plan.architecture, n_rows, plan.schedule.batch_size, plan.dtype
+        described = plan.architecture, n_rows, plan.config.batch_size, plan.dtype
         sizes = range(len(self), 1, -1)
         fitting = (size for size in sizes if bytes_side_by_side(size, *described) <= n_bytes)
         return next(fitting, 1)
@@ -184,7 +182,7 @@ class Trainer:
             if len(part) > 1:
                 continue
             key = part.keys[0]
-            if part.plans[0].schedule.solver == "lbfgs":
+            if part.plans[0].config.solver == "lbfgs":
                 self._alone[key] = "solver='lbfgs'"
             elif key in without_others:
                 self._alone[key] = "no other shares their shapes, solver and rows"
@@ -243,9 +241,9 @@ def _likeness(request: Request, plan: Plan) -> object:
         tuple(data),
         plan.architecture,
         plan.penalties.sparsity,
-        plan.schedule.common,
+        plan.config.common,
         # A beta that is to be found goes by the length of the training.
-        plan.penalties.beta == "auto" and plan.schedule.max_iter,
+        plan.penalties.beta == "auto" and plan.config.max_iter,
         plan.dtype,
         plan.device,
         plan.scaling.scaled,

@@ -4,20 +4,18 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from threading import Event
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from joblib import effective_n_jobs
 from joblib.parallel import LokyBackend, get_active_backend
 from sklearn.utils.parallel import Parallel, delayed
 
+from sksae.model.failure import NonFiniteLossError
+from sksae.model.tasks import Monitor, TrainingResult
 from sksae.training.plan import Plan
 
-if TYPE_CHECKING:
-    from sksae.engine.jobs import Trained
-    from sksae.engine.watching import Monitor, NonFiniteLossError
-
 # What came of each network, and how many seconds all of them took.
-Result = tuple[list["Trained | NonFiniteLossError"], float]
+Result = tuple[list[TrainingResult | NonFiniteLossError], float]
 
 
 class Trainable(Protocol):
@@ -27,7 +25,7 @@ class Trainable(Protocol):
     def plans(self) -> Sequence[Plan]:
         """What each network is trained by."""
 
-    def train(self, monitor: "Monitor | None" = None) -> Result:
+    def train(self, monitor: Monitor | None = None) -> Result:
         """Train them side by side."""
 
 

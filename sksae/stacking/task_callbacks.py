@@ -10,13 +10,14 @@ from sklearn.callback import CallbackContext
 from sksae.base.monitoring import EpochMonitor
 from sksae.base.stages import End, Stages, task_of
 from sksae.model.network import Layer
+from sksae.model.tasks import TrainingResult
 from sksae.stacking.pretraining import give_up_if_interrupted
 from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
 from sksae.training.supervised import SupervisedResult
 
 if TYPE_CHECKING:
-    from sksae.engine.jobs import Trained
+    pass
 
 FINE_TUNING = "fine-tuning"
 
@@ -69,7 +70,7 @@ class TaskCallbacks:
         name = self._name_of_top if is_top else FINE_TUNING
         if context is not None:
             task_name = task_of(name) if is_top else "finetune"
-            context = context.subcontext(task_name=task_name, max_subtasks=plan.schedule.max_iter)
+            context = context.subcontext(task_name=task_name, max_subtasks=plan.config.max_iter)
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
         monitor = EpochMonitor(
             estimator,
@@ -83,7 +84,7 @@ class TaskCallbacks:
                 )
             ),
             verbose=is_last and estimator.verbose,
-            n_before=plan.schedule.first_epoch,
+            n_before=plan.config.first_epoch,
         )
         with self._stages.begin(name) as end:
             stage = _Stage(monitor, end, is_last=is_last)
@@ -104,7 +105,7 @@ class _Stage:
         self.monitor, self._end, self._is_last = monitor, end, is_last
         self.result: SupervisedResult | None = None
 
-    def end(self, trained: "Trained", result: SupervisedResult) -> None:
+    def end(self, trained: TrainingResult, result: SupervisedResult) -> None:
         """Hear what it came to."""
         if not self._is_last:
             give_up_if_interrupted(trained.stopped_by)

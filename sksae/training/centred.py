@@ -1,20 +1,18 @@
 """Layers as the flat vector that is trained, for centred rows, and back."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sksae.model.architecture import Architecture
+from sksae.model.flat import to_flat, to_layers
 from sksae.model.network import Layer, sizes_of
 from sksae.model.scaling import Scaling
-
-if TYPE_CHECKING:
-    from sksae.engine.parameters import Architecture
 
 
 def architecture_of(
     layers: Sequence[Layer], n_encoder_layers: int, *, gives_rows: bool = True
-) -> "Architecture":
+) -> Architecture:
     """Return what the engine is to know of layers, which reconstruct rows or something else.
 
     Parameters
@@ -26,8 +24,6 @@ def architecture_of(
     gives_rows : bool, default=True
         Whether the output is a reconstruction of rows.
     """
-    from sksae.engine.parameters import Architecture
-
     return Architecture(
         sizes=sizes_of(layers),
         activations=tuple(layer.activation for layer in layers),
@@ -38,9 +34,7 @@ def architecture_of(
     )
 
 
-def to_centred(
-    architecture: "Architecture", layers: Sequence[Layer], scaling: Scaling
-) -> np.ndarray:
+def to_centred(architecture: Architecture, layers: Sequence[Layer], scaling: Scaling) -> np.ndarray:
     """Return the flat vector of the same layers for centred rows.
 
     Parameters
@@ -56,8 +50,6 @@ def to_centred(
     -------
     flat : ndarray of shape (n_parameters,)
     """
-    from sksae.engine.parameters import to_flat
-
     coefs = [layer.coef for layer in layers]
     intercepts = [layer.intercept.astype(np.float64) for layer in layers]
     offset = architecture.gains[0] * scaling.offset
@@ -66,11 +58,9 @@ def to_centred(
 
 
 def from_centred(
-    architecture: "Architecture", flat: np.ndarray, scaling: Scaling
+    architecture: Architecture, flat: np.ndarray, scaling: Scaling
 ) -> tuple[Layer, ...]:
     """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`."""
-    from sksae.engine.parameters import to_layers
-
     coefs, intercepts, slopes = to_layers(architecture, flat)
     wide = [intercept.astype(np.float64) for intercept in intercepts]
     wide[0] = wide[0] - architecture.gains[0] * scaling.offset @ coefs[0].astype(np.float64)

@@ -2,27 +2,23 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix
 from sksae.model.scaling import Scaling
+from sksae.model.settings import Noise, Penalties, TrainingConfig
+from sksae.model.tasks import Monitor, TrainingResult
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.training import defaults
 from sksae.training.centred import architecture_of, from_centred, to_centred
 from sksae.training.fit import successful, train_plans
 from sksae.training.moments import weighted_moments
 from sksae.training.outcome import warn_of_finetuning
-from sksae.training.plan import Plan, make_schedule
+from sksae.training.plan import Plan, make_training_config
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification
-
-if TYPE_CHECKING:
-    from sksae.engine.jobs import Schedule, Trained
-    from sksae.engine.noise import Noise
-    from sksae.engine.objective import Penalties
-    from sksae.engine.watching import Monitor
 
 
 def scaling_of_first(
@@ -44,10 +40,8 @@ def scaling_of_codes(
     return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
 
 
-def finetuning_noise(specification: FinetuningSpecification, unit: float) -> "Noise | None":
+def finetuning_noise(specification: FinetuningSpecification, unit: float) -> Noise | None:
     """Return the noise of what enters the layers, of whose entries that is the deviation."""
-    from sksae.engine.noise import Noise
-
     if specification.noise is None:
         return None
     level = float(specification.noise_level)
@@ -56,7 +50,7 @@ def finetuning_noise(specification: FinetuningSpecification, unit: float) -> "No
     return Noise(specification.noise, level)
 
 
-def finetune_schedule(
+def make_finetuning_config(
     specification: TrainingSpecification,
     seed: int,
     *,
@@ -66,7 +60,7 @@ def finetune_schedule(
     one_pass: bool = False,
     pace: float = 1.0,
     **rest: Any,
-) -> "Schedule":
+) -> TrainingConfig:
     """Return the solver and the steps of a fine-tuning.
 
     Parameters
@@ -86,11 +80,11 @@ def finetune_schedule(
     pace : float
         For how many steps each of it counts.
     **rest
-        Noise and dropout, as in `make_schedule`.
+        Noise and dropout, as in `make_training_config`.
     """
     assert not isinstance(specification.max_iter, str)
     batch_size = defaults.resolve_finetuning_batch_size(specification.batch_size)
-    return make_schedule(
+    return make_training_config(
         specification,
         seed,
         learning_rate=defaults.resolve_finetuning_rate(
@@ -114,8 +108,8 @@ def plan_layers(
     layers: Sequence[Layer],
     n_encoder_layers: int,
     scaling: Scaling,
-    schedule: "Schedule",
-    penalties: "Penalties",
+    config: TrainingConfig,
+    penalties: Penalties,
     **rest: Any,
 ) -> Plan:
     """Return the plan to train layers from where they stand.
@@ -130,7 +124,7 @@ def plan_layers(
         How many of them lead to a code.
     scaling : Scaling
         Of what enters them.
-    schedule, penalties : Schedule, Penalties
+    config, penalties : TrainingConfig, Penalties
         How to train, and to what.
     **rest
         Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
@@ -141,7 +135,7 @@ def plan_layers(
     return Plan(
         architecture=architecture,
         penalties=penalties,
-        schedule=schedule,
+        config=config,
         start=to_centred(architecture, layers, scaling),
         scaling=scaling,
         dtype=specification.dtype,
@@ -154,10 +148,10 @@ def train_layers(
     plan: Plan,
     X: Matrix,
     sample_weight: np.ndarray | None,
-    monitor: "Monitor",
+    monitor: Monitor,
     *,
     warn: bool = True,
-) -> "tuple[tuple[Layer, ...], Trained]":
+) -> tuple[tuple[Layer, ...], TrainingResult]:
     """Train layers as planned.
 
     Parameters
@@ -177,7 +171,7 @@ def train_layers(
     -------
     layers : tuple of Layer
         As many, trained.
-    trained : Trained
+    trained : TrainingResult
         How it went.
 
     Raises

@@ -1,28 +1,25 @@
 """From a plan and rows to a fitted network, by way of the engine."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sksae.model.codes import CODES, activity
+from sksae.model.failure import NonFiniteLossError
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
+from sksae.model.tasks import Monitor, TrainingResult
 from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
 from sksae.training.record import FitResult, Fitted, TrainingRecord
-
-if TYPE_CHECKING:
-    from sksae.engine.jobs import Trained
-    from sksae.engine.watching import Monitor, NonFiniteLossError
 
 
 def train_plans(
     plans: Sequence[Plan],
     X: Matrix,
     sample_weight: np.ndarray | None,
-    monitor: "Monitor | None" = None,
-) -> "list[Trained | NonFiniteLossError]":
+    monitor: Monitor | None = None,
+) -> list[TrainingResult | NonFiniteLossError]:
     """Train what plans for the same rows ask for, side by side if they are several."""
     from sksae.engine.losses import SquaredError
     from sksae.engine.training import train
@@ -31,14 +28,14 @@ def train_plans(
     held_out = first.held_out_index
     return train(
         first.architecture,
-        [plan.job(monitor) for plan in plans],
+        [plan.task(monitor) for plan in plans],
         first.rows(X, sample_weight, first.index),
         first.loss or SquaredError(first.scaling.offset),
         held_out=None if held_out is None else first.rows(X, sample_weight, held_out),
     )
 
 
-def successful(outcome: "Trained | NonFiniteLossError") -> "Trained":
+def successful(outcome: TrainingResult | NonFiniteLossError) -> TrainingResult:
     """Return what a training came to, or raise the error that it ended with."""
     if isinstance(outcome, ValueError):
         raise outcome
@@ -52,14 +49,14 @@ def network_of_plan(plan: Plan, flat: np.ndarray) -> FittedNetwork:
     return FittedNetwork(layers, n_encoder_layers, plan.scaling, plan.penalties.sparsity)
 
 
-def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> FitResult:
+def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None) -> FitResult:
     """Return what a fit has come to.
 
     Parameters
     ----------
     plan : Plan
         What was asked for.
-    trained : Trained
+    trained : TrainingResult
         What the engine left behind.
     before : Fitted, optional
         What the training went on from.
@@ -78,7 +75,7 @@ def result_of(plan: Plan, trained: "Trained", before: Fitted | None = None) -> F
     )
 
 
-def _record_of(plan: Plan, trained: "Trained", before: Fitted | None) -> TrainingRecord:
+def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> TrainingRecord:
     """Return the record of a training and of all before it."""
     assert plan.seen is not None
     n_iter, n_steps = len(trained.loss_curve), trained.n_steps
@@ -89,7 +86,7 @@ def _record_of(plan: Plan, trained: "Trained", before: Fitted | None) -> Trainin
         curve = [*earlier.loss_curve, *curve]
         validation_curve = [*earlier.validation_curve, *validation_curve]
     return TrainingRecord(
-        seed=plan.schedule.seed,
+        seed=plan.config.seed,
         seen=plan.seen,
         state=trained.state,
         n_iter=n_iter,

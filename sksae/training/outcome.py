@@ -9,11 +9,11 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sksae.model.codes import BOUNDED, CODES
+from sksae.model.tasks import TrainingResult
 from sksae.process.warning import warn_user
 from sksae.training.diagnostics import FEWEST_ROWS
 
 if TYPE_CHECKING:
-    from sksae.engine.jobs import Trained
     from sksae.training.plan import Plan
 
 # A unit is dead if it varies by no more than this share of its largest activation.
@@ -61,7 +61,7 @@ def is_dead(
 
 
 def warn_of_end(
-    trained: "Trained", plan: "Plan", unusual: Sequence[Unusual], *, n_rows: int
+    trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual], *, n_rows: int
 ) -> None:
     """Warn if the training of an autoencoder was interrupted, not done, missed rho or useless.
 
@@ -69,7 +69,7 @@ def warn_of_end(
 
     Parameters
     ----------
-    trained : Trained
+    trained : TrainingResult
         What it left behind.
     plan : Plan
         What was asked for.
@@ -79,7 +79,7 @@ def warn_of_end(
         Rows trained on.
     """
     warn_of_interrupt(trained)
-    if plan.schedule.is_one_pass:
+    if plan.config.is_one_pass:
         return
     late, missed = unfinished(trained, plan), missed_rho(trained, plan)
     useless = dead = None
@@ -90,8 +90,8 @@ def warn_of_end(
         unusual = [each for each in unusual if each.name != "tol" or trained.stopped_by == "tol"]
         advice = advice_on(trained, plan, unusual)
         if trained.stopped_by == "max_iter" and not unusual and plan.scaling.scaled:
-            advice = "" if late else f"raise max_iter ({plan.schedule.max_iter} now)"
-        useless = no_use(trained, advice, has_noise=plan.schedule.noise is not None)
+            advice = "" if late else f"raise max_iter ({plan.config.max_iter} now)"
+        useless = no_use(trained, advice, has_noise=plan.config.noise is not None)
         if n_rows >= FEWEST_ROWS:
             # What else is unusual makes no difference to that.
             dying = [each for each in unusual if each.name not in ("noise_level", "tol")]
@@ -105,17 +105,17 @@ def warn_of_end(
         warn_of([missed, dead], [missed or dead])
 
 
-def warn_of_interrupt(trained: "Trained") -> None:
+def warn_of_interrupt(trained: TrainingResult) -> None:
     """Warn if the user ended a training, and of what is not known if they did so twice."""
     if trained.stopped_by == "interrupt":
         rest = ", and so was the evaluation after it: loss_ is nan" if isnan(trained.loss) else ""
         warn_user(f"Training interrupted by user{rest}.")
 
 
-def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
+def warn_of_finetuning(trained: TrainingResult, plan: Plan) -> None:
     """Warn if the training of layers together was interrupted, not done or, of rows, useless."""
     warn_of_interrupt(trained)
-    if plan.schedule.is_one_pass:
+    if plan.config.is_one_pass:
         return
     late, useless, dead = unfinished(trained, plan), None, None
     if plan.target is None and trained.deviation == 0.0:
@@ -123,8 +123,8 @@ def warn_of_finetuning(trained: "Trained", plan: "Plan") -> None:
     elif plan.target is not None:
         useless = nothing_learnt(trained, plan) if trained.stopped_by not in BY_USER else None
     elif trained.stopped_by not in BY_USER:
-        alpha, rate = alpha_of(plan), plan.schedule.learning_rate
-        advice = [] if plan.schedule.solver == "lbfgs" else [("learning_rate", rate)]
+        alpha, rate = alpha_of(plan), plan.config.learning_rate
+        advice = [] if plan.config.solver == "lbfgs" else [("learning_rate", rate)]
         useless = no_use(trained, lower_any([*advice, ("alpha", alpha)]))
         dead = dead_units(trained, lower_any([("alpha", alpha), *advice]))
     warn_of([late, useless, dead], [useless or dead, late])
@@ -138,27 +138,27 @@ def warn_of(findings: Sequence[Finding | None], advising: Sequence[Finding | Non
         warn_user(f"{says}: {advice}." if advice else f"{says}.", ConvergenceWarning)
 
 
-def unfinished(trained: "Trained", plan: "Plan") -> Finding | None:
+def unfinished(trained: TrainingResult, plan: Plan) -> Finding | None:
     """Find that the loss was still falling at the end."""
     if trained.stopped_by != "max_iter":
         return None
-    schedule, curve = plan.schedule, trained.loss_curve
-    if schedule.solver != "lbfgs" and schedule.learning_rate_schedule == "linear":
+    config, curve = plan.config, trained.loss_curve
+    if config.solver != "lbfgs" and config.learning_rate_schedule == "linear":
         # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
-        n_epochs = min(schedule.n_iter_no_change, ceil(LAST_PART * len(curve)), len(curve) - 1)
+        n_epochs = min(config.n_iter_no_change, ceil(LAST_PART * len(curve)), len(curve) - 1)
         earlier = curve[-1 - n_epochs]
         # That of a target falls toward 0, by which share of itself tells nothing.
         scale = abs(earlier) if plan.target is None else max(curve)
-        if earlier - curve[-1] <= n_epochs * schedule.tol * scale:
+        if earlier - curve[-1] <= n_epochs * config.tol * scale:
             return None
     return Finding(
-        f"solver={schedule.solver!r} reached max_iter={schedule.max_iter} and the loss has not "
+        f"solver={config.solver!r} reached max_iter={config.max_iter} and the loss has not "
         "converged yet",
         "raise max_iter, or tol",
     )
 
 
-def missed_rho(trained: "Trained", plan: "Plan") -> Finding | None:
+def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     """Find that the beta that was to be found has not been."""
     from sksae.engine.controller import TOLERANCE
 
@@ -172,7 +172,7 @@ def missed_rho(trained: "Trained", plan: "Plan") -> Finding | None:
         makes_zeros = facts.revives_units and code_activation(plan) == "relu"
         if not facts.aims_at_mean and not makes_zeros:
             advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
-    elif facts.aims_at_mean or plan.schedule.solver == "lbfgs":
+    elif facts.aims_at_mean or plan.config.solver == "lbfgs":
         advice = "raise max_iter, or lower rho"
     else:
         advice = "raise max_iter, or lower the learning rate, at which units may die, or rho"
@@ -183,7 +183,7 @@ def missed_rho(trained: "Trained", plan: "Plan") -> Finding | None:
     )
 
 
-def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Finding | None:
+def no_use(trained: TrainingResult, advice: str, *, has_noise: bool = False) -> Finding | None:
     """Find that rows are not reconstructed at all, or that J is larger than it was."""
     r_squared = 1.0 - trained.error / trained.deviation
     start, of_mean = trained.loss_at_start, trained.deviation / 2.0
@@ -202,11 +202,11 @@ def no_use(trained: "Trained", advice: str, *, has_noise: bool = False) -> Findi
     return Finding(says, advice)
 
 
-def nothing_learnt(trained: "Trained", plan: "Plan") -> Finding | None:
+def nothing_learnt(trained: TrainingResult, plan: Plan) -> Finding | None:
     """Find that training has not lowered the loss of a target, or that noise has hidden it."""
     start = trained.loss_at_start
     # Unknown of labels.
-    if plan.schedule.noise is not None and trained.error > (1.0 - NOTHING) * trained.deviation:
+    if plan.config.noise is not None and trained.error > (1.0 - NOTHING) * trained.deviation:
         r_squared = 1.0 - trained.error / trained.deviation
         says = (
             "targets are predicted no better than by their mean (R^2 of the training rows without "
@@ -215,12 +215,12 @@ def nothing_learnt(trained: "Trained", plan: "Plan") -> Finding | None:
         return Finding(says, "lower noise_level")
     if start is None or not is_above(trained.loss, start):
         return None
-    solver, rate = plan.schedule.solver, plan.schedule.learning_rate
+    solver, rate = plan.config.solver, plan.config.learning_rate
     advice = "" if solver == "lbfgs" else f"lower learning_rate ({rate:.3g} now)"
     return Finding(f"loss_={trained.loss:.4g} is above {start:.4g}, where training began", advice)
 
 
-def dead_units(trained: "Trained", advice: str) -> Finding | None:
+def dead_units(trained: TrainingResult, advice: str) -> Finding | None:
     """Find that many units tell nothing of the rows."""
     dead = is_dead(trained.lowest, trained.highest)
     if dead.sum() <= MAY_BE_DEAD * dead.size:
@@ -232,7 +232,7 @@ def dead_units(trained: "Trained", advice: str) -> Finding | None:
     return Finding(f"{n_dead} of {dead.size} units {are} dead ({how})", advice)
 
 
-def advice_on(trained: "Trained", plan: "Plan", unusual: Sequence[Unusual]) -> str:
+def advice_on(trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual]) -> str:
     """Return which parameters to set back; if none is unusual, what else makes a difference."""
     if unusual:
         return ", or ".join(map(str, unusual))
@@ -256,12 +256,12 @@ def advice_on(trained: "Trained", plan: "Plan", unusual: Sequence[Unusual]) -> s
         advice.append(lower_any([("beta", trained.beta)]))
     # Long steps are what units die of that no penalty pulls to 0, and hidden ones.
     may_overshoot = not is_bounded and not facts.revives_units
-    if plan.schedule.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
-        advice.append(lower_any([("learning_rate", plan.schedule.learning_rate)]))
+    if plan.config.solver != "lbfgs" and (may_overshoot or plan.architecture.n_layers > 2):
+        advice.append(lower_any([("learning_rate", plan.config.learning_rate)]))
     return ", or ".join(each for each in advice if each)
 
 
-def alpha_of(plan: "Plan") -> float:
+def alpha_of(plan: Plan) -> float:
     """Return the weight decay of the one network."""
     alpha = plan.penalties.alpha
     assert isinstance(alpha, float)
@@ -278,7 +278,7 @@ def is_above(loss: float, other: float) -> bool:
     return loss > other + ABOVE * abs(other)
 
 
-def code_activation(plan: "Plan") -> str:
+def code_activation(plan: Plan) -> str:
     """Return the activation of the code."""
     architecture = plan.architecture
     return architecture.activations[architecture.n_encoder_layers - 1]

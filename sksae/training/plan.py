@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.utils import check_random_state
 
+from sksae.model.architecture import Architecture
 from sksae.model.numbers import HALF, Matrix
 from sksae.model.scaling import Scaling, scaled_deviation
+from sksae.model.settings import Noise, Penalties, TrainingConfig
+from sksae.model.tasks import Monitor, TrainingTask
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.training import defaults, validation
 from sksae.training.moments import find_scaling, well_scaled
@@ -18,12 +21,7 @@ from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
-    from sksae.engine.jobs import Job, Schedule
     from sksae.engine.losses import Loss
-    from sksae.engine.noise import Noise
-    from sksae.engine.objective import Penalties
-    from sksae.engine.parameters import Architecture
-    from sksae.engine.watching import Monitor
 
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
@@ -40,7 +38,7 @@ class Plan:
     ----------
     architecture : Architecture
     penalties : Penalties
-    schedule : Schedule
+    config : TrainingConfig
     start : ndarray of shape (n_parameters,)
         Parameters to start from, for centred rows.
     state : dict of ndarray or None
@@ -59,9 +57,9 @@ class Plan:
         What is to be made of each row; the row itself by default.
     """
 
-    architecture: "Architecture"
-    penalties: "Penalties"
-    schedule: "Schedule"
+    architecture: Architecture
+    penalties: Penalties
+    config: TrainingConfig
     start: np.ndarray
     scaling: Scaling
     dtype: str
@@ -84,11 +82,9 @@ class Plan:
         """Return how many rows of X are trained on."""
         return int(X.shape[0] if self.index is None else len(self.index))
 
-    def job(self, monitor: "Monitor | None" = None) -> "Job":
+    def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
-        from sksae.engine.jobs import Job
-
-        return Job(self.penalties, self.schedule, self.start, self.state, monitor)
+        return TrainingTask(self.penalties, self.config, self.start, self.state, monitor)
 
     def rows(self, X: Matrix, sample_weight: np.ndarray | None, index: np.ndarray | None) -> "Rows":
         """Return the rows of X that an index names as the network sees them."""
@@ -145,8 +141,6 @@ def make_plan(
     find : callable
         `find_scaling`, or what knows what it would return.
     """
-    from sksae.engine.objective import Penalties
-
     check_device(specification)
     n_features, before = X.shape[1], resume_from
     architecture = make_architecture(specification, n_features)
@@ -195,7 +189,7 @@ def make_plan(
             specification.beta,
             resolve_alpha(specification, specification.alpha, n_features),
         ),
-        schedule=_schedule_of_rows(
+        config=_config_of_rows(
             specification,
             seed,
             X.shape[0] if index is None else len(index),
@@ -215,10 +209,8 @@ def make_plan(
     )
 
 
-def make_architecture(specification: Specification, n_features: int) -> "Architecture":
+def make_architecture(specification: Specification, n_features: int) -> Architecture:
     """Return the layers of an autoencoder for rows of so many features."""
-    from sksae.engine.parameters import Architecture
-
     return Architecture.autoencoder(
         n_features,
         specification.n_components,
@@ -282,7 +274,7 @@ def split_rows(
     return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
 
-def _schedule_of_rows(
+def _config_of_rows(
     specification: Specification,
     seed: int,
     n_rows: int,
@@ -291,11 +283,11 @@ def _schedule_of_rows(
     before: Fitted | None,
     one_pass: bool,
     pace: float,
-) -> "Schedule":
+) -> TrainingConfig:
     """Return the solver and the steps of an autoencoder's training on so many rows."""
     batch_size = defaults.resolve_batch_size(specification.batch_size, n_rows)
     n_hidden_layers = len(specification.hidden_layer_sizes)
-    return make_schedule(
+    return make_training_config(
         specification,
         seed,
         learning_rate=resolve_learning_rate(specification, specification.learning_rate, n_features),
@@ -323,14 +315,14 @@ def _schedule_of_rows(
     )
 
 
-def make_schedule(
+def make_training_config(
     specification: TrainingSpecification,
     seed: int,
     *,
     one_pass: bool,
     max_iter: int,
     **resolved: Any,
-) -> "Schedule":
+) -> TrainingConfig:
     """Return the solver and the steps that a specification describes.
 
     Parameters
@@ -344,11 +336,9 @@ def make_schedule(
     max_iter : int
         Epochs, if not.
     **resolved
-        Other fields of `Schedule`.
+        Other fields of `TrainingConfig`.
     """
-    from sksae.engine.jobs import Schedule
-
-    return Schedule(
+    return TrainingConfig(
         solver=specification.solver,
         max_iter=1 if one_pass else max_iter,
         tol=specification.tol,
@@ -362,10 +352,8 @@ def make_schedule(
     )
 
 
-def _make_noise(specification: Specification, n_features: int) -> "Noise | None":
+def _make_noise(specification: Specification, n_features: int) -> Noise | None:
     """Return the noise that is asked for, in the units of the network."""
-    from sksae.engine.noise import Noise
-
     if specification.noise is None:
         return None
     level = specification.noise_level

@@ -7,24 +7,22 @@ after the other; each of these fits takes what was trained for it instead of tra
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from sksae.model.failure import NonFiniteLossError
 from sksae.model.numbers import Matrix
+from sksae.model.tasks import TrainingResult
 from sksae.training.plan import Plan
 from sksae.training.specification import Specification
-
-if TYPE_CHECKING:
-    from sksae.engine.jobs import Trained
-    from sksae.engine.watching import NonFiniteLossError
 
 
 class Fit(NamedTuple):
     """A training that was asked for, and what came of it."""
 
     plan: Plan
-    outcome: "Trained | NonFiniteLossError"
+    outcome: TrainingResult | NonFiniteLossError
 
 
 class FitProvider(Protocol):

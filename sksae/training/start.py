@@ -1,10 +1,11 @@
 """Where a training starts from: new weights, or a fitted network and what it has seen."""
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from sksae.model.architecture import Architecture
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.rescaling import rescaled
@@ -13,9 +14,6 @@ from sksae.training.centred import to_centred
 from sksae.training.moments import find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
-
-if TYPE_CHECKING:
-    from sksae.engine.parameters import Architecture
 
 
 class ScalingFinder(Protocol):
@@ -59,7 +57,7 @@ class Start:
 
 
 def begin(
-    architecture: "Architecture",
+    architecture: Architecture,
     X: Matrix,
     index: np.ndarray | None,
     sample_weight: np.ndarray | None,
@@ -102,7 +100,7 @@ def begin(
 
 def go_on(
     before: Fitted,
-    architecture: "Architecture",
+    architecture: Architecture,
     X: Matrix,
     index: np.ndarray | None,
     sample_weight: np.ndarray | None,
@@ -165,7 +163,7 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
     Parameters
     ----------
     network : FittedNetwork
-        Trained on rows that were not all alike.
+        TrainingResult on rows that were not all alike.
     so_far : Seen
         What is known of these.
     piece : Seen
@@ -189,12 +187,12 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
 
 
 def _new_weights(
-    architecture: "Architecture",
+    architecture: Architecture,
     random_state: np.random.RandomState,
     code_bias: float,
     scaling: Scaling,
 ) -> np.ndarray:
-    from sksae.engine.parameters import starting_parameters
+    from sksae.engine.starting import starting_parameters
 
     return starting_parameters(
         architecture, random_state, code_bias=code_bias, target_mean=scaling.offset
@@ -203,7 +201,7 @@ def _new_weights(
 
 def check_same_network(
     network: FittedNetwork,
-    architecture: "Architecture",
+    architecture: Architecture,
     *,
     scale_data: bool,
     tied_weights: bool,

@@ -15,10 +15,12 @@ import numpy as np
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, kept_dtype
 from sksae.model.scaling import Scaling, scaled_deviation
+from sksae.model.settings import Dropout, Penalties, TrainingConfig
+from sksae.model.tasks import Monitor, TrainingResult
 from sksae.model.unrolled import unroll
 from sksae.training.finetuning import (
-    finetune_schedule,
     finetuning_noise,
+    make_finetuning_config,
     plan_layers,
     scaling_of_codes,
     scaling_of_first,
@@ -30,10 +32,7 @@ from sksae.training.seen import Seen
 from sksae.training.specification import FinetuningSpecification
 
 if TYPE_CHECKING:
-    from sksae.engine.jobs import Schedule, Trained
     from sksae.engine.losses import Loss
-    from sksae.engine.noise import Dropout
-    from sksae.engine.watching import Monitor
 
 # Of the layer on top alone.
 TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
@@ -140,10 +139,10 @@ class Stage(Protocol):
     """Who follows one of the trainings."""
 
     @property
-    def monitor(self) -> "Monitor":
+    def monitor(self) -> Monitor:
         """Who is told of every epoch."""
 
-    def end(self, trained: "Trained", result: SupervisedResult) -> None:
+    def end(self, trained: TrainingResult, result: SupervisedResult) -> None:
         """Hear what it came to; may raise if the others are not to follow."""
 
 
@@ -228,23 +227,23 @@ class SupervisedTraining:
         held_out : ndarray of int or None
             Rows that say when to stop.
         """
-        specification, schedule = self._specification, self._top_schedule(codes)
+        specification, config = self._specification, self._top_config(codes)
         top, scaling = self._empty_top(), self._scaling(codes)
         if self.is_frozen:
             assert not isinstance(specification.max_iter, str)
-            schedule = replace(
-                schedule,
-                max_iter=max(schedule.max_iter, specification.max_iter),
-                tol=min(schedule.tol, specification.tol),
+            config = replace(
+                config,
+                max_iter=max(config.max_iter, specification.max_iter),
+                tol=min(config.tol, specification.tol),
             )
-            plan = self._plan([top], scaling, schedule, alpha, held_out_index=held_out)
+            plan = self._plan([top], scaling, config, alpha, held_out_index=held_out)
             return self._train(plan, codes, [top], is_top=True)
-        plan = self._plan([top], scaling, schedule, max(alpha, LEAST_TOP_ALPHA))
+        plan = self._plan([top], scaling, config, max(alpha, LEAST_TOP_ALPHA))
         trained = self._train(plan, codes, [top], is_top=True, is_last=False)
         layers = [*self._encoder[self._n_frozen :], trained.top]
         rows, scaling = self._input(X)
-        schedule = self._schedule(rows, scaling)
-        plan = self._plan(layers, scaling, schedule, alpha, held_out_index=held_out)
+        config = self._config(rows, scaling)
+        plan = self._plan(layers, scaling, config, alpha, held_out_index=held_out)
         return self._train(plan, rows, layers)
 
     def run_once(
@@ -280,8 +279,8 @@ class SupervisedTraining:
                 state = before.state if keeps_state else None
         layers = [*self._encoder[self._n_frozen :], top or self._empty_top()]
         rows, scaling = self._input(X)
-        schedule = self._schedule(rows, scaling, first_epoch=n_before, one_pass=True, pace=pace)
-        plan = self._plan(layers, scaling, schedule, alpha, state=state)
+        config = self._config(rows, scaling, first_epoch=n_before, one_pass=True, pace=pace)
+        plan = self._plan(layers, scaling, config, alpha, state=state)
         return self._train(plan, rows, layers, before=before)
 
     def _train(
@@ -333,11 +332,10 @@ class SupervisedTraining:
         self,
         layers: Sequence[Layer],
         scaling: Scaling,
-        schedule: "Schedule",
+        config: TrainingConfig,
         alpha: float,
         **rest: Any,
     ) -> Plan:
-        from sksae.engine.objective import Penalties
 
         target = self._target
         decays = "last" if self._specification.decay == "top" else "all"
@@ -346,7 +344,7 @@ class SupervisedTraining:
             layers,
             len(layers) - 1,
             scaling,
-            schedule,
+            config,
             Penalties(None, 0.5, 0.0, alpha, decays),
             index=target.index,
             loss=target.loss,
@@ -354,10 +352,10 @@ class SupervisedTraining:
             **rest,
         )
 
-    def _schedule(self, X: Matrix, scaling: Scaling, **rest: Any) -> "Schedule":
+    def _config(self, X: Matrix, scaling: Scaling, **rest: Any) -> TrainingConfig:
         """Return the solver and the steps of all layers together, on what enters them."""
         specification = self._specification
-        return finetune_schedule(
+        return make_finetuning_config(
             specification,
             self._seed,
             n_rows=len(self._target.index),
@@ -383,10 +381,8 @@ class SupervisedTraining:
             self._noise_unit = float(np.sqrt(variance))
         return self._noise_unit
 
-    def _dropout(self) -> "Dropout | None":
+    def _dropout(self) -> Dropout | None:
         """Return what leaves units of codes out: of all members' whose encoder is trained."""
-        from sksae.engine.noise import Dropout
-
         share = self._specification.dropout
         if share == 0.0:
             return None
@@ -394,10 +390,10 @@ class SupervisedTraining:
         layers = tuple(int(end) - 1 for end in ends if end > 0)
         return Dropout(float(share), layers) if layers else None
 
-    def _top_schedule(self, codes: np.ndarray) -> "Schedule":
+    def _top_config(self, codes: np.ndarray) -> TrainingConfig:
         """Return the solver and the steps of the layer on top alone."""
         specification = self._specification
-        schedule = finetune_schedule(
+        config = make_finetuning_config(
             specification,
             self._seed,
             n_rows=len(self._target.index),
@@ -405,7 +401,7 @@ class SupervisedTraining:
         )
         patience = specification.n_iter_no_change
         return replace(
-            schedule,
+            config,
             solver="lbfgs",
             max_iter=TOP_ITERATIONS,
             tol=TOP_TOL,

@@ -1,0 +1,73 @@
+"""The weights that a training starts from."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from sksae.engine.activations import ACTIVATIONS, INITIAL_PRELU_SLOPE
+from sksae.model.architecture import Architecture
+from sksae.model.flat import to_flat
+
+
+def starting_parameters(
+    architecture: Architecture,
+    random_state: np.random.RandomState,
+    *,
+    code_bias: float,
+    target_mean: np.ndarray,
+) -> np.ndarray:
+    """Draw the weights a training starts from, as one flat float64 vector.
+
+    Weights are uniform in +-sqrt(6 / (fan_in + fan_out + 1)) (UFLDL notes, "Backpropagation";
+    Glorot & Bengio 2010). Biases stand where the trivial solution already is: the code's at
+    ``code_bias``, the output's at the inverse output activation of the target's mean; others
+    at 0. With hidden layers that is where biases and weights together put the mean row: units
+    behind a code that is never 0 would else begin on one side of their kink for all rows, those
+    on the flat side dead. Slopes of prelu start at 0.25.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers.
+    random_state : RandomState
+        Source of the weights.
+    code_bias : float
+        Pre-activation of every code unit at the mean input.
+    target_mean : ndarray of shape (n_features,)
+        Mean of the rows to be reconstructed.
+
+    Returns
+    -------
+    flat : ndarray of shape (n_parameters,)
+    """
+    coefs: list[np.ndarray] = []
+    for layer, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
+        owner, bound = architecture.owners[layer], np.sqrt(6.0 / (n_in + n_out + 1))
+        is_own = owner == layer
+        coefs.append(
+            random_state.uniform(-bound, bound, (n_in, n_out)) if is_own else coefs[owner].T
+        )
+    biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
+    biases[architecture.n_encoder_layers - 1] += code_bias
+    biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
+    slopes = [
+        np.full(n_out, INITIAL_PRELU_SLOPE) if has else None
+        for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True)
+    ]
+    if architecture.n_layers > 2:
+        _let_mean_row_meet(architecture, coefs, biases, slopes)
+    return to_flat(architecture, coefs, biases, slopes)
+
+
+def _let_mean_row_meet(
+    architecture: Architecture,
+    coefs: list[np.ndarray],
+    biases: list[np.ndarray],
+    slopes: list[np.ndarray | None],
+) -> None:
+    """Move biases such that the pre-activations of the mean row, zeros, are what they were."""
+    row = np.zeros(architecture.sizes[0])
+    for layer, activation in enumerate(architecture.activations):
+        came_with_weights = architecture.gains[layer] * (row @ coefs[layer])
+        row = ACTIVATIONS[activation].of(biases[layer], slopes[layer])
+        biases[layer] -= came_with_weights

@@ -1,0 +1,119 @@
+"""Sizes and activations of a network's layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes and activations of a network's layers.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+        Units from input to output; an autoencoder's are symmetric about its code.
+    activations : tuple of str
+        One name for each layer of weights; ``len(sizes) - 1`` of them.
+    n_encoder_layers : int
+        Layers up to and including the one whose output is the code; 0 where the input is one.
+    tied : tuple of bool, optional
+        For each encoder layer whether the one that mirrors it has its weights, transposed; none
+        by default.
+    gains : tuple of float, optional
+        What each layer's input is multiplied by: the fixed scaling between networks that were
+        trained one upon another. 1 by default.
+    gives_rows : bool, default=True
+        Whether the output layer works on rows, as an autoencoder's does, or on columns like all
+        others, which suits outputs of few units.
+    """
+
+    sizes: tuple[int, ...]
+    activations: tuple[str, ...]
+    n_encoder_layers: int
+    tied: tuple[bool, ...] = ()
+    gains: tuple[float, ...] = ()
+    gives_rows: bool = True
+
+    def __post_init__(self) -> None:
+        # A frozen dataclass is filled in this way; equal networks then compare equal.
+        object.__setattr__(self, "tied", self.tied or (False,) * self.n_encoder_layers)
+        object.__setattr__(self, "gains", self.gains or (1.0,) * self.n_layers)
+        for layer, is_tied in enumerate(self.tied):
+            ends = self.sizes[layer : layer + 2]
+            mirrored = self.sizes[::-1][layer : layer + 2]
+            if is_tied and (ends != mirrored or 2 * self.n_encoder_layers != self.n_layers):
+                raise ValueError(
+                    f"tied_weights=True needs a decoder that mirrors the encoder, but layer "
+                    f"{layer} leads from {ends[0]} to {ends[1]} units and its mirror back from "
+                    f"{mirrored[1]} to {mirrored[0]}: make the sizes symmetric, or use "
+                    "tied_weights=False."
+                )
+
+    @classmethod
+    def autoencoder(
+        cls,
+        n_features: int,
+        n_components: int,
+        *,
+        hidden_layer_sizes: Sequence[int] = (),
+        hidden_activation: str,
+        activation: str,
+        output_activation: str,
+        tied_weights: bool = False,
+    ) -> Self:
+        """Return input -> hidden layers -> code -> hidden layers mirrored -> output."""
+        encoder = (n_features, *hidden_layer_sizes)
+        hidden = (hidden_activation,) * len(hidden_layer_sizes)
+        return cls(
+            sizes=(*encoder, n_components, *reversed(encoder)),
+            activations=(*hidden, activation, *hidden, output_activation),
+            n_encoder_layers=len(encoder),
+            tied=(tied_weights,) * len(encoder),
+        )
+
+    @property
+    def n_layers(self) -> int:
+        """Layers of weights."""
+        return len(self.activations)
+
+    @cached_property
+    def owners(self) -> tuple[int, ...]:
+        """For each layer the one whose weights it has: itself, or the encoder layer it mirrors."""
+        mirrored = [self.n_layers - 1 - layer for layer in range(self.n_layers)]
+        return tuple(
+            mirror if mirror < layer and self.tied[mirror] else layer
+            for layer, mirror in enumerate(mirrored)
+        )
+
+    @property
+    def own(self) -> tuple[int, ...]:
+        """The layers with weights of their own."""
+        return tuple(layer for layer, owner in enumerate(self.owners) if owner == layer)
+
+    @property
+    def has_slopes(self) -> tuple[bool, ...]:
+        """Whether each layer learns a prelu slope for each of its units."""
+        return tuple(name == "prelu" for name in self.activations)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """Shape of each block of the parameter vector: all weights, then biases, then slopes."""
+        weights = [self._stored(layer, *self.sizes[layer : layer + 2]) for layer in self.own]
+        biases = [self._stored(layer, 1, n_out) for layer, n_out in enumerate(self.sizes[1:])]
+        slopes = [bias for bias, has in zip(biases, self.has_slopes, strict=True) if has]
+        return (*weights, *biases, *slopes)
+
+    def _stored(self, layer: int, n_in: int, n_out: int) -> tuple[int, int]:
+        return (n_in, n_out) if self.on_rows(layer) else (n_out, n_in)
+
+    def on_rows(self, layer: int) -> bool:
+        """Return whether a layer works on rows, with weights (n_in, n_out), or on columns."""
+        return self.gives_rows and layer == self.n_layers - 1
+
+    @property
+    def n_parameters(self) -> int:
+        """Numbers that are learnt."""
+        return sum(map(prod, self.shapes))

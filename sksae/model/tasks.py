@@ -1,0 +1,126 @@
+"""What is to be trained, what a training leaves behind, and who hears of its epochs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import nan
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from sksae.model.settings import Penalties, TrainingConfig
+
+# What the next step of a solver depends on.
+State: TypeAlias = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network at one moment of its training, as numpy arrays of its own.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters in the precision of training, for centred rows.
+    loss_curve, validation_curve : list of float
+        As in `training.Trained`, up to this moment.
+    """
+
+    flat: np.ndarray
+    loss_curve: list[float]
+    validation_curve: list[float]
+
+
+TakeSnapshot = Callable[[], Snapshot]
+
+
+class Monitor(Protocol):
+    """Who is told of every epoch (of every iteration, for lbfgs)."""
+
+    def epoch_begins(self, snapshot: TakeSnapshot) -> None:
+        """Hear of an epoch about to start."""
+
+    def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
+        """Hear of an epoch just ended; return whether to stop training."""
+
+
+@dataclass
+class TrainingResult:
+    """What a training leaves behind.
+
+    What is found by going over all rows again is unknown, nan or None, where the user did not wait
+    for it.
+
+    Attributes
+    ----------
+    flat : ndarray of shape (n_parameters,)
+        Parameters, for centred rows.
+    loss : float
+        J over all training rows.
+    beta : float
+        Weight of S; what was found, if it was to be.
+    activity : float or None
+        Over all training rows, what a beta to be found shall bring to rho.
+    mean_code : ndarray of shape (n_components,)
+        Weighted mean of the code over the training rows; zeros where there is no code.
+    lowest, highest : ndarray of shape (n_components,)
+        Smallest and largest activation of each unit on the training rows.
+    error, deviation : float
+        Mean squared error over the training rows, and that of their mean (see `Evaluation`).
+    loss_at_start : float or None
+        J at the parameters that training began with, with the beta that it ended with; None
+        where nothing is held against it.
+    loss_curve, validation_curve : list of float
+        One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
+    n_steps : int
+        Steps taken.
+    stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
+        Why training ended.
+    state : dict of ndarray
+        What a training that goes on from here needs.
+    """
+
+    flat: np.ndarray
+    loss: float = nan
+    beta: float = 0.0
+    activity: float | None = None
+    mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    highest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    error: float = nan
+    deviation: float = nan
+    loss_at_start: float | None = None
+    loss_curve: list[float] = field(default_factory=list)
+    validation_curve: list[float] = field(default_factory=list)
+    n_steps: int = 0
+    stopped_by: str = "max_iter"
+    state: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainingTask:
+    """One network to be trained.
+
+    Attributes
+    ----------
+    penalties : Penalties
+        The terms of J besides the squared error.
+    config : TrainingConfig
+        Solver, length and steps.
+    start : ndarray of shape (n_parameters,)
+        Parameters to start from, for centred rows.
+    state : dict of ndarray, optional
+        ``TrainingResult.state`` of the training that this one continues; of a single task only.
+    monitor : Monitor, optional
+        Told of every epoch, and asked whether to stop.
+    """
+
+    penalties: Penalties
+    config: TrainingConfig
+    start: np.ndarray
+    state: State | None = None
+    monitor: Monitor | None = None
+
+    @property
+    def finds_beta(self) -> bool:
+        """Whether beta is to be found."""
+        return self.penalties.beta == "auto"
