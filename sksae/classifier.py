@@ -460,8 +460,6 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         in_pieces: bool,
         classes: ArrayLike | None,
     ) -> SupervisedTarget:
-        from sksae.engine.losses import CrossEntropy
-
         given = None if classes is None else read_classes(classes, self.unlabeled)
         if given is not None and resume and not np.array_equal(given, self.classes_):
             raise ValueError(
@@ -497,7 +495,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         seen = Seen(**self._seen).followed_by(piece) if resume else piece
         return SupervisedTarget(
             values=labels.codes,
-            loss=CrossEntropy(),
+            loss="cross_entropy",
             index=labels.index,
             weight=weight,
             n_outputs=len(labels.classes),

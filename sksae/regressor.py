@@ -436,8 +436,6 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         in_pieces: bool,
         classes: ArrayLike | None,
     ) -> SupervisedTarget:
-        from sksae.engine.losses import SquaredError
-
         numbers = read_numbers(y, self.unlabeled, weight, in_pieces=in_pieces)
         seen, scaling = numbers.seen, first_scaling(numbers.seen)
         if resume:
@@ -445,7 +443,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             seen, scaling = next_scaling(Seen(**self._seen), numbers.seen, in_use)
         return SupervisedTarget(
             values=scaled_targets(numbers, _num_samples(y), scaling),
-            loss=SquaredError(),
+            loss="squared_error",
             index=numbers.index,
             weight=weight,
             n_outputs=len(scaling.mean),

@@ -88,6 +88,19 @@ class CrossEntropy:
         return notes
 
 
+def make_loss(name: str, offset: np.ndarray | None = None) -> Loss:
+    """Return the loss of that name.
+
+    Parameters
+    ----------
+    name : {"squared_error", "cross_entropy"}
+        Which.
+    offset : ndarray of shape (n_out,), optional
+        Added to every target of a squared error.
+    """
+    return {"squared_error": SquaredError(offset), "cross_entropy": CrossEntropy()}[name]
+
+
 def compare(
     architecture: Architecture, loss: Loss, output: Tensor, target: Tensor, out: Tensor
 ) -> Tensor:

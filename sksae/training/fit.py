@@ -21,7 +21,7 @@ def train_plans(
     monitor: Monitor | None = None,
 ) -> list[TrainingResult | NonFiniteLossError]:
     """Train what plans for the same rows ask for, side by side if they are several."""
-    from sksae.engine.losses import SquaredError
+    from sksae.engine.losses import make_loss
     from sksae.engine.training import train
 
     first = plans[0]
@@ -30,7 +30,7 @@ def train_plans(
         first.architecture,
         [plan.task(monitor) for plan in plans],
         first.rows(X, sample_weight, first.index),
-        first.loss or SquaredError(first.scaling.offset),
+        make_loss(first.loss, first.scaling.offset if first.target is None else None),
         held_out=None if held_out is None else first.rows(X, sample_weight, held_out),
     )
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, isnan
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -12,9 +12,7 @@ from sksae.model.codes import BOUNDED, CODES
 from sksae.model.tasks import TrainingResult
 from sksae.process.warning import warn_user
 from sksae.training.diagnostics import FEWEST_ROWS
-
-if TYPE_CHECKING:
-    from sksae.training.plan import Plan
+from sksae.training.plan import Plan
 
 # A unit is dead if it varies by no more than this share of its largest activation.
 DEAD_TOL = 0.05

@@ -21,7 +21,6 @@ from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
 
 if TYPE_CHECKING:
     from sksae.engine.batches import Rows
-    from sksae.engine.losses import Loss
 
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
@@ -51,8 +50,8 @@ class Plan:
         Training rows (None: all) and rows held out (None: none).
     dtype, device : str
         Precision and place of training.
-    loss : Loss or None
-        Of the output; of reconstruction by default.
+    loss : {"squared_error", "cross_entropy"}
+        Of the output.
     target : ndarray of shape (n_samples, n_targets) or None
         What is to be made of each row; the row itself by default.
     """
@@ -68,7 +67,7 @@ class Plan:
     seen: Seen | None = None
     index: np.ndarray | None = None
     held_out_index: np.ndarray | None = None
-    loss: "Loss | None" = None
+    loss: str = "squared_error"
     target: np.ndarray | None = None
 
     @property

@@ -8,7 +8,7 @@ anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -31,9 +31,6 @@ from sksae.training.plan import Plan
 from sksae.training.seen import Seen
 from sksae.training.specification import FinetuningSpecification
 
-if TYPE_CHECKING:
-    from sksae.engine.losses import Loss
-
 # Of the layer on top alone.
 TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
 # Where the layers below are trained afterwards it decays by this at least: one that separates the
@@ -49,7 +46,7 @@ class SupervisedTarget:
     ----------
     values : ndarray of shape (n_samples, n_targets)
         Of each row.
-    loss : Loss
+    loss : {"squared_error", "cross_entropy"}
         Of the output.
     index : ndarray of int
         Rows to learn from.
@@ -66,7 +63,7 @@ class SupervisedTarget:
     """
 
     values: np.ndarray
-    loss: "Loss"
+    loss: str
     index: np.ndarray
     weight: np.ndarray | None
     n_outputs: int
