@@ -15,12 +15,11 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MinMaxScaler
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import controller, revival
+from sksae.engine import control, revival
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
-from sksae.engine.sparsity import make_sparsity
 from sksae.metrics import dead_fraction
 from sksae.model.architecture import Architecture
 from sksae.model.settings import Penalties
@@ -242,13 +241,13 @@ def test_the_error_by_formula(two_sided):
     if two_sided:
         off = np.log(rho / np.maximum(activity, np.finfo(np.float64).eps))
         ratio = np.maximum(ratio, off) - 0.05
-    got = controller.control_error(activity, target, rho, two_sided=two_sided)
+    got = control.control_error(activity, target, rho, two_sided=two_sided)
     np.testing.assert_allclose(got, np.clip(ratio, -1, 1), rtol=1e-12)
 
 
 def test_a_move_by_formula():
     log_beta, error, before = np.array([0.0, 1.0]), np.array([0.5, -0.2]), np.array([0.4, 0.1])
-    got = controller.next_log_beta(log_beta, error, before, integral=0.25, proportional=2.0)
+    got = control.next_log_beta(log_beta, error, before, integral=0.25, proportional=2.0)
     expected = log_beta + 0.25 * error + 2.0 * (error - before)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
@@ -296,7 +295,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         for block, single in zip(parameters.blocks, one.blocks, strict=True):
             block.copy_(single.expand_as(block))
         penalties = Penalties(sparsity, rho, beta, [0.01] * n_models)
-        return MinibatchObjective(penalties, parameters, problem.loss, n_steps=120, l2_start=0.1)
+        return MinibatchObjective(penalties, parameters, problem.loss, n_steps=120, solver="sgd")
 
     together = objective_of(rhos, betas, 3)
     descend(together, problem, 5)
@@ -422,19 +421,20 @@ def test_a_controller_resumes_from_its_state(sparsity):
 
 
 def test_a_state_of_another_sparsity_is_passed_over():
-    sparsity = make_sparsity("l1", "tanh")
-    like = torch.full((1, 3, 1), 0.2)
-    made = controller.BetaController(
-        sparsity,
-        like,
-        torch.zeros(1, 3, 1),
-        np.array([True]),
-        window=1,
-        n_steps=10,
-        l2_start=1.0,
-        state={"beta_degree": np.asarray(0)},
-    )
-    assert not made.has_started
+    problems = {name: Problem.draw(name, "tanh", n_rows=24) for name in ("kl", "l2")}
+
+    def objective_of(sparsity, state=None):
+        problem = problems[sparsity]
+        parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+        penalties = Penalties(sparsity, 0.2, "auto", 0.01)
+        return MinibatchObjective(penalties, parameters, problem.loss, n_steps=200, state=state)
+
+    before = objective_of("kl")
+    descend(before, problems["kl"], 13)
+    fresh, other = objective_of("l2"), objective_of("l2", before.state())
+    for objective in (fresh, other):
+        descend(objective, problems["l2"], 1)
+    assert other.beta == fresh.beta
 
 
 # Units that begin anew.

@@ -200,13 +200,13 @@ def options(name):
 
 
 def test_sparsities_are_those_of_the_engine():
-    from sksae.engine.sparsity import make_sparsity
+    from sksae.engine.codes import make_code
 
     assert None in CONSTRAINTS["sparsity"]
-    made = [type(make_sparsity(name, "sigmoid")) for name in (*options("sparsity"), None)]
+    made = [type(make_code(name, "sigmoid")) for name in (*options("sparsity"), None)]
     assert len(set(made)) == len(made)
-    with pytest.raises(KeyError):
-        make_sparsity("unknown", "sigmoid")
+    with pytest.raises(ModuleNotFoundError):
+        make_code("unknown", "sigmoid")
 
 
 def test_every_solver_has_a_learning_rate_of_its_own():

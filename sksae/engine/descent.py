@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.controller import L2_STARTS, NEAR, OPEN_END, is_met, to_numpy
+from sksae.engine.control import NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
 from sksae.engine.losses import Loss
@@ -180,7 +180,7 @@ class Descent:
             loss,
             window=_window(architecture, config, len(self._slices)),
             n_steps=OPEN_END if config.is_one_pass else self._courses[0].n_planned,
-            l2_start=L2_STARTS[config.solver],
+            solver=config.solver,
             pace=self._pace,
             drops=self._drops,
             crew=crew,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
-from sksae.engine.controller import share_active
+from sksae.engine.codes.code import Code
+from sksae.engine.control import share_active
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
@@ -18,7 +19,6 @@ from sksae.engine.noise import Corruption
 from sksae.engine.objective import Terms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
-from sksae.engine.sparsity import Sparsity
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.settings import Penalties
 
@@ -232,9 +232,9 @@ class FullObjective:
         return sums
 
     @property
-    def sparsity(self) -> Sparsity:
-        """What S is."""
-        return self._terms.sparsity
+    def code(self) -> Code:
+        """How it is sparse."""
+        return self._terms.code
 
     @property
     def rho(self) -> Tensor:
@@ -277,8 +277,8 @@ class FullObjective:
             of rows in which a unit is active.
         """
         terms = self._terms
-        if terms.sparsity.of_mean_activation:
-            return terms.sparsity.activity(self._encode_all())
+        if terms.code.penalises_means:
+            return terms.code.activity(self._encode_all())
 
         def codes(lane: Lane) -> Iterator[tuple[Tensor, Tensor]]:
             for workspace, batch in lane.walk(self._corruption):
@@ -316,7 +316,7 @@ class FullObjective:
         """
         self.parameters.flat.copy_(flat)
         self._weights.flat.copy_(flat)
-        by_unit = self._terms.sparsity.of_mean_activation
+        by_unit = self._terms.code.penalises_means
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
         narrow_mean = mean_code.to(self._terms.rho) if by_unit else None
         losses = self._each(self._gradient_of_lane, narrow_mean)
@@ -365,7 +365,7 @@ class FullObjective:
     ) -> Tensor:
         """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
         values = self._terms.loss.values(to_wide(notes))
-        by_row = self._terms.sparsity.row_penalty(code)
+        by_row = self._terms.code.row_penalty(code)
         if by_row is not None:
             values += self._wide.beta[:, 0] * to_wide(by_row)
         if weight is not None:
@@ -378,9 +378,9 @@ class FullObjective:
     def _other_terms(self, mean_code: Tensor) -> Tensor:
         """Return the parts of J that are not sums over rows."""
         decay = self._wide.weight_decay(self._weights)
-        if not self._wide.sparsity.of_mean_activation:
+        if not self._wide.code.penalises_means:
             return decay
-        return decay + self._wide.unit_penalty(mean_code)
+        return decay + self._wide.mean_penalty(mean_code)
 
 
 @dataclass

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows
-from sksae.engine.controller import L2_STARTS, Rounds, is_met, starting_beta, to_numpy
+from sksae.engine.control import Rounds, is_met, to_numpy
 from sksae.engine.descent import make_watch
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
@@ -178,12 +178,14 @@ class _Iteration:
 
 def _make_rounds(task: TrainingTask, full: FullObjective) -> Rounds:
     """Return what moves beta, from where it stood or from a small one."""
+    law = full.code.law
+    assert law is not None
     if task.state and "beta" in task.state:
         beta = float(task.state["beta"])
     else:
         architecture = full.parameters.architecture
         n_components = architecture.sizes[architecture.n_encoder_layers]
-        square, l2_start = to_numpy(full.mean_square()), L2_STARTS["lbfgs"]
-        beta = starting_beta(full.sparsity, square, n_components, l2_start).item()
+        square = to_numpy(full.mean_square())
+        beta = law.starting_beta(square, n_components, task.config.solver).item()
     full.set_beta(beta)
-    return Rounds(full.sparsity, float(full.rho), task.config.max_iter, log(beta))
+    return Rounds(law, float(full.rho), task.config.max_iter, log(beta))

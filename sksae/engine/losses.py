@@ -98,7 +98,11 @@ def make_loss(name: str, offset: np.ndarray | None = None) -> Loss:
     offset : ndarray of shape (n_out,), optional
         Added to every target of a squared error.
     """
-    return {"squared_error": SquaredError(offset), "cross_entropy": CrossEntropy()}[name]
+    losses: dict[str, Loss] = {
+        "squared_error": SquaredError(offset),
+        "cross_entropy": CrossEntropy(),
+    }
+    return losses[name]
 
 
 def compare(

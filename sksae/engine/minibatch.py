@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Batch, equal_slices
-from sksae.engine.controller import L2_STARTS, OPEN_END, TOLERANCE, BetaController
+from sksae.engine.control import OPEN_END, BetaController
 from sksae.engine.device import to_wide
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
@@ -18,7 +18,7 @@ from sksae.engine.parts import Part
 from sksae.engine.revival import Revival
 from sksae.engine.solvers import part_of_step
 from sksae.engine.threads import Crew, n_parts
-from sksae.model.settings import Penalties
+from sksae.model.settings import TOLERANCE, Penalties
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
@@ -47,8 +47,8 @@ class MinibatchObjective:
         Batches over which the mean activation is taken.
     n_steps : int
         Batches to come, as far as is known; by which beta="auto" paces itself.
-    l2_start : float
-        Where a beta of l2 to be found begins.
+    solver : str
+        Who moves the parameters.
     pace : float
         For how many steps each step counts (see `TrainingConfig`).
     drops : Drops, optional
@@ -69,7 +69,7 @@ class MinibatchObjective:
         *,
         window: int = 1,
         n_steps: int = OPEN_END,
-        l2_start: float = L2_STARTS["adam"],
+        solver: str = "adam",
         pace: float = 1.0,
         drops: Drops | None = None,
         crew: Crew | None = None,
@@ -83,12 +83,14 @@ class MinibatchObjective:
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
         self._terms = Terms(penalties, parameters, loss)
+        # Of what is known of another code nothing is of use.
+        self._code_name = penalties.sparsity
         # By the number of rows.
         self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
         self._window = window
         self._newest = part_of_step(1.0 / window, pace)
-        self._n_steps, self._l2_start, self._pace = n_steps, l2_start, pace
+        self._n_steps, self._solver, self._pace = n_steps, solver, pace
         self._n_seen = 0.0
         # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
         # kept as long as all rows are alike.
@@ -103,26 +105,13 @@ class MinibatchObjective:
                     state["weight_sum"], dtype=like.dtype, device=like.device
                 )
         terms = self._terms
-        self._controller = (
-            BetaController(
-                terms.sparsity,
-                terms.rho,
-                terms.beta,
-                terms.is_auto,
-                window=window,
-                n_steps=n_steps,
-                l2_start=l2_start,
-                pace=pace,
-                state=state or {},
-            )
-            if terms.is_auto.any()
-            else None
-        )
+        known = state if state and state.get("code") == self._code_name else {}
+        self._controller = self._make_controller(known) if terms.is_auto.any() else None
         # Behind hidden layers an error of the output does not tell what a unit should detect.
         self._revival = (
-            Revival(parameters, terms.rho, terms.is_auto, state=state or {})
+            Revival(parameters, terms.rho, terms.is_auto, state=known)
             if self._controller is not None
-            and terms.sparsity.degree == 1
+            and terms.code.revives_units
             and parameters.architecture.n_layers == 2
             else None
         )
@@ -131,6 +120,23 @@ class MinibatchObjective:
         self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
         self._by_moves = zero
         self._forget()
+
+    def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
+        """Return what moves beta, where it stood when the same code was trained before."""
+        terms, law = self._terms, self._terms.code.law
+        assert law is not None
+        return BetaController(
+            law,
+            terms.code.activity if terms.code.penalises_means else None,
+            terms.rho,
+            terms.beta,
+            terms.is_auto,
+            window=self._window,
+            n_steps=self._n_steps,
+            solver=self._solver,
+            pace=self._pace,
+            state=state,
+        )
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and note what J was."""
@@ -144,7 +150,7 @@ class MinibatchObjective:
             self._drops.draw(self._masks[batch.rows.shape[1]])
 
         # What couples the rows is the mean code, which has to be known before the way back.
-        by_unit = terms.sparsity.of_mean_activation
+        by_unit = terms.code.penalises_means
         mean_code = None
         if by_unit:
             sums = self._crew.run([part.encode for part in parts])
@@ -285,7 +291,7 @@ class MinibatchObjective:
         self._error_so_far = self._error_so_far + to_wide(error)
         if self._mean_codes:
             mean_codes = torch.cat(self._mean_codes, dim=2)
-            penalty = terms.sparsity.unit_penalty(mean_codes, terms.rho)
+            penalty = terms.code.mean_penalty(mean_codes, terms.rho)
             self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
@@ -305,7 +311,9 @@ class MinibatchObjective:
 
         Of some models, or of all; arrays are (n_models, ...) or common to all models.
         """
-        state = {} if self._controller is None else self._controller.state()
+        state = {}
+        if self._controller is not None:
+            state = self._controller.state() | {"code": np.asarray(self._code_name)}
         if self._revival is not None:
             state |= self._revival.state()
         if self._n_seen:
@@ -340,7 +348,7 @@ class MinibatchObjective:
             self._terms.loss,
             window=self._window,
             n_steps=self._n_steps,
-            l2_start=self._l2_start,
+            solver=self._solver,
             pace=self._pace,
             drops=self._drops,
             crew=self._crew,

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.codes import make_code
+from sksae.engine.codes.code import Code
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
-from sksae.engine.sparsity import Sparsity, make_sparsity
 from sksae.model.settings import Beta, Penalties, PerModel
 
 
@@ -44,9 +45,7 @@ class Terms:
             return values.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
 
         self.code_layer = architecture.n_encoder_layers - 1
-        self.sparsity: Sparsity = make_sparsity(
-            penalties.sparsity, architecture.activations[self.code_layer]
-        )
+        self.code: Code = make_code(penalties.sparsity, architecture.activations[self.code_layer])
         # One for each unit, as torch's derivative of the cross entropy does not broadcast.
         n_components = architecture.sizes[architecture.n_encoder_layers]
         self.rho = per_model(penalties.rho).repeat(1, n_components, 1)
@@ -76,14 +75,14 @@ class Terms:
             Relative to the mean weight.
         """
         if mean_code is None:
-            gradient = self.sparsity.row_gradient(code, self.beta)
+            gradient = self.code.row_gradient(code, self.beta)
         else:
-            gradient = self.sparsity.unit_gradient(mean_code, self.rho, self.beta)
+            gradient = self.code.mean_gradient(mean_code, self.rho, self.beta)
         return gradient if gradient is None or weight is None else gradient * weight.mT
 
-    def unit_penalty(self, mean_code: Tensor) -> Tensor:
+    def mean_penalty(self, mean_code: Tensor) -> Tensor:
         """Return beta * S where it is a function of the mean code, shape (n_models,)."""
-        return self.beta[:, 0, 0] * self.sparsity.unit_penalty(mean_code, self.rho)
+        return self.beta[:, 0, 0] * self.code.mean_penalty(mean_code, self.rho)
 
     def weight_decay(self, parameters: Parameters) -> Tensor:
         """Return alpha/2 * sum_l ||W_l||_F^2 of each model, shape (n_models,)."""

@@ -90,7 +90,7 @@ class Part:
         if weight is not None:
             weigh(architecture, error, weight)
         code = workspace.out[terms.code_layer]
-        self.row_penalty = None if mean_code is not None else terms.sparsity.row_penalty(code)
+        self.row_penalty = None if mean_code is not None else terms.code.row_penalty(code)
         backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))
         # The weights of the whole batch decay once.
         alpha = (terms.common_alpha or 0.0) if self._which.start == 0 else 0.0

@@ -6,6 +6,9 @@ from typing import Self
 
 from sksae.model.failure import NonFiniteLossError
 
+# Where beta is to be found, activity and rho may differ by this share of rho.
+TOLERANCE = 0.1
+
 PerModel = float | Sequence[float]
 # "auto" where beta is to be found by control.
 Beta = float | str | Sequence[float | str]
@@ -21,7 +24,7 @@ class Penalties:
         What S is.
     rho, beta, alpha : float or sequence of float
         Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
-        until the activity is rho (see `controller`).
+        until the activity is rho (see `control`).
     decays : {"all", "last"}
         Which layers' weights decay.
     """

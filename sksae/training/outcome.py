@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sksae.model.codes import BOUNDED, CODES
+from sksae.model.settings import TOLERANCE
 from sksae.model.tasks import TrainingResult
 from sksae.process.warning import warn_user
 from sksae.training.diagnostics import FEWEST_ROWS
@@ -158,8 +159,6 @@ def unfinished(trained: TrainingResult, plan: Plan) -> Finding | None:
 
 def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     """Find that the beta that was to be found has not been."""
-    from sksae.engine.controller import TOLERANCE
-
     activity, rho = trained.activity, plan.rho
     if activity is None or abs(activity - rho) <= TOLERANCE * rho:
         return None

@@ -1,14 +1,14 @@
 """beta="auto": a controller that raises or lowers beta until the code is as active as rho says.
 
-The activity of a code is one number for each model: the mean over units of the mean activation
-(kl), or of the share of rows in which a unit is active (l1, l2). The controller follows its
-logarithm and moves that of beta, by proportional and integral action in incremental form
-(Astrom & Hagglund 1995, "PID Controllers", chapter 3).
+The activity of a code is one number for each model: the mean over units of the mean activation, or
+of the share of rows in which a unit is active. The controller follows its logarithm and moves that
+of beta, by proportional and integral action in incremental form (Astrom & Hagglund 1995, "PID
+Controllers", chapter 3). How fast, and from where, the code's law says:
 
-- l1 and l2: the larger beta, the fewer rows in which a unit is active. The error is
+- One-sided (l1, l2): the larger beta, the fewer rows in which a unit is active. The error is
   ln(activity / target), where the target comes down to rho step by step: a beta that shoots up
   kills units which no later, smaller beta brings back to life.
-- kl: with beta the activity tends to rho, from above or from below. The error is
+- Two-sided (kl): with beta the activity tends to rho, from above or from below. The error is
   abs(ln(activity / rho)) - BAND, so that beta ends as small as it can be: where the activity is
   off rho by half of what is allowed.
 
@@ -17,90 +17,143 @@ what is measured on a code, they are numpy's: an operation on so few numbers tak
 times as long, and a move is some twenty of them.
 """
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from math import exp, inf, log
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.sparsity import Sparsity
+from sksae.model.settings import TOLERANCE
 
-# Activity and rho may differ by this share of rho.
-TOLERANCE = 0.1
 # An estimate from the last minibatches that is so near is taken as a sign that all rows are within
 # TOLERANCE.
 NEAR = 0.07
-# Where the controller of kl holds the activity, in ln(activity / rho).
+# Where a two-sided controller holds the activity, in ln(activity / rho).
 BAND = 0.05
 # A unit is active in a row if it is above this share of its largest activation.
 ACTIVE_FROM = 1e-3
 # A training is divided by this many moves, but so many batches lie between two of them: the
 # controller must cost little beside a step of a small network.
 MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL = 160, 4, 50
-# Integral action, by degree of the sparsity (0 is kl): by how much an error of 1 that lasts all the
-# training moves ln(beta); in no step, however short the training, more than MAX_RATE. Proportional
-# action: by how much a change of the error by 1 does. Measured on digits and nature patches: kl
-# needs little, and more drives beta up while the units are still on their way; with l2 it is an
-# early large beta that silences units, and one that follows the activity from the start only
-# shrinks them.
-INTEGRAL = {0: 50.0, 1: 100.0, 2: 10.0}
-MAX_RATE = {0: 0.1, 1: 0.025, 2: 0.5}
-PROPORTIONAL = {0: 1.5, 1: 1.5, 2: 1.0}
-# Toward the end the integral action grows, as the falling learning rate makes the network slower:
-# with the inverse of the share of steps left, up to this factor.
-LARGEST_BOOST = {0: 4.0, 1: 2.0, 2: 40.0}
 # Larger errors count as this.
 ERROR_LIMIT = 1.0
-# How far ln(target) would come down in all the training.
-DESCENT = {0: inf, 1: 40.0, 2: inf}
-# With l1 and l2 ln(beta) falls at most so far below where the activity was last above rho: units
-# that are asleep wake slowly however small beta is, and would then find it far too small.
+# One-sided, ln(beta) falls at most so far below where the activity was last above rho: units that
+# are asleep wake slowly however small beta is, and would then find it far too small.
 LARGEST_FALL = 3.0
 # By how much a unit's largest activation is forgotten at each move.
 FORGETTING = 0.01
-# beta of kl stays below so many times the squared error for each unit, over rho: beyond, the
-# minibatches' noise in the gradient of the penalty keeps the units off rho itself.
-KL_CEILING = 5.0
-# Where beta starts, by `starting_beta`; with l2, where it silences some units but not yet all for
-# good, which takes a tenth with sgd of what adam bears.
-KL_START, L1_START = 0.6, 0.2
-L2_STARTS = {"adam": 6.0, "sgd": 0.2, "lbfgs": 6.0}
 # ln(beta) stays so near where it began.
 FURTHEST = 16.0
 # L-BFGS: integral action of one round; rounds in all iterations, and the most iterations of one;
-# how large errors of kl are left alone. No proportional action, as each round has left the last
-# one's error behind.
+# how large errors of a two-sided controller are left alone. No proportional action, as each round
+# has left the last one's error behind.
 ROUND_INTEGRAL = 0.5
 ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 40, 20, 0.03
 # Steps that a training is taken to have where nobody knows (partial_fit).
 OPEN_END = 2000
 
 
-def starting_beta(
-    sparsity: Sparsity,
-    square: np.ndarray,
-    n_components: int,
-    l2_start: float = L2_STARTS["adam"],
-) -> np.ndarray:
-    """Return the beta to begin with; for kl and l1 small beside the squared error.
+@dataclass(frozen=True)
+class ControlLaw:
+    """How a code's beta is moved; measured on digits and nature patches.
 
-    Parameters
+    Attributes
     ----------
-    sparsity : Sparsity
-        What S is.
-    square : ndarray of shape (n_models,)
-        Mean over rows of the squared deviation from the mean row, the error of no code at all.
-    n_components : int
-        Units that share in S.
-    l2_start : float
-        That of l2.
+    start : mapping of str to float
+        Where beta begins, by solver: so many times the squared error for each unit to the power of
+        ``start_power``.
+    start_power : float
+        In what S is counted: 1 in units, 1/2 in activations, 0 in their squares. Activations grow
+        with the rows, as the weights of both layers start at about the same length.
+    integral : float
+        By how much an error of 1 that lasts all the training moves ln(beta).
+    max_rate : float
+        In no step, however short the training, it moves by more.
+    proportional : float
+        By how much a change of the error by 1 moves it.
+    largest_boost : float
+        Toward the end the integral action grows, as the falling learning rate makes the network
+        slower: with the inverse of the share of steps left, up to this factor.
+    descent : float
+        How far ln(target) would come down in all the training.
+    ceiling : float
+        beta stays below so many times the squared error for each unit, over rho.
+    is_two_sided : bool
+        Whether the activity may be on either side of rho when beta is too small.
     """
-    per_unit = np.maximum(square, np.finfo(np.float32).tiny) / n_components
-    # S is counted in units (kl), in activations (l1), in their squares (l2); and the activations
-    # grow with the rows, as the weights of both layers start at about the same length.
-    if sparsity.of_mean_activation:
-        return KL_START * per_unit
-    return L1_START * np.sqrt(per_unit) if sparsity.degree == 1 else np.full_like(square, l2_start)
+
+    start: Mapping[str, float]
+    start_power: float
+    integral: float
+    max_rate: float
+    proportional: float
+    largest_boost: float
+    descent: float = inf
+    ceiling: float = inf
+    is_two_sided: bool = False
+
+    def starting_beta(self, square: np.ndarray, n_components: int, solver: str) -> np.ndarray:
+        """Return the beta to begin with, shape (n_models,).
+
+        Parameters
+        ----------
+        square : ndarray of shape (n_models,)
+            Mean over rows of the squared deviation from the mean row, the error of no code at all.
+        n_components : int
+            Units that share in S.
+        solver : str
+            Who moves the parameters.
+        """
+        per_unit = np.maximum(square, np.finfo(np.float32).tiny) / n_components
+        beta: np.ndarray = self.start[solver] * per_unit**self.start_power
+        return beta
+
+    def highest(self, log_beta: np.ndarray, rho: np.ndarray, solver: str) -> np.ndarray:
+        """Return the most that ln(beta) may become, given where it began."""
+        if self.ceiling == inf:
+            return log_beta + FURTHEST
+        return log_beta + log(self.ceiling / self.start[solver]) - np.log(rho)
+
+
+@dataclass
+class ControlState:
+    """Where the controllers of several models stand; all arrays of shape (n_models,).
+
+    Attributes
+    ----------
+    log_beta, start, floor, ceiling : ndarray
+        ln(beta): now, at the beginning, and between which it stays.
+    target : ndarray
+        Activity that is aimed at by now.
+    error, activity : ndarray
+        At the last move.
+    """
+
+    log_beta: np.ndarray
+    start: np.ndarray
+    floor: np.ndarray
+    ceiling: np.ndarray
+    target: np.ndarray
+    error: np.ndarray
+    activity: np.ndarray
+
+    @classmethod
+    def begin(cls, log_beta: np.ndarray, ceiling: np.ndarray) -> Self:
+        """Return the state before the first move."""
+        zero = np.zeros_like(log_beta)
+        return cls(log_beta, log_beta, log_beta - LARGEST_FALL, ceiling, zero, zero, zero)
+
+    def as_dict(self) -> dict[str, np.ndarray]:
+        """Return copies by name."""
+        return {f"beta_{each.name}": getattr(self, each.name).copy() for each in fields(self)}
+
+    @classmethod
+    def of(cls, state: Mapping[str, np.ndarray]) -> Self:
+        """Return what `as_dict` was made of."""
+        return cls(*(state[f"beta_{each.name}"].copy() for each in fields(cls)))
 
 
 def control_error(
@@ -169,8 +222,11 @@ class BetaController:
 
     Parameters
     ----------
-    sparsity : Sparsity
-        What S is.
+    law : ControlLaw
+        The code's.
+    activity_of : callable or None
+        Gives the activity by the mean code, where rho is compared with that; else the share of
+        rows in which units are active is measured.
     rho, beta : Tensor of shape (n_models, n_components, 1)
         Activity wanted; and the weight of S, written to in place.
     is_auto : ndarray of bool of shape (n_models,)
@@ -179,12 +235,12 @@ class BetaController:
         Batches over which the share of active rows is averaged.
     n_steps : int
         Batches that the training has.
-    l2_start : float
-        See `starting_beta`.
+    solver : str
+        Who moves the parameters.
     pace : float
         For how many batches each counts.
     state : dict of ndarray
-        What `state` gave, when a training goes on; {} when it begins.
+        What `state` gave, when a training goes on with the same code; {} when it begins.
 
     Attributes
     ----------
@@ -192,47 +248,43 @@ class BetaController:
         Batches that are left; to be set where training ends sooner than was planned.
     """
 
-    KEPT = ("log_beta", "start", "floor", "ceiling", "target", "error", "activity")
-
     def __init__(
         self,
-        sparsity: Sparsity,
+        law: ControlLaw,
+        activity_of: Callable[[Tensor], Tensor] | None,
         rho: Tensor,
         beta: Tensor,
         is_auto: np.ndarray,
         *,
         window: int,
         n_steps: int,
-        l2_start: float,
+        solver: str,
         pace: float = 1.0,
-        state: dict[str, np.ndarray],
+        state: Mapping[str, np.ndarray],
     ) -> None:
-        self._pace = pace
-        self._sparsity, self._beta = sparsity, beta
+        self._law, self._activity_of, self._solver = law, activity_of, solver
+        self._beta, self._is_auto, self._pace = beta, is_auto, pace
         self._rho, self._given = to_numpy(rho[:, 0, 0]), to_numpy(beta[:, 0, 0])
-        self._is_auto = is_auto
-        self._two_sided, degree = sparsity.of_mean_activation, sparsity.degree
-        self._n_steps, self._l2_start = float(n_steps), l2_start
+        self._n_steps = float(n_steps)
         self.n_left = np.full(len(self._rho), self._n_steps)
         self._interval = int(np.clip(n_steps // MOVES, SHORTEST_INTERVAL, LONGEST_INTERVAL))
-        self._descent = self._interval * min(DESCENT[degree] / n_steps, MAX_RATE[degree])
+        self._descent = self._interval * min(law.descent / n_steps, law.max_rate)
         self._newest = min(1.0, max(self._interval / window, 0.3))
         self._n_batches, self._has_moved = 0.0, False
-        self._now: dict[str, np.ndarray] = {}
+        self._now: ControlState | None = None
         # Each unit's largest activation.
         self._largest = torch.zeros_like(beta)
-        # What is known of another sparsity is of no use.
-        if state.get("beta_degree") == degree:
+        if "beta_log_beta" in state:
             self._n_batches = float(state["beta_n_batches"])
             self._has_moved = bool(state["beta_has_moved"])
-            self._now = {name: state[f"beta_{name}"].copy() for name in self.KEPT}
+            self._now = ControlState.of(state)
             self._largest.copy_(torch.tensor(state["beta_largest"], device="cpu"))
-            self._write()
+            self._write(self._now)
 
     @property
     def has_started(self) -> bool:
         """Whether there is a beta."""
-        return bool(self._now)
+        return self._now is not None
 
     @property
     def share_left(self) -> np.ndarray:
@@ -251,23 +303,11 @@ class BetaController:
         squares = rows.square().sum(dim=2, keepdim=True)
         weighted = squares if weight is None else squares * weight
         square = np.broadcast_to(to_numpy(weighted.mean(dim=(1, 2))), self._rho.shape)
-        n_components = self._beta.shape[1]
-        log_beta = np.log(starting_beta(self._sparsity, square, n_components, self._l2_start))
-        if self._two_sided:
-            ceiling = log_beta + log(KL_CEILING / KL_START) - np.log(self._rho)
-        else:
-            ceiling = log_beta + FURTHEST
-        zero = np.zeros_like(log_beta)
-        self._now = {
-            "log_beta": log_beta,
-            "start": log_beta,
-            "floor": log_beta - LARGEST_FALL,
-            "ceiling": ceiling,
-            "target": zero,
-            "error": zero,
-            "activity": zero,
-        }
-        self._write()
+        beta = self._law.starting_beta(square, self._beta.shape[1], self._solver)
+        log_beta = np.log(beta)
+        highest = self._law.highest(log_beta, self._rho, self._solver)
+        self._now = ControlState.begin(log_beta, highest)
+        self._write(self._now)
 
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, share: Tensor, *, is_weighted: bool
@@ -289,72 +329,73 @@ class BetaController:
         self._n_batches += self._pace
         if self._n_batches // self._interval == n_moves:
             return False
-        if mean_code is not None:
-            self._now["activity"] = to_numpy(self._sparsity.activity(mean_code))
+        assert self._now is not None
+        if self._activity_of is not None and mean_code is not None:
+            self._now.activity = to_numpy(self._activity_of(mean_code))
         else:
-            self._measure(code, share, is_weighted=is_weighted)
-        self._move()
+            self._measure(self._now, code, share, is_weighted=is_weighted)
+        self._move(self._now)
         self._has_moved = True
         return True
 
-    def _measure(self, code: Tensor, share: Tensor, *, is_weighted: bool) -> None:
+    def _measure(
+        self, now: ControlState, code: Tensor, share: Tensor, *, is_weighted: bool
+    ) -> None:
         """Bring the running share of active rows up to date."""
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
         shares = share_active(size, self._largest, share, is_weighted=is_weighted)
-        active, before = to_numpy(shares.mean(dim=(1, 2))), self._now["activity"]
+        active = to_numpy(shares.mean(dim=(1, 2)))
         newest = self._newest if self._has_moved else 1.0
-        self._now["activity"] = before + newest * (active - before)
+        now.activity = now.activity + newest * (active - now.activity)
 
-    def _move(self) -> None:
-        now, activity, rho = self._now, self._now["activity"], self._rho
-        descended = now["target"] * exp(-self._descent) if self._has_moved else activity
-        now["target"] = rho if self._two_sided else np.maximum(descended, rho)
-        error = control_error(activity, now["target"], rho, two_sided=self._two_sided)
-        before = now["error"] if self._has_moved else error
+    def _move(self, now: ControlState) -> None:
+        law, activity, rho = self._law, now.activity, self._rho
+        descended = now.target * exp(-self._descent) if self._has_moved else activity
+        now.target = rho if law.is_two_sided else np.maximum(descended, rho)
+        error = control_error(activity, now.target, rho, two_sided=law.is_two_sided)
         log_beta = next_log_beta(
-            now["log_beta"],
+            now.log_beta,
             error,
-            before,
+            now.error if self._has_moved else error,
             integral=self._integral(),
-            proportional=PROPORTIONAL[self._sparsity.degree],
+            proportional=law.proportional,
         )
-        if not self._two_sided:
-            now["floor"] = np.where(error > 0, log_beta - LARGEST_FALL, now["floor"])
-            log_beta = np.maximum(log_beta, now["floor"])
-        lowest = now["start"] - FURTHEST
-        now["log_beta"] = np.minimum(np.maximum(log_beta, lowest), now["ceiling"])
-        now["error"] = error
-        self._write()
+        if not law.is_two_sided:
+            now.floor = np.where(error > 0, log_beta - LARGEST_FALL, now.floor)
+            log_beta = np.maximum(log_beta, now.floor)
+        lowest = now.start - FURTHEST
+        now.log_beta = np.minimum(np.maximum(log_beta, lowest), now.ceiling)
+        now.error = error
+        self._write(now)
 
     def _integral(self) -> np.ndarray:
         """Return by how much a move adds up an error of 1, shape (n_models,)."""
         self.n_left = self.n_left - self._interval
-        degree = self._sparsity.degree
-        boost = self._n_steps / np.maximum(self.n_left, self._n_steps / LARGEST_BOOST[degree])
-        each = self._interval * INTEGRAL[degree] / self._n_steps
-        return np.minimum(each * boost, self._interval * MAX_RATE[degree])
+        law = self._law
+        boost = self._n_steps / np.maximum(self.n_left, self._n_steps / law.largest_boost)
+        each = self._interval * law.integral / self._n_steps
+        return np.minimum(each * boost, self._interval * law.max_rate)
 
-    def _write(self) -> None:
-        beta = np.where(self._is_auto, np.exp(self._now["log_beta"]), self._given)
+    def _write(self, now: ControlState) -> None:
+        beta = np.where(self._is_auto, np.exp(now.log_beta), self._given)
         self._beta.copy_(self._beta.new_tensor(beta).view(-1, 1, 1))
 
     def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
         """Return whether the activity last measured is rho, or beta is given; (n_models,)."""
-        if not self._has_moved:
+        if self._now is None or not self._has_moved:
             return ~self._is_auto
-        return is_met(self._now["activity"], self._rho, tolerance) | ~self._is_auto
+        return is_met(self._now.activity, self._rho, tolerance) | ~self._is_auto
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the next moves depend on; arrays are (n_models, ...)."""
-        if not self._now:
+        if self._now is None:
             return {}
-        return {f"beta_{name}": self._now[name].copy() for name in self.KEPT} | {
+        return self._now.as_dict() | {
             "beta_largest": self._largest.cpu().numpy().copy(),
             "beta_n_batches": np.asarray(self._n_batches),
             "beta_has_moved": np.asarray(self._has_moved),
-            "beta_degree": np.asarray(self._sparsity.degree),
         }
 
 
@@ -363,8 +404,8 @@ class Rounds:
 
     Parameters
     ----------
-    sparsity : Sparsity
-        What S is.
+    law : ControlLaw
+        The code's.
     rho : float
         Activity wanted.
     max_iter : int
@@ -373,8 +414,8 @@ class Rounds:
         Where to begin.
     """
 
-    def __init__(self, sparsity: Sparsity, rho: float, max_iter: int, log_beta: float) -> None:
-        self._two_sided = sparsity.of_mean_activation
+    def __init__(self, law: ControlLaw, rho: float, max_iter: int, log_beta: float) -> None:
+        self._two_sided = law.is_two_sided
         self._rho = np.asarray(rho)
         self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
         self._log_beta = log_beta

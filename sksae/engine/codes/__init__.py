@@ -1,0 +1,50 @@
+"""The ways to be sparse: one file for each, loaded when it is asked for.
+
+`model.codes` is the table of their names. A file defines CODE, a `Code`; its name in the table is
+that of the file.
+"""
+
+from importlib import import_module
+
+from sksae.engine.codes.code import Code
+from sksae.model.codes import CODES
+
+
+def make_code(name: str | None, activation: str) -> Code:
+    """Return the code of that name for units with that activation.
+
+    Raises
+    ------
+    TypeError
+        If a part of the code is missing that the table says it has.
+    """
+    if name is None:
+        return Code(activation)
+    kind: type[Code] = import_module(f"{__name__}.{name}").CODE
+    check_complete(name, kind)
+    return kind(activation)
+
+
+def check_complete(name: str, kind: type[Code]) -> None:
+    """Raise if a code lacks a part that the table of names promises."""
+    facts = CODES[name]
+    needed: tuple[str, ...] = ()
+    if facts.is_exact:
+        needed = ("select",)
+    elif facts.aims_at_mean:
+        needed = ("mean_penalty", "mean_gradient", "activity")
+    elif facts.has_penalty:
+        needed = ("row_penalty", "row_gradient")
+    missing = [part for part in needed if getattr(kind, part) is getattr(Code, part)]
+    if facts.has_penalty and kind.law is None:
+        missing.append("law")
+    if missing:
+        raise TypeError(f"The code {name!r} has no {', '.join(missing)}: {kind.__name__} needs it.")
+    for trait, promised in (
+        ("penalises_means", facts.aims_at_mean),
+        ("revives_units", facts.revives_units),
+    ):
+        if getattr(kind, trait) != promised:
+            raise TypeError(
+                f"{trait} of {kind.__name__} is not what the table of codes says of {name!r}."
+            )
