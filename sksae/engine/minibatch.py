@@ -83,8 +83,6 @@ class MinibatchObjective:
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
         self._terms = Terms(penalties, parameters, loss)
-        # Of what is known of another code nothing is of use.
-        self._code_name = penalties.sparsity
         # By the number of rows.
         self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
@@ -105,7 +103,7 @@ class MinibatchObjective:
                     state["weight_sum"], dtype=like.dtype, device=like.device
                 )
         terms = self._terms
-        known = state if state and state.get("code") == self._code_name else {}
+        known = state or {}
         self._controller = self._make_controller(known) if terms.is_auto.any() else None
         # Behind hidden layers an error of the output does not tell what a unit should detect.
         self._revival = (
@@ -122,7 +120,7 @@ class MinibatchObjective:
         self._forget()
 
     def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
-        """Return what moves beta, where it stood when the same code was trained before."""
+        """Return what moves beta, from where it stood."""
         terms, law = self._terms, self._terms.code.law
         assert law is not None
         return BetaController(
@@ -311,9 +309,7 @@ class MinibatchObjective:
 
         Of some models, or of all; arrays are (n_models, ...) or common to all models.
         """
-        state = {}
-        if self._controller is not None:
-            state = self._controller.state() | {"code": np.asarray(self._code_name)}
+        state = {} if self._controller is None else self._controller.state()
         if self._revival is not None:
             state |= self._revival.state()
         if self._n_seen:

@@ -178,6 +178,7 @@ def make_plan(
             index,
             sample_weight,
             code_bias=code_bias,
+            sparsity=specification.sparsity,
             is_piece=one_pass,
         )
     return Plan(

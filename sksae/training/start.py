@@ -15,6 +15,9 @@ from sksae.training.moments import find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
 
+# How the names of what a state holds begin that is about one code only.
+OF_ONE_CODE = ("beta_", "idle_")
+
 
 class ScalingFinder(Protocol):
     """What has the signature of `find_scaling`."""
@@ -106,6 +109,7 @@ def go_on(
     sample_weight: np.ndarray | None,
     *,
     code_bias: float,
+    sparsity: str | None,
     is_piece: bool,
 ) -> Start:
     """Return a start from a fitted network; from new weights if its rows were all alike.
@@ -118,6 +122,8 @@ def go_on(
         Network and record of the training to go on from.
     architecture, X, index, sample_weight, code_bias
         As in `begin`.
+    sparsity : str or None
+        The code that is asked for: what is known of another one is of no use to it.
     is_piece : bool
         Whether the rows are one more piece of a stream: such put the scaling right where they show
         it wrong, and count as they weigh beside those before.
@@ -128,6 +134,8 @@ def go_on(
     pace = seen.pace(piece) if is_piece else 1.0
     if so_far.has_varied:
         state = record.state
+        if sparsity != network.sparsity:
+            state = {k: v for k, v in state.items() if not k.startswith(OF_ONE_CODE)}
         if is_piece:
             seen, other = after_piece(network, so_far, piece)
             if other is not None:
