@@ -20,7 +20,7 @@ from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
 from sksae.base.reconstruction import r_squared, squared_errors
 from sksae.base.stages import Stages, short_named
-from sksae.model.codes import activity
+from sksae.model.codes import mean_activation
 from sksae.model.network import Layer
 from sksae.model.numbers import Extended, Matrix, float_dtype
 from sksae.model.settings import Penalties
@@ -514,7 +514,7 @@ class StackedSparseAutoencoder(
             "alpha_": alpha,
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
-            "mean_activation_": activity(trained.mean_code, whole.sparsity, whole.code_activation),
+            "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -89,14 +89,14 @@ CODES: dict[str | None, CodeFacts] = {
 }
 
 
-def is_signed(sparsity: str | None, activation: str) -> bool:
-    """Return whether the activity of a unit is (1 + a) / 2, and not its activation a itself.
-
-    So it is where rho is compared with means of tanh units: activities lie between 0 and 1.
-    """
-    return CODES[sparsity].aims_at_mean and activation == "tanh"
+def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
+    """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
+    return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code
 
 
 def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndarray:
-    """Return a code, or means of one, as activities: what is inactive is 0 or little more."""
-    return (1.0 + code) / 2.0 if is_signed(sparsity, activation) else code
+    """Return a code such that what is inactive is 0 or little more.
+
+    That of a tanh unit whose mean activation is held at rho is (1 + a) / 2.
+    """
+    return mean_activation(code, activation) if CODES[sparsity].aims_at_mean else code

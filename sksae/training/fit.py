@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sksae.model.codes import CODES, activity
+from sksae.model.codes import CODES, mean_activation
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
@@ -71,7 +71,7 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
         loss=trained.loss,
         alpha=penalties.alpha,
         beta=beta if CODES[penalties.sparsity].has_penalty else None,
-        mean_activation=activity(trained.mean_code, penalties.sparsity, network.code_activation),
+        mean_activation=mean_activation(trained.mean_code, network.code_activation),
     )
 
 

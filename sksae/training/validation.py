@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sksae.model.codes import CODES, is_signed
+from sksae.model.codes import CODES
 from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.process.warning import warn_user
 
@@ -55,7 +55,7 @@ def code_bias(sparsity: str | None, activation: str, rho: float) -> float:
     if not CODES[sparsity].aims_at_mean:
         return 0.0
     logit = log(rho / (1.0 - rho))
-    return logit / 2.0 if is_signed(sparsity, activation) else logit
+    return logit if activation == "sigmoid" else logit / 2.0
 
 
 def check_scaling(output_activation: str, scale_data: bool) -> None:

@@ -5,7 +5,6 @@ from torch import Tensor
 
 from sksae.engine.codes.code import Code
 from sksae.engine.control import ControlLaw
-from sksae.model.codes import is_signed
 
 _cross_entropy_backward = torch.ops.aten.binary_cross_entropy_backward.default
 _NO_REDUCTION = 0
@@ -38,7 +37,7 @@ class KullbackLeibler(Code):
 
     def __init__(self, activation: str) -> None:
         super().__init__(activation)
-        self.signed = is_signed("kl", activation)
+        self.signed = activation == "tanh"
 
     def mean_activation(self, mean_code: Tensor) -> Tensor:
         """Return rho_hat, kept off 0 and 1 so that a saturated unit stays finite."""
