@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from plans import plan_of
+from registered import each_sparsity
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
@@ -228,7 +229,7 @@ def test_a_noise_level_that_acts_does_not_warn(X, noise):
         make(noise=noise, noise_level=0.5).partial_fit(X)
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 def test_defaults_that_do_nothing_do_not_warn(X, sparsity):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -548,7 +549,7 @@ def test_an_interrupt_during_partial_fit_is_not_passed_over_in_silence(X, monkey
 # Small and strange, but fine.
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 @pytest.mark.parametrize(
     "rows",
     [

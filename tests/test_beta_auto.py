@@ -8,6 +8,7 @@ import pytest
 import torch
 from oracle import Problem, loss_of
 from plans import plan_of
+from registered import each_with_beta
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -166,7 +167,7 @@ def test_rho_out_of_reach_warns(X, params, side):
 # beta_ and loss_.
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_loss_is_that_of_beta_(X, sparsity, solver):
@@ -253,7 +254,7 @@ def test_a_move_by_formula():
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_the_activity_over_all_rows_by_formula(sparsity, weighted):
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=weighted, n_rows=40)
     full = problem.full_objective()
@@ -282,7 +283,7 @@ def descend(objective, problem, n_epochs, learning_rate=0.05):
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=weighted, n_rows=24)
     rhos, betas = [0.1, 0.2, 0.9], ["auto", 0.3, "auto"]
@@ -322,7 +323,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_each_beta_is_found_as_it_would_be_alone(X, sparsity, early_stopping, weighted):
     """Networks leave the others at different epochs, or go into overtime beside them."""
     X = X[:120]

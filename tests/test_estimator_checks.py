@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from registered import SPARSITIES, WITH_BETA, each_sparsity
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.utils import estimator_checks, get_tags
@@ -27,14 +28,14 @@ MATRIX = {
         sparsity=sparsity, solver=solver, dtype=dtype, **QUICK
     )
     for sparsity, solver, dtype in product(
-        ("kl", "l1", "l2", None), ("adam", "sgd", "lbfgs"), ("float32", "float64")
+        SPARSITIES, ("adam", "sgd", "lbfgs"), ("float32", "float64")
     )
 }
 MATRIX |= {
     f"{sparsity}-{solver}-auto": SparseAutoencoderTransformer(
         sparsity=sparsity, solver=solver, beta="auto", **QUICK
     )
-    for sparsity, solver in product(("kl", "l1", "l2"), ("adam", "sgd", "lbfgs"))
+    for sparsity, solver in product(WITH_BETA, ("adam", "sgd", "lbfgs"))
 }
 MATRIX |= {
     f"tied-{solver}": SparseAutoencoderTransformer(tied_weights=True, solver=solver, **QUICK)
@@ -115,7 +116,7 @@ def test_check_not_yielded_to_a_transformer(estimator, check):
 
 
 @pytest.mark.parametrize("check", sorted(WEIGHT_EQUIVALENCE))
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 def test_weights_equal_repetitions_with_adam_in_float64_over_a_whole_training(sparsity, check):
     # By default repeated rows, which are more, would go into larger batches. All rows are one step:
     # of 800, which are default, rounding grows to 5e-7 in one unit of "l2".

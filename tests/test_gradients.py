@@ -1,20 +1,18 @@
 """The gradient written out by hand is the gradient: of autograd, and of differences of J."""
 
-from itertools import pairwise, product
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from oracle import Problem, relative_error
+from registered import ACTIVATIONS, CODE_ACTIVATIONS
 
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
 from sksae.model.settings import Penalties
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
-# kl needs a bounded code.
-CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
 LAYERS = {
     "shallow": ((), "relu"),
     "relu": ((5,), "relu"),
@@ -23,7 +21,7 @@ LAYERS = {
     "prelu-prelu": ((6, 5), "prelu"),
 }
 
-each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
+each_code = pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
 each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 each_weighting = pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])

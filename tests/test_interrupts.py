@@ -8,6 +8,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pytest
+from registered import each_with_beta
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.linear_model import LogisticRegression
@@ -233,7 +234,7 @@ def test_a_second_interrupt_loses_nothing_but_the_evaluation(kind, solver, press
 
 
 @each_solver
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_a_second_interrupt_where_beta_is_found(solver, sparsity, press_again):
     pressed = press_again(FullObjective, "activity")
     params = {"beta": "auto", "sparsity": sparsity, "rho": 0.3, "solver": solver}

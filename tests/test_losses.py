@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from oracle import Problem, forward, relative_error, small_parts
+from registered import each_with_beta
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 from sksae.engine import batches
@@ -118,7 +119,7 @@ def test_the_gradient_by_targets_is_that_of_autograd(
 
 @each_objective
 @each_target
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_a_target_goes_together_with_a_sparse_code_and_scaled_inputs(sparsity, target, objective):
     problem = Problem.supervised(
         target, sparsity, HIDDEN["two"], weighted=True, gains=(0.7, 1.9, 0.4)

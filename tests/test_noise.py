@@ -7,6 +7,7 @@ import torch
 from batched import assert_same_results, make, search_both
 from oracle import Problem, relative_error, small_parts
 from plans import plan_of
+from registered import each_sparsity
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
@@ -357,7 +358,7 @@ def test_lbfgs_corrupts_once_for_all_iterations(X, shown, kind):
     assert model.loss_ != pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 @each_kind
 def test_the_line_search_of_lbfgs_goes_on_to_a_minimum(X, kind, sparsity):
     model = noisy(

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error, small_parts
+from registered import each_sparsity
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, full_batch, minibatch
@@ -34,7 +35,6 @@ each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
 each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 each_dtype = pytest.mark.parametrize("dtype", ROUNDING, ids=["float64", "float32"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
-each_sparsity = pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
 # The default code of each sparsity.
 AUTO = {"kl": "sigmoid", "l1": "relu", "l2": "relu", None: "relu"}
 
@@ -470,7 +470,7 @@ def test_a_minibatch_objective_resumes_from_its_state(weighted):
     assert resumed.epoch_loss() == objective.epoch_loss()
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeypatch):
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=24)
     losses = []

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from registered import each_sparsity
 from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
@@ -15,7 +16,6 @@ from sksae import SparseAutoencoderTransformer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-each_sparsity = pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
 each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 # Every epoch is made, all of them at one rate.

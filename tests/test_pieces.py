@@ -5,6 +5,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from registered import each_sparsity
 from scipy.sparse import csr_array
 from sklearn.datasets import load_digits
 
@@ -277,7 +278,6 @@ def test_few_rows_are_followed_closely_and_many_from_afar():
 # sample_weight across pieces.
 
 each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
-each_sparsity = pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
 A, B = DIGITS[:120], DIGITS[120:240]
 
 

@@ -5,6 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from plans import plan_of
+from registered import each_with_beta
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import descent
@@ -60,7 +61,7 @@ PENALTIES = [
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2"])
+@each_with_beta
 def test_each_network_has_penalties_of_its_own(X, solver, sparsity):
     assert_like_alone(plans_of(X, PENALTIES, solver=solver, sparsity=sparsity), X)
 

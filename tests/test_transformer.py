@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import sklearn
+from registered import each_sparsity
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -143,7 +144,7 @@ def test_verbose_prints_the_held_out_score(X, capsys):
 # Solvers and schedules.
 
 
-@pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
+@each_sparsity
 @each_solver
 @unfinished
 def test_every_solver_lowers_the_loss_of_every_sparsity(X, solver, sparsity):

@@ -1,0 +1,19 @@
+"""The codes that are registered, for tests that must hold for each of them."""
+
+import pytest
+
+from sksae.model.codes import CODES
+
+ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
+
+SPARSITIES = tuple(CODES)
+WITH_BETA = tuple(name for name, facts in CODES.items() if facts.has_penalty)
+# Each with every activation that it can have.
+CODE_ACTIVATIONS = [
+    (name, activation)
+    for name, facts in CODES.items()
+    for activation in facts.activations or ACTIVATIONS
+]
+
+each_sparsity = pytest.mark.parametrize("sparsity", SPARSITIES)
+each_with_beta = pytest.mark.parametrize("sparsity", WITH_BETA)
