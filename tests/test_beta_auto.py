@@ -310,14 +310,14 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         assert alone.beta.item() == pytest.approx(together.beta[k].item(), rel=1e-9)
         assert alone.is_settled()[0] == together.is_settled()[k]
         # What is compared from epoch to epoch when others have left.
-        assert (together.by_moves[k] == 0) == (beta != "auto")
+        assert (together.beta_drift[k] == 0) == (beta != "auto")
         left = together.part(
             Penalties(sparsity, [rho], [beta], [0.01]), together.parameters.models([k]), [k]
         )
-        assert left.by_moves.item() == pytest.approx(alone.by_moves.item(), rel=1e-9)
+        assert left.beta_drift.item() == pytest.approx(alone.beta_drift.item(), rel=1e-9)
         for each in (left, alone):
             descend(each, problem, 2)
-        assert left.by_moves.item() == pytest.approx(alone.by_moves.item(), rel=1e-9)
+        assert left.beta_drift.item() == pytest.approx(alone.beta_drift.item(), rel=1e-9)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -205,7 +205,7 @@ def test_fitted_estimator_does_not_slow_those_who_do_not_ask_for_it(X, monkeypat
     def never(*args):
         raise AssertionError("a snapshot was taken")
 
-    monkeypatch.setattr("sksae.engine.watching.Watch._snapshot", never)
+    monkeypatch.setattr("sksae.engine.history.History._snapshot", never)
     make().set_callbacks(Idle()).fit(X)
 
 

@@ -6,7 +6,7 @@ from plans import plan_of
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine.activations import ACTIVATIONS
-from sksae.engine.solvers import LearningRate
+from sksae.engine.run_state import LearningRate
 from sksae.engine.starting import starting_parameters
 from sksae.metrics import dead_fraction
 from sksae.model.architecture import Architecture
@@ -156,19 +156,19 @@ def rates(learning_rate, n):
 
 
 def test_learning_rate_warms_up():
-    warm = rates(LearningRate(1.0, "constant", 6, warm_up=3), 6)
+    warm = rates(LearningRate(1.0, False, 6, warm_up=3), 6)
     assert warm == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 1.0])
-    falling = rates(LearningRate(1.0, "linear", 4, warm_up=1), 4)
+    falling = rates(LearningRate(1.0, True, 4, warm_up=1), 4)
     assert falling == pytest.approx([0.5, 0.75, 0.5, 0.25])
 
 
 def test_learning_rate_warms_up_once():
-    assert rates(LearningRate(1.0, "constant", 6, warm_up=3, n_before=2), 2) == [0.75, 1.0]
-    assert rates(LearningRate(1.0, "constant", 6, warm_up=3, n_before=3), 2) == [1.0, 1.0]
+    assert rates(LearningRate(1.0, False, 6, warm_up=3, n_before=2), 2) == [0.75, 1.0]
+    assert rates(LearningRate(1.0, False, 6, warm_up=3, n_before=3), 2) == [1.0, 1.0]
 
 
 def test_learning_rate_can_fall_while_it_warms_up():
-    learning_rate = LearningRate(1.0, "linear", 10, warm_up=4)
+    learning_rate = LearningRate(1.0, True, 10, warm_up=4)
     learning_rate.advance()
     now = learning_rate.value
     assert learning_rate.cool_down(2)

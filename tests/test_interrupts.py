@@ -23,7 +23,7 @@ from sksae import (
 )
 from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.watching import Watch
+from sksae.engine.history import History
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.process import interrupts
 from sksae.training import finetuning, fit, outcome
@@ -64,16 +64,16 @@ def press(monkeypatch):
 
     Where it was pressed is noted in the list that is returned.
     """
-    verdict, noted = Watch.verdict, []
+    verdict, noted = History.verdict, []
 
     def interrupted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        if self._describe.__self__.max_iter == LAST and len(self.loss_curve) == 2:
+        if self._describe.__self__.max_iter == LAST and len(self._run.loss_curve) == 2:
             noted.append("verdict")
             signal.raise_signal(signal.SIGINT)
         return result
 
-    monkeypatch.setattr(Watch, "verdict", interrupted)
+    monkeypatch.setattr(History, "verdict", interrupted)
     return noted
 
 
@@ -269,11 +269,11 @@ def test_interrupts_at_the_end_are_passed_over(kind, moment, press_again):
 @each_kind
 @each_descent
 def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monkeypatch):
-    verdict, evaluate, done = Watch.verdict, FullObjective.evaluate, []
+    verdict, evaluate, done = History.verdict, FullObjective.evaluate, []
 
     def noted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        done.append(self._describe.__self__.max_iter == LAST == len(self.loss_curve))
+        done.append(self._describe.__self__.max_iter == LAST == len(self._run.loss_curve))
         return result
 
     def interrupted(self):
@@ -281,7 +281,7 @@ def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monk
             signal.raise_signal(signal.SIGINT)
         return evaluate(self)
 
-    monkeypatch.setattr(Watch, "verdict", noted)
+    monkeypatch.setattr(History, "verdict", noted)
     monkeypatch.setattr(FullObjective, "evaluate", interrupted)
     with pytest.warns(UserWarning, match="interrupted"):
         model = KINDS[kind](solver=solver).fit(X, y)
@@ -354,7 +354,7 @@ def press_in_pass(monkeypatch):
         step = Descent._step
 
         def interrupted(self):
-            if self._config.is_one_pass and self._courses[0].n_steps == n_steps:
+            if self._config.is_one_pass and self._running[0].state.n_steps == n_steps:
                 signal.raise_signal(signal.SIGINT)
             step(self)
 

@@ -1,5 +1,6 @@
 """Solvers are the algorithms that their names promise, to rounding."""
 
+import json
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +12,9 @@ from scipy.optimize import rosen, rosen_der
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import lbfgs
 from sksae.engine.lbfgs import LBFGS, InverseHessian, Point, line_search
-from sksae.engine.solvers import SGD, Adam, LearningRate, Patience
+from sksae.engine.run_state import LearningRate, Patience, Phase, RunState
+from sksae.engine.solvers import SGD, Adam
+from sksae.model.settings import TrainingConfig
 
 EPS = np.finfo(np.float64).eps
 RATES = [0.1, 0.05, 0.2, 0.01, 0.1, 0.03]
@@ -105,11 +108,11 @@ def rates(learning_rate):
 
 
 def test_a_constant_learning_rate_is_constant():
-    assert rates(LearningRate(0.01, "constant", 4)) == [0.01] * 4
+    assert rates(LearningRate(0.01, False, 4)) == [0.01] * 4
 
 
 def test_a_linear_learning_rate_falls_to_zero_at_the_end():
-    assert rates(LearningRate(0.01, "linear", 4)) == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
+    assert rates(LearningRate(0.01, True, 4)) == pytest.approx([0.01, 0.0075, 0.005, 0.0025])
 
 
 @pytest.mark.parametrize(
@@ -122,7 +125,7 @@ def test_a_linear_learning_rate_falls_to_zero_at_the_end():
     ids=["short", "longer", "longer than what is left"],
 )
 def test_a_linear_learning_rate_can_be_made_to_fall_sooner(n_steps, left):
-    learning_rate = LearningRate(0.1, "linear", 10)
+    learning_rate = LearningRate(0.1, True, 10)
     for _ in range(2):
         learning_rate.advance()
     assert learning_rate.cool_down(n_steps)
@@ -130,7 +133,7 @@ def test_a_linear_learning_rate_can_be_made_to_fall_sooner(n_steps, left):
 
 
 def test_a_constant_learning_rate_cannot_be_made_to_fall():
-    learning_rate = LearningRate(0.1, "constant", 3)
+    learning_rate = LearningRate(0.1, False, 3)
     assert not learning_rate.cool_down(1)
     assert rates(learning_rate) == [0.1] * 3
 
@@ -473,3 +476,68 @@ def test_adam_sets_weights_that_fade_away_to_zero():
     np.testing.assert_array_equal(sae.coefs_[1][:, 3], 0.0)
     for coef in sae.coefs_:
         assert (abs(coef[coef != 0]) >= np.finfo(np.float32).tiny).all()
+
+
+# The life of a training.
+
+
+def run_of(**params):
+    given = {"solver": "adam", "max_iter": 20, "n_iter_no_change": 3}
+    config = TrainingConfig(**given | params)
+    return RunState.begin(config, steps_per_epoch=5, finds_beta=True)
+
+
+def advance(run, n_steps):
+    for _ in range(n_steps):
+        run.advance()
+
+
+def test_a_training_goes_through_its_phases():
+    run = run_of(warm_up=10)
+    assert (run.n_planned, run.n_overtime) == (85, 15)
+    assert run.phase is Phase.WARM_UP
+    advance(run, 10)
+    assert run.phase is Phase.MAIN
+    assert run.take("tol") == 15
+    assert run.phase is Phase.COOL_DOWN
+    advance(run, 15)
+    assert run.is_over
+    assert run.may_go_on(has_best=False)
+    assert not run.may_go_on(has_best=True)
+    run.go_into_overtime(0.5)
+    assert run.phase is Phase.OVERTIME
+    assert run.rate.value == pytest.approx(0.05)
+    advance(run, 15)
+    assert not run.may_go_on(has_best=False)
+    run.end()
+    assert run.phase is Phase.DONE
+    assert (run.stopped_by, run.n_steps) == ("tol", 40)
+
+
+def test_at_a_constant_rate_a_training_that_has_settled_is_over():
+    run = run_of(learning_rate_schedule="constant")
+    advance(run, 10)
+    assert run.take("tol") is None
+    assert run.is_over
+    assert run.phase is Phase.MAIN
+
+
+def test_what_was_done_is_not_begun_again():
+    run = run_of()
+    run.end()
+    with pytest.raises(KeyError):
+        run.end()
+
+
+@pytest.mark.parametrize("n_steps", [0, 7, 30])
+def test_a_run_goes_on_from_a_file(n_steps):
+    run = run_of(warm_up=10)
+    advance(run, n_steps)
+    run.has_settled(3.0, None)
+    again = RunState.of(json.loads(json.dumps(run.as_dict())))
+    assert again == run
+    for each in (run, again):
+        each.take("tol")
+        advance(each, 3)
+    assert again == run
+    assert again.rate.value == run.rate.value

@@ -1,8 +1,10 @@
 """Training by minibatches, adam and sgd, of networks side by side."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from math import ceil
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,122 +14,60 @@ from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.control import NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
+from sksae.engine.history import BestWeights, History
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
 from sksae.engine.noise import corruption_of, drops_of
 from sksae.engine.parameters import Parameters
-from sksae.engine.solvers import SGD, Adam, LearningRate, Patience, Solver
+from sksae.engine.run_state import RunState
+from sksae.engine.solvers import SGD, Adam, Solver
 from sksae.engine.threads import Crew
-from sksae.engine.watching import Moment, Watch
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
-# With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
-# rate where rho is not met by then.
-OVERTIME, OVERTIME_RATE = 0.15, 0.1
-# A rate that falls later does not rise for longer than this share of the steps. A constant one has
-# no length to go by: a training in parts is to be that of one piece.
-LONGEST_WARM_UP = 0.25
 # Rows of a large weight are stepped on several times: one step that counts for more overshoots.
 LONGEST_STEP = 1.5
 
 
-def make_watch(task: TrainingTask, *, has_judge: bool) -> Watch:
-    """Return what follows the training of one network."""
-    config = task.config
-    # R^2 has a scale of its own, so there the tolerance is absolute.
-    patience = Patience(config.tol, config.n_iter_no_change, relative=not has_judge)
-    return Watch(patience, config.failure, task.monitor)
-
-
-class Course:
-    """How far one network has come.
-
-    Parameters
-    ----------
-    task : TrainingTask
-        What it is trained for.
-    watch : Watch
-        Follows it.
-    steps_per_epoch : int
-        Minibatches.
+@dataclass
+class Running:
+    """One of the networks that are trained.
 
     Attributes
     ----------
-    rate : LearningRate
-        Of its next step.
-    n_steps : int
-        Steps taken.
-    stopped_by : str
-        Why it ends, or is going to.
-    n_planned : int
-        Steps in all, before overtime.
-    in_overtime : bool
-        Whether the learning rate has fallen, and only rho is still to be met.
-    met : Moment or None
+    task : TrainingTask
+        What it is trained for.
+    state : RunState
+        How far it has come.
+    history : History
+        Who hears of its epochs.
+    met : BestWeights or None
         When rho was met last, to go by the last minibatches, where beta is to be found.
     """
 
-    def __init__(self, task: TrainingTask, watch: Watch, steps_per_epoch: int) -> None:
-        config = task.config
-        self.task, self.watch = task, watch
-        self._steps_per_epoch = steps_per_epoch
-        keeps_time = task.finds_beta and not config.is_one_pass
-        self._n_overtime = round(OVERTIME * config.max_iter) if keeps_time else 0
-        self.n_planned = (config.max_iter - self._n_overtime) * steps_per_epoch
-        warm_up = config.warm_up
-        if config.learning_rate_schedule == "linear":
-            warm_up = min(warm_up, int(LONGEST_WARM_UP * self.n_planned))
-        self.rate = LearningRate(
-            config.learning_rate,
-            config.learning_rate_schedule,
-            self.n_planned,
-            warm_up=warm_up,
-            n_before=config.n_steps_before,
+    task: TrainingTask
+    state: RunState
+    history: History
+    met: BestWeights | None = None
+
+    @classmethod
+    def begin(cls, task: TrainingTask, steps_per_epoch: int = 1, *, has_scorer: bool) -> Self:
+        """Return a network before its first step."""
+        state = RunState.begin(
+            task.config,
+            steps_per_epoch=steps_per_epoch,
+            finds_beta=task.finds_beta,
+            has_scorer=has_scorer,
         )
-        self.n_steps = 0
-        self.stopped_by = "max_iter"
-        self.met: Moment | None = None
-        self.in_overtime = False
-
-    def take(self, verdict: str | None) -> int | None:
-        """Take the verdict on an epoch; return in how many steps the end is due if that is new."""
-        if self.in_overtime:
-            if verdict == "callback":
-                self.stopped_by = verdict
-            return None
-        if verdict is None or verdict == self.stopped_by == "tol":
-            return None
-        self.stopped_by = verdict
-        n_more = self.task.config.n_iter_no_change * self._steps_per_epoch
-        if verdict == "tol" and self.rate.cool_down(n_more):
-            return n_more
-        self.rate.end()
-        return None
-
-    @property
-    def is_over(self) -> bool:
-        """Whether there is nothing left to do, unless rho is still to be met."""
-        return self.stopped_by == "callback" or self.rate.is_over
+        return cls(task, state, History(state, task.config.failure, task.monitor))
 
     @property
     def may_go_on(self) -> bool:
         """Whether there is overtime left in which to meet rho."""
-        if self.stopped_by == "callback" or self.watch.best is not None:
-            return False
-        return self._n_overtime > 0 and not (self.in_overtime and self.rate.is_over)
-
-    def begin_overtime(self) -> None:
-        """Go on at a small rate: that has fallen, and the last moves of beta told no more."""
-        self.in_overtime = True
-        self.rate = LearningRate(
-            OVERTIME_RATE * self.task.config.learning_rate,
-            "constant",
-            self._n_overtime * self._steps_per_epoch,
-        )
+        return self.state.may_go_on(has_best=self.history.best is not None)
 
 
 class Descent:
@@ -169,9 +109,8 @@ class Descent:
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
         self._parameters = Parameters.stacked(architecture, [task.start for task in tasks], like)
         self._full: FullObjective | None = None
-        self._courses = [
-            Course(task, make_watch(task, has_judge=judge is not None), len(self._slices))
-            for task in tasks
+        self._running = [
+            Running.begin(task, len(self._slices), has_scorer=judge is not None) for task in tasks
         ]
         state = tasks[0].state or {}
         self._objective = MinibatchObjective(
@@ -179,7 +118,7 @@ class Descent:
             self._parameters,
             loss,
             window=_window(architecture, config, len(self._slices)),
-            n_steps=OPEN_END if config.is_one_pass else self._courses[0].n_planned,
+            n_steps=OPEN_END if config.is_one_pass else self._running[0].state.n_planned,
             solver=config.solver,
             pace=self._pace,
             drops=self._drops,
@@ -199,7 +138,7 @@ class Descent:
         """Train until every network has ended."""
         epoch = 0
         try:
-            while self._courses:
+            while self._running:
                 self._pass_over_rows(epoch)
                 self._take_stock()
                 epoch += 1
@@ -212,25 +151,27 @@ class Descent:
 
     def _has_begun(self) -> bool:
         """Return whether there is something to keep: of a pass over a piece, a step."""
-        return not self._config.is_one_pass or not self._courses or self._courses[0].n_steps > 0
+        return (
+            not self._config.is_one_pass or not self._running or self._running[0].state.n_steps > 0
+        )
 
     def _end_where_it_is(self) -> None:
         """End the training of the one network that there is."""
         outcome = self._outcomes[0]
         if outcome is None:
-            self._courses[0].stopped_by = "interrupt"
+            self._running[0].state.stopped_by = "interrupt"
             self._end(0, meets_rho=ask_unless_skipped(lambda: bool(self._meet_rho()[0])))
         elif isinstance(outcome, TrainingResult):
             outcome.stopped_by = "interrupt"
 
     @property
     def _penalties(self) -> Penalties:
-        return Penalties.side_by_side([course.task.penalties for course in self._courses])
+        return Penalties.side_by_side([network.task.penalties for network in self._running])
 
     def _pass_over_rows(self, epoch: int) -> None:
-        courses, objective = self._courses, self._objective
-        for model, course in enumerate(courses):
-            course.watch.epoch_begins(partial(self._parameters.model, model))
+        running, objective = self._running, self._objective
+        for model, network in enumerate(running):
+            network.history.epoch_begins(partial(self._parameters.model, model))
         order = _order(self._config, epoch, self._rows.n_rows)
         corruption = self._corruption
         for draws in (corruption, self._drops):
@@ -240,9 +181,8 @@ class Descent:
             for _ in range(self._steps_per_batch):
                 objective(batch if corruption is None else corruption(batch))
                 self._step()
-                for course in courses:
-                    course.rate.advance()
-                    course.n_steps += 1
+                for network in running:
+                    network.state.advance()
 
     def _step(self) -> None:
         gain, rate = self._config.code_bias_gain, self._learning_rate()
@@ -257,18 +197,20 @@ class Descent:
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""
-        rates = [course.rate.value for course in self._courses]
+        rates = [network.state.rate.value for network in self._running]
         if len(set(rates)) == 1:
             return rates[0]
         return self._parameters.spread(rates)
 
-    def _moment(self, model: int) -> Moment:
-        return Moment(self._parameters.model(model).clone(), float(self._objective.beta[model]))
+    def _weights(self, model: int) -> BestWeights:
+        return BestWeights(
+            self._parameters.model(model).clone(), float(self._objective.beta[model])
+        )
 
     def _meet_rho(self) -> np.ndarray:
         """Return whether each network's activity over all rows is rho, where it is to be."""
         if not self._finds_beta:
-            return np.ones(len(self._courses), dtype=bool)
+            return np.ones(len(self._running), dtype=bool)
         if self._full is None:
             self._full = FullObjective(
                 self._penalties,
@@ -285,76 +227,77 @@ class Descent:
         """Keep networks that serve the held-out rows better than before, and meet rho."""
         better = [
             model
-            for model, course in enumerate(self._courses)
-            if course.watch.is_better(scores[model])
+            for model, network in enumerate(self._running)
+            if network.history.is_better(scores[model])
         ]
         meets_rho = self._meet_rho() if better else np.empty(0)
         for model in better:
             if meets_rho[model]:
-                self._courses[model].watch.keep(scores[model], self._moment(model))
+                self._running[model].history.keep(scores[model], self._weights(model))
 
     def _take_stock(self) -> None:
         """Ask of every network whether the epoch just ended was its last."""
         objective = self._objective
-        losses, by_moves = objective.epoch_loss().tolist(), objective.by_moves.tolist()
+        losses, drift = objective.epoch_loss().tolist(), objective.beta_drift.tolist()
         scores = None
         if self._judge is not None:
             scores = self._judge.scores(self._parameters)
             self._keep_best(scores)
         is_settled, is_near = objective.is_settled(), objective.is_settled(NEAR)
         failed = []
-        for model, course in enumerate(self._courses):
+        for model, network in enumerate(self._running):
             if self._finds_beta and is_near[model]:
-                course.met = self._moment(model)
+                network.met = self._weights(model)
             try:
-                verdict = course.watch.verdict(
+                verdict = network.history.verdict(
                     losses[model],
                     None if scores is None else scores[model],
                     partial(self._parameters.model, model),
-                    by_moves=by_moves[model],
-                    is_settled=bool(is_settled[model]) and not course.rate.is_warming_up,
+                    beta_drift=drift[model],
+                    may_end=bool(is_settled[model]) and not network.state.rate.is_warming_up,
                 )
             except NonFiniteLossError as error:
                 self._outcomes[self._places[model]] = error
                 failed.append(model)
                 continue
-            n_more = course.take(verdict)
+            n_more = network.state.take(verdict)
             if n_more is not None:
                 objective.ends_in(n_more, model)
         self._let_go(failed)
 
     def _let_go(self, failed: list[int]) -> None:
         """Go on with the networks that are not done."""
-        asked = [course.is_over or course.in_overtime for course in self._courses]
+        asked = [network.state.may_be_done for network in self._running]
         meets_rho = self._meet_rho() if any(asked) else np.empty(0)
         left = []
-        for model, course in enumerate(self._courses):
+        for model, network in enumerate(self._running):
             if model in failed:
                 continue
-            if asked[model] and (meets_rho[model] or not course.may_go_on):
+            if asked[model] and (meets_rho[model] or not network.may_go_on):
                 self._end(model, meets_rho=bool(meets_rho[model]))
                 continue
-            if course.is_over:
-                course.begin_overtime()
-                self._objective.ends_in(course.n_planned, model)
+            if network.state.is_over:
+                network.state.go_into_overtime(network.task.config.learning_rate)
+                self._objective.ends_in(network.state.n_planned, model)
             left.append(model)
-        if len(left) < len(self._courses):
+        if len(left) < len(self._running):
             self._go_on_with(left)
 
     def _end(self, model: int, *, meets_rho: bool) -> None:
-        course, watch = self._courses[model], self._courses[model].watch
-        moment = watch.best
-        if moment is None and not meets_rho:
-            moment = course.met  # the last epochs have left it again
-        moment = moment or self._moment(model)
+        network, state = self._running[model], self._running[model].state
+        state.end()
+        weights = network.history.best
+        if weights is None and not meets_rho:
+            weights = network.met  # the last epochs have left it again
+        weights = weights or self._weights(model)
         solver = self._solver.part(partial(self._model_of, model), self._parameters.model(model))
         self._outcomes[self._places[model]] = TrainingResult(
-            flat=moment.flat.cpu().numpy().copy(),
-            beta=moment.beta,
-            loss_curve=watch.loss_curve,
-            validation_curve=watch.validation_curve,
-            n_steps=course.n_steps,
-            stopped_by=course.stopped_by,
+            flat=weights.flat.cpu().numpy().copy(),
+            beta=weights.beta,
+            loss_curve=state.loss_curve,
+            validation_curve=state.validation_curve,
+            n_steps=state.n_steps,
+            stopped_by=state.stopped_by,
             state=solver.state() | self._objective.state([model]),
         )
 
@@ -364,7 +307,7 @@ class Descent:
     def _go_on_with(self, models: list[int]) -> None:
         """Let go of all networks but these."""
         whole = self._parameters
-        self._courses = [self._courses[model] for model in models]
+        self._running = [self._running[model] for model in models]
         self._places = [self._places[model] for model in models]
         self._full = None
         if not models:

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from sksae.engine.batches import Rows
 from sksae.engine.control import Rounds, is_met, to_numpy
-from sksae.engine.descent import make_watch
+from sksae.engine.descent import Running
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.held_out import Judge
+from sksae.engine.history import BestWeights
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
 from sksae.engine.noise import corruption_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
-from sksae.engine.watching import Moment
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.tasks import TrainingResult, TrainingTask
@@ -68,31 +68,30 @@ class _Iteration:
     """One training by L-BFGS."""
 
     def __init__(self, task: TrainingTask, full: FullObjective, judge: Judge | None) -> None:
-        self._job, self._full, self._judge = task, full, judge
-        self._watch = make_watch(task, has_judge=judge is not None)
+        self._task, self._full, self._judge = task, full, judge
+        self._network = Running.begin(task, has_scorer=judge is not None)
         self._rounds = _make_rounds(task, full) if task.finds_beta else None
-        # When rho was met last, where beta is to be found.
-        self._met: Moment | None = None
         if judge is not None and task.config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_if_best(judge.scores(full.parameters)[0])
 
     def run(self, start: np.ndarray) -> TrainingResult:
         """Train until a reason to stop comes up."""
-        watch, flat = self._watch, self._full.parameters.flat
+        network, flat = self._network, self._full.parameters.flat
+        history, state = network.history, network.state
         device = bookkeeping_device(flat.device)
         begin = torch.as_tensor(start, dtype=torch.float64, device=device)
         self._solver = self._solver_from(begin)
         if not isfinite(self._solver.value):
-            raise self._job.config.failure(0)
+            raise self._task.config.failure(0)
         stopped_by, n_steps = "max_iter", 0
         try:
-            for iteration in range(1, self._job.config.max_iter + 1):
-                watch.epoch_begins(lambda: flat)
+            for iteration in range(1, self._task.config.max_iter + 1):
+                history.epoch_begins(lambda: flat)
                 if not self._solver.step():
                     # Where the search has looked last is not where it stayed.
                     flat.copy_(self._solver.flat)
-                    watch.epoch_came_to_nothing(lambda: flat)
+                    history.epoch_came_to_nothing(lambda: flat)
                     if self._next_round():
                         continue
                     stopped_by = "precision"
@@ -108,17 +107,17 @@ class _Iteration:
                 if verdict is not None:
                     stopped_by = verdict
                     break
-            moment = self._last_moment(self._meets_rho)
+            weights = self._last_weights(self._meets_rho)
         except KeyboardInterrupt:
             if not is_kept():
                 raise
             stopped_by = "interrupt"
-            moment = self._last_moment(lambda: ask_unless_skipped(self._meets_rho))
+            weights = self._last_weights(lambda: ask_unless_skipped(self._meets_rho))
         return TrainingResult(
-            flat=moment.flat.cpu().numpy().copy(),
-            beta=moment.beta,
-            loss_curve=watch.loss_curve,
-            validation_curve=watch.validation_curve,
+            flat=weights.flat.cpu().numpy().copy(),
+            beta=weights.beta,
+            loss_curve=state.loss_curve,
+            validation_curve=state.validation_curve,
             n_steps=n_steps,
             stopped_by=stopped_by,
         )
@@ -130,17 +129,17 @@ class _Iteration:
 
         return LBFGS(evaluate, flat, noise=torch.finfo(self._full.parameters.flat.dtype).eps)
 
-    def _last_moment(self, meets_rho: Callable[[], bool]) -> Moment:
+    def _last_weights(self, meets_rho: Callable[[], bool]) -> BestWeights:
         """Return what training leaves behind, given how to ask whether it meets rho now."""
         self._full.parameters.flat.copy_(self._solver.flat)
-        if self._watch.best is not None:
-            return self._watch.best
-        if self._met is not None and not meets_rho():
-            return self._met  # the last iterations have left it again
-        return self._moment()
+        if self._network.history.best is not None:
+            return self._network.history.best
+        if self._network.met is not None and not meets_rho():
+            return self._network.met  # the last iterations have left it again
+        return self._weights()
 
-    def _moment(self) -> Moment:
-        return Moment(self._full.parameters.flat.clone(), float(self._full.beta))
+    def _weights(self) -> BestWeights:
+        return BestWeights(self._full.parameters.flat.clone(), float(self._full.beta))
 
     def _meets_rho(self) -> bool:
         """Return whether the activity over all rows is rho, if it is to be."""
@@ -153,11 +152,11 @@ class _Iteration:
         if self._judge is not None:
             score = self._judge.scores(self._full.parameters)[0]
             self._keep_if_best(score)
-        return self._watch.verdict(self._solver.value, score, lambda: flat)
+        return self._network.history.verdict(self._solver.value, score, lambda: flat)
 
     def _keep_if_best(self, score: float) -> None:
-        if self._watch.is_better(score) and self._meets_rho():
-            self._watch.keep(score, self._moment())
+        if self._network.history.is_better(score) and self._meets_rho():
+            self._network.history.keep(score, self._weights())
 
     def _next_round(self) -> bool:
         """Go on with another beta and without memory of curvature, unless rho is met."""
@@ -167,11 +166,11 @@ class _Iteration:
         full.parameters.flat.copy_(self._solver.flat)
         activity = to_numpy(full.activity())
         if is_met(activity, to_numpy(full.rho)):
-            self._met = self._moment()
+            self._network.met = self._weights()
         if not self._rounds.move(activity.item()):
             return False
         full.set_beta(self._rounds.beta)
-        self._watch.wait_anew()
+        self._network.state.reset_patience()
         self._solver = self._solver_from(self._solver.flat)
         return True
 

@@ -116,7 +116,7 @@ class MinibatchObjective:
         self._beta_before: Tensor | None = None
         zero = to_wide(torch.zeros_like(self.beta))
         self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
-        self._by_moves = zero
+        self._beta_drift = zero
         self._forget()
 
     def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
@@ -264,20 +264,20 @@ class MinibatchObjective:
         beta, penalty = to_wide(self.beta), self._penalty_so_far / self._n_folded
         loss = self._error_so_far / self._n_folded + beta * penalty
         if self._beta_before is not None:
-            self._by_moves = self._by_moves + (beta - self._beta_before) * penalty
+            self._beta_drift = self._beta_drift + (beta - self._beta_before) * penalty
         self._beta_before = beta.clone()
         zero = torch.zeros_like(loss)
         self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
         return loss + to_wide(self._terms.weight_decay(self.parameters))
 
     @property
-    def by_moves(self) -> Tensor:
+    def beta_drift(self) -> Tensor:
         """How much of the last epoch's loss is due to moves of beta since the first, (n_models,).
 
         Without it the losses of all epochs compare, as if each were measured with the beta of the
         one before.
         """
-        return self._by_moves
+        return self._beta_drift
 
     def _fold(self) -> None:
         """Add up what the batches noted, so that the notes do not grow with the epoch."""
@@ -351,7 +351,7 @@ class MinibatchObjective:
             half=self._half,
             state=self.state(models),
         )
-        rest._by_moves = self._by_moves[models]
+        rest._beta_drift = self._beta_drift[models]
         if self._beta_before is not None:
             rest._beta_before = self._beta_before[models]
         if self._controller is not None and rest._controller is not None:

@@ -1,9 +1,7 @@
 """Who moves the parameters in minibatch training, and when to stop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from math import inf
 from typing import Protocol
 
 import numpy as np
@@ -191,103 +189,3 @@ class SGD:
         rest = SGD(flat, self._momentum)
         rest._velocity = pick(self._velocity)
         return rest
-
-
-class LearningRate:
-    """The rate of each step, and when the last one is taken.
-
-    Parameters
-    ----------
-    base : float
-        Rate of the first step.
-    schedule : {"constant", "linear"}
-        "linear" falls from ``base`` to zero over all steps.
-    n_steps : int
-        How many they are.
-    warm_up : int, default=0
-        Over so many steps, counted from where training began, the rate rises to what the schedule
-        makes it.
-    n_before : int, default=0
-        Steps taken before these.
-    """
-
-    def __init__(
-        self, base: float, schedule: str, n_steps: int, *, warm_up: int = 0, n_before: int = 0
-    ) -> None:
-        self._from, self._falls = base, schedule == "linear"
-        self._begin, self._end, self._now = 0, n_steps, 0
-        self._warm_up, self._n_before = warm_up, n_before
-
-    @property
-    def value(self) -> float:
-        """Rate of the next step."""
-        rate = self._from
-        if self._falls:
-            rate = rate * (self._end - self._now) / (self._end - self._begin)
-        if self.is_warming_up:
-            rate *= (self._n_before + self._now + 1) / (self._warm_up + 1)
-        return rate
-
-    @property
-    def is_warming_up(self) -> bool:
-        return self._n_before + self._now < self._warm_up
-
-    @property
-    def is_over(self) -> bool:
-        return self._now >= self._end
-
-    def advance(self) -> None:
-        """Go on to the next step."""
-        self._now += 1
-
-    def end(self) -> None:
-        """Take no more steps."""
-        self._end = self._now
-
-    def cool_down(self, n_steps: int) -> bool:
-        """Fall to zero over the next ``n_steps``, or in what is left if that is less.
-
-        Weights that have settled at a high rate still jitter about the minimum: to stop there
-        would waste what the fall of the rate is for.
-
-        Returns
-        -------
-        cools : bool
-            False if the rate does not fall at all, so that training may stop at once.
-        """
-        if self._falls:
-            self._from, self._begin, self._warm_up = self.value, self._now, 0
-            self._end = min(self._end, self._now + n_steps)
-        return self._falls
-
-
-@dataclass
-class Patience:
-    """Stops when a curve has not fallen by more than a tolerance for some entries in a row.
-
-    Attributes
-    ----------
-    tol : float
-        Least fall that counts.
-    relative : bool
-        Whether the tolerance is a share of the best value so far.
-    n_iter_no_change : int
-        Entries in a row without one that stop.
-    """
-
-    tol: float
-    n_iter_no_change: int
-    relative: bool = True
-    best: float = inf
-    n_without: int = 0
-
-    def anew(self) -> "Patience":
-        """Return one with the same rule that has seen nothing yet."""
-        return Patience(self.tol, self.n_iter_no_change, self.relative)
-
-    def exhausted(self, value: float) -> bool:
-        """Take the curve's next value and return whether to stop."""
-        least = self.tol * (abs(self.best) if self.relative else 1.0) if self.best < inf else 0.0
-        self.n_without = 0 if value < self.best - least else self.n_without + 1
-        self.best = min(self.best, value)
-        return self.n_without >= self.n_iter_no_change

@@ -1,18 +1,18 @@
-"""Following one network's training from epoch to epoch: curves, held-out rows, when to stop."""
+"""Who hears of a training's epochs, and the weights that served best."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 
 from torch import Tensor
 
-from sksae.engine.solvers import Patience
+from sksae.engine.run_state import RunState
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.tasks import Monitor, Snapshot
 
 
 @dataclass(frozen=True)
-class Moment:
+class BestWeights:
     """A network to which a training may return.
 
     Attributes
@@ -27,37 +27,33 @@ class Moment:
     beta: float
 
 
-class Watch:
-    """Follows one network's training: curves, stopping, the best weights so far.
+class History:
+    """Follows one network's training from epoch to epoch.
 
     Parameters
     ----------
-    patience : Patience
-        Told of every loss, or of minus every held-out score.
+    run : RunState
+        How far it has come; written to.
     describe : callable
-        Returns the error to raise if the loss of that epoch, counted from 1, is not finite.
+        Given the number of an epoch, counted from 1, returns the error to raise when the loss is
+        not finite there.
     monitor : Monitor, optional
         Told of every epoch.
 
     Attributes
     ----------
-    loss_curve, validation_curve : list of float
-        An entry for each epoch.
-    best : Moment or None
+    best : BestWeights or None
         What served the held-out rows best, if any are held out.
     """
 
     def __init__(
         self,
-        patience: Patience,
+        run: RunState,
         describe: Callable[[int], NonFiniteLossError],
         monitor: Monitor | None = None,
     ) -> None:
-        self._patience, self._describe, self._monitor = patience, describe, monitor
-        self.loss_curve: list[float] = []
-        self.validation_curve: list[float] = []
-        self.best: Moment | None = None
-        self._best_score = -inf
+        self._run, self._describe, self._monitor = run, describe, monitor
+        self.best: BestWeights | None = None
 
     def epoch_begins(self, flat: Callable[[], Tensor]) -> None:
         """Announce the next epoch, with the parameters that it starts from."""
@@ -71,15 +67,11 @@ class Watch:
 
     def is_better(self, score: float) -> bool:
         """Return whether a held-out score is higher than that of the best so far."""
-        return score > self._best_score
+        return score > self._run.best_score
 
-    def keep(self, score: float, moment: Moment) -> None:
+    def keep(self, score: float, weights: BestWeights) -> None:
         """Take that as the best so far."""
-        self.best, self._best_score = moment, score
-
-    def wait_anew(self) -> None:
-        """Forget for how long the loss has not fallen: it is another one from now on."""
-        self._patience = self._patience.anew()
+        self.best, self._run.best_score = weights, score
 
     def verdict(
         self,
@@ -87,37 +79,31 @@ class Watch:
         score: float | None,
         flat: Callable[[], Tensor],
         *,
-        by_moves: float = 0.0,
-        is_settled: bool = True,
+        beta_drift: float = 0.0,
+        may_end: bool = True,
     ) -> str | None:
         """Take what the epoch just ended came to; return a reason to stop, if there is one.
 
         Parameters
         ----------
-        loss : float
-            J.
-        score : float or None
-            R^2 of the held-out rows, if there are any.
+        loss, score, beta_drift, may_end
+            As in `RunState.has_settled`.
         flat : callable
             Returns the parameters.
-        by_moves : float
-            What moves of beta have added to the loss.
-        is_settled : bool
-            False as long as beta is being found or the rate rises: then nothing is over.
         """
+        run = self._run
         if not isfinite(loss):
-            raise self._describe(len(self.loss_curve) + 1)
-        self.loss_curve.append(loss)
+            raise self._describe(len(run.loss_curve) + 1)
+        run.loss_curve.append(loss)
         if score is not None:
-            self.validation_curve.append(score)
+            run.validation_curve.append(score)
         if self._monitor is not None and self._monitor.epoch_ends(lambda: self._snapshot(flat)):
             return "callback"
-        if not is_settled:
-            self.wait_anew()
-        watched = loss - by_moves if score is None else -score
-        return "tol" if self._patience.exhausted(watched) else None
+        settled = run.has_settled(loss, score, beta_drift=beta_drift, may_end=may_end)
+        return "tol" if settled else None
 
     def _snapshot(self, flat: Callable[[], Tensor]) -> Snapshot:
+        run = self._run
         return Snapshot(
-            flat().cpu().numpy().copy(), list(self.loss_curve), list(self.validation_curve)
+            flat().cpu().numpy().copy(), list(run.loss_curve), list(run.validation_curve)
         )
