@@ -45,7 +45,7 @@ from sksae.transformer import SparseAutoencoderTransformer
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
-    from sksae.engine.inference import Codec
+    from sksae.engine.codec import Codec
 
 # Fitted attributes that a fit without fine-tuning does not have.
 OF_FINETUNING = (
@@ -460,7 +460,7 @@ class StackedSparseAutoencoder(
 
     def _codec(self) -> "Codec":
         """Return the whole network, from the rows to the last code and back."""
-        from sksae.engine.inference import Codec
+        from sksae.engine.codec import Codec
 
         first, layers = self.autoencoders_[0], join(self.autoencoders_)
         return Codec(

@@ -29,7 +29,7 @@ from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_fa
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
-    from sksae.engine.inference import Codec
+    from sksae.engine.codec import Codec
 
 ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 
@@ -659,7 +659,7 @@ class SparseAutoencoderTransformer(
         return self
 
     def _codec(self) -> "Codec":
-        from sksae.engine.inference import Codec
+        from sksae.engine.codec import Codec
 
         return Codec(
             activations=self._activations,
