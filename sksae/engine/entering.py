@@ -1,7 +1,6 @@
 """The ways of rows into a trained network, through its first layer: dense rows, and sparse ones."""
 
 from copy import copy
-from math import sqrt
 from typing import Self
 
 import numpy as np
@@ -22,8 +21,6 @@ NEAR = 6.0
 NEAR_ENOUGH = 1.5
 # And how far it may be if centred rows are not to lose any at all.
 NEGLIGIBLE = 1e-2
-# Of so few rows the products take less time than to move a bias by a product in float64.
-FEW_ROWS = 32
 
 
 class FirstOfCentred:
@@ -36,46 +33,27 @@ class FirstOfCentred:
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows.
     only_forward : bool
-        Whether the centred rows are wanted for nothing else. Then most of the centring is done
-        by the bias, if rows are many; of a few the whole goes into the layer, if it may.
+        Whether the centred rows are wanted for nothing else. Then the bias does what it can of
+        the centring.
     """
 
     def __init__(self, layers: Layers, X: Matrix, *, only_forward: bool) -> None:
         self._layers, codec = layers, layers.codec
         centre, scale, offset = codec.centre, codec.scale, codec.offset
-        is_few = X.shape[0] <= FEW_ROWS and layers.device.type == "cpu"
-        self._gain, self._adds = 1.0, only_forward and is_few and bool(offset.any())
-        if only_forward and not is_few and not is_extreme(centre, scale, layers.dtype):
+        self._gain = 1.0
+        if only_forward and not is_extreme(centre, scale, layers.dtype):
             high = centre.astype(layers.dtype).astype(np.float64)
             low = (centre - high) / scale
             if np.linalg.norm(low) <= NEGLIGIBLE:
                 centre, offset = high, offset - low
             scale, self._gain = 1.0, 1.0 / scale
-        self._offset = offset
         self._rows = Rows(
             X, centre=centre, scale=scale, dtype=layers.torch_dtype, device=layers.device
         )
-        if not self._adds:
-            self._bias = self._moved_bias()
-
-    def _moved_bias(self) -> Tensor:
-        """Return the bias of the layer for rows that are centred."""
-        codec, layers = self._layers.codec, self._layers
-        if not self._offset.any():
-            return layers.kept(codec.intercepts[0]).tensor
-        moved = codec.intercepts[0] + self._offset @ codec.coefs[0].astype(np.float64)
-        return layers.as_tensor(moved)
-
-    def _bias_for(self, rows: Tensor) -> Tensor:
-        """Return the bias for some centred rows, to which the offset may be added instead."""
-        if not self._adds:
-            return self._bias
-        array = rows[0].numpy()
-        nearest = sqrt(np.einsum("ij,ij->i", array, array).min())
-        if not np.linalg.norm(self._offset) <= NEAR_ENOUGH * nearest:
-            return self._moved_bias()
-        np.add(array, self._offset, out=array, casting="same_kind")
-        return self._layers.kept(self._layers.codec.intercepts[0]).tensor
+        bias = codec.intercepts[0]
+        if offset.any():
+            bias = bias + offset @ codec.coefs[0].astype(np.float64)
+        self._bias = layers.as_tensor(bias)
 
     def reader(self) -> Self:
         """Return the same with buffers of its own."""
@@ -89,8 +67,8 @@ class FirstOfCentred:
         ``out`` is memory for the latter.
         """
         layers, rows = self._layers, self._rows.take(which)
-        bias, weight = self._bias_for(rows), layers.kept(layers.codec.coefs[0])
-        layers.products.affine(Operand(rows), weight, Operand(out[None]), self._gain)(bias)
+        weight = layers.kept(layers.codec.coefs[0])
+        layers.products.affine(Operand(rows), weight, Operand(out[None]), self._gain)(self._bias)
         return rows[0], layers.activate(0, out)
 
 

@@ -17,6 +17,7 @@ from sksae.engine.batches import chunk_slices, equal_slices
 from sksae.engine.codec import Codec
 from sksae.engine.device import to_wide
 from sksae.engine.entering import FirstOfCentred, FirstOfSparse
+from sksae.engine.few import decode_few, encode_few
 from sksae.engine.layers import Layers
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.numbers import Extended, Matrix, add, extend, float_dtype, multiply, norms
@@ -85,7 +86,10 @@ def encode(codec: Codec, X: Matrix, device: str, n_layers: int | None = None) ->
         If they are beyond the range of that precision.
     """
     layers = Layers(codec, float_dtype(X), device)
-    n_layers = codec.n_encoder_layers if n_layers is None else n_layers
+    if n_layers is None:
+        n_layers = codec.n_encoder_layers
+    if (of_few := encode_few(layers, X, n_layers)) is not None:
+        return of_few
     codes = np.empty((X.shape[0], codec.coefs[n_layers - 1].shape[1]), layers.dtype)
     on_cpu = layers.device.type == "cpu"
     first: FirstOfCentred | FirstOfSparse
@@ -137,6 +141,8 @@ def decode(codec: Codec, codes: np.ndarray, device: str) -> np.ndarray:
         If they are beyond the range of that precision.
     """
     layers = Layers(codec, float_dtype(codes), device)
+    if (of_few := decode_few(layers, codes)) is not None:
+        return of_few
     middle, last = codec.n_encoder_layers, len(codec.coefs)
     X = np.empty((codes.shape[0], codec.coefs[-1].shape[1]), float_dtype(codes))
     has_room = all(

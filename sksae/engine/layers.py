@@ -21,7 +21,7 @@ class Layers:
 
     def __init__(self, codec: Codec, dtype: np.dtype, device: str) -> None:
         self.codec, self.dtype = codec, dtype
-        self.torch_dtype = torch.from_numpy(np.empty(0, dtype)).dtype
+        self.torch_dtype = torch.float32 if dtype == np.float32 else torch.float64
         self.device = inference_device(device, self.torch_dtype)
         self.products = products_for(self.device)
         self._operands: dict[int, Operand] = {}
