@@ -389,14 +389,35 @@ class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     n_iter : int, default=10
         How many candidates are drawn.
 
-    scoring, n_jobs, refit, cv, verbose, pre_dispatch
-        As in `BatchedGridSearchCV`.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in `BatchedGridSearchCV`, as all parameters from here on but ``random_state``.
+
+    n_jobs : int, default=None
+        Processes.
+
+    refit : bool, str or callable, default=True
+        Whether and by which score the best candidate is fitted on all rows.
+
+    cv : int, cross-validation generator or iterable, default=None
+        How to split.
+
+    verbose : int, default=0
+        From 1 on it is said how many networks were trained side by side.
+
+    pre_dispatch : int or str, default="2*n_jobs"
+        Jobs sent to processes at a time.
 
     random_state : int, RandomState instance or None, default=None
         What candidates are drawn from.
 
-    error_score, return_train_score, working_memory
-        As in `BatchedGridSearchCV`.
+    error_score : "raise" or float, default=nan
+        Score of a candidate whose fit fails.
+
+    return_train_score : bool, default=False
+        Whether to score training rows too.
+
+    working_memory : float > 0 or None, default=None
+        MiB that the networks in training may take, on all cores together.
 
     Attributes
     ----------
