@@ -29,6 +29,7 @@ from sksae.model_selection.rehearsal import (
     Split,
     in_one_process,
     is_watched,
+    may_write,
     quietly,
     rehearse,
     sharing,
@@ -221,7 +222,10 @@ class _BatchedSearch(BaseSearchCV):
         # Threads cannot record warnings, and callbacks of the search hear of every step.
         apart = _run.get().trainer.workers.are_threads or is_watched(self)
         shared = [False] * len(estimators) if apart else sharing(estimators)
-        return [{"memory": StepMemory(ahead, memory, is_shared=each)} for each in shared]
+        return [
+            {"memory": StepMemory(ahead, memory, is_shared=is_shared, may_be_written=writes)}
+            for is_shared, writes in zip(shared, may_write(estimators), strict=True)
+        ]
 
     def _format_results(
         self,
@@ -250,7 +254,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     other. Then `sklearn.model_selection.GridSearchCV` itself goes through fits and scores, where
     every sparse autoencoder takes what was trained for it. Steps of a Pipeline before it are
     fitted once for each split and setting of theirs; steps behind it once for all candidates that
-    differ in the last step only.
+    differ in the last step only. Steps that work in place, such as ``StandardScaler(copy=False)``,
+    are fitted for each candidate.
 
     Scores are those of GridSearchCV up to rounding. Candidates that ask for the same training,
     with different classifiers behind say, share it.
