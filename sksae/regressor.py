@@ -54,10 +54,11 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     Parameters
     ----------
-    autoencoders : list of SparseAutoencoderTransformer or int, or of pairs (str, one), or None
-        The members, in order, with their names, which are "sae0", "sae1", ... if there are none. A
-        number is an autoencoder of so many units, and None, the default, a single one of 100, with
-        default parameters; `set_params` and searches reach them as ``sae0__rho`` all the same.
+    autoencoders : list of autoencoders, ints or pairs (str, one of these), or None, default=None
+        The members, of type `SparseAutoencoderTransformer`, in order, with their names, which are
+        "sae0", "sae1", ... if there are none. A number is an autoencoder of so many units, and
+        None a single one of 100, with default parameters; `set_params` and searches reach them
+        as ``sae0__rho`` all the same.
         They are cloned or copied, never changed. One in a
         :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted.
 

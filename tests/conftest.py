@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 # Tests must not pass or fail by the clock or by chance.
 hypothesis.settings.register_profile("sksae", deadline=None, derandomize=True)
@@ -58,6 +59,36 @@ def load(data_directory):
             return dict(arrays)
 
     return read
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Pictures of digits, of 64 numbers in [0, 1]."""
+    return load_digits().data / 16
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """All batches that a training corrupts, before and after, in order."""
+    import torch
+
+    from sksae.engine.noise import Corruption
+
+    seen = []
+    corrupt = Corruption.__call__
+
+    def spy(self, batch):
+        clean = batch.rows.clone()
+        corrupted = corrupt(self, batch)
+        # What is wanted is what it was, in its own place.
+        assert corrupted.target is batch.target
+        assert corrupted.weight is batch.weight
+        assert torch.equal(batch.rows, clean)
+        seen.append((clean[0].numpy(), corrupted.rows[0].clone().numpy()))
+        return corrupted
+
+    monkeypatch.setattr(Corruption, "__call__", spy)
+    return seen
 
 
 @pytest.fixture

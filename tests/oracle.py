@@ -409,6 +409,7 @@ def small_parts(most_rows=10**6):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threads, "LEAST_WORK", 1.0)
         patch.setattr(threads, "LEAST_ROWS", 1)
+        patch.setattr(threads, "LEAST_ENTRIES", 1)
         patch.setattr(full_batch, "MOST_CHUNK_ROWS", most_rows)
         yield
 

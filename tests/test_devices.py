@@ -18,7 +18,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import batches, inference, lbfgs
+from sksae.engine import batches, layers, lbfgs
 from sksae.engine.batches import Rows
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.training import train
@@ -315,7 +315,7 @@ def test_the_inverse_hessian_keeps_to_the_device_of_the_parameters(monkeypatch):
 def test_inference_keeps_to_its_device(name, rows, monkeypatch):
     model = make(**TRANSFORMERS[name]).fit(X)
     expected = results_of(model, rows)
-    monkeypatch.setattr(inference, "inference_device", lambda name, dtype: DEVICE)
+    monkeypatch.setattr(layers, "inference_device", lambda name, dtype: DEVICE)
     with on_stand_in():
         found = results_of(model, rows)
     for ours, theirs in zip(found, expected, strict=True):

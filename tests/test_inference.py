@@ -13,6 +13,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.engine import few
 from sksae.training.moments import _describe
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -31,6 +32,13 @@ def X():
     """Rows far from zero and from unit variance, with many zeros."""
     rng = np.random.default_rng(0)
     return rng.gamma(2.0, 15.0, (23, 6)) * (rng.random((23, 6)) > 0.4)
+
+
+@pytest.fixture(params=["few", "many"])
+def either_way(request, monkeypatch):
+    """Rows go the way of a few, or that of many."""
+    if request.param == "many":
+        monkeypatch.setattr(few, "MOST_ROWS", 0)
 
 
 def fit(X, **params):
@@ -70,6 +78,7 @@ def assert_same(got, expected, dtype):
     np.testing.assert_allclose(got, expected, rtol=PRECISION[dtype], atol=size * PRECISION[dtype])
 
 
+@pytest.mark.usefixtures("either_way")
 @each_container
 @each_dtype
 @each_depth
@@ -80,6 +89,7 @@ def test_transform_is_the_encoder_in_numpy(X, activation, hidden_layer_sizes, dt
     assert_same(model.transform(given), encode(model, X.astype(dtype)), dtype)
 
 
+@pytest.mark.usefixtures("either_way")
 @each_container
 @each_dtype
 @pytest.mark.parametrize("hidden_activation", ACTIVATIONS)
@@ -89,6 +99,7 @@ def test_hidden_layers_have_their_own_activation(X, hidden_activation, dtype, co
     assert_same(model.transform(given), encode(model, X.astype(dtype)), dtype)
 
 
+@pytest.mark.usefixtures("either_way")
 @each_container
 @each_dtype
 @pytest.mark.parametrize("trained_in", ["float32", "float64"])
@@ -104,6 +115,7 @@ def test_transform_scales_as_training_did(X, params, trained_in, dtype, containe
     assert_same(model.transform(given), encode(model, X.astype(dtype)), dtype)
 
 
+@pytest.mark.usefixtures("either_way")
 @each_dtype
 @each_depth
 @pytest.mark.parametrize("output_activation", ACTIVATIONS)
@@ -118,6 +130,7 @@ def test_inverse_transform_is_the_decoder_in_numpy(X, output_activation, hidden_
     assert_same(model.inverse_transform(codes), decode(model, codes), dtype)
 
 
+@pytest.mark.usefixtures("either_way")
 @each_dtype
 def test_round_trip_keeps_shape_and_precision(X, dtype):
     model = fit(X, n_components=8)
@@ -148,6 +161,7 @@ def test_anything_but_float32_is_computed_in_float64(X):
 
 @each_container
 def test_chunks_do_not_show(X, container, monkeypatch):
+    monkeypatch.setattr(few, "MOST_ROWS", 0)
     model = fit(X, hidden_layer_sizes=(5,))
     given = container(X)
     whole = model.transform(given), model.inverse_transform(model.transform(X))

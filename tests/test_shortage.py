@@ -11,7 +11,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import descent, inference, iteration
+from sksae.engine import descent, iteration, layers
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.process.shortage import explained_shortage
 
@@ -115,7 +115,7 @@ def test_inference_that_runs_out_of_memory(kind, method, rows, monkeypatch):
     model = make() if kind == "one" else StackedSparseAutoencoder([make(), make()], max_iter=2)
     model.fit(X)
     given = model.transform(X) if method == "inverse_transform" else rows
-    monkeypatch.setattr(inference._Layers, "run", exhausted)
+    monkeypatch.setattr(layers.Layers, "run", exhausted)
     with pytest.raises(MemoryError, match=r"36\.4 TiB were asked for at once\. Give fewer rows"):
         getattr(model, method)(given)
 

@@ -180,9 +180,20 @@ def test_work_is_divided_by_its_size_alone(work, n_rows, n_members, expected):
     assert n_parts(work, n_rows, n_members) == expected
 
 
+@pytest.mark.parametrize("n_members", [2, 4])
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
-@pytest.mark.parametrize("params", [{}, {"beta": "auto", "sparsity": "l1"}, {"dtype": "float64"}])
-def test_two_threads_train_to_the_same_bits_again_and_to_those_of_one(solver, params, monkeypatch):
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"beta": "auto", "sparsity": "l1", "dtype": "float64"},
+        {"dtype": "float64"},
+        {"dtype": "float64", "batch_size": 30, "tied_weights": True},
+    ],
+)
+def test_several_threads_train_to_the_same_bits_again_and_to_what_one_does(
+    n_members, solver, params, monkeypatch
+):
     X = np.random.default_rng(0).normal(size=(200, 12)) @ np.diag(np.linspace(2.0, 0.2, 12))
 
     def fitted(n_threads):
@@ -193,7 +204,7 @@ def test_two_threads_train_to_the_same_bits_again_and_to_those_of_one(solver, pa
         return model.fit(X)
 
     with small_parts():
-        alone, first, second = fitted(1), fitted(2), fitted(2)
+        alone, first, second = fitted(1), fitted(n_members), fitted(n_members)
     for a, b in zip(first.coefs_, second.coefs_, strict=True):
         np.testing.assert_array_equal(a, b)
     limit = 1e-10 if params.get("dtype") == "float64" else 2e-3

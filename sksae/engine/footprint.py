@@ -17,6 +17,7 @@ def bytes_side_by_side(
 ) -> int:
     """Return about how many bytes networks take that are trained side by side by minibatches.
 
+    By one thread, as searches train them: each further member of a crew has a gradient of its own.
     The rows themselves, which they share, are not counted.
     """
     n_units = sum(architecture.sizes[1:])

@@ -182,15 +182,21 @@ class MinibatchObjective:
         n_members = n_parts(3.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
         while len(self._gradients) < n_members:
             self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
-        dropping = () if self._drops is None else self._drops.layers
-        parts = [
+        # Drawn for all rows at once: the same, however many members there are.
+        sizes, flat = parameters.architecture.sizes, parameters.flat
+        masks = {
+            layer: flat.new_ones(parameters.n_models, sizes[layer + 1], n_rows)
+            for layer in (() if self._drops is None else self._drops.layers)
+        }
+        self._masks[n_rows] = list(masks.values())
+        return [
             Part(
                 which,
                 Workspace(
                     parameters,
                     which.stop - which.start,
                     1.0 / n_rows,
-                    dropping=dropping,
+                    masks={layer: mask[:, :, which] for layer, mask in masks.items()},
                     half=self._half,
                 ),
                 gradient,
@@ -201,16 +207,6 @@ class MinibatchObjective:
                 equal_slices(n_rows, n_members), self._gradients, strict=False
             )
         ]
-        # Drawn for all rows at once: the same, however many members there are.
-        sizes, flat = parameters.architecture.sizes, parameters.flat
-        whole = {
-            layer: flat.new_ones(parameters.n_models, sizes[layer + 1], n_rows)
-            for layer in dropping
-        }
-        self._masks[n_rows] = list(whole.values())
-        for part in parts:
-            part.take_masks(whole)
-        return parts
 
     def _control(
         self,

@@ -15,7 +15,7 @@ The gradient is written out in closed form: with preallocated buffers a training
 little more than its matrix products, where autograd doubles them. Who multiplies, `products` says.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -60,8 +60,8 @@ class Workspace:
         By default the batch is all there is, and its rows count 1 / n_rows.
     scratch : Workspace, optional
         One of as many rows, to share all buffers with except the encoder's activations.
-    dropping : collection of int, optional
-        Layers that drop units; the last one never does.
+    masks : dict of int to Tensor, optional
+        Of each layer that drops units, which the last one never does.
     half : bool, default=False
         Whether products are in bfloat16.
     """
@@ -72,7 +72,7 @@ class Workspace:
         n_rows: int,
         share: float | None = None,
         scratch: "Workspace | None" = None,
-        dropping: Collection[int] = (),
+        masks: dict[int, Tensor] | None = None,
         *,
         half: bool = False,
     ) -> None:
@@ -99,7 +99,7 @@ class Workspace:
             self.pre += scratch.pre[own:]
             self.out += scratch.out[own:]
             self.gradient = scratch.gradient
-        self.masks = {layer: torch.ones_like(self.out[layer]) for layer in dropping}
+        self.masks = masks or {}
         self.passed = [
             torch.empty_like(out) if layer in self.masks else out
             for layer, out in enumerate(self.out)

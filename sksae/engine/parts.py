@@ -50,11 +50,6 @@ class Part:
         self._encoder = range(workspace.network.architecture.n_encoder_layers)
         self._source: Tensor | None = None
 
-    def take_masks(self, masks: dict[int, Tensor]) -> None:
-        """Leave out what masks for the whole minibatch say, by layer."""
-        for layer, mask in masks.items():
-            self.workspace.masks[layer] = mask[:, :, self._which]
-
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""
         rows, target, weight = batch

@@ -1,6 +1,7 @@
 """How a network sees rows: the map from the units of X to those that it is trained in."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -72,7 +73,7 @@ class Scaling:
     columns: Columns | None = None
     stretch: float = 1.0
 
-    @property
+    @cached_property
     def offset(self) -> np.ndarray:
         """What the mean training row is in the space of z."""
         return self.shift + (self.centre - self.mean) / self.scale

@@ -4,6 +4,7 @@ import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +22,8 @@ from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorde
 from sksae.training.precomputed import Fit, use_precomputed_fits
 from sksae.training.specification import Specification
 
+# What scikit-learn fits a step of a pipeline by: rows and targets to transformed rows and the step.
+Make = Callable[[Any, Any], tuple[Any, Any]]
 # Types whose values are equal, and of one type, where they look the same.
 PLAIN = (int, float, bool, str, type(None))
 
@@ -33,6 +36,12 @@ def autoencoders_in(estimator: Any) -> list[Autoencoder]:
         return []
     parts = estimator.get_params(deep=True).values()
     return [part for part in parts if is_autoencoder(part)]
+
+
+def only_reads(estimator: Any) -> bool:
+    """Return whether it is known that fits of an estimator do not write to their rows."""
+    # A subclass of somebody else's may do anything.
+    return is_autoencoder(estimator) and type(estimator).__module__.startswith("sksae.")
 
 
 class FitReached(BaseException):
@@ -91,7 +100,9 @@ class WorkAhead:
         self._file: Path | None = None
         is_matrix = isinstance(X, np.ndarray) and X.ndim == 2 and not X.dtype.hasobject
         self._whole = Whole(X) if is_matrix else None
-        self._split: tuple[Any, TakenRows] | None = None
+        self._rows: TakenRows | None = None
+        # Rows and targets of a split as all candidates get them.
+        self._lent: tuple[Any, ...] = ()
         self._arrays = KnownArrays()
         self._steps: dict[Key, StepFit] = {}
         self._fits: dict[Key, Fit] = {}
@@ -101,7 +112,8 @@ class WorkAhead:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
             file = self._folder / "ahead.joblib"
-            joblib.dump((self._arrays, pack(self._steps), self._fits), file)
+            served = {key: fit for key, fit in self._steps.items() if not fit.in_place}
+            joblib.dump((self._arrays, pack(served), self._fits), file)
             self._file = file
         return _read_ahead, (self._file, self._shared.n_bytes)
 
@@ -118,14 +130,11 @@ class WorkAhead:
         if key is None:
             return None
         if self._collected is not None and key not in self._fits:
-            rows = cast("Matrix", self._where_they_lie(X))
+            # Candidates may each have a copy, of which one is enough.
+            rows = self._arrays.first(key[1])
             self._collected.append(Request(key, specification, rows, sample_weight, is_watched))
             raise FitReached
         return self._fits.get(key)
-
-    def know(self, data: Any) -> None:
-        """Take note of data that shared steps are fitted on."""
-        self._arrays.number(data)
 
     def add(self, fits: Mapping[Key, Fit]) -> None:
         """Take up what trainings came to."""
@@ -133,47 +142,77 @@ class WorkAhead:
 
     def fit_step(
         self,
-        make: Callable[[], tuple[Any, Any]],
-        described: object,
+        make: Make,
+        transformer: Any,
+        options: object,
         X: Any,
         y: Any,
         *,
         is_shared: bool,
+        may_be_written: bool,
     ) -> tuple[Any, Any]:
         """Return what fitting a step gave, or make it: transformed rows, fitted transformer.
 
-        The warnings that came with it come again each time.
+        The warnings that came with it come again each time. A step that works in place does so
+        again, on what each candidate that is evaluated has of its own.
 
         Parameters
         ----------
         make : callable
-            Makes it.
-        described : object
-            Tells the step from others.
+            Makes it of rows and targets.
+        transformer : estimator
+            The step, unfitted.
+        options : object
+            What else tells it from others.
         X, y
             What it is fitted on.
         is_shared : bool
             Whether others will ask for it, in this process or another one.
+        may_be_written : bool
+            Whether the rows may reach somebody who writes to them.
         """
-        try:
-            key = self._key(described, X, y)
-        except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
-            key = None
+        key = self._step_key([transformer, options], X, y)
         fit = None if key is None else self._steps.get(key)
-        if fit is None and key is not None and is_shared:
+        if key is not None and self._collected is not None:
+            if fit is None:
+                fit = self._steps[key] = self._record(make, transformer, X, y)
+            rows, fitted = fit.rows, fit.transformer
+        elif fit is not None and not fit.in_place:
+            try:
+                rows, fitted = fit.rows, deepcopy(fit.transformer)
+            except Exception:  # it holds a generator or a lock, say
+                return make(*self.own(X, y))
+        elif fit is None and key is not None and is_shared:
             fit = self._shared.find(key)
-        if fit is None:
-            if key is None or (self._collected is None and not is_shared):
-                return make()
-            fit = recorded(make)
-            if self._collected is None:
-                self._shared.keep(key, fit)
-            else:
-                self._steps[key] = fit
-        self._newest = fit.rows, key
+            if fit is None:
+                fit = self._record(make, transformer, X, y)
+                if not fit.in_place:
+                    self._shared.keep(key, fit)
+            rows, fitted = fit.rows, fit.transformer
+        else:
+            return make(*self.own(X, y))
+        if may_be_written:
+            (rows,) = self.own(rows)
+        if not fit.in_place:
+            self._newest = rows, key
         for each in fit.warned:
             warnings.warn_explicit(*each, registry=self._warned)
-        return fit.rows, fit.transformer
+        return rows, fitted
+
+    def own(self, *data: Any) -> list[Any]:
+        """Return data to be written to: copies of what other candidates see too."""
+        lent = [*self._lent, *(fit.rows for fit in self._steps.values())]
+        return [deepcopy(x) if any(x is each for each in lent) else x for x in data]
+
+    def _record(self, make: Make, transformer: Any, X: Any, y: Any) -> StepFit:
+        """Fit a step, and see whether it writes to its data."""
+        if only_reads(transformer):
+            return recorded(make, (X, y), (X, y))
+        copies = deepcopy((X, y))
+        if self._collected is None:
+            return recorded(make, self.own(X, y), copies)
+        # Data that have a number stay as they are.
+        return recorded(make, copies, (X, y))
 
     @contextmanager
     def collecting(self) -> Iterator[list[Request]]:
@@ -186,19 +225,28 @@ class WorkAhead:
             self._collected = None
 
     @contextmanager
-    def on_split(self, X_train: Any, train: Any) -> Iterator[None]:
-        """Let it be known meanwhile that some data are the rows of X with these indices."""
+    def on_split(self, X_train: Any, y_train: Any, train: Any) -> Iterator[None]:
+        """Let it be known meanwhile that these data are the rows with these indices."""
+        self._arrays.number(y_train)
         if self._whole is not None and isinstance(X_train, np.ndarray):
-            index = np.arange(len(self._whole.array))[train]
-            self._split = X_train, TakenRows(self._whole, index)
+            self._rows = TakenRows(self._whole, np.arange(len(self._whole.array))[train])
+            self._arrays.number(self._rows)
+        self._lent = X_train, y_train
         try:
             yield
         finally:
-            self._split = None
+            self._rows, self._lent = None, ()
 
     def _where_they_lie(self, data: Any) -> Any:
         """Return data as rows of X if they are those of the split, and else as they are."""
-        return self._split[1] if self._split is not None and data is self._split[0] else data
+        return self._rows if self._rows is not None and data is self._lent[0] else data
+
+    def _step_key(self, described: object, X: Any, y: Any) -> Key | None:
+        """Return what tells the fit of a step from others, or None if nobody can tell."""
+        try:
+            return self._key(described, X, y)
+        except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
+            return None
 
     def _key(self, described: object, *data: Any) -> Key | None:
         """Return what tells a piece of work from others, or None if its data are unknown."""
@@ -251,10 +299,20 @@ class StepMemory:
         The pipeline's own, for all else.
     is_shared : bool, default=False
         Whether several pipelines have all these steps in common.
+    may_be_written : bool, default=False
+        Whether what steps before a sparse autoencoder made may reach a last step that writes to it.
     """
 
-    def __init__(self, ahead: WorkAhead, memory: Any, *, is_shared: bool = False) -> None:
-        self._ahead, self._memory, self._is_shared = ahead, memory, is_shared
+    def __init__(
+        self,
+        ahead: WorkAhead,
+        memory: Any,
+        *,
+        is_shared: bool = False,
+        may_be_written: bool = False,
+    ) -> None:
+        self._ahead, self._memory = ahead, memory
+        self._how = {"is_shared": is_shared, "may_be_written": may_be_written}
 
     def __sklearn_clone__(self) -> Self:
         return self
@@ -270,16 +328,17 @@ class StepMemory:
         make = check_memory(self._memory).cache(func, ignore=list(ignore), **options)
 
         def fit_transform(transformer: Any, X: Any, y: Any, **others: Any) -> Any:
-            def make_it() -> Any:
+            def make_it(X: Any, y: Any) -> Any:
                 with use_precomputed_fits(self._ahead):
                     return make(transformer, X, y, **others)
 
-            if autoencoders_in(transformer) and not self._is_shared:
-                return make_it()
+            if autoencoders_in(transformer) and not self._how["is_shared"]:
+                own = (X, y) if only_reads(transformer) else self._ahead.own(X, y)
+                return make_it(*own)
             # A transformer's callbacks are part of it: with others than in the rehearsal it is
             # fitted again, and they hear of it. The message is what a verbose pipeline prints.
             left_out = {*ignore, "message"}
-            described = [transformer, {k: v for k, v in others.items() if k not in left_out}]
-            return self._ahead.fit_step(make_it, described, X, y, is_shared=self._is_shared)
+            options = {k: v for k, v in others.items() if k not in left_out}
+            return self._ahead.fit_step(make_it, transformer, options, X, y, **self._how)
 
         return fit_transform

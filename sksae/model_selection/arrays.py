@@ -79,6 +79,18 @@ class KnownArrays:
             self._known.setdefault(_kind(data), []).append((data, number))
         return number
 
+    def first(self, number: int) -> Any:
+        """Return the data that got a number first."""
+        known = (each for alike in self._known.values() for each in alike)
+        return next(data for data, other in known if other == number)
+
+
+def is_unchanged(data: Any, copy: Any) -> bool:
+    """Return whether data are what they were when a copy of them was made."""
+    if hasattr(data, "equals"):  # a table, whose copy may lie in memory in another order
+        return bool(data.equals(copy))
+    return data is copy or (_kind(data) == _kind(copy) and _same(data, copy))
+
 
 def _kind(data: Any) -> object:
     """Return what is cheap to compare: data of different kinds are not the same."""

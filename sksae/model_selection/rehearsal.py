@@ -4,6 +4,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import joblib
@@ -16,7 +17,14 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from sksae.base.precomputed import is_watched
-from sksae.model_selection.ahead import FitReached, Request, StepMemory, WorkAhead, autoencoders_in
+from sksae.model_selection.ahead import (
+    FitReached,
+    Request,
+    StepMemory,
+    WorkAhead,
+    autoencoders_in,
+    only_reads,
+)
 
 Split = tuple[np.ndarray, np.ndarray]
 
@@ -71,19 +79,20 @@ def _rehearse_split(
     ahead: WorkAhead,
 ) -> dict[int, Request]:
     """Return the fits that candidates ask for on the training rows of one split."""
-    X_train, y_train = _safe_split(estimators[0], X, y, train)
-    fit_params = _check_method_params(X, params=params, indices=train)
-    targets = () if y_train is None else (y_train,)
-    ahead.know(y_train)
+    take = partial(_safe_split, estimators[0], X, y, train)
+    X_train, y_train = take()
     asked: dict[int, Request] = {}
-    with ahead.on_split(X_train, train), quietly():
-        for candidate, estimator in enumerate(estimators):
+    candidates = zip(estimators, may_write(estimators), strict=True)
+    with ahead.on_split(X_train, y_train, train), quietly():
+        for candidate, (estimator, writes) in enumerate(candidates):
             if len(autoencoders_in(estimator)) <= n_done:
                 continue
-            rehearsed = _for_rehearsal(estimator, ahead)
+            rows, targets = take() if writes else (X_train, y_train)
+            fit_params = _check_method_params(X, params=params, indices=train)
+            rehearsed = _for_rehearsal(estimator, ahead, may_be_written=writes)
             with ahead.collecting() as requests:
                 try:
-                    rehearsed.fit(X_train, *targets, **fit_params)
+                    rehearsed.fit(rows, *([] if y is None else [targets]), **fit_params)
                 except FitReached:
                     (asked[candidate],) = requests
                 except Exception:  # the evaluation will meet and report it
@@ -91,7 +100,7 @@ def _rehearse_split(
     return asked
 
 
-def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
+def _for_rehearsal(estimator: Any, ahead: WorkAhead, *, may_be_written: bool) -> Any:
     """Return a copy that remembers its steps and tells nobody of them."""
     copy = clone(estimator)
     for part in (copy, *copy.get_params(deep=True).values()):
@@ -103,8 +112,27 @@ def _for_rehearsal(estimator: Any, ahead: WorkAhead) -> Any:
             part.set_params(verbose=False)
     copy.set_params(**in_one_process(copy))
     if isinstance(copy, Pipeline):
-        copy.set_params(memory=StepMemory(ahead, copy.memory))
+        memory = StepMemory(ahead, copy.memory, may_be_written=may_be_written)
+        copy.set_params(memory=memory)
     return copy
+
+
+def may_write(estimators: Sequence[Any]) -> list[bool]:
+    """Return which candidates may write to rows past `StepMemory`, which keeps a watch on steps.
+
+    Those of which something else gets rows that no sparse autoencoder has made: what lies beside
+    one or around it, or the last step of a pipeline.
+    """
+    depth = max((len(autoencoders_in(estimator)) for estimator in estimators), default=0)
+    return [not _leaves_rows(estimator, depth) for estimator in estimators]
+
+
+def _leaves_rows(estimator: Any, depth: int) -> bool:
+    if type(estimator) is not Pipeline:
+        return only_reads(estimator)
+    *first, (_, last) = estimator.steps
+    # Steps behind as many as any candidate has are nowhere fitted ahead.
+    return only_reads(last) or sum(len(autoencoders_in(step)) for _, step in first) == depth
 
 
 def in_one_process(estimator: Any) -> dict[str, None]:

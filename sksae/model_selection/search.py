@@ -28,6 +28,7 @@ from sksae.model_selection.groups import Trainer
 from sksae.model_selection.rehearsal import (
     Split,
     in_one_process,
+    may_write,
     quietly,
     rehearse,
     sharing,
@@ -221,7 +222,10 @@ class _BatchedSearch(BaseSearchCV):
         # Threads cannot record warnings, and callbacks of the search hear of every step.
         apart = _run.get().trainer.workers.are_threads or is_watched(self)
         shared = [False] * len(estimators) if apart else sharing(estimators)
-        return [{"memory": StepMemory(ahead, memory, is_shared=each)} for each in shared]
+        return [
+            {"memory": StepMemory(ahead, memory, is_shared=is_shared, may_be_written=writes)}
+            for is_shared, writes in zip(shared, may_write(estimators), strict=True)
+        ]
 
     def _format_results(
         self,
@@ -250,7 +254,8 @@ class BatchedGridSearchCV(_BatchedSearch, GridSearchCV):
     other. Then `sklearn.model_selection.GridSearchCV` itself goes through fits and scores, where
     every sparse autoencoder takes what was trained for it. Steps of a Pipeline before it are
     fitted once for each split and setting of theirs; steps behind it once for all candidates that
-    differ in the last step only.
+    differ in the last step only. Steps that work in place, such as ``StandardScaler(copy=False)``,
+    are fitted for each candidate.
 
     Scores are those of GridSearchCV up to rounding. Candidates that ask for the same training,
     with different classifiers behind say, share it.
@@ -389,14 +394,35 @@ class BatchedRandomizedSearchCV(_BatchedSearch, RandomizedSearchCV):
     n_iter : int, default=10
         How many candidates are drawn.
 
-    scoring, n_jobs, refit, cv, verbose, pre_dispatch
-        As in `BatchedGridSearchCV`.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in `BatchedGridSearchCV`, as all parameters from here on but ``random_state``.
+
+    n_jobs : int, default=None
+        Processes.
+
+    refit : bool, str or callable, default=True
+        Whether and by which score the best candidate is fitted on all rows.
+
+    cv : int, cross-validation generator or iterable, default=None
+        How to split.
+
+    verbose : int, default=0
+        From 1 on it is said how many networks were trained side by side.
+
+    pre_dispatch : int or str, default="2*n_jobs"
+        Jobs sent to processes at a time.
 
     random_state : int, RandomState instance or None, default=None
         What candidates are drawn from.
 
-    error_score, return_train_score, working_memory
-        As in `BatchedGridSearchCV`.
+    error_score : "raise" or float, default=nan
+        Score of a candidate whose fit fails.
+
+    return_train_score : bool, default=False
+        Whether to score training rows too.
+
+    working_memory : float > 0 or None, default=None
+        MiB that the networks in training may take, on all cores together.
 
     Attributes
     ----------

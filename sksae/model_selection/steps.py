@@ -10,6 +10,9 @@ from tempfile import mkstemp
 from typing import Any
 
 import joblib
+import numpy as np
+
+from sksae.model_selection.arrays import is_unchanged
 
 # What tells a piece of work from others: what is to be done, and numbers of the data.
 Key = tuple[Any, ...]
@@ -27,20 +30,42 @@ class StepFit:
         Fitted.
     warned : list of tuple
         Message, category, file and line of every warning that came with it.
+    in_place : bool
+        Whether it wrote to the rows or targets that it was fitted on, or gave on these rows as they
+        lie, so that others may write to them.
     """
 
     rows: Any
     transformer: Any
     warned: list[tuple[Any, type[Warning], str, int]]
+    in_place: bool = False
 
 
-def recorded(make: Callable[[], tuple[Any, Any]]) -> StepFit:
-    """Return what fitting a step gives, with its warnings, which are not given."""
+def recorded(make: Callable[[Any, Any], tuple[Any, Any]], data: Any, before: Any) -> StepFit:
+    """Return what fitting a step gives, with its warnings, which are not given.
+
+    Parameters
+    ----------
+    make : callable
+        Fits it.
+    data : (rows, targets)
+        What it is fitted on.
+    before : (rows, targets)
+        A copy of these, or themselves if they are not written to.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        result = make()
+        result = make(*data)
     warned = [(each.message, each.category, each.filename, each.lineno) for each in caught]
-    return StepFit(*result, warned)
+    (rows, transformer), (given, _) = result, data
+    in_place = _is_same_memory(rows, given) or not all(map(is_unchanged, data, before))
+    return StepFit(rows, transformer, warned, in_place)
+
+
+def _is_same_memory(rows: Any, given: Any) -> bool:
+    if isinstance(rows, np.ndarray) and isinstance(given, np.ndarray):
+        return np.may_share_memory(rows, given)
+    return rows is given
 
 
 class SharedSteps:

@@ -1,0 +1,49 @@
+"""What denoising is for: corrupted rows are repaired."""
+
+import numpy as np
+import pytest
+
+from sksae import SparseAutoencoderTransformer
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*solver=:sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*X holds values from"),
+]
+
+
+@pytest.mark.parametrize(
+    ("params", "kind", "level"),
+    [
+        # A strong weight decay, the default's, already keeps codes from following noise.
+        ({"alpha": 1e-3}, "gaussian", 1.0),
+        ({}, "masking", 0.3),
+        ({"sparsity": "l1"}, "masking", 0.3),
+        ({"sparsity": None}, "gaussian", 0.5),
+        ({"sparsity": None, "tied_weights": True}, "gaussian", 0.5),
+        ({"sparsity": None, "tied_weights": True}, "masking", 0.3),
+        ({"solver": "lbfgs", "max_iter": 100}, "masking", 0.3),
+        ({"scale_data": False}, "masking", 0.3),
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_denoising_autoencoder_repairs_rows_better_than_a_plain_one(digits, params, kind, level):
+    train, test = digits[:1000], digits[1000:]
+    rng, mean = np.random.default_rng(0), train.mean(axis=0)
+    if kind == "gaussian":
+        deviation = np.sqrt(((train - mean) ** 2).mean())
+        corrupted = test + level * deviation * rng.normal(size=test.shape)
+    else:
+        blank = mean if params.get("scale_data", True) else 0.0
+        corrupted = np.where(rng.random(test.shape) < level, blank, test)
+
+    def error(**noise):
+        given = {"max_iter": 30, "batch_size": 100, "random_state": 0} | params | noise
+        model = SparseAutoencoderTransformer(64, **given).fit(train)
+        repaired = model.inverse_transform(model.transform(corrupted))
+        return ((repaired - test) ** 2).mean()
+
+    denoising = error(noise=kind, noise_level=level)
+    assert denoising < 0.95 * error()
+    if params.get("sparsity", "kl") is None:
+        assert denoising < 0.8 * ((corrupted - test) ** 2).mean()
