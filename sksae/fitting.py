@@ -70,7 +70,7 @@ def fitted_attributes(
         )
     else:
         plan = made.plan
-    warn_of_parameters(estimator, X)
+    warn_of_parameters(estimator, X, plan)
     if plan.scaling.columns is not None:
         warn_of_rows(estimator, X, plan)
     architecture, scaling = plan.architecture, plan.scaling
@@ -129,13 +129,16 @@ def train_plans(
     )
 
 
-def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix) -> None:
+def warn_of_parameters(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Plan) -> None:
     """Warn of parameters that do nothing, or ask for what cannot be."""
     defaults = type(estimator)()
     given, default = ({"rho": each.rho, "beta": each.beta} for each in (estimator, defaults))
     validation.warn_of_idle_penalty(estimator.sparsity, given, default)
     validation.warn_of_idle_noise(estimator.noise, estimator.noise_level, defaults.noise_level)
-    validation.warn_of_unreachable_targets(X, estimator.output_activation, estimator.scale_data)
+    columns = plan.scaling.columns if plan.index is None else None
+    validation.warn_of_unreachable_targets(
+        X, estimator.output_activation, estimator.scale_data, columns
+    )
 
 
 def warn_of_rows(estimator: "SparseAutoencoderTransformer", X: Matrix, plan: Plan) -> None:

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error, small_parts
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches, full_batch, minibatch
+from sksae.engine import batches, full_batch, minibatch, threads
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.noise import Dropout, Drops
 from sksae.engine.parameters import Parameters, to_flat
+from sksae.engine.threads import Crew
 
 ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
 CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
@@ -351,6 +352,26 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     np.testing.assert_allclose(
         mean_code.numpy().ravel(), oracle.shares(20, problem.weight) @ code, rtol=1e-12, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@each_code
+def test_some_rows_tell_that_the_objective_is_above_a_limit(
+    sparsity, activation, n_members, monkeypatch
+):
+    problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=40)
+    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(threads, "LEAST_ROWS", 1)
+    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+    with Crew(n_members) as crew:
+        full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss, crew=crew)
+        value = full.evaluate().loss
+        assert full.loss_unless_above(0.0 * value) is None
+        assert full.loss_unless_above(0.1 * value) is None
+        assert torch.equal(full.loss_unless_above(1.01 * value), value)
+        assert torch.equal(full.loss_unless_above(torch.full_like(value, np.nan)), value)
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["read", "resident"])
