@@ -1,7 +1,7 @@
 """SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -25,7 +25,7 @@ from sksae.fitting import fitted_attributes
 from sksae.interrupts import ending_when_interrupted
 from sksae.planning import goes_by_minibatches
 from sksae.reconstruction import r_squared, squared_errors
-from sksae.rows import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.rows import check_finite, checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.warning import speaking_for
 
 if TYPE_CHECKING:
@@ -517,8 +517,9 @@ class SparseAutoencoderTransformer(
         """
         from sksae.engine.inference import encode
 
-        X = checked_rows(self, X)
-        return encode(self._codec(), X, self.device)
+        # Codes tell whether rows were finite, which spares a walk over all of them.
+        X = checked_rows(self, X, finite_later=True)
+        return encode(self._codec(), X, self.device, check=cache(partial(check_finite, self, X)))
 
     @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:
