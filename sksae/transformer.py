@@ -1,7 +1,7 @@
 """SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
 
@@ -23,7 +23,13 @@ from sksae.base import constraints
 from sksae.base.attributes import fitted_of, network_of, result_attributes
 from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.fit_callbacks import FitCallbacks
-from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
+from sksae.base.inputs import (
+    check_finite,
+    checked_codes,
+    checked_rows,
+    checked_weight,
+    unseen_on_failure,
+)
 from sksae.base.parameters import rows_told_of, specification_of
 from sksae.base.precomputed import find_fit
 from sksae.base.reconstruction import r_squared, squared_errors
@@ -523,8 +529,10 @@ class SparseAutoencoderTransformer(
         """
         from sksae.engine.inference import encode
 
-        X = checked_rows(self, X)
-        return encode(network_of(self), X, self.device)
+        # Codes tell whether rows were finite, which spares a walk over all of them.
+        X = checked_rows(self, X, finite_later=True)
+        check = cache(partial(check_finite, self, X))
+        return encode(network_of(self), X, self.device, check=check)
 
     @np.errstate(all="ignore")
     def inverse_transform(self, X: ArrayLike) -> np.ndarray:

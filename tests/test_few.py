@@ -146,3 +146,10 @@ def test_as_many_cores_are_left_as_were_there(X, model):
     with Crew(1):
         model.transform(X[:3])
         assert n_cores() == 1
+
+
+def test_many_rows_that_are_not_finite_are_refused_wherever_it_is(X, model):
+    rows = np.tile(X, (60, 1)).astype(np.float32)
+    rows[1, 2], rows[-1, 3] = np.inf, np.nan
+    with pytest.raises(ValueError, match=r"Input X contains NaN\.\nSparseAutoencoderTransformer"):
+        model.transform(rows)

@@ -1,7 +1,5 @@
 """J is the formula of DESIGN.md, however its rows are weighted, ordered, cut and stored."""
 
-from itertools import product
-
 import numpy as np
 import oracle
 import pytest
@@ -10,19 +8,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error, small_parts
-from registered import each_sparsity
+from registered import ACTIVATIONS, CODE_ACTIVATIONS, each_sparsity
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches, full_batch, minibatch
+from sksae.engine import batches, full_batch, minibatch, threads
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.noise import Drops
 from sksae.engine.parameters import Parameters
+from sksae.engine.threads import Crew
 from sksae.model.flat import to_flat
 from sksae.model.settings import Dropout
 
-ACTIVATIONS = ("sigmoid", "tanh", "relu", "prelu", "identity")
-CODES = [("kl", "sigmoid"), ("kl", "tanh"), *product(("l1", "l2", None), ACTIVATIONS)]
 OUTPUTS = [
     *((name, False) for name in ACTIVATIONS),
     *((name, True) for name in ACTIVATIONS if name != "relu"),  # which cannot give scaled data
@@ -31,7 +28,7 @@ LAYERS = {"shallow": ((), "relu"), "prelu": ((5,), "prelu"), "relu-relu": ((6, 5
 # Relative agreement of J and gradients that differ by the order of their sums alone.
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
 
-each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
+each_code = pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
 each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 each_dtype = pytest.mark.parametrize("dtype", ROUNDING, ids=["float64", "float32"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
@@ -210,7 +207,7 @@ def assert_same(problem, other, objective, dtype):
 @st.composite
 def problems(draw):
     """Draw a problem of some sparsity, code and depth."""
-    sparsity, activation = draw(st.sampled_from(CODES))
+    sparsity, activation = draw(st.sampled_from(CODE_ACTIVATIONS))
     layers = draw(st.sampled_from(list(LAYERS.values())))
     seed = draw(st.integers(0, 99))
     return Problem.draw(sparsity, activation, "sigmoid", *layers, seed=seed)
@@ -353,6 +350,26 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     np.testing.assert_allclose(
         mean_code.numpy().ravel(), oracle.shares(20, problem.weight) @ code, rtol=1e-12, atol=1e-14
     )
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+@each_code
+def test_some_rows_tell_that_the_objective_is_above_a_limit(
+    sparsity, activation, n_members, monkeypatch
+):
+    problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=40)
+    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(threads, "LEAST_WORK", 1)
+    monkeypatch.setattr(threads, "LEAST_ROWS", 1)
+    parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
+    with Crew(n_members) as crew:
+        full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss, crew=crew)
+        value = full.evaluate().loss
+        assert full.loss_unless_above(0.0 * value) is None
+        assert full.loss_unless_above(0.1 * value) is None
+        assert torch.equal(full.loss_unless_above(1.01 * value), value)
+        assert torch.equal(full.loss_unless_above(torch.full_like(value, np.nan)), value)
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["read", "resident"])

@@ -173,7 +173,7 @@ def test_the_start_is_measured_as_the_end(params, weighted, ends):
 def test_the_start_of_a_fit_that_goes_on_is_where_it_stood(ends):
     model = make(5, max_iter=20, warm_start=True, tol=0.0).fit(FEW)
     before = model.loss_
-    model.fit(FEW)
+    said(model.set_params(learning_rate=10.0).fit, FEW)
     assert ends[1].loss_at_start == pytest.approx(before, rel=1e-5)
     # The first steps lead up a little, as long as they are.
     model = make(max_iter=200, warm_start=True, solver="lbfgs", sparsity=None).fit(FEW)
@@ -199,6 +199,8 @@ def test_networks_side_by_side_are_told_apart():
         (alone,) = train_plans([plan], FEW, None)
         for name in ("error", "deviation", "loss_at_start", "lowest", "highest"):
             expected = getattr(alone, name)
+            if expected is None:
+                continue  # known to make no difference, which the other network may not allow
             np.testing.assert_allclose(getattr(ours, name), expected, rtol=1e-6)
 
 

@@ -20,7 +20,11 @@ SEEN_BY_VALIDATION = ("n_features_in_", "feature_names_in_")
 
 @np.errstate(all="ignore")
 def checked_rows(
-    estimator: BaseEstimator, X: ArrayLike | sp.sparray | sp.spmatrix, *, reset: bool = False
+    estimator: BaseEstimator,
+    X: ArrayLike | sp.sparray | sp.spmatrix,
+    *,
+    reset: bool = False,
+    finite_later: bool = False,
 ) -> Matrix:
     """Return X as an array or canonical CSR matrix, without a copy if it can be.
 
@@ -35,10 +39,17 @@ def checked_rows(
         Rows.
     reset : bool, default=False
         Whether it is to take them from X instead; otherwise it must be fitted.
+    finite_later : bool, default=False
+        Whether arrays of floats may come as they are: they are left to `check_finite`.
     """
     if not reset:
         check_is_fitted(estimator)
-        if is_faultless(estimator, X):
+        n_columns = getattr(estimator, "n_features_in_", None)
+        if (
+            not hasattr(estimator, "feature_names_in_")
+            and has_form(X, n_columns)
+            and (finite_later or is_finite(X))
+        ):
             return X
     if is_converted_later(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
@@ -51,8 +62,11 @@ def checked_rows(
     return X
 
 
+@np.errstate(all="ignore")
 def checked_codes(X: ArrayLike, n_components: int) -> np.ndarray:
     """Return codes as a finite array; of numbers as `checked_rows` leaves them, or of floats."""
+    if has_form(X, n_components) and is_finite(X):
+        return X
     if is_converted_later(X):
         check_chunks(X)
         codes = X
@@ -66,8 +80,8 @@ def checked_codes(X: ArrayLike, n_components: int) -> np.ndarray:
     return codes
 
 
-def is_faultless(estimator: BaseEstimator, X: object) -> TypeGuard[np.ndarray]:
-    """Return whether X is what an estimator works on, as can be told at once of most arrays.
+def has_form(X: object, n_columns: int | None) -> TypeGuard[np.ndarray]:
+    """Return whether X is an array as estimators work on, but for nan and infinities.
 
     scikit-learn's own validation takes longer than to encode a row.
     """
@@ -76,11 +90,20 @@ def is_faultless(estimator: BaseEstimator, X: object) -> TypeGuard[np.ndarray]:
         and X.ndim == 2
         and X.dtype in FLOATS
         and X.shape[0] > 0
-        and X.shape[1] == getattr(estimator, "n_features_in_", None)
-        and not hasattr(estimator, "feature_names_in_")
-        # The sum of others may overflow, too.
-        and bool(np.isfinite(X.sum()))
+        and X.shape[1] == n_columns
     )
+
+
+def is_finite(X: np.ndarray) -> bool:
+    """Return whether an array is finite, as can be told at once of most."""
+    # The sum of others may overflow, too.
+    return bool(np.isfinite(X.sum()))
+
+
+def check_finite(estimator: BaseEstimator, X: Matrix) -> None:
+    """Raise, as scikit-learn does, if an array of floats holds nan or infinities."""
+    if has_form(X, X.shape[1]) and not is_finite(X):
+        check_array(X, dtype=FLOATS, input_name="X", estimator=estimator)
 
 
 def is_converted_later(X: object) -> TypeGuard[np.ndarray]:

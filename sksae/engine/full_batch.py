@@ -197,7 +197,46 @@ class FullObjective:
 
     def evaluate(self) -> Evaluation:
         """Return what the network as it stands comes to."""
-        sums = self._each(self._evaluate_lane)
+        sums = [self._new_sums() for _ in self._lanes]
+
+        def walk(lane: Lane, own: _Sums) -> None:
+            for _ in self._sum_up(lane, own):
+                pass
+
+        self._crew.run([partial(walk, *each) for each in zip(self._lanes, sums, strict=True)])
+        return self._evaluation_of(sums)
+
+    def loss_unless_above(self, limit: Tensor) -> Tensor | None:
+        """Return J, shape (n_models,), or None as soon as some rows tell that it is above a limit.
+
+        All terms of J are 0 at least, so that those of a few rows are less than J.
+
+        Parameters
+        ----------
+        limit : Tensor of shape (n_models,), float64
+            For each network: J is returned unless that of all is above.
+        """
+        sums = [self._new_sums() for _ in self._lanes]
+        walks = [self._sum_up(*each) for each in zip(self._lanes, sums, strict=True)]
+        is_above = limit <= 0.0
+        while not is_above.all():
+            if not any(self._crew.run([partial(next, walk, False) for walk in walks])):
+                return self._evaluation_of(sums).loss
+            is_above = torch.stack([own.loss for own in sums]).sum(dim=0) >= limit
+        return None
+
+    def _new_sums(self) -> "_Sums":
+        terms = self._terms
+        return _Sums(
+            self._zero_loss(),
+            torch.zeros_like(self._wide.rho),
+            torch.full_like(terms.rho, inf),
+            torch.full_like(terms.rho, -inf),
+            _SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
+        )
+
+    def _evaluation_of(self, sums: "list[_Sums]") -> Evaluation:
+        """Return what all lanes have found together."""
         total = sums[0]
         for other in sums[1:]:
             total.add(other)
@@ -207,15 +246,9 @@ class FullObjective:
         error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
         return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
 
-    def _evaluate_lane(self, lane: Lane) -> "_Sums":
+    def _sum_up(self, lane: Lane, sums: "_Sums") -> Iterator[bool]:
+        """Add what each chunk of a lane comes to, and yield True after each."""
         terms, architecture = self._terms, self.parameters.architecture
-        sums = _Sums(
-            self._zero_loss(),
-            torch.zeros_like(self._wide.rho),
-            torch.full_like(terms.rho, inf),
-            torch.full_like(terms.rho, -inf),
-            _SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
-        )
         for workspace, batch in lane.walk():
             output = forward(workspace, Operand(batch.rows))
             code, share = workspace.out[terms.code_layer], share_out(workspace, batch.weight)
@@ -226,10 +259,11 @@ class FullObjective:
             sums.loss += self._row_terms(workspace, notes, code, batch.weight)
             if self._encoder:
                 sums.mean_code += to_wide(workspace.sum_rows(share))
-                low, high = code.aminmax(dim=2, keepdim=True)
+                # Two passes, which take an eighth of the time of torch's aminmax.
+                low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
                 torch.maximum(sums.highest, high, out=sums.highest)
-        return sums
+            yield True
 
     @property
     def code(self) -> Code:

@@ -62,7 +62,11 @@ def _walk(
 @explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
 def encode(
-    network: FittedNetwork, X: Matrix, device: str, n_layers: int | None = None
+    network: FittedNetwork,
+    X: Matrix,
+    device: str,
+    n_layers: int | None = None,
+    check: Callable[[], object] | None = None,
 ) -> np.ndarray:
     """Return the codes of some rows.
 
@@ -76,6 +80,9 @@ def encode(
         Where to compute.
     n_layers : int, optional
         After how many layers to stop; by default after all of the encoder.
+    check : callable, optional
+        Called before rows that are out of the ordinary are encoded, as those with nan are: it may
+        raise.
 
     Returns
     -------
@@ -110,6 +117,8 @@ def encode(
             _, hidden = enter(which, layers.memory_for(0, n_rows) if out is None else out)
             found = layers.run(hidden, 1, n_layers, target)
             if found is None:
+                if check is not None:
+                    check()
                 exact = extended.run(network, extended.seen_of(network, X[which]), 0, n_layers)
                 codes[which] = extended.as_dtype(exact, codes.dtype, "codes of")
             elif target is None or found.data_ptr() != target.data_ptr():

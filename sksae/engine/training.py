@@ -30,10 +30,6 @@ from sksae.model.tasks import TrainingResult, TrainingTask
 from sksae.process.interrupts import is_kept, skippable
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 
-# Of reconstructed rows a loss is held against the start only if it is above half of the mean row's,
-# which is half of the deviation (see `outcome`).
-SURELY_BELOW = 0.25
-
 
 def torch_dtype(name: str) -> torch.dtype:
     """Return what tensors have in a training in "float32", "float64" or "bfloat16"."""
@@ -149,11 +145,16 @@ def _evaluate(
             outcomes[place] = task.config.failure(len(trained.loss_curve))
     config = tasks[0].config
     draws = config.noise is not None or config.dropout is not None
-    # One more pass over all rows, which good fits of rows do not need.
-    is_good = all(trained.loss <= SURELY_BELOW * trained.deviation for _, _, trained in done)
-    is_good &= architecture.gives_rows
-    if with_start and not draws and not is_good and not config.is_one_pass:
+    if with_start and not draws and not config.is_one_pass:
         starts = [task.start for _, task, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
-        for (_, _, trained), value in zip(done, full.evaluate().loss.tolist(), strict=True):
+        limit = found.loss
+        if architecture.gives_rows:
+            # One that goes on may lose half of what had been gained (see `outcome`).
+            limit = torch.minimum(limit, 2.0 * limit - found.deviation / 2.0)
+        # Good fits need not be held against it, which would take another pass over all rows.
+        at_start = full.loss_unless_above(limit)
+        if at_start is None:
+            return
+        for (_, _, trained), value in zip(done, at_start.tolist(), strict=True):
             trained.loss_at_start = value

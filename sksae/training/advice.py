@@ -53,7 +53,10 @@ def warn_before_training(
         specification.noise, specification.noise_level, usual["noise_level"]
     )
     validation.warn_of_unreachable_targets(
-        X, specification.output_activation, specification.scale_data
+        X,
+        specification.output_activation,
+        specification.scale_data,
+        plan.scaling.columns if plan.index is None else None,
     )
     if plan.scaling.columns is not None:
         _warn_of_rows(specification, X, plan, rows_told)

@@ -9,6 +9,7 @@ import numpy as np
 
 from sksae.model.codes import CODES
 from sksae.model.numbers import HALF, Matrix, kept_dtype
+from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
 
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
@@ -121,12 +122,20 @@ def warn_of_idle_noise(noise: str | None, level: float, default: float) -> None:
         warn_user(f"noise_level={level!s} has no effect with noise=None.")
 
 
-def warn_of_unreachable_targets(X: Matrix, output_activation: str, scale_data: bool) -> None:
-    """Warn if values of X lie outside the range of the output activation."""
+def warn_of_unreachable_targets(
+    X: Matrix, output_activation: str, scale_data: bool, columns: Columns | None = None
+) -> None:
+    """Warn if values of X lie outside the range of the output activation.
+
+    Columns, where they are known of all rows, save a pass over them.
+    """
     if scale_data or output_activation not in OUTPUT_RANGES:
         return
     low, high = OUTPUT_RANGES[output_activation]
-    smallest, largest = X.min(), X.max()
+    if columns is None:
+        smallest, largest = X.min(), X.max()
+    else:
+        smallest, largest = columns.lowest.min(), columns.highest.max()
     if smallest < low or largest > high:
         warn_user(
             f"X holds values from {smallest:.4g} to {largest:.4g}, but "
