@@ -456,7 +456,7 @@ class StackedSparseAutoencoder(
         """Return how far the reconstruction of each row is from it."""
         from sksae.engine.inference import reconstruction_distances
 
-        whole = self.__sksae_network__().without_gains()
+        whole = self.__sksae_network__().without_input_scales()
         return reconstruction_distances(whole, X, self.autoencoders_[0].device)
 
     def _finetuned(

@@ -16,7 +16,7 @@ STEADY = {"learning_rate_schedule": "constant", "tol": 0.0, "n_iter_no_change": 
 each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
 each_kind = pytest.mark.parametrize("kind", NOISES)
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 each_scaling = pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 each_weighting = pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 

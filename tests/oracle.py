@@ -36,7 +36,7 @@ class Network:
     intercepts: list[Any]
     slopes: list[Any]
     activations: tuple[str, ...]
-    gains: tuple[float, ...] | None = None
+    input_scales: tuple[float, ...] | None = None
     n_encoder_layers: int | None = None
 
     @property
@@ -72,11 +72,16 @@ def forward(xp, network, rows, masks=None):
     ``masks`` has for some layers what their activations are multiplied by on the way to the next.
     """
     pres, outs, passed = [], [], rows
-    gains = network.gains or (1.0,) * len(network.coefs)
-    for coef, intercept, slope, name, gain in zip(
-        network.coefs, network.intercepts, network.slopes, network.activations, gains, strict=True
+    input_scales = network.input_scales or (1.0,) * len(network.coefs)
+    for coef, intercept, slope, name, input_scale in zip(
+        network.coefs,
+        network.intercepts,
+        network.slopes,
+        network.activations,
+        input_scales,
+        strict=True,
     ):
-        pres.append((gain * passed) @ coef + intercept)
+        pres.append((input_scale * passed) @ coef + intercept)
         outs.append(activate(xp, name, pres[-1], slope))
         passed = outs[-1] * (masks or {}).get(len(outs) - 1, 1.0)
     return pres, outs
@@ -199,7 +204,7 @@ class Problem:
         *,
         weighted=False,
         tied=False,
-        gains=(),
+        input_scales=(),
         n_rows=8,
         seed=0,
     ):
@@ -214,7 +219,7 @@ class Problem:
             output_activation=output_activation,
             tied_weights=tied,
         )
-        architecture = replace(architecture, gains=gains)
+        architecture = replace(architecture, input_scales=input_scales)
         n_slopes = sum(
             n_out
             for n_out, name in zip(architecture.sizes[1:], architecture.activations, strict=True)
@@ -250,7 +255,7 @@ class Problem:
         *,
         weighted=False,
         decays="all",
-        gains=(),
+        input_scales=(),
         gives_rows=False,
         seed=0,
     ):
@@ -263,7 +268,7 @@ class Problem:
             (4, *units, n_outputs),
             (*names, "identity"),
             len(hidden),
-            gains=gains,
+            input_scales=input_scales,
             gives_rows=gives_rows,
         )
         return cls(
@@ -311,8 +316,8 @@ class Problem:
         ]
         assert taken == len(flat)
         n_encoder_layers = self.architecture.n_encoder_layers
-        gains = self.architecture.gains
-        return Network(coefs, intercepts, slopes, names, gains, n_encoder_layers)
+        input_scales = self.architecture.input_scales
+        return Network(coefs, intercepts, slopes, names, input_scales, n_encoder_layers)
 
     @property
     def _data(self):

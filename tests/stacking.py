@@ -85,7 +85,7 @@ def network_of_layers(layers):
         [layer.intercept for layer in layers],
         [layer.slope for layer in layers],
         tuple(layer.activation for layer in layers),
-        tuple(layer.gain for layer in layers),
+        tuple(layer.input_scale for layer in layers),
     )
 
 
@@ -164,7 +164,7 @@ class JoinedProblem(Problem):
             for (_, n_out), name in zip(pairs, names, strict=True)
         ]
         assert taken == len(flat)
-        return Network(coefs, intercepts, slopes, names, architecture.gains)
+        return Network(coefs, intercepts, slopes, names, architecture.input_scales)
 
 
 def smallest_pre(problem):

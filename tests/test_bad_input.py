@@ -19,7 +19,7 @@ from sksae import SparseAutoencoderTransformer
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 each_method = pytest.mark.parametrize("method", ["fit", "partial_fit", "fit_transform"])
 each_container = pytest.mark.parametrize("container", [np.array, csr_array], ids=["dense", "csr"])
 
@@ -404,7 +404,7 @@ def test_rows_too_large_to_be_squared_are_refused_and_never_give_nan(X, solver):
         assert np.isfinite(model.transform(1e300 * X)).all()
 
 
-@each_descent
+@each_minibatch_solver
 def test_a_failed_fit_leaves_the_model_of_before(X, solver):
     model = make(solver=solver, sparsity=None, scale_data=False).fit(X)
     codes, loss = model.transform(X), model.loss_
@@ -417,7 +417,7 @@ def test_a_failed_fit_leaves_the_model_of_before(X, solver):
         assert model.n_features_in_ == 6
 
 
-@each_descent
+@each_minibatch_solver
 def test_a_failed_pass_leaves_the_model_of_before(X, solver):
     model = make(solver=solver, sparsity=None, scale_data=False).partial_fit(X)
     twin = copy.deepcopy(model)
@@ -485,7 +485,7 @@ def test_an_interrupt_before_the_first_epoch_leaves_the_start(X, solver):
     assert model.n_iter_ == 4
 
 
-@each_descent
+@each_minibatch_solver
 def test_training_goes_on_after_an_interrupt_where_it_was(X, solver):
     steady = {"learning_rate_schedule": "constant", "tol": 0.0, "dtype": "float64"}
     interrupted = make(solver=solver, max_iter=6, warm_start=True, **steady)

@@ -45,7 +45,7 @@ def layers_of(model, X):
     for coef, intercept, slope, name in zip(
         model.coefs_, model.intercepts_, model.slopes_, names, strict=True
     ):
-        row = ACTIVATIONS[name].of(row @ coef.astype(float) + intercept, slope)
+        row = ACTIVATIONS[name].evaluate(row @ coef.astype(float) + intercept, slope)
         layers.append(row)
     return layers
 
@@ -140,7 +140,7 @@ def test_mean_row_starts_at_every_kink_and_is_rebuilt(hidden_activation, code_bi
     row, pres = np.zeros(7), []
     for coef, intercept, slope, name in layers:
         pres.append(row @ coef + intercept)
-        row = ACTIVATIONS[name].of(pres[-1], slope)
+        row = ACTIVATIONS[name].evaluate(pres[-1], slope)
     np.testing.assert_allclose(row, target)
     code = pres.pop(2)
     np.testing.assert_allclose(code, code_bias, atol=1e-12)

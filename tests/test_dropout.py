@@ -21,7 +21,7 @@ NUMBERS = 3.0 * X[:, 0] - X[:, 1] ** 2
 TARGETS = {"labels": np.digitize(NUMBERS, np.quantile(NUMBERS, [0.3, 0.6])), "numbers": NUMBERS}
 KINDS = {"labels": SparseAutoencoderClassifier, "numbers": SparseAutoencoderRegressor}
 each_kind = pytest.mark.parametrize("kind", KINDS)
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 HIDDEN = [("sigmoid", 5), ("prelu", 4), ("tanh", 3)]
 CPU = torch.device("cpu")
 
@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_autograd_through_the_masks(kind, layers, sparsi
         sparsity,
         HIDDEN,
         weighted=weighted,
-        gains=(1.3, 0.7, 1.1, 0.9),
+        input_scales=(1.3, 0.7, 1.1, 0.9),
         gives_rows=kind == "rows",
         seed=1,
     )
@@ -124,7 +124,7 @@ def test_networks_side_by_side_have_masks_of_their_own():
 # In fine-tuning.
 
 
-@each_descent
+@each_minibatch_solver
 @each_kind
 @pytest.mark.parametrize(
     "params",

@@ -52,9 +52,9 @@ def test_a_tied_code_of_wide_rows_gets_to_thresholds_that_make_it_selective(wide
 def test_only_the_biases_of_a_tied_code_are_faster_than_weights():
     for n_features in (10, 64, 784, 5000, 20000):
         rate = defaults.resolve_learning_rate("auto", "adam", "kl", n_features, True, is_tied=True)
-        gain = defaults.code_bias_gain("adam", 0, n_features, is_tied=True, is_scaled=True)
-        assert rate * gain == pytest.approx(0.02)
-        assert gain >= 1.0
+        input_scale = defaults.code_bias_gain("adam", 0, n_features, is_tied=True, is_scaled=True)
+        assert rate * input_scale == pytest.approx(0.02)
+        assert input_scale >= 1.0
         untied = defaults.resolve_learning_rate("auto", "adam", "kl", n_features, True)
         assert untied / 2 <= rate <= untied
         assert defaults.code_bias_gain("adam", 0, n_features, is_tied=False, is_scaled=True) == 1.0

@@ -78,10 +78,16 @@ def test_gradient_passes_other_hidden_activations(sparsity, activation, hidden_a
 )
 @each_code
 def test_gradient_of_tied_weights_and_of_scaled_inputs(sparsity, activation, tied, scales, layers):
-    gains = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(layers[0]) + 2] if scales else ()
+    input_scales = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(layers[0]) + 2] if scales else ()
     check_gradients(
         Problem.draw(
-            sparsity, activation, "identity", *layers, weighted=True, tied=tied, gains=gains
+            sparsity,
+            activation,
+            "identity",
+            *layers,
+            weighted=True,
+            tied=tied,
+            input_scales=input_scales,
         )
     )
 

@@ -17,7 +17,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.engine import device, products
-from sksae.engine.footprint import bytes_side_by_side
+from sksae.engine.memory import bytes_side_by_side
 from sksae.engine.products import HalfProducts, Operand
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -54,9 +54,9 @@ def halves(monkeypatch):
     found = []
 
     class Listening(products.TorchProducts):
-        def product(self, left, right, out, gain=1.0):
+        def product(self, left, right, out, input_scale=1.0):
             found.append({each.tensor.dtype for each in (left, right, out)})
-            return super().product(left, right, out, gain)
+            return super().product(left, right, out, input_scale)
 
     monkeypatch.setattr(products, "TorchProducts", Listening)
     return found

@@ -21,9 +21,9 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import History
+from sksae.engine.minibatch_training import MinibatchTraining
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.process import interrupts
 from sksae.training import finetuning, fit, outcome
@@ -54,7 +54,7 @@ KINDS = {
     "classifier": partial(on_top, SparseAutoencoderClassifier),
     "regressor": partial(on_top, SparseAutoencoderRegressor),
 }
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -252,7 +252,7 @@ AT_THE_END = {
     "its layers are taken": (fit, "from_centred"),
     "layers of a whole are taken": (finetuning, "from_centred"),
     "it is said": (outcome, "warn_user"),
-    "its beta is judged": (Descent, "_end"),
+    "its beta is judged": (MinibatchTraining, "_end"),
 }
 
 
@@ -267,7 +267,7 @@ def test_interrupts_at_the_end_are_passed_over(kind, moment, press_again):
 
 
 @each_kind
-@each_descent
+@each_minibatch_solver
 def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monkeypatch):
     verdict, evaluate, done = History.verdict, FullObjective.evaluate, []
 
@@ -292,14 +292,14 @@ def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monk
         make_pipeline("passthrough", KINDS[kind](solver=solver)).fit(X, y)
 
 
-@each_descent
+@each_minibatch_solver
 def test_a_press_heard_twice_is_one(solver, press, monkeypatch):
     # As of a parent in the same terminal that passes it on; however soon.
     def heard_again():
         signal.raise_signal(signal.SIGINT)
         return interrupts.is_kept()
 
-    monkeypatch.setattr("sksae.engine.descent.is_kept", heard_again)
+    monkeypatch.setattr("sksae.engine.minibatch_training.is_kept", heard_again)
     with pytest.warns(UserWarning, match="Training interrupted by user.$"):
         model = KINDS["transformer"](solver=solver).fit(X)
     assert np.isfinite(model.loss_)
@@ -351,14 +351,14 @@ def press_in_pass(monkeypatch):
     """Return a function that has Ctrl-C pressed as often as batches have been trained on."""
 
     def prepare(n_steps):
-        step = Descent._step
+        step = MinibatchTraining._step
 
         def interrupted(self):
             if self._config.is_one_pass and self._running[0].state.n_steps == n_steps:
                 signal.raise_signal(signal.SIGINT)
             step(self)
 
-        monkeypatch.setattr(Descent, "_step", interrupted)
+        monkeypatch.setattr(MinibatchTraining, "_step", interrupted)
 
     return prepare
 

@@ -13,10 +13,10 @@ from sklearn.metrics import accuracy_score, log_loss, r2_score
 from sksae.engine import batches
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.held_out import Accuracy, Explained, make_judge
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
+from sksae.engine.validation_scorers import AccuracyScorer, R2Scorer, make_scorer
 
 CPU = torch.device("cpu")
 HIDDEN = {
@@ -122,7 +122,7 @@ def test_the_gradient_by_targets_is_that_of_autograd(
 @each_with_beta
 def test_a_target_goes_together_with_a_sparse_code_and_scaled_inputs(sparsity, target, objective):
     problem = Problem.supervised(
-        target, sparsity, HIDDEN["two"], weighted=True, gains=(0.7, 1.9, 0.4)
+        target, sparsity, HIDDEN["two"], weighted=True, input_scales=(0.7, 1.9, 0.4)
     )
     value, gradient = getattr(problem, objective)()
     assert value == pytest.approx(problem.value(), rel=1e-12)
@@ -197,14 +197,16 @@ def test_models_side_by_side_decay_each_by_its_own(decays, alpha):
 
 
 def test_a_gain_is_a_factor_of_the_layers_input():
-    problem = Problem.supervised(TARGETS["numbers"], "l2", HIDDEN["two"], gains=(0.5, 3.0, 2.0))
+    problem = Problem.supervised(
+        TARGETS["numbers"], "l2", HIDDEN["two"], input_scales=(0.5, 3.0, 2.0)
+    )
     network = problem.network(problem.flat.copy())
     plain = problem.but(
-        architecture=replace(problem.architecture, gains=()),
+        architecture=replace(problem.architecture, input_scales=()),
         terms=problem.terms.__class__("l2", 0.2, 0.7, alpha=0.0),
     )
-    for coef, gain in zip(network.coefs, problem.architecture.gains, strict=True):
-        coef *= gain
+    for coef, input_scale in zip(network.coefs, problem.architecture.input_scales, strict=True):
+        coef *= input_scale
     slopes = [slope for slope in network.slopes if slope is not None]
     blocks = [*(coef.T for coef in network.coefs), *network.intercepts, *slopes]
     same = plain.but(flat=np.concatenate([block.ravel() for block in blocks]))
@@ -272,7 +274,7 @@ def judged(problem, n_chunks=1):
     network = problem.network(problem.flat)
     output = forward(np, network, problem.X - problem.centre)[1][-1]
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
-    return make_judge(rows, problem.loss, widest), parameters, output
+    return make_scorer(rows, problem.loss, widest), parameters, output
 
 
 @pytest.fixture(params=[1, 5], ids=["one chunk", "chunks"])
@@ -288,11 +290,11 @@ def test_accuracy_is_scikit_learns(weighted, n_chunks, gives_rows):
     problem = Problem.supervised(
         LABELS, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows, seed=3
     )
-    judge, parameters, output = judged(problem, n_chunks)
-    assert isinstance(judge, Accuracy)
+    scorer, parameters, output = judged(problem, n_chunks)
+    assert isinstance(scorer, AccuracyScorer)
     expected = accuracy_score(LABELS, output.argmax(axis=1), sample_weight=problem.weight)
     assert 0.0 < expected < 1.0
-    assert judge.scores(parameters) == pytest.approx([expected], rel=1e-12)
+    assert scorer.scores(parameters) == pytest.approx([expected], rel=1e-12)
 
 
 @each_weighting
@@ -302,14 +304,14 @@ def test_explained_is_r2_over_all_outputs(weighted, n_chunks, gives_rows):
         target, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows
     )
     problem.flat[-2:] += 100.0  # the biases of the output
-    judge, parameters, output = judged(problem, n_chunks)
-    assert isinstance(judge, Explained)
+    scorer, parameters, output = judged(problem, n_chunks)
+    assert isinstance(scorer, R2Scorer)
     weight = np.ones(N_ROWS) if problem.weight is None else problem.weight
     mean = np.average(target, axis=0, weights=weight)
     error, deviation = (
         np.average(((target - other) ** 2).sum(axis=1), weights=weight) for other in (output, mean)
     )
-    (score,) = judge.scores(parameters)
+    (score,) = scorer.scores(parameters)
     assert score == pytest.approx(1.0 - error / deviation, rel=1e-10)
     by_output = r2_score(target, output, sample_weight=weight, multioutput="variance_weighted")
     assert score == pytest.approx(by_output, rel=1e-10)
@@ -318,14 +320,14 @@ def test_explained_is_r2_over_all_outputs(weighted, n_chunks, gives_rows):
 @each_weighting
 def test_explained_of_rows_is_that_of_their_reconstruction(weighted, n_chunks):
     problem = Problem.draw(weighted=weighted, n_rows=N_ROWS)
-    judge, parameters, output = judged(problem, n_chunks)
+    scorer, parameters, output = judged(problem, n_chunks)
     expected = r2_score(
         problem.X - problem.centre + problem.offset,
         output,
         sample_weight=problem.weight,
         multioutput="variance_weighted",
     )
-    assert judge.scores(parameters) == pytest.approx([expected], rel=1e-10)
+    assert scorer.scores(parameters) == pytest.approx([expected], rel=1e-10)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -3.3, 1000.1])
@@ -334,24 +336,24 @@ def test_explained_of_targets_all_alike_is_1_or_0(value, n_rows):
     rng = np.random.default_rng(0)
     target = np.full((n_rows, 2), value)
     problem = Problem.supervised(target).but(X=rng.random((n_rows, 4)))
-    judge, parameters, _ = judged(problem)
-    assert judge.scores(parameters) == [0.0]
+    scorer, parameters, _ = judged(problem)
+    assert scorer.scores(parameters) == [0.0]
     for weight in (*parameters.weights, *parameters.biases):
         weight.zero_()
     parameters.biases[-1].fill_(value)
-    assert judge.scores(parameters) == [1.0]
+    assert scorer.scores(parameters) == [1.0]
 
 
 def test_models_side_by_side_are_judged_each_by_itself(n_chunks):
     for target in TARGETS.values():
         problem = Problem.supervised(target, hidden=HIDDEN["one"])
         flats = np.random.default_rng(0).normal(size=(4, len(problem.flat)), scale=4.0)
-        judge, _, _ = judged(problem, n_chunks)
+        scorer, _, _ = judged(problem, n_chunks)
         alone = [
-            judge.scores(Parameters(problem.architecture, torch.tensor(flat)))[0] for flat in flats
+            scorer.scores(Parameters(problem.architecture, torch.tensor(flat)))[0] for flat in flats
         ]
         like = torch.empty(0, dtype=torch.float64)
-        together = judge.scores(Parameters.stacked(problem.architecture, flats, like))
+        together = scorer.scores(Parameters.stacked(problem.architecture, flats, like))
         assert together == pytest.approx(alone, rel=1e-12)
         assert len(set(together)) > 1
 

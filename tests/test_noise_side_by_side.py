@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batched import assert_same_results, make, search_both
-from denoising import each_descent, each_kind, make_rows, noisy
+from denoising import each_kind, each_minibatch_solver, make_rows, noisy
 
 from sksae.training.fit import train_plans
 from sksae.training.plan import make_plan
@@ -20,7 +20,7 @@ def X():
 
 
 @each_kind
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
 def test_networks_side_by_side_are_shown_what_each_is_alone(X, sparsity, solver, kind):
     settings = [{"beta": 0.5}, {"beta": 0.1, "max_iter": 3}, {"beta": 0.2, "learning_rate": 0.02}]

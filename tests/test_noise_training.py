@@ -8,8 +8,8 @@ from denoising import (
     STEADY,
     bits,
     each_code,
-    each_descent,
     each_kind,
+    each_minibatch_solver,
     each_scaling,
     each_solver,
     each_weighting,
@@ -61,7 +61,7 @@ def test_held_out_rows_are_judged_clean(X, kind, shown):
     assert per_epoch == 45
 
 
-@each_descent
+@each_minibatch_solver
 @each_kind
 def test_each_epoch_has_noise_of_its_own(X, shown, kind, solver):
     model = noisy(kind, solver=solver, shuffle=False, max_iter=3).fit(X)
@@ -109,7 +109,7 @@ def test_lbfgs_goes_on_with_the_same_corruption(X, shown):
         np.testing.assert_array_equal(after, shown[0][1])
 
 
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
 @each_kind
 def test_a_training_in_parts_has_the_noise_of_the_whole(X, kind, sparsity, solver):

@@ -52,9 +52,9 @@ def ends(monkeypatch):
     """What trainings of autoencoders came to, as it is judged."""
     seen = []
 
-    def noting(trained, advice, judge=outcome.no_use, **options):
+    def noting(trained, advice, scorer=outcome.no_use, **options):
         seen.append(trained)
-        return judge(trained, advice, **options)
+        return scorer(trained, advice, **options)
 
     monkeypatch.setattr(outcome, "no_use", noting)
     return seen

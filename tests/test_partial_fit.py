@@ -16,7 +16,7 @@ from sksae import SparseAutoencoderTransformer
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 # Every epoch is made, all of them at one rate.
 STEADY = {"learning_rate_schedule": "constant", "tol": 0.0, "n_iter_no_change": 1000}
@@ -44,7 +44,7 @@ def assert_same_network(a, b, rtol=1e-9):
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @pytest.mark.parametrize("container", [np.asarray, csr_array])
 @each_sparsity
-@each_descent
+@each_minibatch_solver
 def test_single_passes_make_a_fit_with_constant_schedule(
     X, solver, sparsity, container, scale_data
 ):
@@ -60,7 +60,7 @@ def test_single_passes_make_a_fit_with_constant_schedule(
     assert (passes.n_iter_, passes.n_steps_) == (whole.n_iter_, whole.n_steps_) == (6, 72)
 
 
-@each_descent
+@each_minibatch_solver
 def test_single_passes_with_weights_make_a_fit_with_weights(X, solver):
     weight = np.random.default_rng(1).integers(0, 3, 60)
     whole = make(solver=solver, **STEADY, max_iter=3, batch_size=3).fit(X, sample_weight=weight)
@@ -98,7 +98,7 @@ def test_scaling_stays_as_long_as_rows_are_as_the_first(X):
     assert model.scale_ == scale
 
 
-@each_descent
+@each_minibatch_solver
 def test_partial_fit_goes_on_after_fit(X, solver):
     model = make(solver=solver, max_iter=4).fit(X)
     longer = make(solver=solver, **STEADY, max_iter=5).fit(X)
@@ -197,7 +197,7 @@ def test_other_features_cannot_go_on(X, method):
 
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @each_sparsity
-@each_descent
+@each_minibatch_solver
 def test_a_fit_in_two_halves_is_the_whole_fit(X, solver, sparsity, scale_data):
     params = {"sparsity": sparsity, "solver": solver, "scale_data": scale_data} | STEADY
     whole = make(**params, max_iter=6).fit(X)

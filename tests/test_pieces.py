@@ -277,7 +277,7 @@ def test_few_rows_are_followed_closely_and_many_from_afar():
 
 # sample_weight across pieces.
 
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 A, B = DIGITS[:120], DIGITS[120:240]
 
 
@@ -289,7 +289,7 @@ def weigh(model, X, weight):
     return model.partial_fit(X, sample_weight=np.full(len(X), weight))
 
 
-@each_descent
+@each_minibatch_solver
 @each_sparsity
 def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
     model = make(solver=solver, sparsity=sparsity, dtype="float64")
@@ -302,7 +302,7 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
 
 
-@each_descent
+@each_minibatch_solver
 @each_sparsity
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("weight", [1e-14, 1e-30, 1e-300])
@@ -323,7 +323,7 @@ def test_nor_those_of_what_predicts(kind):
     np.testing.assert_allclose(model.partial_fit(A, y).predict(A), before, atol=1e-6)
 
 
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("factor", [1e-6, 3.7, 1e12])
 def test_a_common_factor_of_all_weights_changes_nothing(solver, factor):
     weight = np.random.default_rng(0).random(240)
@@ -334,7 +334,7 @@ def test_a_common_factor_of_all_weights_changes_nothing(solver, factor):
     np.testing.assert_allclose(weights_of(other), weights_of(one), rtol=1e-7, atol=1e-9)
 
 
-@each_descent
+@each_minibatch_solver
 def test_weights_of_one_are_no_weights(solver):
     one, other = make(solver=solver), make(solver=solver)
     for rows in (A, B):
@@ -343,7 +343,7 @@ def test_weights_of_one_are_no_weights(solver):
     np.testing.assert_array_equal(weights_of(one), weights_of(other))
 
 
-@each_descent
+@each_minibatch_solver
 def test_rows_that_come_one_by_one_count_by_their_weight(solver):
     """Of two kinds of rows that of the larger weight is reconstructed the better."""
     rng = np.random.default_rng(0)
@@ -383,7 +383,7 @@ def test_beta_is_not_moved_by_what_weighs_next_to_nothing(sparsity):
     assert model.beta_ == pytest.approx(before, rel=1e-6)
 
 
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("weight", [1e-13, 1e-17, 1e-300, 5e-324])
 def test_however_little_a_piece_weighs(solver, weight):
     model = make(solver=solver).partial_fit(A)
@@ -391,7 +391,7 @@ def test_however_little_a_piece_weighs(solver, weight):
     np.testing.assert_allclose(weights_of(weigh(model, B, weight)), before, atol=1e-6)
 
 
-@each_descent
+@each_minibatch_solver
 def test_ever_so_many_rows_of_next_to_no_weight_move_nothing(solver):
     model = make(solver=solver).partial_fit(A)
     before = weights_of(model)
@@ -402,7 +402,7 @@ def test_ever_so_many_rows_of_next_to_no_weight_move_nothing(solver):
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
 
 
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("factor", [1e-6, 100.0])
 def test_a_warm_fit_is_of_its_rows_alone(solver, factor):
     one, other = (make(solver=solver, warm_start=True, max_iter=4).fit(A) for _ in range(2))

@@ -42,14 +42,14 @@ sides = st.tuples(*[st.sampled_from([1, 2, 5, 17, 90])] * 3)
 
 
 @pytest.mark.parametrize("multiplier", BOTH, ids=["numpy", "torch"])
-@pytest.mark.parametrize("gain", [1.0, 0.3])
+@pytest.mark.parametrize("input_scale", [1.0, 0.3])
 @given(
     sides=sides,
     n_models=st.integers(1, 3),
     shared=st.sampled_from(["none", "left", "right"]),
     transposed=st.tuples(st.booleans(), st.booleans(), st.booleans()),
 )
-def test_products_are_those_of_einsum(multiplier, gain, sides, n_models, shared, transposed):
+def test_products_are_those_of_einsum(multiplier, input_scale, sides, n_models, shared, transposed):
     a, b, c = sides
     rng = np.random.default_rng(0)
     of_right = shared == "right" and n_models > 1
@@ -63,11 +63,11 @@ def test_products_are_those_of_einsum(multiplier, gain, sides, n_models, shared,
     out = matrices(rng, (a, c), n_models, transposed=transposed[2] and shared == "none")
     added = torch.from_numpy(rng.normal(size=(n_models, a, 1)))
     full = [x.expand(n_models, -1, -1) for x in (left, right)]
-    expected = gain * torch.einsum("mab,mbc->mac", *full)
+    expected = input_scale * torch.einsum("mab,mbc->mac", *full)
     operands = Operand(left), Operand(right), Operand(out)
-    multiplier.product(*operands, gain)()
+    multiplier.product(*operands, input_scale)()
     torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    multiplier.affine(*operands, gain)(added)
+    multiplier.affine(*operands, input_scale)(added)
     torch.testing.assert_close(out, expected + added, rtol=1e-12, atol=1e-12)
 
 

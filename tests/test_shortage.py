@@ -11,7 +11,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import descent, iteration, layers
+from sksae.engine import layers, lbfgs_training, minibatch_training
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.process.shortage import explained_shortage
 
@@ -98,8 +98,8 @@ def test_a_network_that_no_machine_holds(method, n_components):
     ids=lambda model: type(model).__name__,
 )
 def test_fits_that_run_out_of_memory(model, solver, monkeypatch):
-    monkeypatch.setattr(descent.Descent, "run", exhausted)
-    monkeypatch.setattr(iteration._Iteration, "run", exhausted)
+    monkeypatch.setattr(minibatch_training.MinibatchTraining, "run", exhausted)
+    monkeypatch.setattr(lbfgs_training._LBFGSTraining, "run", exhausted)
     with pytest.raises(MemoryError, match=r"36\.4 TiB were asked for at once\. .*batch_size"):
         model.set_params(solver=solver).fit(X, LABELS)
     assert not hasattr(model, "n_features_in_")
@@ -123,6 +123,6 @@ def test_inference_that_runs_out_of_memory(kind, method, rows, monkeypatch):
 @pytest.mark.parametrize("n_cores", [1, 2])
 def test_a_search_that_runs_out_of_memory_says_so(n_cores, monkeypatch):
     monkeypatch.setattr("sksae.engine.threads.n_cores", lambda: n_cores)
-    monkeypatch.setattr(descent.Descent, "run", exhausted)
+    monkeypatch.setattr(minibatch_training.MinibatchTraining, "run", exhausted)
     with pytest.raises(MemoryError, match=r"36\.4 TiB were asked for at once\. .*batch_size"):
         BatchedGridSearchCV(make(), {"rho": [0.1, 0.2, 0.3]}, cv=2).fit(X)

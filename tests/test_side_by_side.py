@@ -8,8 +8,8 @@ from plans import plan_of
 from registered import each_with_beta
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import descent
-from sksae.engine.footprint import bytes_side_by_side
+from sksae.engine import minibatch_training
+from sksae.engine.memory import bytes_side_by_side
 from sksae.model.failure import NonFiniteLossError
 from sksae.training.fit import train_plans
 
@@ -125,7 +125,7 @@ def test_stopping_rules_are_applied_to_each_curve(X, monkeypatch):
     )
     asked = iter(range(10))
 
-    class Fixed(descent.MinibatchObjective):
+    class Fixed(minibatch_training.MinibatchObjective):
         networks = (0, 1, 2)
 
         def epoch_loss(self):
@@ -133,14 +133,14 @@ def test_stopping_rules_are_applied_to_each_curve(X, monkeypatch):
             loss[:] = loss.new_tensor(curves[list(self.networks), next(asked)])
             return loss
 
-    monkeypatch.setattr(descent, "MinibatchObjective", Fixed)
-    go_on_with = descent.Descent._go_on_with
+    monkeypatch.setattr(minibatch_training, "MinibatchObjective", Fixed)
+    go_on_with = minibatch_training.MinibatchTraining._go_on_with
 
     def follow(self, models):
         Fixed.networks = tuple(Fixed.networks[model] for model in models)
         go_on_with(self, models)
 
-    monkeypatch.setattr(descent.Descent, "_go_on_with", follow)
+    monkeypatch.setattr(minibatch_training.MinibatchTraining, "_go_on_with", follow)
     rules = {"tol": 1e-2, "n_iter_no_change": 2, "max_iter": 10}
     constant = plans_of(X, PENALTIES, learning_rate_schedule="constant", **rules)
     trained = train_plans(constant, X, None)
@@ -176,7 +176,7 @@ def test_an_interrupted_group_is_given_up(X, monkeypatch):
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(descent.Descent, "_take_stock", interrupted)
+    monkeypatch.setattr(minibatch_training.MinibatchTraining, "_take_stock", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_plans(plans_of(X, PENALTIES), X, None)
 

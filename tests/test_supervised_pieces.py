@@ -27,7 +27,7 @@ TARGETS = {
 }
 A, B = slice(0, 200), slice(200, 400)
 each_class = pytest.mark.parametrize("cls", TARGETS)
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 
 
 def make(cls, member=None, **params):
@@ -144,7 +144,7 @@ def test_nor_in_another_unit(fair, beginning, unit, unit_of_y, sparsity, cls):
 
 
 @each_class
-@each_descent
+@each_minibatch_solver
 def test_a_piece_that_shows_the_scaling_wrong_leaves_predictions_as_they_are(cls, solver):
     model = make(cls, solver=solver)
     for rows in (A, B):
@@ -203,7 +203,7 @@ def test_a_stream_goes_on_from_a_pickle(cls):
 
 
 @each_class
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("weight", [1e-6, 1e-17, 1e-300])
 def test_a_piece_that_weighs_next_to_nothing_moves_nothing(cls, solver, weight):
     model = make(cls, solver=solver)
@@ -217,7 +217,7 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(cls, solver, weight):
 
 
 @each_class
-@each_descent
+@each_minibatch_solver
 @pytest.mark.parametrize("factor", [3.7, 1e-300, 1e300])
 def test_a_common_factor_of_all_weights_changes_nothing(cls, solver, factor):
     weight = np.random.default_rng(0).random(400)

@@ -30,7 +30,7 @@ LAYERS = {"shallow": ((), "relu"), "deep": ((7,), "prelu"), "deeper": ((9, 7), "
 each_code = pytest.mark.parametrize(("sparsity", "activation"), CODES)
 each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_descent = pytest.mark.parametrize("solver", ["adam", "sgd"])
+each_minibatch_solver = pytest.mark.parametrize("solver", ["adam", "sgd"])
 # Every epoch is made, all of them at one rate.
 STEADY = {"learning_rate_schedule": "constant", "tol": 0.0, "n_iter_no_change": 1000}
 
@@ -162,7 +162,7 @@ def test_early_stopping_restores_tied_weights(X):
 
 
 @each_depth
-@each_descent
+@each_minibatch_solver
 def test_a_fit_in_two_halves_is_the_whole_fit(X, solver, layers):
     # Many batches, as single passes take the mean activation over ten of them.
     common = {"solver": solver, "batch_size": 5}
@@ -331,12 +331,12 @@ def test_some_layers_may_be_tied_and_others_not():
 @pytest.mark.parametrize("n_members", [1, 2])
 @pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
 @pytest.mark.parametrize(
-    ("hidden", "gains"), list(product([(), (5,), (6, 5)], [False, True])), ids=str
+    ("hidden", "input_scales"), list(product([(), (5,), (6, 5)], [False, True])), ids=str
 )
-def test_chunks_and_parts_add_up(hidden, gains, kept_entries, n_members, monkeypatch):
-    factors = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(hidden) + 2] if gains else ()
+def test_chunks_and_parts_add_up(hidden, input_scales, kept_entries, n_members, monkeypatch):
+    factors = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(hidden) + 2] if input_scales else ()
     problem = Problem.draw(
-        "kl", "tanh", "prelu", hidden, weighted=True, tied=True, gains=factors, n_rows=23
+        "kl", "tanh", "prelu", hidden, weighted=True, tied=True, input_scales=factors, n_rows=23
     )
     monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
     with small_parts(9):

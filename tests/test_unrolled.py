@@ -116,12 +116,12 @@ def test_weights_stay_the_members_own_and_scalings_become_gains(fitted, name):
     for layer, coef in zip(layers, [*encoders, *decoders], strict=True):
         assert layer.coef is coef
     # Where a member begins, and, in the decoder, where the one before it does.
-    gains = np.ones(len(layers))
+    input_scales = np.ones(len(layers))
     for index in range(1, len(members)):
         start = sum(n_layers[:index])
-        gains[start] = 1.0 / members[index].scale_
-        gains[len(layers) - start] = members[index].scale_
-    np.testing.assert_array_equal([layer.gain for layer in layers], gains)
+        input_scales[start] = 1.0 / members[index].scale_
+        input_scales[len(layers) - start] = members[index].scale_
+    np.testing.assert_array_equal([layer.input_scale for layer in layers], input_scales)
 
 
 @each_chain
@@ -132,7 +132,7 @@ def test_the_engine_is_told_what_the_layers_are(fitted, name):
     assert architecture.sizes == (6, *(layer.coef.shape[1] for layer in layers))
     assert architecture.sizes == architecture.sizes[::-1]
     assert architecture.activations == tuple(layer.activation for layer in layers)
-    assert architecture.gains == tuple(layer.gain for layer in layers)
+    assert architecture.input_scales == tuple(layer.input_scale for layer in layers)
     ties = [member.tied_weights for member in members for _ in range(n_encoder([member]))]
     assert architecture.tied == tuple(ties)
 
@@ -325,7 +325,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
             intercept=rng.normal(size=3),
             slope=None,
             activation="identity",
-            gain=1.0,
+            input_scale=1.0,
         )
     )
     encoder = [
@@ -350,7 +350,11 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         for layer in layers
     ]
     network = Network(
-        leaves, biases, slopes, architecture.activations, tuple(layer.gain for layer in layers)
+        leaves,
+        biases,
+        slopes,
+        architecture.activations,
+        tuple(layer.input_scale for layer in layers),
     )
     z = scaling.shift + (given[chosen] - scaling.mean) / scaling.scale
     output = forward(torch, network, torch.tensor(z))[1][-1]
@@ -390,7 +394,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
             weights[0] if architecture.on_rows(at) else weights[0].T
             for at, weights in enumerate(by_hand.weights)
         ]
-        shift = torch.tensor(layers[0].gain * scaling.offset)
+        shift = torch.tensor(layers[0].input_scale * scaling.offset)
         coefs[0] = coefs[0] + torch.outer(shift, by_hand.biases[0].ravel())
         parts = [
             *coefs,

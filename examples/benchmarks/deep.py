@@ -165,20 +165,20 @@ def features_of(name: str, draw: Callable[[int], Labelled], repeats: int) -> lis
     l1 = runs.autoencoder(200, runs.FEATURES, **runs.L1)
     decay = LINEAR_DECAY[name]
 
-    def judge(function: Callable[..., Run], *args, **kwargs) -> Callable[[int], Run]:
+    def scorer(function: Callable[..., Run], *args, **kwargs) -> Callable[[int], Run]:
         return lambda seed: function(draw(seed), *args, decay=decay, seed=seed, **kwargs)
 
     alternatives = {
-        OURS: judge(runs.features_sksae, [one, one]),
-        "sksae, one layer": judge(runs.features_sksae, [one]),
-        "sksae, trained on together": judge(runs.features_sksae, [one, one], together=True),
-        "sksae, second layer l1": judge(runs.features_sksae, [one, l1]),
-        "sksae, one layer, with labels": judge(runs.features_tuned_sksae, [one]),
-        "sksae, with labels": judge(runs.features_tuned_sksae, [one, one]),
-        RAW: judge(runs.features_as_they_are),
+        OURS: scorer(runs.features_sksae, [one, one]),
+        "sksae, one layer": scorer(runs.features_sksae, [one]),
+        "sksae, trained on together": scorer(runs.features_sksae, [one, one], together=True),
+        "sksae, second layer l1": scorer(runs.features_sksae, [one, l1]),
+        "sksae, one layer, with labels": scorer(runs.features_tuned_sksae, [one]),
+        "sksae, with labels": scorer(runs.features_tuned_sksae, [one, one]),
+        RAW: scorer(runs.features_as_they_are),
     }
     if name == "mnist":  # what is written by hand needs rows in [0, 1]
-        alternatives[HAND] = judge(runs.features_by_hand, [200, 200])
+        alternatives[HAND] = scorer(runs.features_by_hand, [200, 200])
     found = rounds(alternatives, repeats)
     return rows_of(f"features, {name}", found, faster=[HAND])
 

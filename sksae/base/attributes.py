@@ -22,7 +22,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     Parameters
     ----------
     network : FittedNetwork
-        Of layers without gains; intercepts are stored in the precision of the weights.
+        Of layers without input scales; intercepts are stored in the precision of the weights.
 
     Returns
     -------

@@ -28,30 +28,30 @@ class Activation:
 
     Attributes
     ----------
-    apply : callable
-        ``apply(pre, out, slope)`` writes f(pre) into ``out``; the two may be the same buffer
+    forward : callable
+        ``forward(pre, out, slope)`` writes f(pre) into ``out``; the two may be the same buffer
         unless ``keeps_pre``. ``slope`` is None for all but prelu.
-    chain : callable
-        ``chain(gradient, out, pre, slope, slope_gradient)`` turns dJ/df(pre) into dJ/dpre, in
+    backward : callable
+        ``backward(gradient, out, pre, slope, slope_gradient)`` turns dJ/df(pre) into dJ/dpre, in
         place, and writes dJ/dslope where there is a slope.
     inverse : callable
         The pre-activation at which a starting bias makes the function take the given values, for
         numpy arrays: values outside a bounded range are clipped into it, and all others of an
         unbounded function are taken as they are.
     keeps_pre : bool
-        Whether ``chain`` needs the pre-activation besides the value.
+        Whether ``backward`` needs the pre-activation besides the value.
     """
 
-    apply: Callable[[Tensor, Tensor, Any], object]
-    chain: Callable[[Tensor, Tensor, Tensor, Any, Any], object]
+    forward: Callable[[Tensor, Tensor, Any], object]
+    backward: Callable[[Tensor, Tensor, Tensor, Any, Any], object]
     inverse: Callable[[np.ndarray], np.ndarray]
     keeps_pre: bool = False
 
-    def of(self, pre: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+    def evaluate(self, pre: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
         """Return f(pre) for a numpy array, in memory of its own."""
         before = torch.from_numpy(pre.copy())
         after = torch.empty_like(before) if self.keeps_pre else before
-        self.apply(before, after, None if slope is None else torch.from_numpy(slope))
+        self.forward(before, after, None if slope is None else torch.from_numpy(slope))
         return after.numpy()
 
 
@@ -82,24 +82,24 @@ def _prelu_chain(
 
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
-        apply=lambda pre, out, slope: torch.sigmoid(pre, out=out),
-        chain=lambda g, out, pre, slope, gs: _sigmoid_backward(g, out, grad_input=g),
+        forward=lambda pre, out, slope: torch.sigmoid(pre, out=out),
+        backward=lambda g, out, pre, slope, gs: _sigmoid_backward(g, out, grad_input=g),
         inverse=_logit,
     ),
     "tanh": Activation(
-        apply=lambda pre, out, slope: torch.tanh(pre, out=out),
-        chain=lambda g, out, pre, slope, gs: _tanh_backward(g, out, grad_input=g),
+        forward=lambda pre, out, slope: torch.tanh(pre, out=out),
+        backward=lambda g, out, pre, slope, gs: _tanh_backward(g, out, grad_input=g),
         inverse=_arctanh,
     ),
     "relu": Activation(
-        apply=lambda pre, out, slope: torch.clamp(pre, min=0, out=out),
-        chain=lambda g, out, pre, slope, gs: _threshold_backward(g, out, 0, grad_input=g),
+        forward=lambda pre, out, slope: torch.clamp(pre, min=0, out=out),
+        backward=lambda g, out, pre, slope, gs: _threshold_backward(g, out, 0, grad_input=g),
         inverse=_itself,
     ),
-    "prelu": Activation(apply=_prelu, chain=_prelu_chain, inverse=_itself, keeps_pre=True),
+    "prelu": Activation(forward=_prelu, backward=_prelu_chain, inverse=_itself, keeps_pre=True),
     "identity": Activation(
-        apply=lambda pre, out, slope: None,
-        chain=lambda g, out, pre, slope, gs: None,
+        forward=lambda pre, out, slope: None,
+        backward=lambda g, out, pre, slope, gs: None,
         inverse=_itself,
     ),
 }

@@ -399,7 +399,7 @@ class BetaController:
         }
 
 
-class Rounds:
+class BetaContinuation:
     """Moves beta between rounds of L-BFGS, each of them at one beta; a single model.
 
     Parameters

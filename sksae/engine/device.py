@@ -100,7 +100,7 @@ def inference_device(name: str, dtype: torch.dtype) -> torch.device:
     return device
 
 
-def to_wide(tensor: torch.Tensor) -> torch.Tensor:
+def to_float64(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor in float64 for bookkeeping; on the CPU where the device has none (mps)."""
     return tensor.to(bookkeeping_device(tensor.device)).double()
 

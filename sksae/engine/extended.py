@@ -31,9 +31,9 @@ def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extend
         pre = affine(rows, layer.coef, layer.intercept)
         if name in HOMOGENEOUS:
             slope = None if slope is None else slope.astype(np.float64)
-            rows = extend(ACTIVATIONS[name].of(pre.values, slope), pre.exponent)
+            rows = extend(ACTIVATIONS[name].evaluate(pre.values, slope), pre.exponent)
         else:
-            rows = extend(ACTIVATIONS[name].of(to_floats(pre), None))
+            rows = extend(ACTIVATIONS[name].evaluate(to_floats(pre), None))
     return rows
 
 

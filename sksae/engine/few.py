@@ -109,7 +109,7 @@ def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray 
             if slope is not None:
                 # A copy: it may be read-only, which torch does not know of.
                 slope = slope.astype(dtype)
-            rows = ACTIVATIONS[layer.activation].of(pre, slope)
+            rows = ACTIVATIONS[layer.activation].evaluate(pre, slope)
             if not all(_norm(each) < layers.large for each in (pre, rows)):
                 return None
     return rows

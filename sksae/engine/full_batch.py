@@ -12,11 +12,11 @@ from torch import Tensor
 from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
 from sksae.engine.codes.code import Code
 from sksae.engine.control import share_active
-from sksae.engine.device import to_wide
+from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import Terms, share_out
+from sksae.engine.objective import ObjectiveTerms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew, n_parts
@@ -152,10 +152,10 @@ class FullObjective:
         architecture = parameters.architecture
         self.parameters = parameters
         self._rows, self._corruption, self._crew = rows, corruption, crew or Crew(1)
-        self._terms = Terms(penalties, parameters, loss)
+        self._terms = ObjectiveTerms(penalties, parameters, loss)
         # Parameters in float64, for all that is not a product over rows.
-        self._weights = parameters.with_flat(torch.zeros_like(to_wide(parameters.flat)))
-        self._wide = Terms(penalties, self._weights, loss)
+        self._weights = parameters.with_flat(torch.zeros_like(to_float64(parameters.flat)))
+        self._wide = ObjectiveTerms(penalties, self._weights, loss)
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
@@ -258,7 +258,7 @@ class FullObjective:
                 sums.errors.add(share, batch, notes)
             sums.loss += self._row_terms(workspace, notes, code, batch.weight)
             if self._encoder:
-                sums.mean_code += to_wide(workspace.sum_rows(share))
+                sums.mean_code += to_float64(workspace.sum_rows(share))
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
@@ -293,9 +293,9 @@ class FullObjective:
         def square(lane: Lane) -> Tensor:
             total = self._zero_loss()
             for workspace, batch in lane.walk():
-                squares = to_wide(batch.rows).square().sum(dim=2, keepdim=True)
+                squares = to_float64(batch.rows).square().sum(dim=2, keepdim=True)
                 if batch.weight is not None:
-                    squares *= to_wide(batch.weight)
+                    squares *= to_float64(batch.weight)
                 total += squares.sum(dim=1)[:, 0] * workspace.share
             return total
 
@@ -330,7 +330,7 @@ class FullObjective:
         def active(lane: Lane) -> Tensor:
             total = torch.zeros_like(self._wide.beta)
             for size, share in codes(lane):
-                total += to_wide(share_active(size, largest, share))
+                total += to_float64(share_active(size, largest, share))
             return total
 
         return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
@@ -389,7 +389,7 @@ class FullObjective:
             for workspace, batch in lane.walk(self._corruption):
                 forward(workspace, Operand(batch.rows), self._encoder)
                 share = share_out(workspace, batch.weight)
-                mean_code += to_wide(workspace.sum_rows(share))
+                mean_code += to_float64(workspace.sum_rows(share))
             return mean_code
 
         return torch.stack(self._each(encode)).sum(dim=0)
@@ -398,12 +398,12 @@ class FullObjective:
         self, workspace: Workspace, notes: Tensor, code: Tensor, weight: Tensor | None
     ) -> Tensor:
         """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
-        values = self._terms.loss.values(to_wide(notes))
+        values = self._terms.loss.values(to_float64(notes))
         by_row = self._terms.code.row_penalty(code)
         if by_row is not None:
-            values += self._wide.beta[:, 0] * to_wide(by_row)
+            values += self._wide.beta[:, 0] * to_float64(by_row)
         if weight is not None:
-            values *= to_wide(weight[..., 0])
+            values *= to_float64(weight[..., 0])
         return values.sum(dim=-1) * workspace.share
 
     def _zero_loss(self) -> Tensor:
@@ -456,7 +456,7 @@ class _SquaredErrors:
         # Models have their targets in common.
         norms = torch.linalg.vector_norm(batch.target, dim=2)
         self._square += _sum_squares(norms, share)
-        self._mean = self._mean + to_wide(torch.mv(batch.target[0].T, share[0, :, 0]))
+        self._mean = self._mean + to_float64(torch.mv(batch.target[0].T, share[0, :, 0]))
 
     def add_sums(self, other: "_SquaredErrors") -> None:
         """Take up what was found of other chunks."""
@@ -474,4 +474,4 @@ class _SquaredErrors:
 
 def _sum_squares(norms: Tensor, share: Tensor) -> Tensor:
     """Return the weighted sum over rows of squared norms, in float64."""
-    return (to_wide(norms).square() * to_wide(share[..., 0])).sum(dim=1)
+    return (to_float64(norms).square() * to_float64(share[..., 0])).sum(dim=1)

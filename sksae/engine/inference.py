@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sksae.engine import extended
 from sksae.engine.batches import chunk_slices, equal_slices
-from sksae.engine.device import to_wide
+from sksae.engine.device import to_float64
 from sksae.engine.entering import FirstOfCentred, FirstOfSparse
 from sksae.engine.few import decode_few, encode_few
 from sksae.engine.layers import Layers
@@ -222,7 +222,7 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
 
 def _norms(rows: Tensor, large: float) -> Extended | None:
     """Return the norm of each row, whose squares may vanish; None if they overflow."""
-    found = to_wide(torch.linalg.vector_norm(rows, dim=-1)).cpu().numpy()
+    found = to_float64(torch.linalg.vector_norm(rows, dim=-1)).cpu().numpy()
     # Not even if it is nan.
     if not (found < large).all():
         return None

@@ -74,10 +74,10 @@ class Layers:
         one = self.network.layers[layer]
         activation, slope = ACTIVATIONS[one.activation], one.slope
         if slope is None:
-            activation.apply(pre, pre, None)
+            activation.forward(pre, pre, None)
             return pre
         out = torch.empty_like(pre)
-        activation.apply(pre, out, self.kept(slope).tensor[0])
+        activation.forward(pre, out, self.kept(slope).tensor[0])
         return out if self.is_ordinary(out) else None
 
     def run(

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from sksae.engine.batches import Batch, equal_slices
 from sksae.engine.control import OPEN_END, BetaController
-from sksae.engine.device import to_wide
+from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Drops
-from sksae.engine.objective import Terms
+from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.parts import Part
 from sksae.engine.revival import Revival
@@ -82,7 +82,7 @@ class MinibatchObjective:
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
-        self._terms = Terms(penalties, parameters, loss)
+        self._terms = ObjectiveTerms(penalties, parameters, loss)
         # By the number of rows.
         self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
@@ -114,7 +114,7 @@ class MinibatchObjective:
             else None
         )
         self._beta_before: Tensor | None = None
-        zero = to_wide(torch.zeros_like(self.beta))
+        zero = to_float64(torch.zeros_like(self.beta))
         self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
         self._beta_drift = zero
         self._forget()
@@ -257,14 +257,14 @@ class MinibatchObjective:
         and beta what it is by now.
         """
         self._fold()
-        beta, penalty = to_wide(self.beta), self._penalty_so_far / self._n_folded
+        beta, penalty = to_float64(self.beta), self._penalty_so_far / self._n_folded
         loss = self._error_so_far / self._n_folded + beta * penalty
         if self._beta_before is not None:
             self._beta_drift = self._beta_drift + (beta - self._beta_before) * penalty
         self._beta_before = beta.clone()
         zero = torch.zeros_like(loss)
         self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
-        return loss + to_wide(self._terms.weight_decay(self.parameters))
+        return loss + to_float64(self._terms.weight_decay(self.parameters))
 
     @property
     def beta_drift(self) -> Tensor:
@@ -282,14 +282,14 @@ class MinibatchObjective:
             return
         share = torch.cat(self._shares, dim=1)[..., 0]
         error = (terms.loss.values(torch.cat(self._losses, dim=1)) * share).sum(dim=1)
-        self._error_so_far = self._error_so_far + to_wide(error)
+        self._error_so_far = self._error_so_far + to_float64(error)
         if self._mean_codes:
             mean_codes = torch.cat(self._mean_codes, dim=2)
             penalty = terms.code.mean_penalty(mean_codes, terms.rho)
-            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
+            self._penalty_so_far = self._penalty_so_far + to_float64(penalty)
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
-            self._penalty_so_far = self._penalty_so_far + to_wide(penalty)
+            self._penalty_so_far = self._penalty_so_far + to_float64(penalty)
         self._n_folded += self._n_noted
         self._forget()
 

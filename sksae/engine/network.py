@@ -127,15 +127,15 @@ class Workspace:
         self.back: list[Product] = [_unbound]
         self.back_affine: list[Affine] = [_unbound]
         for layer in range(1, architecture.n_layers):
-            weight, gain = network.operands[layer], architecture.gains[layer]
+            weight, input_scale = network.operands[layer], architecture.input_scales[layer]
             entering, before = self._columns[layer - 1], self._deltas[layer - 1]
             if architecture.on_rows(layer):
                 forth, back = (entering.mT, weight), (weight, self._deltas[layer].mT)
             else:
                 forth, back = (weight, entering), (weight.mT, self._deltas[layer])
-            self.affine.append(products.affine(*forth, self._pre[layer], gain))
-            self.back.append(products.product(*back, before, gain))
-            self.back_affine.append(products.affine(*back, before, gain))
+            self.affine.append(products.affine(*forth, self._pre[layer], input_scale))
+            self.back.append(products.product(*back, before, input_scale))
+            self.back_affine.append(products.affine(*back, before, input_scale))
         if architecture.n_encoder_layers:
             self._code = Operand(self.out[architecture.n_encoder_layers - 1])
             self._total = Operand(self._code.tensor.new_empty(*self._code.tensor.shape[:2], 1))
@@ -147,7 +147,10 @@ class Workspace:
             return
         self._rows, self._gradient = rows, None
         self.affine[0] = self._products.affine(
-            self.network.operands[0], rows.mT, self._pre[0], self.network.architecture.gains[0]
+            self.network.operands[0],
+            rows.mT,
+            self._pre[0],
+            self.network.architecture.input_scales[0],
         )
 
     def forget_rows(self) -> None:
@@ -172,13 +175,13 @@ class Workspace:
                 by_bias = (delta, ones)
                 by_weight = (delta, self._columns[layer - 1].mT if layer else self._rows)
             self.by_bias.append(products.product(*by_bias, gradient.bias_operands[layer]))
-            out, gain = gradient.operands[layer], architecture.gains[layer]
+            out, input_scale = gradient.operands[layer], architecture.input_scales[layer]
             if layer < architecture.n_encoder_layers and architecture.tied[layer]:
                 # To what the decoder has left there already.
-                add = products.affine(*by_weight, out, gain)
+                add = products.affine(*by_weight, out, input_scale)
                 self.by_weight.append(partial(_add_to, out.tensor, add))
             else:
-                self.by_weight.append(products.product(*by_weight, out, gain))
+                self.by_weight.append(products.product(*by_weight, out, input_scale))
 
     def sum_rows(self, share: Tensor | None = None) -> Tensor:
         """Return the sum over rows of the code times what a row counts; valid until the next call.
@@ -233,7 +236,7 @@ def forward(
     for layer in layers or range(len(workspace.affine)):
         workspace.affine[layer](network.biases[layer])
         out = workspace.out[layer]
-        network.activations[layer].apply(workspace.pre[layer], out, network.slopes[layer])
+        network.activations[layer].forward(workspace.pre[layer], out, network.slopes[layer])
         if layer in workspace.masks:
             torch.mul(out, workspace.masks[layer], out=workspace.passed[layer])
     return workspace.passed[layer]
@@ -259,7 +262,7 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
     code_layer = network.architecture.n_encoder_layers - 1
     workspace.lead_to(gradient)
     for layer in range(len(workspace.affine) - 1, -1, -1):
-        network.activations[layer].chain(
+        network.activations[layer].backward(
             workspace.gradient[layer],
             workspace.out[layer],
             workspace.pre[layer],

@@ -34,7 +34,7 @@ def known(beta: Beta) -> PerModel:
     return [0.0 if isinstance(value, str) else value for value in beta]
 
 
-class Terms:
+class ObjectiveTerms:
     """J bound to an architecture, a precision and a device."""
 
     def __init__(self, penalties: Penalties, parameters: Parameters, loss: Loss) -> None:

@@ -5,7 +5,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch
 from sksae.engine.losses import compare, weigh
 from sksae.engine.network import Workspace, backward, finish, forward
-from sksae.engine.objective import Terms, share_out
+from sksae.engine.objective import ObjectiveTerms, share_out
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 
@@ -41,7 +41,7 @@ class Part:
         which: slice,
         workspace: Workspace,
         gradient: Parameters,
-        terms: Terms,
+        terms: ObjectiveTerms,
         *,
         is_part: bool,
     ) -> None:

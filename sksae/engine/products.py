@@ -84,17 +84,23 @@ class Products(Protocol):
     result are contiguous. Others may be transposed; the result too, where none is shared.
     """
 
-    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
-        """Return what writes gain * (left @ right) into ``out``."""
+    def product(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Product:
+        """Return what writes input_scale * (left @ right) into ``out``."""
 
-    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
-        """Return what writes what it is given plus gain * (left @ right) into ``out``."""
+    def affine(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Affine:
+        """Return what writes what it is given plus input_scale * (left @ right) into ``out``."""
 
 
 class TorchProducts:
     """By torch, on any device."""
 
-    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+    def product(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Product:
         a, b, c = left.tensor, right.tensor, out.tensor
         if len(c) == 1:
             run = partial(torch.mm, a[0], b[0], out=c[0])
@@ -103,18 +109,20 @@ class TorchProducts:
             run = partial(torch.mm, _stack(a), b[0], out=_stack(c))
         else:
             run = partial(torch.bmm, a.expand(len(c), -1, -1), b, out=c)
-        return run if gain == 1.0 else _scaled(run, c, gain)
+        return run if input_scale == 1.0 else _scaled(run, c, input_scale)
 
-    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
+    def affine(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Affine:
         a, b, c = left.tensor, right.tensor, out.tensor
         if len(b) == len(c):
             shared = a.expand(len(c), -1, -1)
-            return lambda added: torch.baddbmm(added, shared, b, alpha=gain, out=c)
+            return lambda added: torch.baddbmm(added, shared, b, alpha=input_scale, out=c)
         stacked, result = _stack(a), _stack(c)
 
         def run(added: Tensor) -> None:
             before = _stack(added.expand(*c.shape[:2], added.shape[2]))
-            torch.addmm(before, stacked, b[0], alpha=gain, out=result)
+            torch.addmm(before, stacked, b[0], alpha=input_scale, out=result)
 
         return run
 
@@ -122,7 +130,9 @@ class TorchProducts:
 class NumpyProducts:
     """By numpy, on the CPU. It is kept to one thread by whoever calls (see `threads`)."""
 
-    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+    def product(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Product:
         a, b, c = left.array, right.array, out.array
         assert a is not None
         assert b is not None
@@ -136,10 +146,12 @@ class NumpyProducts:
             run = _dot(_stack(a), b[0], _stack(c))
         else:
             run = _matmul(np.broadcast_to(a, (len(c), *a.shape[1:])), b, c)
-        return run if gain == 1.0 else _scaled(run, out.tensor, gain)
+        return run if input_scale == 1.0 else _scaled(run, out.tensor, input_scale)
 
-    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
-        return _adding(self.product(left, right, out), out.tensor, gain)
+    def affine(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Affine:
+        return _adding(self.product(left, right, out), out.tensor, input_scale)
 
 
 def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
@@ -161,21 +173,21 @@ def _is_slow(left: np.ndarray, right: np.ndarray) -> bool:
     return few and left.flags.c_contiguous and not right.flags.c_contiguous
 
 
-def _scaled(run: Product, result: Tensor, gain: float) -> Product:
+def _scaled(run: Product, result: Tensor, input_scale: float) -> Product:
     def run_and_scale() -> None:
         run()
-        result.mul_(gain)
+        result.mul_(input_scale)
 
     return run_and_scale
 
 
-def _adding(run: Product, result: Tensor, gain: float) -> Affine:
+def _adding(run: Product, result: Tensor, input_scale: float) -> Affine:
     def run_and_add(added: Tensor) -> None:
         run()
-        if gain == 1.0:
+        if input_scale == 1.0:
             result.add_(added)
         else:
-            torch.add(added, result, alpha=gain, out=result)
+            torch.add(added, result, alpha=input_scale, out=result)
 
     return run_and_add
 
@@ -197,11 +209,13 @@ class HalfProducts:
         # What the matrices of a product are rounded into, by turns: fresh memory is slower.
         self._scratch = [torch.empty(0, dtype=torch.bfloat16, device=device) for _ in range(3)]
 
-    def product(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Product:
+    def product(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Product:
         a, b, c = left.tensor, right.tensor, out.tensor
         sides = (a.shape[1], a.shape[2], b.shape[2])
         if prod(sides) < LEAST_HALF_WORK or min(sides) < LEAST_HALF_SIDE:
-            return self._whole.product(left, right, out, gain)
+            return self._whole.product(left, right, out, input_scale)
 
         def run() -> None:
             halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
@@ -210,10 +224,12 @@ class HalfProducts:
             self._halves.product(Operand(halves[0]), Operand(halves[1]), Operand(halves[2]))()
             c.copy_(halves[2])
 
-        return run if gain == 1.0 else _scaled(run, c, gain)
+        return run if input_scale == 1.0 else _scaled(run, c, input_scale)
 
-    def affine(self, left: Operand, right: Operand, out: Operand, gain: float = 1.0) -> Affine:
-        return _adding(self.product(left, right, out), out.tensor, gain)
+    def affine(
+        self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
+    ) -> Affine:
+        return _adding(self.product(left, right, out), out.tensor, input_scale)
 
     def _room(self, place: int, like: Tensor) -> Tensor:
         """Return room for a matrix that lies in memory as the one given does."""

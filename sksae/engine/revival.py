@@ -81,8 +81,8 @@ def revive(
     direction = lacking / torch.linalg.vector_norm(lacking, dim=2, keepdim=True).clamp(min=tiny)
     inward = direction * mean_length(encoder, ~dead)
     outward = direction * mean_length(decoder, ~dead)
-    gain = parameters.architecture.gains[0]
-    reached = (gain * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
+    input_scale = parameters.architecture.input_scales[0]
+    reached = (input_scale * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
     n_rows = rows.shape[1]
     n_active = (rho * n_rows).ceil().long().clamp(max=n_rows - 1)
     highest = reached[:, :, :1]

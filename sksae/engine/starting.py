@@ -68,6 +68,6 @@ def _let_mean_row_meet(
     """Move biases such that the pre-activations of the mean row, zeros, are what they were."""
     row = np.zeros(architecture.sizes[0])
     for layer, activation in enumerate(architecture.activations):
-        came_with_weights = architecture.gains[layer] * (row @ coefs[layer])
-        row = ACTIVATIONS[activation].of(biases[layer], slopes[layer])
+        came_with_weights = architecture.input_scales[layer] * (row @ coefs[layer])
+        row = ACTIVATIONS[activation].evaluate(biases[layer], slopes[layer])
         biases[layer] -= came_with_weights

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from sksae.engine.batches import Rows, kept_resident
-from sksae.engine.descent import Descent
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.held_out import make_judge
-from sksae.engine.iteration import iterate
+from sksae.engine.lbfgs_training import train_by_lbfgs
 from sksae.engine.losses import Loss
+from sksae.engine.minibatch_training import MinibatchTraining
 from sksae.engine.noise import corruption_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
+from sksae.engine.validation_scorers import make_scorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.numbers import kept_dtype
@@ -68,12 +68,12 @@ def train(
     """
     parts = [rows] if held_out is None else [rows, held_out]
     with Crew(None if rows.device.type == "cpu" else 1) as crew, kept_resident(*parts):
-        judge = None if held_out is None else make_judge(held_out, loss, max(architecture.sizes))
+        scorer = None if held_out is None else make_scorer(held_out, loss, max(architecture.sizes))
         if tasks[0].config.solver == "lbfgs":
             (task,) = tasks
-            outcomes = [iterate(architecture, task, rows, loss, judge, crew)]
+            outcomes = [train_by_lbfgs(architecture, task, rows, loss, scorer, crew)]
         else:
-            outcomes = Descent(architecture, tasks, rows, loss, judge, crew).run()
+            outcomes = MinibatchTraining(architecture, tasks, rows, loss, scorer, crew).run()
         trained = [outcome for outcome in outcomes if isinstance(outcome, TrainingResult)]
         n_components = architecture.sizes[architecture.n_encoder_layers]
         for each in trained:

@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options
-from sksae.metrics.entries import largest_magnitude, sum_magnitudes
+from sksae.metrics.reductions import largest_magnitude, sum_magnitudes
 from sksae.model.numbers import Matrix
 
 

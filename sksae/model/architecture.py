@@ -22,7 +22,7 @@ class Architecture:
     tied : tuple of bool, optional
         For each encoder layer whether the one that mirrors it has its weights, transposed; none
         by default.
-    gains : tuple of float, optional
+    input_scales : tuple of float, optional
         What each layer's input is multiplied by: the fixed scaling between networks that were
         trained one upon another. 1 by default.
     gives_rows : bool, default=True
@@ -34,13 +34,13 @@ class Architecture:
     activations: tuple[str, ...]
     n_encoder_layers: int
     tied: tuple[bool, ...] = ()
-    gains: tuple[float, ...] = ()
+    input_scales: tuple[float, ...] = ()
     gives_rows: bool = True
 
     def __post_init__(self) -> None:
         # A frozen dataclass is filled in this way; equal networks then compare equal.
         object.__setattr__(self, "tied", self.tied or (False,) * self.n_encoder_layers)
-        object.__setattr__(self, "gains", self.gains or (1.0,) * self.n_layers)
+        object.__setattr__(self, "input_scales", self.input_scales or (1.0,) * self.n_layers)
         for layer, is_tied in enumerate(self.tied):
             ends = self.sizes[layer : layer + 2]
             mirrored = self.sizes[::-1][layer : layer + 2]

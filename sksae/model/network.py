@@ -11,7 +11,7 @@ from sksae.model.scaling import Scaling
 
 
 class Layer(NamedTuple):
-    """One layer, f(gain * x @ coef + intercept).
+    """One layer, f(input_scale * x @ coef + intercept).
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Layer(NamedTuple):
         Of prelu units.
     activation : str
         The name of f.
-    gain : float
+    input_scale : float
         What the layer's input is multiplied by: the fixed scaling between networks that were
         trained one upon another.
     is_tied : bool
@@ -34,7 +34,7 @@ class Layer(NamedTuple):
     intercept: np.ndarray
     slope: np.ndarray | None
     activation: str
-    gain: float = 1.0
+    input_scale: float = 1.0
     is_tied: bool = False
 
 
@@ -99,12 +99,14 @@ class FittedNetwork:
         """Units of its code."""
         return int(self.encoder[-1].coef.shape[1])
 
-    def without_gains(self) -> "FittedNetwork":
-        """Return the same network with gains in the weights, in float64 where there is one."""
+    def without_input_scales(self) -> "FittedNetwork":
+        """Return the same network with input scales in the weights, where needed in float64."""
         layers = (
             layer
-            if layer.gain == 1.0
-            else layer._replace(coef=layer.gain * layer.coef.astype(np.float64), gain=1.0)
+            if layer.input_scale == 1.0
+            else layer._replace(
+                coef=layer.input_scale * layer.coef.astype(np.float64), input_scale=1.0
+            )
             for layer in self.layers
         )
         return replace(self, layers=tuple(layers))

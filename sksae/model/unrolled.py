@@ -2,9 +2,9 @@
 
 Hinton and Salakhutdinov (2006, "Reducing the dimensionality of data with neural networks") call
 the whole the unrolled network. Member k reads the code a of member k - 1 as ``shift + (a - mean) /
-scale``. That map stands before a layer's weights, so it becomes a factor of the layer's input (a
-gain) and a part of its bias; the weights are the members' own, and tied ones stay so. Likewise for
-the decoders, which follow each other in reverse order and undo the maps.
+scale``. That map stands before a layer's weights, so it becomes a factor of the layer's input, its
+``input_scale``, and a part of its bias; the weights are the members' own, and tied ones stay so.
+Likewise for the decoders, which follow each other in reverse order and undo the maps.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ class LayerSource(NamedTuple):
     ----------
     member, layer : int
         Which member, and which of its layers.
-    gain : float
+    input_scale : float
         What the layer's input is multiplied by in the unrolled network.
     shift : ndarray of shape (n_in,) or None
         What is then added to it.
@@ -31,7 +31,7 @@ class LayerSource(NamedTuple):
 
     member: int
     layer: int
-    gain: float
+    input_scale: float
     shift: np.ndarray | None
 
 
@@ -40,7 +40,7 @@ def layer_sources(members: Sequence[FittedNetwork]) -> Iterator[LayerSource]:
 
     An encoder's first layer is given the code a below it and shall see z = shift + (a - mean) /
     scale; the first layer of a decoder is given the reconstruction z_hat of the member above and
-    shall see a_hat = mean + (z_hat - shift) * scale. Both are gain * input + shift.
+    shall see a_hat = mean + (z_hat - shift) * scale. Both are input_scale * input + shift.
     """
     for index, member in enumerate(members):
         for layer in range(member.n_encoder_layers):
@@ -75,7 +75,7 @@ def unroll(members: Sequence[FittedNetwork]) -> FittedNetwork:
     for source in layer_sources(members):
         layer = members[source.member].layers[source.layer]
         intercept = layer.intercept.astype(np.float64) + _through(source.shift, layer.coef)
-        layers.append(layer._replace(intercept=intercept, gain=float(source.gain)))
+        layers.append(layer._replace(intercept=intercept, input_scale=float(source.input_scale)))
     n_encoder_layers = sum(member.n_encoder_layers for member in members)
     return FittedNetwork(tuple(layers), n_encoder_layers, members[0].scaling, members[-1].sparsity)
 

@@ -86,7 +86,7 @@ class Group:
 
     def _largest_part(self, n_bytes: float) -> int:
         """Return how many networks take no more memory than allowed; one at least."""
-        from sksae.engine.footprint import bytes_side_by_side
+        from sksae.engine.memory import bytes_side_by_side
 
         plan, n_rows = self.plans[0], self.X.shape[0]
         if plan.config.solver == "lbfgs":

@@ -29,7 +29,7 @@ def architecture_of(
         activations=tuple(layer.activation for layer in layers),
         n_encoder_layers=n_encoder_layers,
         tied=tuple(layer.is_tied for layer in layers[:n_encoder_layers]),
-        gains=tuple(layer.gain for layer in layers),
+        input_scales=tuple(layer.input_scale for layer in layers),
         gives_rows=gives_rows,
     )
 
@@ -52,7 +52,7 @@ def to_centred(architecture: Architecture, layers: Sequence[Layer], scaling: Sca
     """
     coefs = [layer.coef for layer in layers]
     intercepts = [layer.intercept.astype(np.float64) for layer in layers]
-    offset = architecture.gains[0] * scaling.offset
+    offset = architecture.input_scales[0] * scaling.offset
     intercepts[0] = intercepts[0] + offset @ coefs[0].astype(np.float64)
     return to_flat(architecture, coefs, intercepts, [layer.slope for layer in layers])
 
@@ -63,11 +63,17 @@ def from_centred(
     """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`."""
     coefs, intercepts, slopes = to_layers(architecture, flat)
     wide = [intercept.astype(np.float64) for intercept in intercepts]
-    wide[0] = wide[0] - architecture.gains[0] * scaling.offset @ coefs[0].astype(np.float64)
+    wide[0] = wide[0] - architecture.input_scales[0] * scaling.offset @ coefs[0].astype(np.float64)
     ties = (*architecture.tied, *(False,) * (len(coefs) - len(architecture.tied)))
     return tuple(
         Layer(*parts)
         for parts in zip(
-            coefs, wide, slopes, architecture.activations, architecture.gains, ties, strict=True
+            coefs,
+            wide,
+            slopes,
+            architecture.activations,
+            architecture.input_scales,
+            ties,
+            strict=True,
         )
     )

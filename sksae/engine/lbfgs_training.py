@@ -8,29 +8,29 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows
-from sksae.engine.control import Rounds, is_met, to_numpy
-from sksae.engine.descent import Running
+from sksae.engine.control import BetaContinuation, is_met, to_numpy
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.held_out import Judge
 from sksae.engine.history import BestWeights
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
+from sksae.engine.minibatch_training import Running
 from sksae.engine.noise import corruption_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
+from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.tasks import TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 
-def iterate(
+def train_by_lbfgs(
     architecture: Architecture,
     task: TrainingTask,
     rows: Rows,
     loss: Loss,
-    judge: Judge | None,
+    scorer: ValidationScorer | None,
     crew: Crew,
 ) -> TrainingResult | NonFiniteLossError:
     """Train a network: parameters and sums in float64, products in the precision of the rows.
@@ -45,7 +45,7 @@ def iterate(
         Rows and what to make of them.
     loss : Loss
         Of the output.
-    judge : Judge, optional
+    scorer : Judge, optional
         Scores networks on rows held out.
     crew : Crew
         Who walks over the rows.
@@ -59,21 +59,23 @@ def iterate(
     corruption = corruption_of(task.config, rows)
     full = FullObjective(task.penalties, parameters, rows, loss, corruption=corruption, crew=crew)
     try:
-        return _Iteration(task, full, judge).run(task.start)
+        return _LBFGSTraining(task, full, scorer).run(task.start)
     except NonFiniteLossError as error:
         return error
 
 
-class _Iteration:
+class _LBFGSTraining:
     """One training by L-BFGS."""
 
-    def __init__(self, task: TrainingTask, full: FullObjective, judge: Judge | None) -> None:
-        self._task, self._full, self._judge = task, full, judge
-        self._network = Running.begin(task, has_scorer=judge is not None)
-        self._rounds = _make_rounds(task, full) if task.finds_beta else None
-        if judge is not None and task.config.first_epoch:
+    def __init__(
+        self, task: TrainingTask, full: FullObjective, scorer: ValidationScorer | None
+    ) -> None:
+        self._task, self._full, self._scorer = task, full, scorer
+        self._network = Running.begin(task, has_scorer=scorer is not None)
+        self._continuation = _make_continuation(task, full) if task.finds_beta else None
+        if scorer is not None and task.config.first_epoch:
             # A training that goes on must not end worse than it began.
-            self._keep_if_best(judge.scores(full.parameters)[0])
+            self._keep_if_best(scorer.scores(full.parameters)[0])
 
     def run(self, start: np.ndarray) -> TrainingResult:
         """Train until a reason to stop comes up."""
@@ -100,7 +102,7 @@ class _Iteration:
                 flat.copy_(self._solver.flat)
                 verdict = self._take_stock()
                 ends_round = verdict == "tol" or (
-                    self._rounds is not None and self._rounds.is_over(iteration)
+                    self._continuation is not None and self._continuation.is_over(iteration)
                 )
                 if verdict != "callback" and ends_round and self._next_round():
                     continue
@@ -144,13 +146,15 @@ class _Iteration:
     def _meets_rho(self) -> bool:
         """Return whether the activity over all rows is rho, if it is to be."""
         full = self._full
-        return self._rounds is None or bool(is_met(to_numpy(full.activity()), to_numpy(full.rho)))
+        return self._continuation is None or bool(
+            is_met(to_numpy(full.activity()), to_numpy(full.rho))
+        )
 
     def _take_stock(self) -> str | None:
         """Return a reason to stop after this iteration, if there is one."""
         flat, score = self._full.parameters.flat, None
-        if self._judge is not None:
-            score = self._judge.scores(self._full.parameters)[0]
+        if self._scorer is not None:
+            score = self._scorer.scores(self._full.parameters)[0]
             self._keep_if_best(score)
         return self._network.history.verdict(self._solver.value, score, lambda: flat)
 
@@ -160,22 +164,22 @@ class _Iteration:
 
     def _next_round(self) -> bool:
         """Go on with another beta and without memory of curvature, unless rho is met."""
-        if self._rounds is None:
+        if self._continuation is None:
             return False
         full = self._full
         full.parameters.flat.copy_(self._solver.flat)
         activity = to_numpy(full.activity())
         if is_met(activity, to_numpy(full.rho)):
             self._network.met = self._weights()
-        if not self._rounds.move(activity.item()):
+        if not self._continuation.move(activity.item()):
             return False
-        full.set_beta(self._rounds.beta)
+        full.set_beta(self._continuation.beta)
         self._network.state.reset_patience()
         self._solver = self._solver_from(self._solver.flat)
         return True
 
 
-def _make_rounds(task: TrainingTask, full: FullObjective) -> Rounds:
+def _make_continuation(task: TrainingTask, full: FullObjective) -> BetaContinuation:
     """Return what moves beta, from where it stood or from a small one."""
     law = full.code.law
     assert law is not None
@@ -187,4 +191,4 @@ def _make_rounds(task: TrainingTask, full: FullObjective) -> Rounds:
         square = to_numpy(full.mean_square())
         beta = law.starting_beta(square, n_components, task.config.solver).item()
     full.set_beta(beta)
-    return Rounds(law, float(full.rho), task.config.max_iter, log(beta))
+    return BetaContinuation(law, float(full.rho), task.config.max_iter, log(beta))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows
-from sksae.engine.device import to_wide
+from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, SquaredError, compare
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
@@ -18,20 +18,20 @@ from sksae.model.architecture import Architecture
 ROUNDING = 1e-13
 
 
-class Judge(Protocol):
+class ValidationScorer(Protocol):
     """What tells how well networks do on rows held out."""
 
     def scores(self, parameters: Parameters) -> list[float]:
         """Return a score for each network, the higher the better."""
 
 
-def make_judge(rows: Rows, loss: Loss, widest: int) -> Judge:
+def make_scorer(rows: Rows, loss: Loss, widest: int) -> ValidationScorer:
     """Return the judge that suits a loss; ``widest`` is the size of the widest layer."""
     if isinstance(loss, SquaredError):
-        return Explained(
+        return R2Scorer(
             rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest
         )
-    return Accuracy(rows, widest)
+    return AccuracyScorer(rows, widest)
 
 
 class _HeldOut:
@@ -50,7 +50,7 @@ class _HeldOut:
             output = forward(workspace, Operand(batch.rows))
             values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
-                values *= to_wide(batch.weight)[..., 0]
+                values *= to_float64(batch.weight)[..., 0]
             total += values.sum(dim=-1).cpu() / n_rows
         return total.tolist()
 
@@ -59,7 +59,7 @@ class _HeldOut:
         raise NotImplementedError
 
 
-class Explained(_HeldOut):
+class R2Scorer(_HeldOut):
     """R^2: 1 - squared error / squared deviation from the targets' own mean."""
 
     def __init__(self, rows: Rows, loss: SquaredError, widest: int) -> None:
@@ -67,8 +67,8 @@ class Explained(_HeldOut):
         self._loss = loss
         mean, square = torch.zeros(1, dtype=torch.float64, device="cpu"), 0.0
         for batch in rows.chunks(widest):
-            wide = to_wide(batch.target)
-            weighted = wide if batch.weight is None else wide * to_wide(batch.weight)
+            wide = to_float64(batch.target)
+            weighted = wide if batch.weight is None else wide * to_float64(batch.weight)
             mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_rows
             square += float((wide * weighted).sum()) / rows.n_rows
         deviation = square - float(mean.square().sum())
@@ -80,7 +80,7 @@ class Explained(_HeldOut):
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
         notes = compare(architecture, self._loss, output, target, torch.empty_like(output))
-        return to_wide(notes).square()
+        return to_float64(notes).square()
 
     def _score(self, error: float) -> float:
         if self._deviation == 0.0:
@@ -88,7 +88,7 @@ class Explained(_HeldOut):
         return 1.0 - error / self._deviation
 
 
-class Accuracy(_HeldOut):
+class AccuracyScorer(_HeldOut):
     """Share of rows whose largest output is that of their label."""
 
     def scores(self, parameters: Parameters) -> list[float]:
@@ -96,4 +96,4 @@ class Accuracy(_HeldOut):
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
         likeliest = output.argmax(dim=-1 if architecture.gives_rows else -2)
-        return to_wide(likeliest == target[..., 0])
+        return to_float64(likeliest == target[..., 0])

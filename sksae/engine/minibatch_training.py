@@ -13,7 +13,6 @@ from torch import Tensor
 from sksae.engine.batches import Rows, batch_slices
 from sksae.engine.control import NEAR, OPEN_END, is_met, to_numpy
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.held_out import Judge
 from sksae.engine.history import BestWeights, History
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
@@ -22,6 +21,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.run_state import RunState
 from sksae.engine.solvers import SGD, Adam, Solver
 from sksae.engine.threads import Crew
+from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
@@ -70,7 +70,7 @@ class Running:
         return self.state.may_go_on(has_best=self.history.best is not None)
 
 
-class Descent:
+class MinibatchTraining:
     """Trains networks by minibatches; one whose training ends leaves the others.
 
     Parameters
@@ -83,7 +83,7 @@ class Descent:
         Rows and what to make of them.
     loss : Loss
         Of the output.
-    judge : Judge, optional
+    scorer : Judge, optional
         Scores networks on rows held out.
     crew : Crew
         Who shares the work on many rows.
@@ -95,11 +95,11 @@ class Descent:
         tasks: Sequence[TrainingTask],
         rows: Rows,
         loss: Loss,
-        judge: Judge | None,
+        scorer: ValidationScorer | None,
         crew: Crew,
     ) -> None:
         config = tasks[0].config
-        self._config, self._rows, self._loss, self._judge = config, rows, loss, judge
+        self._config, self._rows, self._loss, self._scorer = config, rows, loss, scorer
         self._crew = crew
         self._corruption, self._drops = corruption_of(config, rows), drops_of(config, rows.device)
         self._finds_beta = tasks[0].finds_beta
@@ -110,7 +110,7 @@ class Descent:
         self._parameters = Parameters.stacked(architecture, [task.start for task in tasks], like)
         self._full: FullObjective | None = None
         self._running = [
-            Running.begin(task, len(self._slices), has_scorer=judge is not None) for task in tasks
+            Running.begin(task, len(self._slices), has_scorer=scorer is not None) for task in tasks
         ]
         state = tasks[0].state or {}
         self._objective = MinibatchObjective(
@@ -130,9 +130,9 @@ class Descent:
         # Where the networks stand in the list of tasks.
         self._places = list(range(len(tasks)))
         self._outcomes: list[TrainingResult | NonFiniteLossError | None] = [None] * len(tasks)
-        if judge is not None and config.first_epoch:
+        if scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
-            self._keep_best(judge.scores(self._parameters))
+            self._keep_best(scorer.scores(self._parameters))
 
     def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""
@@ -185,15 +185,15 @@ class Descent:
                     network.state.advance()
 
     def _step(self) -> None:
-        gain, rate = self._config.code_bias_gain, self._learning_rate()
+        input_scale, rate = self._config.code_bias_gain, self._learning_rate()
         gradient, pace = self._objective.gradient.flat, self._pace
-        if gain == 1.0:
+        if input_scale == 1.0:
             self._solver.step(gradient, rate, pace)
             return
         bias = self._parameters.biases[self._parameters.architecture.n_encoder_layers - 1]
         before = bias.clone()
         self._solver.step(gradient, rate, pace)
-        bias.add_(bias - before, alpha=gain - 1.0)
+        bias.add_(bias - before, alpha=input_scale - 1.0)
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""
@@ -240,8 +240,8 @@ class Descent:
         objective = self._objective
         losses, drift = objective.epoch_loss().tolist(), objective.beta_drift.tolist()
         scores = None
-        if self._judge is not None:
-            scores = self._judge.scores(self._parameters)
+        if self._scorer is not None:
+            scores = self._scorer.scores(self._parameters)
             self._keep_best(scores)
         is_settled, is_near = objective.is_settled(), objective.is_settled(NEAR)
         failed = []
