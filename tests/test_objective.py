@@ -11,7 +11,7 @@ from oracle import Problem, Terms, relative_error, small_parts
 from registered import ACTIVATIONS, CODE_ACTIVATIONS, each_sparsity
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches, full_batch, minibatch, threads
+from sksae.engine import batches, epoch_loss, full_batch, threads
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.noise import Drops
@@ -492,7 +492,7 @@ def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeyp
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=24)
     losses = []
     for folded in (1, 3, 256):
-        monkeypatch.setattr(minibatch, "FOLDED_TOGETHER", folded)
+        monkeypatch.setattr(epoch_loss, "ADDED_TOGETHER", folded)
         objective, slices = minibatches(problem, 8, window=3)
         for batch in problem.rows().batches(slices, None):
             objective(batch)

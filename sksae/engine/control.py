@@ -193,7 +193,7 @@ def to_numpy(values: Tensor) -> np.ndarray:
 
 
 def share_active(
-    code: Tensor, largest: Tensor, share: Tensor, *, is_weighted: bool = False
+    code: Tensor, largest: Tensor, row_weights: Tensor, *, is_weighted: bool = False
 ) -> Tensor:
     """Return the share of some rows in which each unit is active, (n_models, n_components, 1).
 
@@ -203,13 +203,13 @@ def share_active(
         Absolute values.
     largest : Tensor of shape (n_models, n_components, 1)
         Each unit's largest activation.
-    share : Tensor of shape (1, n_rows, 1)
+    row_weights : Tensor of shape (1, n_rows, 1)
         What each row counts.
     is_weighted : bool, default=False
         If so, the shares do not add up to 1, and are divided by their sum.
     """
-    active = (code > ACTIVE_FROM * largest).to(share.dtype) @ share
-    return active / share.sum(dim=1, keepdim=True) if is_weighted else active
+    active = (code > ACTIVE_FROM * largest).to(row_weights.dtype) @ row_weights
+    return active / row_weights.sum(dim=1, keepdim=True) if is_weighted else active
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
@@ -310,7 +310,7 @@ class BetaController:
         self._write(self._now)
 
     def after_batch(
-        self, code: Tensor, mean_code: Tensor | None, share: Tensor, *, is_weighted: bool
+        self, code: Tensor, mean_code: Tensor | None, row_weights: Tensor, *, is_weighted: bool
     ) -> bool:
         """Measure the activity and move beta, once in some calls; return whether in this one.
 
@@ -320,7 +320,7 @@ class BetaController:
             Of the batch.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
             Running mean of the code, where S is a function of it.
-        share : Tensor of shape (1, n_rows, 1)
+        row_weights : Tensor of shape (1, n_rows, 1)
             What each row counts.
         is_weighted : bool
             Whether rows differ in it.
@@ -333,19 +333,19 @@ class BetaController:
         if self._activity_of is not None and mean_code is not None:
             self._now.activity = to_numpy(self._activity_of(mean_code))
         else:
-            self._measure(self._now, code, share, is_weighted=is_weighted)
+            self._measure(self._now, code, row_weights, is_weighted=is_weighted)
         self._move(self._now)
         self._has_moved = True
         return True
 
     def _measure(
-        self, now: ControlState, code: Tensor, share: Tensor, *, is_weighted: bool
+        self, now: ControlState, code: Tensor, row_weights: Tensor, *, is_weighted: bool
     ) -> None:
         """Bring the running share of active rows up to date."""
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
-        shares = share_active(size, self._largest, share, is_weighted=is_weighted)
+        shares = share_active(size, self._largest, row_weights, is_weighted=is_weighted)
         active = to_numpy(shares.mean(dim=(1, 2)))
         newest = self._newest if self._has_moved else 1.0
         now.activity = now.activity + newest * (active - now.activity)

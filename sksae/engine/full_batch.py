@@ -16,7 +16,7 @@ from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import ObjectiveTerms, share_out
+from sksae.engine.objective import ObjectiveTerms, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew, n_parts
@@ -47,7 +47,7 @@ class Lane:
     chunks : list of Chunk
         In order.
     total : Parameters
-        Sum of the chunks' gradients, times 1 / share, in float64.
+        Sum of the chunks' gradients, times 1 / row_weight, in float64.
 
     Parameters
     ----------
@@ -251,14 +251,17 @@ class FullObjective:
         terms, architecture = self._terms, self.parameters.architecture
         for workspace, batch in lane.walk():
             output = forward(workspace, Operand(batch.rows))
-            code, share = workspace.out[terms.code_layer], share_out(workspace, batch.weight)
+            code, row_weights = (
+                workspace.out[terms.code_layer],
+                row_weights_of(workspace, batch.weight),
+            )
             error = workspace.gradient[-1]
-            notes = compare(architecture, terms.loss, output, batch.target, error)
+            row_values = compare(architecture, terms.loss, output, batch.target, error)
             if sums.errors is not None:
-                sums.errors.add(share, batch, notes)
-            sums.loss += self._row_terms(workspace, notes, code, batch.weight)
+                sums.errors.add(row_weights, batch, row_values)
+            sums.loss += self._row_terms(workspace, row_values, code, batch.weight)
             if self._encoder:
-                sums.mean_code += to_float64(workspace.sum_rows(share))
+                sums.mean_code += to_float64(workspace.sum_rows(row_weights))
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
@@ -296,7 +299,7 @@ class FullObjective:
                 squares = to_float64(batch.rows).square().sum(dim=2, keepdim=True)
                 if batch.weight is not None:
                     squares *= to_float64(batch.weight)
-                total += squares.sum(dim=1)[:, 0] * workspace.share
+                total += squares.sum(dim=1)[:, 0] * workspace.row_weight
             return total
 
         return torch.stack(self._each(square)).sum(dim=0)
@@ -317,7 +320,7 @@ class FullObjective:
         def codes(lane: Lane) -> Iterator[tuple[Tensor, Tensor]]:
             for workspace, batch in lane.walk(self._corruption):
                 code = forward(workspace, Operand(batch.rows), self._encoder)
-                yield code.abs(), share_out(workspace, batch.weight)
+                yield code.abs(), row_weights_of(workspace, batch.weight)
 
         def largest_of(lane: Lane) -> Tensor:
             found = torch.zeros_like(terms.beta)
@@ -329,8 +332,8 @@ class FullObjective:
 
         def active(lane: Lane) -> Tensor:
             total = torch.zeros_like(self._wide.beta)
-            for size, share in codes(lane):
-                total += to_float64(share_active(size, largest, share))
+            for size, row_weights in codes(lane):
+                total += to_float64(share_active(size, largest, row_weights))
             return total
 
         return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
@@ -375,8 +378,8 @@ class FullObjective:
             workspace.enter(rows)
             output = forward(workspace, layers=self._decoder if is_encoded else None)
             code, error = workspace.out[terms.code_layer], workspace.gradient[-1]
-            notes = compare(architecture, terms.loss, output, batch.target, error)
-            loss += self._row_terms(workspace, notes, code, weight)
+            row_values = compare(architecture, terms.loss, output, batch.target, error)
+            loss += self._row_terms(workspace, row_values, code, weight)
             if weight is not None:
                 weigh(architecture, error, weight)
             backward(workspace, gradient, terms.code_gradient(code, narrow_mean, weight))
@@ -388,23 +391,23 @@ class FullObjective:
             mean_code = torch.zeros_like(self._wide.rho)
             for workspace, batch in lane.walk(self._corruption):
                 forward(workspace, Operand(batch.rows), self._encoder)
-                share = share_out(workspace, batch.weight)
-                mean_code += to_float64(workspace.sum_rows(share))
+                row_weights = row_weights_of(workspace, batch.weight)
+                mean_code += to_float64(workspace.sum_rows(row_weights))
             return mean_code
 
         return torch.stack(self._each(encode)).sum(dim=0)
 
     def _row_terms(
-        self, workspace: Workspace, notes: Tensor, code: Tensor, weight: Tensor | None
+        self, workspace: Workspace, row_values: Tensor, code: Tensor, weight: Tensor | None
     ) -> Tensor:
         """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
-        values = self._terms.loss.values(to_float64(notes))
+        values = self._terms.loss.values(to_float64(row_values))
         by_row = self._terms.code.row_penalty(code)
         if by_row is not None:
             values += self._wide.beta[:, 0] * to_float64(by_row)
         if weight is not None:
             values *= to_float64(weight[..., 0])
-        return values.sum(dim=-1) * workspace.share
+        return values.sum(dim=-1) * workspace.row_weight
 
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])
@@ -450,13 +453,13 @@ class _SquaredErrors:
         self._error, self._square = torch.zeros_like(zero), torch.zeros_like(zero[:1])
         self._mean: Tensor | float = 0.0
 
-    def add(self, share: Tensor, batch: Batch, notes: Tensor) -> None:
-        """Take up a chunk, given what its rows count; ``notes`` are the norms of their errors."""
-        self._error += _sum_squares(notes, share)
+    def add(self, row_weights: Tensor, batch: Batch, row_values: Tensor) -> None:
+        """Take up a chunk; ``row_values`` are the norms of its errors."""
+        self._error += _sum_squares(row_values, row_weights)
         # Models have their targets in common.
         norms = torch.linalg.vector_norm(batch.target, dim=2)
-        self._square += _sum_squares(norms, share)
-        self._mean = self._mean + to_float64(torch.mv(batch.target[0].T, share[0, :, 0]))
+        self._square += _sum_squares(norms, row_weights)
+        self._mean = self._mean + to_float64(torch.mv(batch.target[0].T, row_weights[0, :, 0]))
 
     def add_sums(self, other: "_SquaredErrors") -> None:
         """Take up what was found of other chunks."""
@@ -472,6 +475,6 @@ class _SquaredErrors:
         return self._error, deviation.expand_as(self._error)
 
 
-def _sum_squares(norms: Tensor, share: Tensor) -> Tensor:
+def _sum_squares(norms: Tensor, row_weights: Tensor) -> Tensor:
     """Return the weighted sum over rows of squared norms, in float64."""
-    return (to_float64(norms).square() * to_float64(share[..., 0])).sum(dim=1)
+    return (to_float64(norms).square() * to_float64(row_weights[..., 0])).sum(dim=1)

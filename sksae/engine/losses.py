@@ -31,11 +31,11 @@ class Loss(Protocol):
 
         Returns
         -------
-        notes : Tensor of shape (n_models, n_rows)
+        row_values : Tensor of shape (n_models, n_rows)
             From which `values` makes l: in a minibatch that is left for later, many at once.
         """
 
-    def values(self, notes: Tensor) -> Tensor:
+    def values(self, row_values: Tensor) -> Tensor:
         """Return l of each row, in the precision of the notes, which may be overwritten."""
 
 
@@ -66,8 +66,8 @@ class SquaredError:
             out.sub_(self.offset if dim == -1 else self.offset.unsqueeze(-1))
         return torch.linalg.vector_norm(out, dim=dim)
 
-    def values(self, notes: Tensor) -> Tensor:
-        return notes.square_().div_(2.0)
+    def values(self, row_values: Tensor) -> Tensor:
+        return row_values.square_().div_(2.0)
 
 
 class CrossEntropy:
@@ -79,13 +79,13 @@ class CrossEntropy:
     def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
         labels = target.expand(len(output), -1, -1)
         torch.log_softmax(output, dim=dim, out=out)
-        notes = -out.gather(dim, labels).squeeze(dim)
+        row_values = -out.gather(dim, labels).squeeze(dim)
         # The derivative is softmax(output) less 1 at the label.
         out.exp_().scatter_add_(dim, labels, out.new_full((1, 1, 1), -1.0).expand_as(labels))
-        return notes
+        return row_values
 
-    def values(self, notes: Tensor) -> Tensor:
-        return notes
+    def values(self, row_values: Tensor) -> Tensor:
+        return row_values
 
 
 def make_loss(name: str, offset: np.ndarray | None = None) -> Loss:

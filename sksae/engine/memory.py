@@ -3,7 +3,7 @@
 import numpy as np
 
 from sksae.engine.batches import batch_slices, chunk_slices
-from sksae.engine.minibatch import FOLDED_TOGETHER
+from sksae.engine.epoch_loss import ADDED_TOGETHER
 from sksae.model.architecture import Architecture
 from sksae.model.numbers import HALF, kept_dtype
 
@@ -32,7 +32,7 @@ def bytes_side_by_side(
     batches = batch_slices(n_rows, batch_size)
     chunks = chunk_slices(n_rows, max(architecture.sizes) * n_networks)
     # Of each row its share and its distance, noted and joined.
-    noted = 4 * batch_size * min(FOLDED_TOGETHER, len(batches))
+    noted = 4 * batch_size * min(ADDED_TOGETHER, len(batches))
     entries = VECTORS * architecture.n_parameters + noted + max(working(batches), working(chunks))
     n_bytes = n_networks * entries * np.dtype(kept_dtype(dtype)).itemsize
     if dtype == HALF:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sksae.engine.batches import Batch, equal_slices
 from sksae.engine.control import OPEN_END, BetaController
-from sksae.engine.device import to_float64
+from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Drops
@@ -16,7 +16,7 @@ from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.parts import Part
 from sksae.engine.revival import Revival
-from sksae.engine.solvers import part_of_step
+from sksae.engine.running_code import RunningCode
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.settings import TOLERANCE, Penalties
 
@@ -24,16 +24,13 @@ from sksae.model.settings import TOLERANCE, Penalties
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
 # dominant direction they move together, and a penalty that lags makes them swing.
 RHO_HAT_ROWS, LONGEST_WINDOW = 512, 10
-# Of how many batches the notes for the loss curve are kept before they are added up.
-FOLDED_TOGETHER = 256
 
 
 class MinibatchObjective:
     """J and its gradient over one minibatch after another.
 
-    The mean activation that kl compares with rho is a running mean over the last batches. A
-    single batch estimates a small rho badly, and as 1/rho_hat is convex the errors do not cancel:
-    they keep the units from becoming selective. A window of 1 gives J of each batch itself.
+    The mean code that a penalty on means is a function of is a running mean over the last batches
+    (see `RunningCode`). A window of 1 gives J of each batch itself.
 
     Parameters
     ----------
@@ -87,23 +84,10 @@ class MinibatchObjective:
         self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
         self._window = window
-        self._newest = part_of_step(1.0 / window, pace)
         self._n_steps, self._solver, self._pace = n_steps, solver, pace
-        self._n_seen = 0.0
-        # Running means of the sum over rows of weight * code, and of weight, which is 1 and not
-        # kept as long as all rows are alike.
-        like = parameters.flat
-        self._code_sum = torch.zeros_like(self._terms.rho)
-        self._weight_sum: Tensor | None = None
-        if state and "code_sum" in state:
-            self._n_seen = float(state["n_seen"])
-            self._code_sum = torch.tensor(state["code_sum"], dtype=like.dtype, device=like.device)
-            if "weight_sum" in state:
-                self._weight_sum = torch.tensor(
-                    state["weight_sum"], dtype=like.dtype, device=like.device
-                )
         terms = self._terms
         known = state or {}
+        self._running = RunningCode(terms.rho, window=window, pace=pace, state=known)
         self._controller = self._make_controller(known) if terms.is_auto.any() else None
         # Behind hidden layers an error of the output does not tell what a unit should detect.
         self._revival = (
@@ -113,11 +97,7 @@ class MinibatchObjective:
             and parameters.architecture.n_layers == 2
             else None
         )
-        self._beta_before: Tensor | None = None
-        zero = to_float64(torch.zeros_like(self.beta))
-        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
-        self._beta_drift = zero
-        self._forget()
+        self._epoch_loss = EpochLoss(terms)
 
     def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
         """Return what moves beta, from where it stood."""
@@ -137,9 +117,7 @@ class MinibatchObjective:
         )
 
     def __call__(self, batch: Batch) -> None:
-        """Write the gradient by one minibatch into ``gradient``, and note what J was."""
-        if self._n_noted == FOLDED_TOGETHER:
-            self._fold()
+        """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
         terms, weight, controller = self._terms, batch.weight, self._controller
         if controller is not None and not controller.has_started:
             controller.start(batch.rows, weight)
@@ -152,15 +130,11 @@ class MinibatchObjective:
         mean_code = None
         if by_unit:
             sums = self._crew.run([part.encode for part in parts])
-            mean_code = self._track(sum(sums[1:], sums[0]), parts)
-            self._mean_codes.append(mean_code)
+            mean_code = self._follow(sum(sums[1:], sums[0]), parts)
         self._crew.run([partial(part.go_back, mean_code) for part in parts])
-        self._n_noted += 1
         for part in parts:
-            self._shares.append(part.share)
-            self._losses.append(part.losses)
-            if part.row_penalty is not None:
-                self._row_penalties.append(part.row_penalty)
+            self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
+        self._epoch_loss.end_batch(mean_code)
         for part in parts[1:]:
             self.gradient.flat.add_(part.gradient.flat)
         if terms.common_alpha is None:
@@ -222,8 +196,10 @@ class MinibatchObjective:
 
         code_layer = self._terms.code_layer
         code = whole([part.workspace.out[code_layer] for part in parts], 2)
-        share = whole([part.share for part in parts], 1)
-        has_moved = controller.after_batch(code, mean_code, share, is_weighted=parts[0].is_weighted)
+        row_weights = whole([part.row_weights for part in parts], 1)
+        has_moved = controller.after_batch(
+            code, mean_code, row_weights, is_weighted=parts[0].is_weighted
+        )
         if self._revival is not None:
             self._revival.watch(code, self._pace)
             if has_moved:
@@ -250,55 +226,13 @@ class MinibatchObjective:
         return self._controller.is_settled(tolerance)
 
     def epoch_loss(self) -> Tensor:
-        """Return J averaged over the batches since the last call, shape (n_models,).
-
-        What the batches noted is put together later, many at once: at every step it would cost
-        more than the products of a small network. The weight decay is that of the weights now,
-        and beta what it is by now.
-        """
-        self._fold()
-        beta, penalty = to_float64(self.beta), self._penalty_so_far / self._n_folded
-        loss = self._error_so_far / self._n_folded + beta * penalty
-        if self._beta_before is not None:
-            self._beta_drift = self._beta_drift + (beta - self._beta_before) * penalty
-        self._beta_before = beta.clone()
-        zero = torch.zeros_like(loss)
-        self._error_so_far, self._penalty_so_far, self._n_folded = zero, zero, 0
-        return loss + to_float64(self._terms.weight_decay(self.parameters))
+        """Return J averaged over the batches since the last call, shape (n_models,)."""
+        return self._epoch_loss.take(self.parameters)
 
     @property
     def beta_drift(self) -> Tensor:
-        """How much of the last epoch's loss is due to moves of beta since the first, (n_models,).
-
-        Without it the losses of all epochs compare, as if each were measured with the beta of the
-        one before.
-        """
-        return self._beta_drift
-
-    def _fold(self) -> None:
-        """Add up what the batches noted, so that the notes do not grow with the epoch."""
-        terms = self._terms
-        if self._n_noted == 0:
-            return
-        share = torch.cat(self._shares, dim=1)[..., 0]
-        error = (terms.loss.values(torch.cat(self._losses, dim=1)) * share).sum(dim=1)
-        self._error_so_far = self._error_so_far + to_float64(error)
-        if self._mean_codes:
-            mean_codes = torch.cat(self._mean_codes, dim=2)
-            penalty = terms.code.mean_penalty(mean_codes, terms.rho)
-            self._penalty_so_far = self._penalty_so_far + to_float64(penalty)
-        if self._row_penalties:
-            penalty = (torch.cat(self._row_penalties, dim=1) * share).sum(dim=1)
-            self._penalty_so_far = self._penalty_so_far + to_float64(penalty)
-        self._n_folded += self._n_noted
-        self._forget()
-
-    def _forget(self) -> None:
-        self._n_noted = 0
-        self._shares: list[Tensor] = []
-        self._losses: list[Tensor] = []
-        self._row_penalties: list[Tensor] = []
-        self._mean_codes: list[Tensor] = []
+        """How much of the last epoch's loss is due to moves of beta (see `EpochLoss`)."""
+        return self._epoch_loss.beta_drift
 
     def state(self, models: list[int] | None = None) -> dict[str, np.ndarray]:
         """Return what the next minibatch's gradient depends on besides the parameters.
@@ -308,11 +242,7 @@ class MinibatchObjective:
         state = {} if self._controller is None else self._controller.state()
         if self._revival is not None:
             state |= self._revival.state()
-        if self._n_seen:
-            state["code_sum"] = self._code_sum.cpu().numpy().copy()
-            state["n_seen"] = np.asarray(self._n_seen)
-            if self._weight_sum is not None:
-                state["weight_sum"] = self._weight_sum.cpu().numpy().copy()
+        state |= self._running.state()
         if models is None:
             return state
         return {
@@ -347,23 +277,15 @@ class MinibatchObjective:
             half=self._half,
             state=self.state(models),
         )
-        rest._beta_drift = self._beta_drift[models]
-        if self._beta_before is not None:
-            rest._beta_before = self._beta_before[models]
+        rest._epoch_loss = self._epoch_loss.of_models(rest._terms, models)
         if self._controller is not None and rest._controller is not None:
             rest._controller.n_left = self._controller.n_left[models]
         return rest
 
-    def _track(self, batch_mean: Tensor, parts: list[Part]) -> Tensor:
+    def _follow(self, code_sum: Tensor, parts: list[Part]) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
-        newest = max(self._pace / (self._n_seen + self._pace), self._newest)
-        self._n_seen += self._pace
-        # Into memory of its own: the notes keep it.
-        self._code_sum = self._code_sum.lerp(batch_mean, newest)
-        if not parts[0].is_weighted and self._weight_sum is None:
-            return self._code_sum
-        if self._weight_sum is None:
-            self._weight_sum = batch_mean.new_ones(1, 1, 1)
-        total = torch.cat([part.share for part in parts], dim=1).sum(dim=1, keepdim=True)
-        self._weight_sum = self._weight_sum.lerp(total, newest)
-        return self._code_sum / self._weight_sum.clamp(min=torch.finfo(batch_mean.dtype).tiny)
+        total = None
+        if parts[0].is_weighted or self._running.is_weighted:
+            row_weights = torch.cat([part.row_weights for part in parts], dim=1)
+            total = row_weights.sum(dim=1, keepdim=True)
+        return self._running.follow(code_sum, total)

@@ -33,15 +33,15 @@ class Workspace:
     ----------
     pre, out, gradient : list of Tensor, in the shapes of the layers' activations
         Of each layer: pre-activation, activation, and dJ by the latter and then the former, times
-        1 / share. ``pre`` and ``out`` are one buffer unless the activation needs both.
+        1 / row_weight. ``pre`` and ``out`` are one buffer unless the activation needs both.
     passed : list of Tensor
         Of each layer what it passes on: ``out`` itself, or where units are dropped out times mask.
     masks : dict of int to Tensor
         Of each layer that drops units what its activations are multiplied by: to be drawn before
         each pass (see `noise`).
-    share : float
+    row_weight : float
         What a row counts in J.
-    sharing : Tensor of shape (1, n_rows, 1)
+    row_weights : Tensor of shape (1, n_rows, 1)
         Full of it.
     network : Parameters
         Whose passes these are.
@@ -56,7 +56,7 @@ class Workspace:
         The network that the buffers are for.
     n_rows : int
         Rows of the batch.
-    share : float, optional
+    row_weight : float, optional
         By default the batch is all there is, and its rows count 1 / n_rows.
     scratch : Workspace, optional
         One of as many rows, to share all buffers with except the encoder's activations.
@@ -70,7 +70,7 @@ class Workspace:
         self,
         parameters: Parameters,
         n_rows: int,
-        share: float | None = None,
+        row_weight: float | None = None,
         scratch: "Workspace | None" = None,
         masks: dict[int, Tensor] | None = None,
         *,
@@ -104,8 +104,8 @@ class Workspace:
             torch.empty_like(out) if layer in self.masks else out
             for layer, out in enumerate(self.out)
         ]
-        self.share = 1.0 / n_rows if share is None else share
-        self.sharing = like.new_full((1, n_rows, 1), self.share)
+        self.row_weight = 1.0 / n_rows if row_weight is None else row_weight
+        self.row_weights = like.new_full((1, n_rows, 1), self.row_weight)
         device = like.device
         self._products: Products = HalfProducts(device) if half else products_for(device)
         self._bind()
@@ -118,7 +118,7 @@ class Workspace:
         self._deltas = [Operand(gradient) for gradient in self.gradient]
         # What enters the layers but the first.
         self._columns = [Operand(passed) for passed in self.passed[:-1]]
-        self._ones = Operand(torch.ones_like(self.sharing))
+        self._ones = Operand(torch.ones_like(self.row_weights))
         self._rows: Operand | None = None
         self._gradient: Parameters | None = None
         self.by_bias: list[Product] = []
@@ -139,7 +139,7 @@ class Workspace:
         if architecture.n_encoder_layers:
             self._code = Operand(self.out[architecture.n_encoder_layers - 1])
             self._total = Operand(self._code.tensor.new_empty(*self._code.tensor.shape[:2], 1))
-            self._sum_rows = products.product(self._code, Operand(self.sharing), self._total)
+            self._sum_rows = products.product(self._code, Operand(self.row_weights), self._total)
 
     def enter(self, rows: Operand) -> None:
         """Let passes be of some rows, (n_models or 1, n_rows, n_features)."""
@@ -183,22 +183,22 @@ class Workspace:
             else:
                 self.by_weight.append(products.product(*by_weight, out, input_scale))
 
-    def sum_rows(self, share: Tensor | None = None) -> Tensor:
+    def sum_rows(self, row_weights: Tensor | None = None) -> Tensor:
         """Return the sum over rows of the code times what a row counts; valid until the next call.
 
         Parameters
         ----------
-        share : Tensor of shape (1, n_rows, 1), optional
+        row_weights : Tensor of shape (1, n_rows, 1), optional
             By default what the workspace says.
 
         Returns
         -------
         total : Tensor of shape (n_models, n_components, 1)
         """
-        if share is None:
+        if row_weights is None:
             self._sum_rows()
         else:
-            self._products.product(self._code, Operand(share), self._total)()
+            self._products.product(self._code, Operand(row_weights), self._total)()
         return self._total.tensor
 
 
@@ -243,10 +243,10 @@ def forward(
 
 
 def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor | None) -> None:
-    """Write the gradient of J by every parameter, times 1 / share, into ``gradient``.
+    """Write the gradient of J by every parameter, times 1 / row_weight, into ``gradient``.
 
     Call after `forward` over all layers, with dJ/doutput in ``workspace.gradient[-1]``. That and
-    all gradients by activations are J's times 1 / share too: the share comes in last, by
+    all gradients by activations are J's times 1 / row_weight too: the row weight comes in last, by
     `finish`, at once for all parameters and parts of the rows.
 
     Parameters
@@ -256,7 +256,7 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
     gradient : Parameters
         Where the result is written.
     code_gradient : Tensor broadcastable to the code, or None
-        dJ/dcode, times 1 / share, of the terms that act on the code itself: the sparsity penalty.
+        dJ/dcode, times 1 / row_weight, of the terms that act on the code itself: the penalty.
     """
     network = workspace.network
     code_layer = network.architecture.n_encoder_layers - 1
@@ -288,7 +288,7 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
 
 def finish(
     gradient: Parameters,
-    share: float,
+    row_weight: float,
     network: Parameters,
     alpha: float = 0.0,
     decayed: Sequence[bool] = (),
@@ -298,8 +298,8 @@ def finish(
     Parameters
     ----------
     gradient : Parameters
-        What `backward` wrote, times 1 / share.
-    share : float
+        What `backward` wrote, times 1 / row_weight.
+    row_weight : float
         What a row counts in J.
     network : Parameters
         The network.
@@ -311,9 +311,9 @@ def finish(
     if gradient.flat.device.type == "cpu":
         # numpy takes a quarter of torch's time where there is little to multiply.
         array = gradient.flat.numpy()
-        np.multiply(array, share, out=array)
+        np.multiply(array, row_weight, out=array)
     else:
-        gradient.flat.mul_(share)
+        gradient.flat.mul_(row_weight)
     if not alpha:
         return
     architecture = network.architecture

@@ -63,7 +63,7 @@ class ObjectiveTerms:
     def code_gradient(
         self, code: Tensor, mean_code: Tensor | None, weight: Tensor | None
     ) -> Tensor | None:
-        """Return the gradient of beta * S by the code, times 1 / share as `backward` wants it.
+        """Return the gradient of beta * S by the code, times 1 / row_weight as `backward` wants it.
 
         Parameters
         ----------
@@ -99,6 +99,6 @@ class ObjectiveTerms:
                 part.add_(self.alpha * weight)
 
 
-def share_out(workspace: Workspace, weight: Tensor | None) -> Tensor:
+def row_weights_of(workspace: Workspace, weight: Tensor | None) -> Tensor:
     """Return what each row counts in a mean, shape (1, n_rows, 1)."""
-    return workspace.sharing if weight is None else weight * workspace.share
+    return workspace.row_weights if weight is None else weight * workspace.row_weight

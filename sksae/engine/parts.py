@@ -5,7 +5,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch
 from sksae.engine.losses import compare, weigh
 from sksae.engine.network import Workspace, backward, finish, forward
-from sksae.engine.objective import ObjectiveTerms, share_out
+from sksae.engine.objective import ObjectiveTerms, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 
@@ -15,7 +15,7 @@ class Part:
 
     Attributes
     ----------
-    share : Tensor of shape (1, n_rows, 1)
+    row_weights : Tensor of shape (1, n_rows, 1)
         What each row counts in a mean.
     losses : Tensor of shape (n_models, n_rows)
         Notes of the loss (see `losses`).
@@ -60,7 +60,7 @@ class Part:
         if rows is not self._source:
             self._source = rows
             self.workspace.enter(Operand(rows[:, self._which] if self._is_part else rows))
-        self.share = share_out(self.workspace, weight)
+        self.row_weights = row_weights_of(self.workspace, weight)
         self._is_encoded = False
 
     @property
@@ -72,7 +72,7 @@ class Part:
         """Go as far as the code; return the sum over rows of what it counts."""
         forward(self.workspace, layers=self._encoder)
         self._is_encoded = True
-        return self.workspace.sum_rows(self.share if self.is_weighted else None)
+        return self.workspace.sum_rows(self.row_weights if self.is_weighted else None)
 
     def go_back(self, mean_code: Tensor | None) -> None:
         """Go on to the output and all the way back."""
@@ -89,4 +89,4 @@ class Part:
         backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))
         # The weights of the whole batch decay once.
         alpha = (terms.common_alpha or 0.0) if self._which.start == 0 else 0.0
-        finish(self.gradient, workspace.share, workspace.network, alpha, terms.decayed)
+        finish(self.gradient, workspace.row_weight, workspace.network, alpha, terms.decayed)

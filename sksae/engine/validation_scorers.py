@@ -79,8 +79,8 @@ class R2Scorer(_HeldOut):
         return [self._score(error) for error in self.means(parameters)]
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
-        notes = compare(architecture, self._loss, output, target, torch.empty_like(output))
-        return to_float64(notes).square()
+        row_values = compare(architecture, self._loss, output, target, torch.empty_like(output))
+        return to_float64(row_values).square()
 
     def _score(self, error: float) -> float:
         if self._deviation == 0.0:
