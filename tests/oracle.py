@@ -22,6 +22,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.architecture import Architecture
+from sksae.model.codes import selection_of
 from sksae.model.settings import Penalties
 
 
@@ -38,6 +39,8 @@ class Network:
     activations: tuple[str, ...]
     input_scales: tuple[float, ...] | None = None
     n_encoder_layers: int | None = None
+    # Of each layer (name of a code, how many units it keeps) or None.
+    selections: tuple[tuple[str, int] | None, ...] | None = None
 
     @property
     def code_layer(self):
@@ -73,18 +76,27 @@ def forward(xp, network, rows, masks=None):
     """
     pres, outs, passed = [], [], rows
     input_scales = network.input_scales or (1.0,) * len(network.coefs)
-    for coef, intercept, slope, name, input_scale in zip(
+    layers = zip(
         network.coefs,
         network.intercepts,
         network.slopes,
         network.activations,
         input_scales,
+        network.selections or (None,) * len(network.coefs),
         strict=True,
-    ):
+    )
+    for coef, intercept, slope, name, input_scale, selection in layers:
         pres.append((input_scale * passed) @ coef + intercept)
         outs.append(activate(xp, name, pres[-1], slope))
+        if selection is not None:
+            code, n_active = selection
+            outs[-1] = outs[-1] * KEPT[code](outs[-1], n_active)
         passed = outs[-1] * (masks or {}).get(len(outs) - 1, 1.0)
     return pres, outs
+
+
+# What codes that keep some units only keep: 1 where a unit is kept and 0 elsewhere.
+KEPT = {}
 
 
 def mean_activation(network, code, share):
@@ -141,11 +153,15 @@ def network_of(model):
     def wide(arrays):
         return [None if array is None else np.asarray(array, np.float64) for array in arrays]
 
+    rho = model.rho / model.n_components if isinstance(model.rho, int) else model.rho
+    selection = selection_of(model.sparsity, rho, model.n_components)
+    none = (None,) * depth
     return Network(
         wide(model.coefs_),
         wide(model.intercepts_),
         wide(model.slopes_),
         (*hidden, code, *hidden, model.output_activation),
+        selections=(*none, selection, *none, None),
     )
 
 
@@ -210,6 +226,7 @@ class Problem:
     ):
         """Draw a problem in which no kink lies near: no pre-activation is within 1e-3 of 0."""
         rng = np.random.default_rng(seed)
+        selection = selection_of(sparsity, 0.2, 3)
         architecture = Architecture.autoencoder(
             4,
             3,
@@ -218,6 +235,7 @@ class Problem:
             activation=activation,
             output_activation=output_activation,
             tied_weights=tied,
+            selection=selection,
         )
         architecture = replace(architecture, input_scales=input_scales)
         n_slopes = sum(
@@ -242,7 +260,9 @@ class Problem:
                 weight=rng.uniform(0.2, 2.0, n_rows) if weighted else None,
             )
             pres = forward(np, problem.network(problem.flat), problem.X - problem.centre)[0]
-            if min(abs(pre).min() for pre in pres) > 1e-3:
+            gaps = [np.diff(np.sort(pre, axis=1), axis=1).min(initial=1.0) for pre in pres]
+            near_kinks = min(abs(pre).min() for pre in pres)
+            if near_kinks > 1e-3 and (selection is None or min(gaps) > 1e-3):
                 return problem
         raise AssertionError("no problem without kinks found")
 
@@ -317,7 +337,15 @@ class Problem:
         assert taken == len(flat)
         n_encoder_layers = self.architecture.n_encoder_layers
         input_scales = self.architecture.input_scales
-        return Network(coefs, intercepts, slopes, names, input_scales, n_encoder_layers)
+        return Network(
+            coefs,
+            intercepts,
+            slopes,
+            names,
+            input_scales,
+            n_encoder_layers,
+            self.architecture.selections,
+        )
 
     @property
     def _data(self):

@@ -7,6 +7,7 @@ plain containers of them only.
 from copy import copy
 from typing import Any, TypeVar
 
+from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.scaling import Scaling
 from sksae.training.record import FitResult, Fitted, TrainingRecord
@@ -29,7 +30,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     attributes : dict
         Names and values.
     """
-    layers, scaling = network.layers, network.scaling
+    layers, scaling, code = network.layers, network.scaling, network.encoder[-1]
     return {
         "coefs_": [layer.coef for layer in layers],
         "intercepts_": [layer.intercept.astype(layer.coef.dtype, copy=False) for layer in layers],
@@ -43,25 +44,28 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
         "_sparsity": network.sparsity,
+        "_n_active": None if code.selection is None else code.selection.n_active,
     }
 
 
 def network_of(estimator: Any) -> FittedNetwork:
     """Return the network that an autoencoder's fitted attributes describe."""
-    coefs, is_tied = estimator.coefs_, estimator._tied
-    n_encoder_layers = len(coefs) // 2
-    layers = tuple(
-        Layer(coef, intercept, slope, activation, is_tied=is_tied and at < n_encoder_layers)
-        for at, (coef, intercept, slope, activation) in enumerate(
-            zip(
-                coefs,
-                estimator.intercepts_,
-                estimator.slopes_,
-                estimator._activations,
-                strict=True,
-            )
-        )
+    n_encoder_layers, n_active = len(estimator.coefs_) // 2, estimator._n_active
+    parts = zip(
+        estimator.coefs_,
+        estimator.intercepts_,
+        estimator.slopes_,
+        estimator._activations,
+        strict=True,
     )
+    layers = [
+        Layer(*each, is_tied=estimator._tied and at < n_encoder_layers)
+        for at, each in enumerate(parts)
+    ]
+    if n_active is not None:
+        code = n_encoder_layers - 1
+        selection = Selection(estimator._sparsity, n_active)
+        layers[code] = layers[code]._replace(selection=selection)
     scaling = Scaling(
         mean=estimator.mean_,
         scale=estimator.scale_,
@@ -70,7 +74,7 @@ def network_of(estimator: Any) -> FittedNetwork:
         scaled=estimator._scaled,
         stretch=estimator._stretch,
     )
-    return FittedNetwork(layers, n_encoder_layers, scaling, estimator._sparsity)
+    return FittedNetwork(tuple(layers), n_encoder_layers, scaling, estimator._sparsity)
 
 
 def result_attributes(result: FitResult) -> dict[str, Any]:

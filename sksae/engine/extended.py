@@ -3,6 +3,7 @@
 import numpy as np
 
 from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.codes import select_columns
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import (
     HOMOGENEOUS,
@@ -31,9 +32,12 @@ def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extend
         pre = affine(rows, layer.coef, layer.intercept)
         if name in HOMOGENEOUS:
             slope = None if slope is None else slope.astype(np.float64)
-            rows = extend(ACTIVATIONS[name].evaluate(pre.values, slope), pre.exponent)
+            out, exponent = ACTIVATIONS[name].evaluate(pre.values, slope), pre.exponent
         else:
-            rows = extend(ACTIVATIONS[name].evaluate(to_floats(pre), None))
+            out, exponent = ACTIVATIONS[name].evaluate(to_floats(pre), None), np.zeros((), int)
+        # Rows have one exponent each: their units compare as they are.
+        select_columns(layer.selection, out)
+        rows = extend(out, exponent)
     return rows
 
 

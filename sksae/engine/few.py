@@ -10,6 +10,7 @@ import numpy as np
 
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import CHUNK_ENTRIES
+from sksae.engine.codes import select_columns
 from sksae.engine.layers import Layers
 from sksae.engine.products import NumpyProducts
 from sksae.engine.threads import Crew
@@ -112,6 +113,7 @@ def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray 
             rows = ACTIVATIONS[layer.activation].evaluate(pre, slope)
             if not all(_norm(each) < layers.large for each in (pre, rows)):
                 return None
+            select_columns(layer.selection, rows)
     return rows
 
 

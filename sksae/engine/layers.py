@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.codes import selector
 from sksae.engine.device import inference_device
 from sksae.engine.products import Operand, products_for
 from sksae.model.network import FittedNetwork
@@ -73,12 +74,18 @@ class Layers:
             return None
         one = self.network.layers[layer]
         activation, slope = ACTIVATIONS[one.activation], one.slope
+        out = pre
         if slope is None:
             activation.forward(pre, pre, None)
-            return pre
-        out = torch.empty_like(pre)
-        activation.forward(pre, out, self.kept(slope).tensor[0])
-        return out if self.is_ordinary(out) else None
+        else:
+            out = torch.empty_like(pre)
+            activation.forward(pre, out, self.kept(slope).tensor[0])
+            if not self.is_ordinary(out):
+                return None
+        select = selector(one.selection)
+        if select is not None:
+            select(out, -1)
+        return out
 
     def run(
         self, rows: Tensor | None, first: int, last: int, out: Tensor | None = None

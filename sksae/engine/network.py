@@ -237,6 +237,9 @@ def forward(
         workspace.affine[layer](network.biases[layer])
         out = workspace.out[layer]
         network.activations[layer].forward(workspace.pre[layer], out, network.slopes[layer])
+        select = network.selectors[layer]
+        if select is not None:
+            select(out, -1 if network.architecture.on_rows(layer) else -2)
         if layer in workspace.masks:
             torch.mul(out, workspace.masks[layer], out=workspace.passed[layer])
     return workspace.passed[layer]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.codes import selector
 from sksae.engine.products import Operand
 from sksae.model.architecture import Architecture
 
@@ -57,6 +58,7 @@ class Parameters:
             next(blocks) if has else None for has in architecture.has_slopes
         ]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
+        self.selectors = [selector(selection) for selection in architecture.selections]
 
     @classmethod
     def zeros(

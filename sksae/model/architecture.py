@@ -6,6 +6,8 @@ from functools import cached_property
 from math import prod
 from typing import Self
 
+from sksae.model.codes import Selection
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -25,6 +27,8 @@ class Architecture:
     input_scales : tuple of float, optional
         What each layer's input is multiplied by: the fixed scaling between networks that were
         trained one upon another. 1 by default.
+    selections : tuple of Selection or None, optional
+        Of each layer which units are kept; all by default.
     gives_rows : bool, default=True
         Whether the output layer works on rows, as an autoencoder's does, or on columns like all
         others, which suits outputs of few units.
@@ -35,12 +39,14 @@ class Architecture:
     n_encoder_layers: int
     tied: tuple[bool, ...] = ()
     input_scales: tuple[float, ...] = ()
+    selections: tuple[Selection | None, ...] = ()
     gives_rows: bool = True
 
     def __post_init__(self) -> None:
         # A frozen dataclass is filled in this way; equal networks then compare equal.
         object.__setattr__(self, "tied", self.tied or (False,) * self.n_encoder_layers)
         object.__setattr__(self, "input_scales", self.input_scales or (1.0,) * self.n_layers)
+        object.__setattr__(self, "selections", self.selections or (None,) * self.n_layers)
         for layer, is_tied in enumerate(self.tied):
             ends = self.sizes[layer : layer + 2]
             mirrored = self.sizes[::-1][layer : layer + 2]
@@ -63,15 +69,18 @@ class Architecture:
         activation: str,
         output_activation: str,
         tied_weights: bool = False,
+        selection: Selection | None = None,
     ) -> Self:
         """Return input -> hidden layers -> code -> hidden layers mirrored -> output."""
         encoder = (n_features, *hidden_layer_sizes)
         hidden = (hidden_activation,) * len(hidden_layer_sizes)
+        no_selection = (None,) * len(hidden_layer_sizes)
         return cls(
             sizes=(*encoder, n_components, *reversed(encoder)),
             activations=(*hidden, activation, *hidden, output_activation),
             n_encoder_layers=len(encoder),
             tied=(tied_weights,) * len(encoder),
+            selections=(*no_selection, selection, *no_selection, None),
         )
 
     @property

@@ -5,6 +5,7 @@ in warnings, the docs and the tests go by this table; it imports neither torch n
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -87,6 +88,28 @@ CODES: dict[str | None, CodeFacts] = {
     "l2": CodeFacts(scaled_beta=0.3, unscaled_beta=0.3),
     None: CodeFacts(has_penalty=False),
 }
+
+
+class Selection(NamedTuple):
+    """Which units of a layer are kept in each row; the others are 0.
+
+    Attributes
+    ----------
+    code : str
+        The name of the code that selects.
+    n_active : int
+        How many units.
+    """
+
+    code: str
+    n_active: int
+
+
+def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selection | None:
+    """Return what a code keeps of its units where rho says it exactly, at least one; else None."""
+    if sparsity is None or not CODES[sparsity].is_exact:
+        return None
+    return Selection(sparsity, max(1, round(rho * n_components)))
 
 
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:

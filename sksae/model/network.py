@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sksae.model.codes import Selection
 from sksae.model.scaling import Scaling
 
 
@@ -28,6 +29,8 @@ class Layer(NamedTuple):
     is_tied : bool
         Whether the layer that mirrors it has its weights, transposed; False for layers of a
         decoder.
+    selection : Selection or None
+        Which of its units are kept; None is all.
     """
 
     coef: np.ndarray
@@ -36,6 +39,7 @@ class Layer(NamedTuple):
     activation: str
     input_scale: float = 1.0
     is_tied: bool = False
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

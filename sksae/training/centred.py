@@ -30,6 +30,7 @@ def architecture_of(
         n_encoder_layers=n_encoder_layers,
         tied=tuple(layer.is_tied for layer in layers[:n_encoder_layers]),
         input_scales=tuple(layer.input_scale for layer in layers),
+        selections=tuple(layer.selection for layer in layers),
         gives_rows=gives_rows,
     )
 
@@ -65,15 +66,14 @@ def from_centred(
     wide = [intercept.astype(np.float64) for intercept in intercepts]
     wide[0] = wide[0] - architecture.input_scales[0] * scaling.offset @ coefs[0].astype(np.float64)
     ties = (*architecture.tied, *(False,) * (len(coefs) - len(architecture.tied)))
-    return tuple(
-        Layer(*parts)
-        for parts in zip(
-            coefs,
-            wide,
-            slopes,
-            architecture.activations,
-            architecture.input_scales,
-            ties,
-            strict=True,
-        )
+    parts = zip(
+        coefs,
+        wide,
+        slopes,
+        architecture.activations,
+        architecture.input_scales,
+        ties,
+        architecture.selections,
+        strict=True,
     )
+    return tuple(Layer(*each) for each in parts)

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.model.architecture import Architecture
+from sksae.model.codes import selection_of
 from sksae.model.numbers import HALF, Matrix
 from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Noise, Penalties, TrainingConfig
@@ -219,6 +220,9 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
         activation=specification.activation,
         output_activation=specification.output_activation,
         tied_weights=specification.tied_weights,
+        selection=selection_of(
+            specification.sparsity, specification.rho, specification.n_components
+        ),
     )
 
 

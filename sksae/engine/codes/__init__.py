@@ -4,10 +4,15 @@
 that of the file.
 """
 
+from collections.abc import Callable
 from importlib import import_module
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from sksae.engine.codes.code import Code
-from sksae.model.codes import CODES
+from sksae.model.codes import CODES, Selection
 
 
 def make_code(name: str | None, activation: str) -> Code:
@@ -23,6 +28,28 @@ def make_code(name: str | None, activation: str) -> Code:
     kind: type[Code] = import_module(f"{__name__}.{name}").CODE
     check_complete(name, kind)
     return kind(activation)
+
+
+def selector(selection: Selection | None) -> Callable[[Tensor, int], None] | None:
+    """Return what selects the units of a layer, given activations and the axis of units.
+
+    None where all are kept.
+    """
+    if selection is None:
+        return None
+    code = make_code(selection.code, CODES[selection.code].activation)
+
+    def select(activations: Tensor, axis: int) -> None:
+        code.select(activations, selection.n_active, axis)
+
+    return select
+
+
+def select_columns(selection: Selection | None, rows: np.ndarray) -> None:
+    """Leave of rows of activations, an array that may be written to, what a layer keeps."""
+    select = selector(selection)
+    if select is not None:
+        select(torch.from_numpy(rows), -1)
 
 
 def check_complete(name: str, kind: type[Code]) -> None:

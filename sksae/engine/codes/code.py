@@ -47,15 +47,15 @@ class Code:
     def __init__(self, activation: str) -> None:
         self.activation = activation
 
-    def select(self, code: Tensor, rho: Tensor, axis: int) -> None:
+    def select(self, code: Tensor, n_active: int, axis: int) -> None:
         """Leave of activations what the code keeps, in place.
 
         Parameters
         ----------
         code : Tensor
             Activations; what is not kept becomes 0, where the activation must have no gradient.
-        rho : Tensor of shape (n_models, 1, 1)
-            Share of units that are active.
+        n_active : int
+            How many units are kept in each row.
         axis : int
             Along which the units of a row lie.
         """
