@@ -140,7 +140,7 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
         batch_size=256,
         random_state=0,
     )
-    if estimator.sparsity is not None:
+    if estimator.sparsity in WITH_BETA:
         weighted.set_params(beta=0.03)
     repeated = clone(weighted).fit(csr_array(X.repeat(weight, axis=0)))
     weighted.fit(csr_array(X), sample_weight=weight)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error, small_parts
-from registered import ACTIVATIONS, CODE_ACTIVATIONS, each_sparsity
+from registered import ACTIVATIONS, AUTO, CODE_ACTIVATIONS, WITH_BETA, each_smooth, each_sparsity
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import batches, epoch_loss, full_batch, threads
@@ -33,7 +33,6 @@ each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
 each_dtype = pytest.mark.parametrize("dtype", ROUNDING, ids=["float64", "float32"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
 # The default code of each sparsity.
-AUTO = {"kl": "sigmoid", "l1": "relu", "l2": "relu", None: "relu"}
 
 never_converges = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 out_of_range = pytest.mark.filterwarnings("ignore:X holds values from")
@@ -59,7 +58,7 @@ def make_model(**params):
         "random_state": 0,
     }
     given |= params
-    if given.get("sparsity", "kl") is None:
+    if given.get("sparsity", "kl") not in WITH_BETA:
         given["beta"] = SparseAutoencoderTransformer().beta  # anything else draws a warning
     return SparseAutoencoderTransformer(**given)
 
@@ -526,7 +525,7 @@ def weights_and_repeats():
 @pytest.mark.parametrize(
     ("solver", "dtype"), [("lbfgs", "float64"), ("lbfgs", "float32"), ("adam", "float32")]
 )
-@each_sparsity
+@each_smooth
 def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
     X, count, repeated = weights_and_repeats()
     # A minimum that is well-defined and reached: with the kinks of relu, with little weight decay
