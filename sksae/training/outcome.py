@@ -238,7 +238,7 @@ def advice_on(trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual]) -
     advice = []
     if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
         advice.append("use scale_data=True")
-    if penalties.beta == "auto":
+    if penalties.beta == "auto" or facts.is_exact:
         advice.append(f"raise rho ({plan.rho:.3g} now)")
     elif facts.aims_at_mean:
         advice.append(lower_any([("alpha", alpha_of(plan))]))
