@@ -23,7 +23,6 @@ from sksae.metrics import (
     dead_units,
     dictionaries,
     dictionary_coherence,
-    entries,
     explained_variance,
     feature_density,
     hoyer_sparsity,
@@ -32,6 +31,7 @@ from sksae.metrics import (
     matched_correlation,
     mean_activation,
     mean_max_cosine_similarity,
+    reductions,
     treves_rolls_sparseness,
 )
 
@@ -78,7 +78,7 @@ OF_UNITS = {"mean_activation", "feature_density", "hoyer of units", "treves_roll
 def test_csr_equals_dense_however_it_is_read(metric, chunk_entries, codes, kept):
     codes = np.where(codes < kept, codes, 0.0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "CHUNK_ENTRIES", chunk_entries)
+        patch.setattr(reductions, "CHUNK_ENTRIES", chunk_entries)
         for form in (np.asarray, np.asfortranarray, sp.csr_array, sp.csr_matrix, sp.csc_array):
             np.testing.assert_allclose(metric(form(codes)), metric(codes), rtol=1e-12, atol=1e-12)
 
@@ -153,7 +153,7 @@ def test_explained_variance_is_no_mean_over_batches(monkeypatch):
     X = np.concatenate([np.random.default_rng(0).normal(size=(20, 3)) + shift for shift in (0, 9)])
     X_hat = 0.9 * X
     expected = r2_score(X, X_hat, multioutput="variance_weighted")
-    monkeypatch.setattr(entries, "CHUNK_ENTRIES", 7)
+    monkeypatch.setattr(reductions, "CHUNK_ENTRIES", 7)
     assert explained_variance(X, X_hat) == pytest.approx(expected, rel=1e-12)
 
 
