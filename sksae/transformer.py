@@ -68,7 +68,9 @@ class SparseAutoencoderTransformer(
       \hat\rho_j))`, where :math:`\hat\rho_j` is the (weighted) mean over rows of
       :math:`a_j`, or of :math:`(1 + a_j) / 2` for a tanh code;
     - "l1": the mean over rows of :math:`\sum_j |a_{ij}|`;
-    - "l2": the mean over rows of :math:`\tfrac12 \sum_j a_{ij}^2`.
+    - "l2": the mean over rows of :math:`\tfrac12 \sum_j a_{ij}^2`;
+    - "topk": none. Of each row the :math:`\rho h` largest positive pre-activations of the h units
+      are the code, all others are 0 [6]_.
 
     Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
     fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
@@ -78,22 +80,23 @@ class SparseAutoencoderTransformer(
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
 
-    sparsity : {"kl", "l1", "l2"} or None, default="kl"
+    sparsity : {"kl", "l1", "l2", "topk"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
         or tanh); "l1" makes exact zeros, and where few directions hold most of the variance it may
-        leave units dead unless ``beta`` is "auto"; "l2" makes activations small.
+        leave units dead unless ``beta`` is "auto"; "l2" makes activations small; "topk" keeps so
+        many units of each row as ``rho`` says, of relu, and leaves units dead that no row keeps.
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
         ``n_components``, which it must be less than. The smaller it is, the sparser are rows, the
         clearer are atoms and the less of a row they rebuild: 0.01 gives oriented edges on patches
-        of natural images. The target of "kl", and of ``beta="auto"``; without effect (and a
-        warning, if set) otherwise.
+        of natural images. The target of "kl", and of ``beta="auto"``; what "topk" keeps of each
+        row, at least one unit; without effect (and a warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
         rows do not have the norm that ``scale_data`` gives them (see there) 1.0 for "kl" and 0.02
-        for "l1". Without effect if ``sparsity`` is None.
+        for "l1". Without effect if ``sparsity`` is None; an error with "topk".
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
@@ -254,7 +257,7 @@ class SparseAutoencoderTransformer(
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
-        ``sparsity`` is None.
+        ``sparsity`` is None or "topk".
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
@@ -307,6 +310,7 @@ class SparseAutoencoderTransformer(
            use in limited memory methods", Mathematical Programming 63, 1994.
     .. [5] P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, "Extracting and composing
            robust features with denoising autoencoders", ICML 2008.
+    .. [6] A. Makhzani and B. Frey, "k-sparse autoencoders", 2013, arXiv:1312.5663.
 
     Examples
     --------
@@ -345,7 +349,7 @@ class SparseAutoencoderTransformer(
         self,
         n_components: int = 100,
         *,
-        sparsity: Literal["kl", "l1", "l2"] | None = "kl",
+        sparsity: Literal["kl", "l1", "l2", "topk"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
         alpha: float | None = None,

@@ -86,6 +86,12 @@ CODES: dict[str | None, CodeFacts] = {
     ),
     "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, revives_units=True),
     "l2": CodeFacts(scaled_beta=0.3, unscaled_beta=0.3),
+    "topk": CodeFacts(
+        activations=("relu",),
+        why_activations="keeps the largest activations, and others must have no gradient",
+        has_penalty=False,
+        is_exact=True,
+    ),
     None: CodeFacts(has_penalty=False),
 }
 
