@@ -284,3 +284,18 @@ def test_the_device_stays_what_the_user_said(fitted):
         warnings.simplefilter("error")
         model.set_params(device="cpu").transform(np.ones((1, 6)))
     assert model.device == "cpu"
+
+
+@pytest.mark.parametrize("layout", [None, 0, 99])
+def test_a_model_of_another_layout_is_refused(layout):
+    model = SparseAutoencoderTransformer(3, max_iter=2, random_state=0)
+    model.fit(np.random.default_rng(0).random((20, 5)))
+    state = model.__getstate__()
+    if layout is None:
+        del state["_layout"]  # as of a file written before there were layouts
+    else:
+        state["_layout"] = layout
+    other = SparseAutoencoderTransformer.__new__(SparseAutoencoderTransformer)
+    other.__setstate__(state)
+    with pytest.raises(ValueError, match=rf"layout {layout}, here 1.*fit it again"):
+        other.transform(np.zeros((2, 5)))

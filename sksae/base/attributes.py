@@ -16,6 +16,9 @@ from sksae.training.supervised import SupervisedRecord, SupervisedResult
 
 E = TypeVar("E")
 
+# The number of this arrangement of fitted attributes; a file with another one is not guessed at.
+LAYOUT = 1
+
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     """Return the fitted attributes that make a network work.
@@ -32,6 +35,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     """
     layers, scaling, code = network.layers, network.scaling, network.encoder[-1]
     return {
+        "_layout": LAYOUT,
         "coefs_": [layer.coef for layer in layers],
         "intercepts_": [layer.intercept.astype(layer.coef.dtype, copy=False) for layer in layers],
         "slopes_": [layer.slope for layer in layers],
@@ -49,7 +53,20 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
 
 
 def network_of(estimator: Any) -> FittedNetwork:
-    """Return the network that an autoencoder's fitted attributes describe."""
+    """Return the network that an autoencoder's fitted attributes describe.
+
+    Raises
+    ------
+    ValueError
+        If another version of sksae has made them, which arranged them otherwise.
+    """
+    layout = getattr(estimator, "_layout", None)
+    if layout != LAYOUT:
+        raise ValueError(
+            f"This {type(estimator).__name__} was fitted by another version of sksae, which "
+            f"arranged fitted attributes otherwise (layout {layout}, here {LAYOUT}): fit it again, "
+            "or load it with that version."
+        )
     n_encoder_layers, n_active = len(estimator.coefs_) // 2, estimator._n_active
     parts = zip(
         estimator.coefs_,
