@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from sksae.engine import full_batch, threads
+from sksae.engine import chunk_plan, threads
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import CrossEntropy, SquaredError
@@ -443,7 +443,7 @@ def small_parts(most_rows=10**6):
         patch.setattr(threads, "LEAST_WORK", 1.0)
         patch.setattr(threads, "LEAST_ROWS", 1)
         patch.setattr(threads, "LEAST_ENTRIES", 1)
-        patch.setattr(full_batch, "MOST_CHUNK_ROWS", most_rows)
+        patch.setattr(chunk_plan, "MOST_CHUNK_ROWS", most_rows)
         yield
 
 

@@ -1,110 +1,32 @@
 """J and its gradient over all rows, walked in chunks."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import inf, nan
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
+from sksae.engine.batches import Rows
+from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
 from sksae.engine.control import share_active
 from sksae.engine.device import to_float64
+from sksae.engine.evaluation import Evaluation, EvaluationSums, SquaredErrors
 from sksae.engine.losses import Loss, SquaredError, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
 from sksae.engine.objective import ObjectiveTerms, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
-from sksae.engine.threads import Crew, n_parts
+from sksae.engine.threads import Crew
 from sksae.model.settings import Penalties
 
 T = TypeVar("T")
 
 # Activations of the encoder are kept between the two halves of a pass up to this many entries.
 KEPT_ENTRIES = 2**24
-# On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
-MOST_CHUNK_ROWS = 2560
-# Of squares summed in float32, as a share of them.
-ROUNDING = 1e-5
-
-
-class Chunk(NamedTuple):
-    """Some rows of a walk over all, and the buffers that they are processed with."""
-
-    which: slice
-    workspace: Workspace
-
-
-class Lane:
-    """The chunks that one member of the crew walks over, and what it leaves behind.
-
-    Attributes
-    ----------
-    chunks : list of Chunk
-        In order.
-    total : Parameters
-        Sum of the chunks' gradients, times 1 / row_weight, in float64.
-
-    Parameters
-    ----------
-    rows : Rows
-        All of them.
-    chunks : list of Chunk
-        Its own.
-    gradient, total : Parameters, optional
-        Memory for the gradient of a chunk, and their sum.
-    """
-
-    def __init__(
-        self,
-        rows: Rows,
-        chunks: list[Chunk],
-        gradient: Parameters | None,
-        total: Parameters | None,
-    ) -> None:
-        self._rows, self.chunks = rows.reader(), chunks
-        self.gradient, self.total = gradient, total
-
-    def walk(self, corruption: Corruption | None = None) -> Iterator[tuple[Workspace, Batch]]:
-        """Yield the rows of each chunk, and its buffers."""
-        if corruption is not None:
-            corruption.begin(0)
-        for which, workspace in self.chunks:
-            batch = self._rows.batch(which)
-            if corruption is None:
-                yield workspace, batch
-            else:
-                yield workspace, corruption(batch)
-                # All corrupted rows together may be more than memory holds.
-                workspace.forget_rows()
-
-
-class Evaluation(NamedTuple):
-    """What a network comes to over all rows.
-
-    Attributes
-    ----------
-    loss : Tensor of shape (n_models,), float64
-        J.
-    mean_code : Tensor of shape (n_models, n_components, 1), float64
-        Mean of the code.
-    lowest, highest : Tensor of shape (n_models, n_components, 1)
-        Smallest and largest activation of each unit.
-    error, deviation : Tensor of shape (n_models,), float64
-        Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
-        distinguishes them; nan where the loss is another one.
-    """
-
-    loss: Tensor
-    mean_code: Tensor
-    lowest: Tensor
-    highest: Tensor
-    error: Tensor
-    deviation: Tensor
 
 
 class FullObjective:
@@ -160,36 +82,14 @@ class FullObjective:
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
         self._keeps = with_gradient and n_encoded * parameters.n_models <= KEPT_ENTRIES
-        self._lanes = self._make_lanes(with_gradient=with_gradient)
-
-    def _make_lanes(self, *, with_gradient: bool) -> list[Lane]:
-        parameters, n_rows = self.parameters, self._rows.n_rows
-        on_cpu = parameters.flat.device.type == "cpu"
-        widest = max(parameters.architecture.sizes) * parameters.n_models
-        # Noise is drawn row after row, by one member.
-        n_members = self._crew.n_members if self._corruption is None else 1
-        work = 3.0 * n_rows * len(parameters.flat)
-        lanes = []
-        for which in equal_slices(n_rows, n_parts(work, n_rows, n_members)):
-            chunks: list[Chunk] = []
-            scratch: dict[int, Workspace] = {}
-            n_own = which.stop - which.start
-            most = MOST_CHUNK_ROWS if on_cpu else n_own
-            for chunk in chunk_slices(n_own, widest, most):
-                length = chunk.stop - chunk.start
-                if length not in scratch:
-                    scratch[length] = Workspace(parameters, length, 1.0 / n_rows)
-                workspace = scratch[length]
-                if self._keeps:
-                    workspace = Workspace(parameters, length, 1.0 / n_rows, workspace)
-                rows = slice(which.start + chunk.start, which.start + chunk.stop)
-                chunks.append(Chunk(rows, workspace))
-            gradient = total = None
-            if with_gradient:
-                gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
-                total = parameters.with_flat(torch.zeros_like(self._weights.flat))
-            lanes.append(Lane(self._rows, chunks, gradient, total))
-        return lanes
+        self._lanes = plan_lanes(
+            parameters,
+            rows,
+            # Noise is drawn row after row, by one member.
+            self._crew.n_members if corruption is None else 1,
+            keeps_code=self._keeps,
+            total=self._weights.flat if with_gradient else None,
+        )
 
     def _each(self, function: Callable[..., T], *arguments: object) -> list[T]:
         """Call a function for each lane, side by side."""
@@ -199,7 +99,7 @@ class FullObjective:
         """Return what the network as it stands comes to."""
         sums = [self._new_sums() for _ in self._lanes]
 
-        def walk(lane: Lane, own: _Sums) -> None:
+        def walk(lane: Lane, own: EvaluationSums) -> None:
             for _ in self._sum_up(lane, own):
                 pass
 
@@ -225,17 +125,17 @@ class FullObjective:
             is_above = torch.stack([own.loss for own in sums]).sum(dim=0) >= limit
         return None
 
-    def _new_sums(self) -> "_Sums":
+    def _new_sums(self) -> "EvaluationSums":
         terms = self._terms
-        return _Sums(
+        return EvaluationSums(
             self._zero_loss(),
             torch.zeros_like(self._wide.rho),
             torch.full_like(terms.rho, inf),
             torch.full_like(terms.rho, -inf),
-            _SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
+            SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
         )
 
-    def _evaluation_of(self, sums: "list[_Sums]") -> Evaluation:
+    def _evaluation_of(self, sums: "list[EvaluationSums]") -> Evaluation:
         """Return what all lanes have found together."""
         total = sums[0]
         for other in sums[1:]:
@@ -246,7 +146,7 @@ class FullObjective:
         error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
         return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
 
-    def _sum_up(self, lane: Lane, sums: "_Sums") -> Iterator[bool]:
+    def _sum_up(self, lane: Lane, sums: "EvaluationSums") -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
         terms, architecture = self._terms, self.parameters.architecture
         for workspace, batch in lane.walk():
@@ -418,63 +318,3 @@ class FullObjective:
         if not self._wide.code.penalises_means:
             return decay
         return decay + self._wide.mean_penalty(mean_code)
-
-
-@dataclass
-class _Sums:
-    """What a lane finds in `FullObjective.evaluate`; shapes are those of `Evaluation`."""
-
-    loss: Tensor
-    mean_code: Tensor
-    lowest: Tensor
-    highest: Tensor
-    errors: "_SquaredErrors | None"
-
-    def add(self, other: "_Sums") -> None:
-        """Take up what another lane found."""
-        self.loss += other.loss
-        self.mean_code += other.mean_code
-        torch.minimum(self.lowest, other.lowest, out=self.lowest)
-        torch.maximum(self.highest, other.highest, out=self.highest)
-        if self.errors is not None and other.errors is not None:
-            self.errors.add_sums(other.errors)
-
-
-class _SquaredErrors:
-    """Means over rows of the squared error, and of the deviation of the targets from their mean.
-
-    Parameters
-    ----------
-    zero : Tensor of shape (n_models,), float64
-        Zeros.
-    """
-
-    def __init__(self, zero: Tensor) -> None:
-        self._error, self._square = torch.zeros_like(zero), torch.zeros_like(zero[:1])
-        self._mean: Tensor | float = 0.0
-
-    def add(self, row_weights: Tensor, batch: Batch, row_values: Tensor) -> None:
-        """Take up a chunk; ``row_values`` are the norms of its errors."""
-        self._error += _sum_squares(row_values, row_weights)
-        # Models have their targets in common.
-        norms = torch.linalg.vector_norm(batch.target, dim=2)
-        self._square += _sum_squares(norms, row_weights)
-        self._mean = self._mean + to_float64(torch.mv(batch.target[0].T, row_weights[0, :, 0]))
-
-    def add_sums(self, other: "_SquaredErrors") -> None:
-        """Take up what was found of other chunks."""
-        self._error += other._error
-        self._square += other._square
-        self._mean = self._mean + other._mean
-
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Return both, of shape (n_models,)."""
-        assert isinstance(self._mean, Tensor)
-        deviation = self._square - self._mean.square().sum()
-        deviation = torch.where(deviation > ROUNDING * self._square, deviation, 0.0)
-        return self._error, deviation.expand_as(self._error)
-
-
-def _sum_squares(norms: Tensor, row_weights: Tensor) -> Tensor:
-    """Return the weighted sum over rows of squared norms, in float64."""
-    return (to_float64(norms).square() * to_float64(row_weights[..., 0])).sum(dim=1)
