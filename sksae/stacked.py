@@ -18,7 +18,7 @@ from sksae.base import constraints
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
-from sksae.base.reconstruction import r_squared, squared_errors
+from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.base.stages import Stages, short_named
 from sksae.model.codes import mean_activation
 from sksae.model.network import Layer
@@ -429,7 +429,7 @@ class StackedSparseAutoencoder(
             As `SparseAutoencoderTransformer.score`.
         """
         X = checked_rows(self, X)
-        return r_squared(X, self._distances(X), checked_weight(sample_weight, X))
+        return reconstruction_score(X, self._distances(X), checked_weight(sample_weight, X))
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.

@@ -32,7 +32,7 @@ from sksae.base.inputs import (
 )
 from sksae.base.parameters import rows_told_of, specification_of
 from sksae.base.precomputed import find_fit
-from sksae.base.reconstruction import r_squared, squared_errors
+from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.process.interrupts import ending_when_interrupted
@@ -592,7 +592,9 @@ class SparseAutoencoderTransformer(
 
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
-        return r_squared(X, reconstruction_distances(network_of(self), X, self.device), weight)
+        return reconstruction_score(
+            X, reconstruction_distances(network_of(self), X, self.device), weight
+        )
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return minus each row's squared reconstruction error; low scores are unusual rows.

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
-from sksae.model.numbers import Extended, Matrix, to_floats
+from sksae.model.numbers import Extended, Matrix, r_squared, to_floats
 from sksae.process.warning import warn_user
 from sksae.training.moments import relative_variance
 
@@ -11,7 +11,7 @@ from sksae.training.moments import relative_variance
 FAR_BELOW = 5000
 
 
-def r_squared(X: Matrix, distances: Extended, weight: np.ndarray | None) -> float:
+def reconstruction_score(X: Matrix, distances: Extended, weight: np.ndarray | None) -> float:
     """Return 1 - squared error / squared deviation from the rows' own mean, over the whole matrix.
 
     Parameters
@@ -46,10 +46,8 @@ def r_squared(X: Matrix, distances: Extended, weight: np.ndarray | None) -> floa
     with np.errstate(all="ignore"):
         squares = np.ldexp(values, np.maximum(exponents - largest, -FAR_BELOW)) ** 2
         error = float(np.average(squares, weights=None if weight is None else weight[which]))
-        if deviation == 0.0:
-            return 1.0 if error == 0.0 else 0.0
-        shift = np.clip(2 * (largest - exponent), -FAR_BELOW, FAR_BELOW)
-        score = 1.0 - float(np.ldexp(error / deviation, shift))
+        shift = int(np.clip(2 * (largest - exponent), -FAR_BELOW, FAR_BELOW))
+        score = r_squared(error, deviation, shift)
     if not np.isfinite(score):
         raise ValueError(
             "The reconstruction of X is so far from it, by its own deviation, that R^2 is beyond "

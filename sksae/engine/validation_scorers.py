@@ -13,6 +13,7 @@ from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.model.architecture import Architecture
+from sksae.model.numbers import r_squared
 
 # Of a sum of squares in float64, however many.
 ROUNDING = 1e-13
@@ -76,16 +77,11 @@ class R2Scorer(_HeldOut):
         self._deviation = deviation if deviation > ROUNDING * square else 0.0
 
     def scores(self, parameters: Parameters) -> list[float]:
-        return [self._score(error) for error in self.means(parameters)]
+        return [r_squared(error, self._deviation) for error in self.means(parameters)]
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
         row_values = compare(architecture, self._loss, output, target, torch.empty_like(output))
         return to_float64(row_values).square()
-
-    def _score(self, error: float) -> float:
-        if self._deviation == 0.0:
-            return 1.0 if error == 0.0 else 0.0
-        return 1.0 - error / self._deviation
 
 
 class AccuracyScorer(_HeldOut):

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import rel_entr
 
-from sksae.base.reconstruction import r_squared
+from sksae.base.reconstruction import reconstruction_score
 from sksae.metrics.checks import (
     MatrixLike,
     check_matrix,
@@ -80,7 +80,7 @@ def explained_variance(
     for which in row_blocks(X):
         found = distances(as_dense(X[which]), as_dense(X_hat[which]))
         values[which], exponent[which] = found
-    return r_squared(X, Extended(values, exponent), weight)
+    return reconstruction_score(X, Extended(values, exponent), weight)
 
 
 @np.errstate(all="ignore")

@@ -140,6 +140,17 @@ def root_mean_square(values: np.ndarray) -> float:
         return largest * float(np.sqrt(np.mean((values / largest) ** 2)))
 
 
+def r_squared(error: float, deviation: float, exponent: int = 0) -> float:
+    """Return 1 - 2**exponent * error / deviation, of squared errors and squared deviations.
+
+    Without any deviation it is 1 if the error is 0, and 0 otherwise, as in
+    :func:`sklearn.metrics.r2_score`.
+    """
+    if deviation == 0.0:
+        return 1.0 if error == 0.0 else 0.0
+    return 1.0 - float(np.ldexp(error / deviation, exponent))
+
+
 def _shifted(values: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """Return ``values * 2**exponent``."""
     # Beyond these limits, which ldexp has room for, every float is infinite or 0.

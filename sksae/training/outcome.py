@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from sksae.model.codes import BOUNDED, CODES
+from sksae.model.numbers import r_squared
 from sksae.model.settings import TOLERANCE
 from sksae.model.tasks import TrainingResult
 from sksae.process.warning import warn_user
@@ -182,13 +183,13 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
 
 def no_use(trained: TrainingResult, advice: str, *, has_noise: bool = False) -> Finding | None:
     """Find that rows are not reconstructed at all, or that J is larger than it was."""
-    r_squared = 1.0 - trained.error / trained.deviation
+    score = r_squared(trained.error, trained.deviation)
     start, of_mean = trained.loss_at_start, trained.deviation / 2.0
-    if r_squared <= NOTHING:
+    if score <= NOTHING:
         rows = "training rows without noise" if has_noise else "training rows"
         says = (
             f"rows are reconstructed no better than by their mean (R^2 of the {rows} is "
-            f"{r_squared:.3g})"
+            f"{score:.3g})"
         )
     # One that goes on from a good state may end above it, as its first steps are long again, but
     # must not lose half of what had been gained.
@@ -204,10 +205,10 @@ def nothing_learnt(trained: TrainingResult, plan: Plan) -> Finding | None:
     start = trained.loss_at_start
     # Unknown of labels.
     if plan.config.noise is not None and trained.error > (1.0 - NOTHING) * trained.deviation:
-        r_squared = 1.0 - trained.error / trained.deviation
+        score = r_squared(trained.error, trained.deviation)
         says = (
             "targets are predicted no better than by their mean (R^2 of the training rows without "
-            f"noise is {r_squared:.3g})"
+            f"noise is {score:.3g})"
         )
         return Finding(says, "lower noise_level")
     if start is None or not is_above(trained.loss, start):
