@@ -515,7 +515,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return self._top()
 
     def _top(self) -> Layer:
-        return Layer(self.coef_.T, self.intercept_.astype(np.float64), None, "identity")
+        return Layer(self.coef_.T, self.intercept_.astype(np.float64), {}, "identity")
 
     def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
         intercept = top.intercept.astype(top.coef.dtype)

@@ -476,7 +476,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         # In the coordinates of training, those of the scaled target.
         coef = self.coef_.reshape(len(self.target_mean_), -1).T
         intercept = (np.atleast_1d(self.intercept_) - self.target_mean_) / self.target_scale_
-        return Layer(coef / self.target_scale_, intercept, None, "identity")
+        return Layer(coef / self.target_scale_, intercept, {}, "identity")
 
     def _top_attributes(self, top: Layer, described: dict[str, Any]) -> dict[str, Any]:
         mean, scale = described["target_mean_"], described["target_scale_"]

@@ -83,7 +83,7 @@ def network_of_layers(layers):
     return Network(
         [np.asarray(layer.coef, np.float64) for layer in layers],
         [layer.intercept for layer in layers],
-        [layer.slope for layer in layers],
+        [layer.units.get("slope") for layer in layers],
         tuple(layer.activation for layer in layers),
         tuple(layer.input_scale for layer in layers),
     )

@@ -40,12 +40,10 @@ def make(**params):
 def layers_of(model, X):
     """Return the activation of every layer, by numpy."""
     row = (X - model.mean_) / model.scale_
-    names = model.__sksae_network__().activations
     layers = []
-    for coef, intercept, slope, name in zip(
-        model.coefs_, model.intercepts_, model.slopes_, names, strict=True
-    ):
-        row = ACTIVATIONS[name].evaluate(row @ coef.astype(float) + intercept, slope)
+    for layer in model.__sksae_network__().layers:
+        pre = row @ layer.coef.astype(float) + layer.intercept
+        row = ACTIVATIONS[layer.activation].evaluate(pre, layer.units)
         layers.append(row)
     return layers
 
@@ -138,9 +136,9 @@ def test_mean_row_starts_at_every_kink_and_is_rebuilt(hidden_activation, code_bi
     )
     layers = zip(*to_layers(architecture, flat), architecture.activations, strict=True)
     row, pres = np.zeros(7), []
-    for coef, intercept, slope, name in layers:
+    for coef, intercept, units, name in layers:
         pres.append(row @ coef + intercept)
-        row = ACTIVATIONS[name].evaluate(pres[-1], slope)
+        row = ACTIVATIONS[name].evaluate(pres[-1], units)
     np.testing.assert_allclose(row, target)
     code = pres.pop(2)
     np.testing.assert_allclose(code, code_bias, atol=1e-12)

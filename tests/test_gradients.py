@@ -126,8 +126,8 @@ def copy_models(problems, both, move):
     for model, problem in enumerate(problems):
         one = Parameters(problem.architecture, torch.tensor(problem.flat))
         pairs = zip(
-            (*one.weights, *one.biases, *one.slopes),
-            (*both.weights, *both.biases, *both.slopes),
+            (*one.weights, *one.biases, *(u.get("slope") for u in one.units)),
+            (*both.weights, *both.biases, *(u.get("slope") for u in both.units)),
             strict=True,
         )
         for alone, many in pairs:
@@ -176,8 +176,8 @@ def test_two_models_side_by_side_get_the_gradients_that_each_gets_alone(
         assert values[model].item() == pytest.approx(value, rel=1e-12)
         parts = Parameters(problem.architecture, torch.tensor(alone))
         for got, expected in zip(
-            (*gradient.weights, *gradient.biases, *gradient.slopes),
-            (*parts.weights, *parts.biases, *parts.slopes),
+            (*gradient.weights, *gradient.biases, *(u.get("slope") for u in gradient.units)),
+            (*parts.weights, *parts.biases, *(u.get("slope") for u in parts.units)),
             strict=True,
         ):
             if expected is not None:

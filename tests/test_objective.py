@@ -457,7 +457,7 @@ def test_the_running_mean_of_a_constant_code_is_that_code_whatever_the_weights(w
     network = problem.network(problem.flat.copy())
     network.coefs[0][:] = 0.0
     problem = problem.but(
-        flat=to_flat(problem.architecture, network.coefs, network.intercepts, network.slopes)
+        flat=to_flat(problem.architecture, network.coefs, network.intercepts, [{}, {}])
     )
 
     def given():
@@ -503,7 +503,7 @@ def test_a_saturated_unit_keeps_the_objective_finite():
     problem = Problem.draw("kl", "sigmoid")
     network = problem.network(problem.flat.copy())
     network.intercepts[0][:] = [-1e4, 1e4, 0.0]
-    flat = to_flat(problem.architecture, network.coefs, network.intercepts, network.slopes)
+    flat = to_flat(problem.architecture, network.coefs, network.intercepts, [{}, {}])
     for dtype in ROUNDING:
         for objective in (problem.but(flat=flat).full, problem.but(flat=flat).minibatch):
             value, gradient = objective(dtype)

@@ -162,8 +162,8 @@ def test_members_take_up_other_weights(fitted, name):
         else:
             coef = layer.coef + 0.1 * rng.normal(size=layer.coef.shape)
         intercept = layer.intercept + 0.1 * rng.normal(size=layer.intercept.shape)
-        slope = None if layer.slope is None else layer.slope + 0.1
-        moved.append(layer._replace(coef=coef, intercept=intercept, slope=slope))
+        units = {unit: values + 0.1 for unit, values in layer.units.items()}
+        moved.append(layer._replace(coef=coef, intercept=intercept, units=units))
     members = with_layers(members, moved)
     outs = forward(np, network_of_layers(moved), scaled(members[0], X))[1]
     code = outs[n_encoder(members) - 1]
@@ -241,9 +241,9 @@ def test_centring_is_undone(fitted, name, other):
     for before, after in zip(layers, from_centred(architecture, flat, scaling), strict=True):
         np.testing.assert_array_equal(after.coef, before.coef)
         np.testing.assert_allclose(after.intercept, before.intercept, rtol=1e-12, atol=1e-12)
-        assert (after.slope is None) == (before.slope is None)
-        if after.slope is not None:
-            np.testing.assert_array_equal(after.slope, before.slope)
+        assert after.units.keys() == before.units.keys()
+        for unit, values in after.units.items():
+            np.testing.assert_array_equal(values, before.units[unit])
         assert after[3:] == before[3:]
 
 
@@ -323,7 +323,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         ._replace(
             coef=rng.normal(size=(members[-1].n_components, 3)),
             intercept=rng.normal(size=3),
-            slope=None,
+            units={},
             activation="identity",
             input_scale=1.0,
         )
@@ -346,7 +346,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
     leaves = [torch.tensor(layer.coef, requires_grad=True) for layer in layers]
     biases = [torch.tensor(layer.intercept, requires_grad=True) for layer in layers]
     slopes = [
-        None if layer.slope is None else torch.tensor(layer.slope, requires_grad=True)
+        torch.tensor(layer.units["slope"], requires_grad=True) if layer.units else None
         for layer in layers
     ]
     network = Network(
@@ -399,7 +399,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         parts = [
             *coefs,
             *by_hand.biases,
-            *(slope for slope in by_hand.slopes if slope is not None),
+            *(each for own in by_hand.units for each in own.values()),
         ]
         for part, expected in zip(parts, gradients, strict=True):
             np.testing.assert_allclose(

@@ -38,7 +38,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_layout": LAYOUT,
         "coefs_": [layer.coef for layer in layers],
         "intercepts_": [layer.intercept.astype(layer.coef.dtype, copy=False) for layer in layers],
-        "slopes_": [layer.slope for layer in layers],
+        "slopes_": [layer.units.get("slope") for layer in layers],
         "mean_": scaling.mean,
         "scale_": scaling.scale,
         "_shift": scaling.shift,
@@ -71,7 +71,7 @@ def network_of(estimator: Any) -> FittedNetwork:
     parts = zip(
         estimator.coefs_,
         estimator.intercepts_,
-        estimator.slopes_,
+        ({} if slope is None else {"slope": slope} for slope in estimator.slopes_),
         estimator._activations,
         strict=True,
     )

@@ -6,9 +6,8 @@ must remember its pre-activation: with a learned slope the value no longer tells
 zero it came from.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,11 @@ _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
-INITIAL_PRELU_SLOPE = 0.25  # He et al. (2015), "Delving deep into rectifiers", section 3
+Tensors = Mapping[str, Tensor]
+
+# Where what is learnt for each unit starts: slopes by He et al. (2015), "Delving deep into
+# rectifiers", section 3.
+STARTS = {"slope": 0.25}
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,12 @@ class Activation:
     Attributes
     ----------
     forward : callable
-        ``forward(pre, out, slope)`` writes f(pre) into ``out``; the two may be the same buffer
-        unless ``keeps_pre``. ``slope`` is None for all but prelu.
+        ``forward(pre, out, units)`` writes f(pre) into ``out``; the two may be the same buffer
+        unless ``keeps_pre``. ``units`` has what is learnt for each unit by name (see
+        `UNIT_PARAMETERS`).
     backward : callable
-        ``backward(gradient, out, pre, slope, slope_gradient)`` turns dJ/df(pre) into dJ/dpre, in
-        place, and writes dJ/dslope where there is a slope.
+        ``backward(gradient, out, pre, units, unit_gradients)`` turns dJ/df(pre) into dJ/dpre, in
+        place, and writes dJ by what is learnt for each unit into ``unit_gradients``.
     inverse : callable
         The pre-activation at which a starting bias makes the function take the given values, for
         numpy arrays: values outside a bounded range are clipped into it, and all others of an
@@ -42,16 +46,18 @@ class Activation:
         Whether ``backward`` needs the pre-activation besides the value.
     """
 
-    forward: Callable[[Tensor, Tensor, Any], object]
-    backward: Callable[[Tensor, Tensor, Tensor, Any, Any], object]
+    forward: Callable[[Tensor, Tensor, Tensors], object]
+    backward: Callable[[Tensor, Tensor, Tensor, Tensors, Tensors], object]
     inverse: Callable[[np.ndarray], np.ndarray]
     keeps_pre: bool = False
 
-    def evaluate(self, pre: np.ndarray, slope: np.ndarray | None) -> np.ndarray:
+    def evaluate(self, pre: np.ndarray, units: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return f(pre) for a numpy array, in memory of its own."""
         before = torch.from_numpy(pre.copy())
         after = torch.empty_like(before) if self.keeps_pre else before
-        self.forward(before, after, None if slope is None else torch.from_numpy(slope))
+        # Copies: arrays may be read-only, which torch does not know of.
+        tensors = {name: torch.from_numpy(each.astype(pre.dtype)) for name, each in units.items()}
+        self.forward(before, after, tensors)
         return after.numpy()
 
 
@@ -68,38 +74,39 @@ def _itself(value: np.ndarray) -> np.ndarray:
     return value
 
 
-def _prelu(pre: Tensor, out: Tensor, slope: Tensor) -> None:
-    torch.mul(pre, slope, out=out)
+def _prelu(pre: Tensor, out: Tensor, units: Tensors) -> None:
+    torch.mul(pre, units["slope"], out=out)
     torch.where(pre > 0, pre, out, out=out)
 
 
 def _prelu_chain(
-    gradient: Tensor, out: Tensor, pre: Tensor, slope: Tensor, slope_gradient: Tensor
+    gradient: Tensor, out: Tensor, pre: Tensor, units: Tensors, unit_gradients: Tensors
 ) -> None:
-    slope_gradient.copy_((gradient * pre.clamp(max=0)).sum_to_size(slope.shape))
+    slope = units["slope"]
+    unit_gradients["slope"].copy_((gradient * pre.clamp(max=0)).sum_to_size(slope.shape))
     torch.where(pre > 0, gradient, gradient * slope, out=gradient)
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
-        forward=lambda pre, out, slope: torch.sigmoid(pre, out=out),
-        backward=lambda g, out, pre, slope, gs: _sigmoid_backward(g, out, grad_input=g),
+        forward=lambda pre, out, units: torch.sigmoid(pre, out=out),
+        backward=lambda g, out, pre, units, gs: _sigmoid_backward(g, out, grad_input=g),
         inverse=_logit,
     ),
     "tanh": Activation(
-        forward=lambda pre, out, slope: torch.tanh(pre, out=out),
-        backward=lambda g, out, pre, slope, gs: _tanh_backward(g, out, grad_input=g),
+        forward=lambda pre, out, units: torch.tanh(pre, out=out),
+        backward=lambda g, out, pre, units, gs: _tanh_backward(g, out, grad_input=g),
         inverse=_arctanh,
     ),
     "relu": Activation(
-        forward=lambda pre, out, slope: torch.clamp(pre, min=0, out=out),
-        backward=lambda g, out, pre, slope, gs: _threshold_backward(g, out, 0, grad_input=g),
+        forward=lambda pre, out, units: torch.clamp(pre, min=0, out=out),
+        backward=lambda g, out, pre, units, gs: _threshold_backward(g, out, 0, grad_input=g),
         inverse=_itself,
     ),
     "prelu": Activation(forward=_prelu, backward=_prelu_chain, inverse=_itself, keeps_pre=True),
     "identity": Activation(
-        forward=lambda pre, out, slope: None,
-        backward=lambda g, out, pre, slope, gs: None,
+        forward=lambda pre, out, units: None,
+        backward=lambda g, out, pre, units, gs: None,
         inverse=_itself,
     ),
 }

@@ -28,13 +28,12 @@ def seen_of(network: FittedNetwork, X: Matrix) -> Extended:
 def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extended:
     """Send rows through layers, whatever their size."""
     for layer in network.layers[first:last]:
-        name, slope = layer.activation, layer.slope
+        name = layer.activation
         pre = affine(rows, layer.coef, layer.intercept)
         if name in HOMOGENEOUS:
-            slope = None if slope is None else slope.astype(np.float64)
-            out, exponent = ACTIVATIONS[name].evaluate(pre.values, slope), pre.exponent
+            out, exponent = ACTIVATIONS[name].evaluate(pre.values, layer.units), pre.exponent
         else:
-            out, exponent = ACTIVATIONS[name].evaluate(to_floats(pre), None), np.zeros((), int)
+            out, exponent = ACTIVATIONS[name].evaluate(to_floats(pre), {}), np.zeros((), int)
         # Rows have one exponent each: their units compare as they are.
         select_columns(layer.selection, out)
         rows = extend(out, exponent)

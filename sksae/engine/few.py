@@ -106,11 +106,7 @@ def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray 
         for layer in layers.network.layers[first:last]:
             pre = _product(layers, rows, layer.coef.astype(dtype, copy=False))
             np.add(pre, layer.intercept, out=pre, casting="same_kind")
-            slope = layer.slope
-            if slope is not None:
-                # A copy: it may be read-only, which torch does not know of.
-                slope = slope.astype(dtype)
-            rows = ACTIVATIONS[layer.activation].evaluate(pre, slope)
+            rows = ACTIVATIONS[layer.activation].evaluate(pre, layer.units)
             if not all(_norm(each) < layers.large for each in (pre, rows)):
                 return None
             select_columns(layer.selection, rows)

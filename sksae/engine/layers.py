@@ -54,9 +54,8 @@ class Layers:
         """Make the matrices of layers before several threads ask for them."""
         for layer in range(first, last):
             one = self.network.layers[layer]
-            for array in (one.coef, one.intercept, one.slope):
-                if array is not None:
-                    self.kept(array)
+            for array in (one.coef, one.intercept, *one.units.values()):
+                self.kept(array)
 
     def is_ordinary(self, rows: Tensor) -> bool:
         """Return whether nothing overflowed on the way to numbers, nor will in their squares.
@@ -73,15 +72,12 @@ class Layers:
         if not self.is_ordinary(pre):
             return None
         one = self.network.layers[layer]
-        activation, slope = ACTIVATIONS[one.activation], one.slope
-        out = pre
-        if slope is None:
-            activation.forward(pre, pre, None)
-        else:
-            out = torch.empty_like(pre)
-            activation.forward(pre, out, self.kept(slope).tensor[0])
-            if not self.is_ordinary(out):
-                return None
+        activation = ACTIVATIONS[one.activation]
+        out = torch.empty_like(pre) if activation.keeps_pre else pre
+        units = {name: self.kept(array).tensor[0] for name, array in one.units.items()}
+        activation.forward(pre, out, units)
+        if units and not self.is_ordinary(out):
+            return None
         select = selector(one.selection)
         if select is not None:
             select(out, -1)

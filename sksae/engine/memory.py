@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.epoch_loss import ADDED_TOGETHER
 from sksae.model.architecture import Architecture
@@ -21,9 +22,9 @@ def bytes_side_by_side(
     The rows themselves, which they share, are not counted.
     """
     n_units = sum(architecture.sizes[1:])
-    slopes = zip(architecture.sizes[1:], architecture.has_slopes, strict=True)
-    # Of each unit an activation and its gradient, and for prelu the pre-activation too.
-    per_row = 2 * n_units + sum(size for size, has in slopes if has)
+    layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
+    # Of each unit an activation and its gradient, and where it is needed the pre-activation too.
+    per_row = 2 * n_units + sum(size for size, name in layers if ACTIVATIONS[name].keeps_pre)
 
     def working(slices: list[slice]) -> int:
         """Return the entries of the buffers for all lengths of slices, of one network."""

@@ -4,12 +4,12 @@ Every tensor has a leading models axis, so that one and the same code trains one
 of one architecture side by side.
 
 Layers work on columns as the UFLDL notes write them, a = f(W x + b): activations have shape
-(n_models, n_units, n_rows), weights (n_models, n_out, n_in), biases and prelu slopes (n_models,
-n_out, 1). So no product has a result of few columns, which libraries of matrix products are
-slowest at: with rows throughout, the five products of a step take 5 to 25 % longer, and those of
-a softmax of ten classes five times as long. Only the output layer of an autoencoder works on rows,
-as the data come, x_hat = f(a^T W + b): (n_models, n_rows, n_features), (n_models, n_in, n_out) and
-(n_models, 1, n_out).
+(n_models, n_units, n_rows), weights (n_models, n_out, n_in), biases and other parameters of units
+(n_models, n_out, 1). So no product has a result of few columns, which libraries of matrix products
+are slowest at: with rows throughout, the five products of a step take 5 to 25 % longer, and those
+of a softmax of ten classes five times as long. Only the output layer of an autoencoder works on
+rows, as the data come, x_hat = f(a^T W + b): (n_models, n_rows, n_features), (n_models, n_in,
+n_out) and (n_models, 1, n_out).
 
 The gradient is written out in closed form: with preallocated buffers a training step costs
 little more than its matrix products, where autograd doubles them. Who multiplies, `products` says.
@@ -236,7 +236,7 @@ def forward(
     for layer in layers or range(len(workspace.affine)):
         workspace.affine[layer](network.biases[layer])
         out = workspace.out[layer]
-        network.activations[layer].forward(workspace.pre[layer], out, network.slopes[layer])
+        network.activations[layer].forward(workspace.pre[layer], out, network.units[layer])
         select = network.selectors[layer]
         if select is not None:
             select(out, -1 if network.architecture.on_rows(layer) else -2)
@@ -269,8 +269,8 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
             workspace.gradient[layer],
             workspace.out[layer],
             workspace.pre[layer],
-            network.slopes[layer],
-            gradient.slopes[layer],
+            network.units[layer],
+            gradient.units[layer],
         )
         workspace.by_bias[layer]()
         workspace.by_weight[layer]()

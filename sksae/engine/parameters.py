@@ -54,8 +54,8 @@ class Parameters:
                 weight = self.weights[owner]
                 self.weights.append(weight if architecture.on_rows(layer) else weight.mT)
         self.biases: list[Tensor] = list(islice(blocks, n_layers))
-        self.slopes: list[Tensor | None] = [
-            next(blocks) if has else None for has in architecture.has_slopes
+        self.units: list[dict[str, Tensor]] = [
+            {name: next(blocks) for name in names} for names in architecture.unit_parameters
         ]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
         self.selectors = [selector(selection) for selection in architecture.selections]
@@ -126,6 +126,6 @@ class Parameters:
     @property
     def blocks(self) -> list[Tensor]:
         """The views in the order in which they stand in ``flat``."""
-        slopes = [slope for slope in self.slopes if slope is not None]
+        units = [block for own in self.units for block in own.values()]
         weights = [self.weights[layer] for layer in self.architecture.own]
-        return [*weights, *self.biases, *slopes]
+        return [*weights, *self.biases, *units]

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from sksae.engine.activations import ACTIVATIONS, INITIAL_PRELU_SLOPE
+from sksae.engine.activations import ACTIVATIONS, STARTS
 from sksae.model.architecture import Architecture
 from sksae.model.flat import to_flat
 
@@ -50,24 +50,24 @@ def starting_parameters(
     biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
     biases[architecture.n_encoder_layers - 1] += code_bias
     biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
-    slopes = [
-        np.full(n_out, INITIAL_PRELU_SLOPE) if has else None
-        for has, n_out in zip(architecture.has_slopes, architecture.sizes[1:], strict=True)
+    units = [
+        {name: np.full(n_out, STARTS[name]) for name in names}
+        for names, n_out in zip(architecture.unit_parameters, architecture.sizes[1:], strict=True)
     ]
     if architecture.n_layers > 2:
-        _let_mean_row_meet(architecture, coefs, biases, slopes)
-    return to_flat(architecture, coefs, biases, slopes)
+        _let_mean_row_meet(architecture, coefs, biases, units)
+    return to_flat(architecture, coefs, biases, units)
 
 
 def _let_mean_row_meet(
     architecture: Architecture,
     coefs: list[np.ndarray],
     biases: list[np.ndarray],
-    slopes: list[np.ndarray | None],
+    units: list[dict[str, np.ndarray]],
 ) -> None:
     """Move biases such that the pre-activations of the mean row, zeros, are what they were."""
     row = np.zeros(architecture.sizes[0])
     for layer, activation in enumerate(architecture.activations):
         came_with_weights = architecture.input_scales[layer] * (row @ coefs[layer])
-        row = ACTIVATIONS[activation].evaluate(biases[layer], slopes[layer])
+        row = ACTIVATIONS[activation].evaluate(biases[layer], units[layer])
         biases[layer] -= came_with_weights

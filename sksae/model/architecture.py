@@ -8,6 +8,9 @@ from typing import Self
 
 from sksae.model.codes import Selection
 
+# What units of an activation learn, by name.
+UNIT_PARAMETERS = {"prelu": ("slope",)}
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -103,17 +106,19 @@ class Architecture:
         return tuple(layer for layer, owner in enumerate(self.owners) if owner == layer)
 
     @property
-    def has_slopes(self) -> tuple[bool, ...]:
-        """Whether each layer learns a prelu slope for each of its units."""
-        return tuple(name == "prelu" for name in self.activations)
+    def unit_parameters(self) -> tuple[tuple[str, ...], ...]:
+        """For each layer the names of what it learns for each unit, besides weights and biases."""
+        return tuple(UNIT_PARAMETERS.get(name, ()) for name in self.activations)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, int], ...]:
-        """Shape of each block of the parameter vector: all weights, then biases, then slopes."""
+        """Shape of each block of the parameter vector: all weights, then biases, then the rest."""
         weights = [self._stored(layer, *self.sizes[layer : layer + 2]) for layer in self.own]
         biases = [self._stored(layer, 1, n_out) for layer, n_out in enumerate(self.sizes[1:])]
-        slopes = [bias for bias, has in zip(biases, self.has_slopes, strict=True) if has]
-        return (*weights, *biases, *slopes)
+        of_units = [
+            bias for bias, names in zip(biases, self.unit_parameters, strict=True) for _ in names
+        ]
+        return (*weights, *biases, *of_units)
 
     def _stored(self, layer: int, n_in: int, n_out: int) -> tuple[int, int]:
         return (n_in, n_out) if self.on_rows(layer) else (n_out, n_in)

@@ -1,6 +1,6 @@
-"""Weights, biases and slopes as the one flat vector that is trained, and back."""
+"""Weights, biases and parameters of units as the one flat vector that is trained, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from math import prod
 
@@ -11,14 +11,14 @@ from sksae.model.architecture import Architecture
 
 def to_layers(
     architecture: Architecture, flat: np.ndarray
-) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray | None]]:
-    """Split one network's flat vector into weights, biases and slopes (None where none) by layer.
+) -> tuple[list[np.ndarray], list[np.ndarray], list[dict[str, np.ndarray]]]:
+    """Split one network's flat vector into weights, biases and parameters of units by layer.
 
     Returns
     -------
     coefs : list of ndarray of shape (n_in, n_out)
     intercepts : list of ndarray of shape (n_out,)
-    slopes : list of ndarray of shape (n_out,) or None
+    units : list of dict of str to ndarray of shape (n_out,)
         Arrays of their own, not views.
     """
     bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1]
@@ -34,16 +34,17 @@ def to_layers(
         else:
             coefs.append(np.ascontiguousarray(next(blocks).reshape(n_out, n_in).T))
     intercepts = list(islice(blocks, n_layers))
-    return coefs, intercepts, [next(blocks) if has else None for has in architecture.has_slopes]
+    units = [{name: next(blocks) for name in names} for names in architecture.unit_parameters]
+    return coefs, intercepts, units
 
 
 def to_flat(
     architecture: Architecture,
     coefs: Sequence[np.ndarray],
     intercepts: Sequence[np.ndarray],
-    slopes: Sequence[np.ndarray | None],
+    units: Sequence[Mapping[str, np.ndarray]],
 ) -> np.ndarray:
-    """Join weights, biases and slopes by layer into one flat vector; undoes `to_layers`.
+    """Join weights, biases and parameters of units into one flat vector; undoes `to_layers`.
 
     Of tied layers the encoder's weights count.
     """
@@ -51,5 +52,9 @@ def to_flat(
         coefs[layer] if architecture.on_rows(layer) else coefs[layer].T
         for layer in architecture.own
     ]
-    learned = [slope for slope in slopes if slope is not None]
-    return np.concatenate([block.ravel() for block in (*weights, *intercepts, *learned)])
+    of_units = [
+        own[name]
+        for own, names in zip(units, architecture.unit_parameters, strict=True)
+        for name in names
+    ]
+    return np.concatenate([block.ravel() for block in (*weights, *intercepts, *of_units)])

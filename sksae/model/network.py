@@ -1,6 +1,6 @@
 """A fitted network as a plain value: its layers, and the scaling of its rows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -19,8 +19,8 @@ class Layer(NamedTuple):
     coef : ndarray of shape (n_in, n_out)
     intercept : ndarray of shape (n_out,)
         In the precision of ``coef``, or in float64 on the way from one network to another.
-    slope : ndarray of shape (n_out,) or None
-        Of prelu units.
+    units : mapping of str to ndarray of shape (n_out,)
+        What is learnt for each unit besides, by name: the "slope" of prelu.
     activation : str
         The name of f.
     input_scale : float
@@ -35,7 +35,7 @@ class Layer(NamedTuple):
 
     coef: np.ndarray
     intercept: np.ndarray
-    slope: np.ndarray | None
+    units: Mapping[str, np.ndarray]
     activation: str
     input_scale: float = 1.0
     is_tied: bool = False

@@ -103,7 +103,7 @@ def roll_up(members: Sequence[FittedNetwork], layers: Sequence[Layer]) -> list[F
             continue
         intercept = (layer.intercept - _through(source.shift, layer.coef)).astype(layer.coef.dtype)
         own[source.member][source.layer] = before._replace(
-            coef=layer.coef, intercept=intercept, slope=layer.slope
+            coef=layer.coef, intercept=intercept, units=layer.units
         )
     return [
         replace(member, layers=tuple(_mirrored(layers, member.n_encoder_layers)))

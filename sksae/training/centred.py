@@ -55,21 +55,21 @@ def to_centred(architecture: Architecture, layers: Sequence[Layer], scaling: Sca
     intercepts = [layer.intercept.astype(np.float64) for layer in layers]
     offset = architecture.input_scales[0] * scaling.offset
     intercepts[0] = intercepts[0] + offset @ coefs[0].astype(np.float64)
-    return to_flat(architecture, coefs, intercepts, [layer.slope for layer in layers])
+    return to_flat(architecture, coefs, intercepts, [layer.units for layer in layers])
 
 
 def from_centred(
     architecture: Architecture, flat: np.ndarray, scaling: Scaling
 ) -> tuple[Layer, ...]:
     """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`."""
-    coefs, intercepts, slopes = to_layers(architecture, flat)
+    coefs, intercepts, units = to_layers(architecture, flat)
     wide = [intercept.astype(np.float64) for intercept in intercepts]
     wide[0] = wide[0] - architecture.input_scales[0] * scaling.offset @ coefs[0].astype(np.float64)
     ties = (*architecture.tied, *(False,) * (len(coefs) - len(architecture.tied)))
     parts = zip(
         coefs,
         wide,
-        slopes,
+        units,
         architecture.activations,
         architecture.input_scales,
         ties,

@@ -409,7 +409,7 @@ class SupervisedTraining:
         """Return a linear layer of zeros: outputs all alike lead the layers below nowhere."""
         n_in, n_out = self._members[-1].n_components, self._target.n_outputs
         dtype = kept_dtype(self._specification.dtype)
-        return Layer(np.zeros((n_in, n_out), dtype), np.zeros(n_out), None, "identity")
+        return Layer(np.zeros((n_in, n_out), dtype), np.zeros(n_out), {}, "identity")
 
     def _scaling(self, codes: np.ndarray) -> Scaling:
         return scaling_of_codes(codes, self._target.index, self._target.weight)
