@@ -444,7 +444,6 @@ class StackedSparseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
 
-
         Raises
         ------
         ValueError

@@ -1,7 +1,6 @@
-"""What autoencoders are known by, whatever their class.
+"""The methods by which autoencoders are known, whatever their class.
 
-Whoever looks for them in other estimators asks for these methods: metrics, stacks and searches. So
-does who is given one to work with.
+Metrics, stacks and searches look for these methods in other estimators, never for a class.
 """
 
 from typing import Any, Protocol, Self, TypeGuard

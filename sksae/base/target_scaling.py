@@ -1,4 +1,4 @@
-"""How numbers that are to be learnt are scaled, and how that follows pieces of them."""
+"""The scaling of targets that are numbers, and how it follows further pieces of them."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from sksae.training.seen import Seen
 
 
 class TargetScaling(NamedTuple):
-    """What is taken off each output, and what it is then divided by; both (n_outputs,)."""
+    """What is subtracted from each output, and what it is then divided by; both (n_outputs,)."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -53,7 +53,9 @@ def first_scaling(seen: Seen) -> TargetScaling:
 
 
 def next_scaling(so_far: Seen, piece: Seen, scaling: TargetScaling) -> tuple[Seen, TargetScaling]:
-    """Return what is known after one more piece, and the scaling, of outputs it shows wrong anew.
+    """Return what is known after one more piece, and the scaling of outputs after it.
+
+    Of outputs whose scaling the piece shows wrong it is found anew.
 
     Parameters
     ----------

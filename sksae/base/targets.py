@@ -1,4 +1,4 @@
-"""What is to be learnt of each row: labels or numbers, where there are any."""
+"""Targets as users give them -> labels or numbers, and which rows have any."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -284,17 +284,17 @@ def read_numbers(
             "all of its targets, or none."
         )
     refuse_missing(given[index], "y")
-    wanted = check_array(given[index], dtype=np.float64, input_name="y")
+    values = check_array(given[index], dtype=np.float64, input_name="y")
     if has_mark(unlabeled) and len(index) == len(given) and not in_pieces:
         warn_of_absent_mark(unlabeled, len(given))
-    of_wanted = None if weight is None else weight[index]
-    check_counted(of_wanted)
-    counted = wanted
-    if of_wanted is not None:
-        counted, of_wanted = wanted[of_wanted > 0.0], of_wanted[of_wanted > 0.0]
-    moments = _mean_and_deviation(counted, well_scaled(of_wanted))
-    seen = Seen.of(len(counted), mean_weight(of_wanted), *moments)
-    return Numbers(flat, index, wanted, seen)
+    own_weight = None if weight is None else weight[index]
+    check_counted(own_weight)
+    counted = values
+    if own_weight is not None:
+        counted, own_weight = values[own_weight > 0.0], own_weight[own_weight > 0.0]
+    moments = _mean_and_deviation(counted, well_scaled(own_weight))
+    seen = Seen.of(len(counted), mean_weight(own_weight), *moments)
+    return Numbers(flat, index, values, seen)
 
 
 def _mean_and_deviation(

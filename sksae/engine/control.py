@@ -218,15 +218,15 @@ def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) 
 
 
 class BetaController:
-    """Moves beta after one minibatch and another.
+    """Moves beta from one minibatch to the next.
 
     Parameters
     ----------
     law : ControlLaw
         The code's.
     activity_of : callable or None
-        Gives the activity by the mean code, where rho is compared with that; else the share of
-        rows in which units are active is measured.
+        Given the mean code, returns the activity, where rho is compared with that; None where the
+        activity is the share of rows in which units are active.
     rho, beta : Tensor of shape (n_models, n_components, 1)
         Activity wanted; and the weight of S, written to in place.
     is_auto : ndarray of bool of shape (n_models,)
@@ -312,7 +312,7 @@ class BetaController:
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, row_weights: Tensor, *, is_weighted: bool
     ) -> bool:
-        """Measure the activity and move beta, once in some calls; return whether in this one.
+        """Measure the activity and move beta, both once in some calls; return whether in this one.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""A trained network on rows of any size, in an extended range, at less speed."""
+"""A trained network on rows whose numbers floats have no room for, at less speed."""
 
 import numpy as np
 

@@ -16,7 +16,7 @@ class Loss(Protocol):
         """Return it in the precision and on the device of a tensor."""
 
     def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
-        """Write dl/doutput into ``out``, and return a note of l.
+        """Write dl/doutput into ``out``, and return what l is made of.
 
         Parameters
         ----------
@@ -32,11 +32,11 @@ class Loss(Protocol):
         Returns
         -------
         row_values : Tensor of shape (n_models, n_rows)
-            From which `values` makes l: in a minibatch that is left for later, many at once.
+            From which `values` makes l. Minibatches leave that for later: many at once take less.
         """
 
     def values(self, row_values: Tensor) -> Tensor:
-        """Return l of each row, in the precision of the notes, which may be overwritten."""
+        """Return l of each row; ``row_values`` may be overwritten."""
 
 
 class SquaredError:

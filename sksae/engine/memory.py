@@ -31,9 +31,9 @@ def bytes_side_by_side(
 
     batches = batch_slices(n_rows, batch_size)
     chunks = chunk_slices(n_rows, max(architecture.sizes) * n_networks)
-    # Of each row its share and its distance, noted and joined.
-    noted = 4 * batch_size * min(ADDED_TOGETHER, len(batches))
-    entries = VECTORS * architecture.n_parameters + noted + max(working(batches), working(chunks))
+    # Of each row its weight and its loss: as `EpochLoss` keeps them, and put together.
+    kept = 4 * batch_size * min(ADDED_TOGETHER, len(batches))
+    entries = VECTORS * architecture.n_parameters + kept + max(working(batches), working(chunks))
     n_bytes = n_networks * entries * np.dtype(kept_dtype(dtype)).itemsize
     if dtype == HALF:
         # What the matrices of a product are rounded into.

@@ -218,7 +218,7 @@ class HalfProducts:
             return self._whole.product(left, right, out, input_scale)
 
         def run() -> None:
-            halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
+            halves = [self._room(index, like) for index, like in enumerate((a, b, c))]
             halves[0].copy_(a)
             halves[1].copy_(b)
             self._halves.product(Operand(halves[0]), Operand(halves[1]), Operand(halves[2]))()
@@ -231,11 +231,11 @@ class HalfProducts:
     ) -> Affine:
         return _adding(self.product(left, right, out), out.tensor, input_scale)
 
-    def _room(self, place: int, like: Tensor) -> Tensor:
+    def _room(self, index: int, like: Tensor) -> Tensor:
         """Return room for a matrix that lies in memory as the one given does."""
-        if len(self._scratch[place]) < like.numel():
-            self._scratch[place] = self._scratch[place].new_empty(like.numel())
-        return self._scratch[place].as_strided(like.shape, like.stride())
+        if len(self._scratch[index]) < like.numel():
+            self._scratch[index] = self._scratch[index].new_empty(like.numel())
+        return self._scratch[index].as_strided(like.shape, like.stride())
 
 
 Matrices = TypeVar("Matrices", Tensor, np.ndarray)

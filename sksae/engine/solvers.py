@@ -1,4 +1,4 @@
-"""Who moves the parameters in minibatch training, and when to stop."""
+"""The solvers of minibatch training, adam and sgd: from a gradient to a step."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""Rows held out, and how well networks do on them."""
+"""Scores of networks on the rows held out: R^2, or the accuracy."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Warnings that say who speaks and point at the user's line; both storeys stand on this."""
+"""Warnings that say who speaks and point at the user's line."""
 
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""What callbacks and the user are told of the trainings of a fit for a task."""
+"""What callbacks and the user are told of the trainings of a classifier or regressor."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ Attributes = Callable[[SupervisedResult], dict[str, Any]]
 
 
 class TaskCallbacks:
-    """Follows the trainings of a fit for a task (see `training.supervised.Watch`).
+    """Follows the trainings of a fit for a task (see `training.supervised.OpenStage`).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a user is told of parameters and rows before training, and of parameters after it."""
+"""What a user is told of parameters and rows before training; and which parameters are unusual."""
 
 from collections.abc import Sequence
 from numbers import Real

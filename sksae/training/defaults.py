@@ -1,4 +1,4 @@
-"""What None and "auto" stand for; docs/defaults.md has the measurements.
+"""The values that None and "auto" stand for; docs/defaults.md has the measurements.
 
 Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`has_scaled_norm`).
 """
@@ -16,8 +16,9 @@ UNSCALED_ALPHA = 1e-4
 SCALED_ADAM_RATE = 2e-2
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 REFERENCE_WIDTH = 64
-# Tied weights make gain and atoms one, so that selective units need biases as far from 0 as the
-# norm of the rows: at the rate of wide rows they would not get there, and theirs does not fall.
+# With tied weights what a unit detects and what it writes have one length, so that selective units
+# need biases as far from 0 as the norm of the rows: at the rate of wide rows they would not get
+# there, and theirs does not fall.
 # Beyond TIED_WIDTH the weights, which each step moves in both layers, have at least half the rate.
 TIED_WIDTH, TIED_SHARE = 784, 0.5
 # So many batches are an epoch of few rows, of which it would else be a step or two.

@@ -1,4 +1,4 @@
-"""What a user should know of rows before a network is trained on them."""
+"""What is found in rows before training: dominant columns, far values, unsuitable norms."""
 
 from collections.abc import Collection, Sequence
 from math import ceil, floor, sqrt

@@ -143,8 +143,8 @@ class Stage(Protocol):
         """Hear what it came to; may raise if the others are not to follow."""
 
 
-class Watch(Protocol):
-    """Who follows all trainings, by name."""
+class OpenStage(Protocol):
+    """What follows each training: it is asked for a stage once the training is planned."""
 
     def __call__(
         self,
@@ -154,18 +154,19 @@ class Watch(Protocol):
         is_top: bool,
         is_last: bool,
     ) -> AbstractContextManager[Stage]:
-        """Follow one training.
+        """Return a context in which one training is followed.
 
         Parameters
         ----------
         plan : Plan
             What is trained.
         result_of : callable
-            Makes what layers and the curves of an epoch have come to.
+            Given the layers, the loss curve and the validation curve as an epoch leaves them,
+            returns the result so far.
         is_top : bool
-            Whether it is that of the layer on top alone.
+            Whether the layer on top alone is trained.
         is_last : bool
-            Whether none follows: the user need not be told of the others' epochs.
+            Whether no training follows. Of the epochs of others the user is not told.
         """
 
 
@@ -182,8 +183,8 @@ class SupervisedTraining:
         What is to be learnt.
     seed : int
         Of all that is drawn.
-    watch : Watch
-        Follows the trainings.
+    open_stage : OpenStage
+        Called for each training, to follow it.
     encode : callable
         Given rows and a number n, returns what the first n layers of the members make of them.
     """
@@ -194,11 +195,11 @@ class SupervisedTraining:
         members: Sequence[FittedNetwork],
         target: SupervisedTarget,
         seed: int,
-        watch: Watch,
+        open_stage: OpenStage,
         encode: Callable[[Matrix, int], Matrix],
     ) -> None:
         self._specification, self._members, self._target = specification, members, target
-        self._seed, self._watch, self._encode = seed, watch, encode
+        self._seed, self._open_stage, self._encode = seed, open_stage, encode
         self._encoder = unroll(members).without_decoder().layers
         self._n_frozen = check_freeze(specification.freeze, len(self._encoder))
         self._noise_unit = 0.0
@@ -312,7 +313,7 @@ class SupervisedTraining:
             )
             return SupervisedResult([*self._encoder[:n_kept], *layers[:-1]], layers[-1], record)
 
-        with self._watch(plan, result_of, is_top=is_top, is_last=is_last) as stage:
+        with self._open_stage(plan, result_of, is_top=is_top, is_last=is_last) as stage:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
             result = result_of(layers, trained.loss_curve, trained.validation_curve)
@@ -380,12 +381,12 @@ class SupervisedTraining:
 
     def _dropout(self) -> Dropout | None:
         """Return what leaves units of codes out: of all members' whose encoder is trained."""
-        share = self._specification.dropout
-        if share == 0.0:
+        rate = self._specification.dropout
+        if rate == 0.0:
             return None
         ends = np.cumsum([each.n_encoder_layers for each in self._members]) - self._n_frozen
         layers = tuple(int(end) - 1 for end in ends if end > 0)
-        return Dropout(float(share), layers) if layers else None
+        return Dropout(float(rate), layers) if layers else None
 
     def _top_config(self, codes: np.ndarray) -> TrainingConfig:
         """Return the solver and the steps of the layer on top alone."""
