@@ -117,7 +117,17 @@ def is_converted_later(X: object) -> TypeGuard[np.ndarray]:
 def check_chunks(
     X: np.ndarray, estimator: BaseEstimator | None = None, input_name: str = "X"
 ) -> None:
-    """Raise, as scikit-learn does, if an array holds nan or infinities."""
+    """Raise, as scikit-learn does, if an array holds nan or infinities.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Read some rows at a time.
+    estimator : estimator, optional
+        Whom errors name.
+    input_name : str, default="X"
+        What errors call the array.
+    """
     if X.dtype.kind != "f":
         return
     for rows in gen_batches(X.shape[0], max(1, CHUNK_ENTRIES // X.shape[1])):

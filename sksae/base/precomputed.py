@@ -14,7 +14,19 @@ def find_fit(
     X: Matrix,
     sample_weight: np.ndarray | None,
 ) -> Fit | None:
-    """Return what the fit of an autoencoder on some rows came to, if it is known."""
+    """Return what the fit of an autoencoder on some rows came to, if it is known.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose fit it is.
+    specification : Specification
+        The autoencoder that is asked for.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     provider = provider_in_use()
     if provider is None:
         return None

@@ -46,10 +46,10 @@ class Autoencoder(HasNetwork, Protocol):
     def partial_fit(
         self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None
     ) -> Self:
-        """Learn from one more piece of rows; not of every solver."""
+        """Learn from one more piece of rows X of weights ``sample_weight``; not of every solver."""
 
     def fit(self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None) -> Self:
-        """Learn."""
+        """Learn from rows X of weights ``sample_weight``; y is ignored."""
 
 
 def has_network(estimator: object) -> TypeGuard[HasNetwork]:

@@ -15,7 +15,17 @@ class End(Protocol):
     """Who is told how a stage ended."""
 
     def __call__(self, stopped_by: str, n_epochs: int, loss: float) -> None:
-        """Print it, if anything is printed."""
+        """Print it, if anything is printed.
+
+        Parameters
+        ----------
+        stopped_by : str
+            Why it ended.
+        n_epochs : int
+            Epochs done.
+        loss : float
+            J at the end.
+        """
 
 
 class Stages:

@@ -152,6 +152,15 @@ def is_extreme(centre: np.ndarray, scale: float, dtype: np.dtype) -> bool:
     """Return whether a difference from that centre, or the inverse of scale, may be out of range.
 
     Rows much larger than both may be, too, but not those that a network is trained on.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (n_features,)
+        Subtracted from rows.
+    scale : float
+        Divided by.
+    dtype : dtype
+        Whose range it is.
     """
     largest = float(np.finfo(dtype).max) ** 0.5
     return not (1.0 / largest < scale < largest and np.abs(centre).max(initial=0.0) < largest)

@@ -99,7 +99,17 @@ def _seen(network: FittedNetwork, X: np.ndarray) -> np.ndarray | None:
 
 
 def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray | None:
-    """Send rows through some layers; return None if numbers on the way are not ordinary."""
+    """Send rows through some layers; return None if numbers on the way are not ordinary.
+
+    Parameters
+    ----------
+    layers : Layers
+        The network.
+    rows : ndarray of shape (n_rows, n_in)
+        What enters the layers.
+    first, last : int
+        Which layers: from ``first`` up to ``last``, which is not one of them.
+    """
     dtype = layers.dtype
     rows = rows.astype(dtype, copy=False)
     with Crew(1):
@@ -118,6 +128,17 @@ def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray 
 
 
 def _product(layers: Layers, rows: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Return rows times weights, by the library that is fastest at it here.
+
+    Parameters
+    ----------
+    layers : Layers
+        Whose library multiplies.
+    rows : ndarray of shape (n_rows, n_in)
+        Rows.
+    coef : ndarray of shape (n_in, n_out)
+        Weights.
+    """
     if isinstance(layers.products, NumpyProducts):
         return np.dot(rows, coef)
     return (layers.as_tensor(rows) @ layers.as_tensor(coef)).numpy()

@@ -108,12 +108,36 @@ def make_loss(name: str, offset: np.ndarray | None = None) -> Loss:
 def compare(
     architecture: Architecture, loss: Loss, output: Tensor, target: Tensor, out: Tensor
 ) -> Tensor:
-    """Apply a loss to a network's output and targets (n_models or 1, n_rows, n_targets)."""
+    """Apply a loss to a network's output and targets (n_models or 1, n_rows, n_targets).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    loss : Loss
+        The loss.
+    output : Tensor
+        Activation of the last layer.
+    target : Tensor of shape (n_models or 1, n_rows, n_targets)
+        What is wanted.
+    out : Tensor like ``output``
+        Where the derivative is written.
+    """
     if architecture.gives_rows:
         return loss(output, target, out, -1)
     return loss(output, target.mT, out, -2)
 
 
 def weigh(architecture: Architecture, error: Tensor, weight: Tensor) -> None:
-    """Multiply derivatives by the output with rows' weights of shape (1, n_rows, 1)."""
+    """Multiply derivatives by the output with rows' weights of shape (1, n_rows, 1).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    error : Tensor
+        dl/doutput; multiplied in place.
+    weight : Tensor of shape (1, n_rows, 1)
+        Of the rows.
+    """
     error.mul_(weight if architecture.gives_rows else weight.mT)

@@ -19,6 +19,19 @@ def bytes_side_by_side(
 
     By one thread, as searches train them: each further member of a crew has a gradient of its own.
     The rows themselves, which they share, are not counted.
+
+    Parameters
+    ----------
+    n_networks : int
+        Networks.
+    architecture : Architecture
+        Layers of each.
+    n_rows : int
+        Training rows.
+    batch_size : int
+        Most rows in a minibatch.
+    dtype : {"float32", "float64", "bfloat16"}
+        Precision of training.
     """
     n_units = sum(architecture.sizes[1:])
     slopes = zip(architecture.sizes[1:], architecture.has_slopes, strict=True)

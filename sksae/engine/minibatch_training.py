@@ -55,7 +55,17 @@ class Running:
 
     @classmethod
     def begin(cls, task: TrainingTask, steps_per_epoch: int = 1, *, has_scorer: bool) -> Self:
-        """Return a network before its first step."""
+        """Return a network before its first step.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            What the network is trained for.
+        steps_per_epoch : int, default=1
+            Steps that an epoch has.
+        has_scorer : bool
+            Whether rows are held out.
+        """
         state = RunState.begin(
             task.config,
             steps_per_epoch=steps_per_epoch,
@@ -324,6 +334,15 @@ def _window(architecture: Architecture, config: TrainingConfig, n_batches: int) 
 
     Behind hidden layers units are not centred and move together, so that it is the batch's own. The
     rows of a single pass are a sample of a stream, however few batches they make.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    config : TrainingConfig
+        How it is trained.
+    n_batches : int
+        Minibatches of an epoch.
     """
     if architecture.n_encoder_layers > 1:
         return 1
@@ -332,13 +351,36 @@ def _window(architecture: Architecture, config: TrainingConfig, n_batches: int) 
 
 
 def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew) -> Solver:
+    """Return the solver that a config names.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Names the solver.
+    flat : Tensor of shape (n_models * n_parameters,)
+        Parameters, moved in place.
+    state : dict of ndarray
+        Where an earlier training stood; {} if there was none.
+    crew : Crew
+        Who shares the work.
+    """
     if config.solver == "adam":
         return Adam(flat, state if "first_moment" in state else None, crew)
     return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
 def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None:
-    """Return the order in which an epoch visits the rows; a function of seed and epoch alone."""
+    """Return the order in which an epoch visits the rows; a function of seed and epoch alone.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Gives the seed.
+    epoch : int
+        Counted from 0 within this training.
+    n_rows : int
+        Training rows.
+    """
     if not config.shuffle:
         return None
     return np.random.default_rng([config.seed, config.first_epoch + epoch]).permutation(n_rows)

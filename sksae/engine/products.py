@@ -87,12 +87,28 @@ class Products(Protocol):
     def product(
         self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
     ) -> Product:
-        """Return what writes input_scale * (left @ right) into ``out``."""
+        """Return what writes input_scale * (left @ right) into ``out``.
+
+        Parameters
+        ----------
+        left, right : Operand
+            Of shape (n_models or 1, a, b) and (n_models or 1, b, c).
+        out : Operand
+            Of shape (n_models, a, c).
+        input_scale : float, default=1.0
+            What the product is multiplied by.
+        """
 
     def affine(
         self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
     ) -> Affine:
-        """Return what writes what it is given plus input_scale * (left @ right) into ``out``."""
+        """Return what writes what it is given plus input_scale * (left @ right) into ``out``.
+
+        Parameters
+        ----------
+        left, right, out, input_scale
+            As in `product`.
+        """
 
 
 class TorchProducts:
@@ -155,6 +171,7 @@ class NumpyProducts:
 
 
 def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
+    """Return what writes left @ right into ``out``, of shapes (a, b), (b, c) and (a, c)."""
     # OpenBLAS is slow at a few rows by a transposed matrix, unless the rows are transposed too.
     if _is_slow(left, right):
         return lambda: np.dot(left.copy(order="F"), right, out=out)
@@ -162,6 +179,7 @@ def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
 
 
 def _matmul(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
+    """Return what `_dot` does, of matrices of several models."""
     # As above. One call for all models: one for each takes up to a tenth of a step longer.
     if _is_slow(left[0], right[0]):
         return lambda: np.matmul(left.mT.copy().mT, right, out=out)
@@ -174,6 +192,8 @@ def _is_slow(left: np.ndarray, right: np.ndarray) -> bool:
 
 
 def _scaled(run: Product, result: Tensor, input_scale: float) -> Product:
+    """Return what writes a product by ``run``, then multiplies ``result`` by ``input_scale``."""
+
     def run_and_scale() -> None:
         run()
         result.mul_(input_scale)
@@ -182,6 +202,8 @@ def _scaled(run: Product, result: Tensor, input_scale: float) -> Product:
 
 
 def _adding(run: Product, result: Tensor, input_scale: float) -> Affine:
+    """Return what writes a product by ``run``, then adds to ``input_scale`` times ``result``."""
+
     def run_and_add(added: Tensor) -> None:
         run()
         if input_scale == 1.0:

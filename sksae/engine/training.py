@@ -112,6 +112,17 @@ def _evaluate(
 
     What they began with is a measure of them where J alone decides what a training returns: not
     rows held out, nor J of other rows than are shown.
+
+    Parameters
+    ----------
+    architecture, tasks, rows, loss
+        As in `train`.
+    outcomes : list of TrainingResult or NonFiniteLossError
+        One for each task; filled in, or replaced by an error where J is not finite.
+    crew : Crew
+        Who walks over the rows.
+    with_start : bool
+        Whether J at the start is to be found too.
     """
     done = [
         (index, task, outcome)

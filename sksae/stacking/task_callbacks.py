@@ -65,7 +65,13 @@ class TaskCallbacks:
         is_top: bool,
         is_last: bool,
     ) -> Iterator["_Stage"]:
-        """Follow one training."""
+        """Follow one training.
+
+        Parameters
+        ----------
+        plan, result_of, is_top, is_last
+            As in `training.supervised.OpenStage`.
+        """
         estimator, context = self._estimator, self._context
         name = self._name_of_top if is_top else FINE_TUNING
         if context is not None:

@@ -30,7 +30,21 @@ def find_scaling(
     scale_data: bool,
     output_activation: str,
 ) -> Scaling:
-    """Return the scaling of the rows that count: of all of X by one scalar, or none."""
+    """Return the scaling of the rows that count: of all of X by one scalar, or none.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    scale_data : bool
+        Whether to scale them at all.
+    output_activation : str
+        Of the network's output.
+    """
     centre, columns = _describe(X, index, weight)
     variance = float(columns.variance.mean())
     deviation = 0.0
@@ -80,6 +94,15 @@ def relative_variance(
     """Return the variance averaged over features, of X / 2**exponent, and that exponent.
 
     See `weighted_moments`, whose variance may be beyond float64.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
     """
     _, variances, exponent = _moments(X, index, weight, True)
     return float(variances.mean()), exponent
@@ -115,7 +138,17 @@ def telling_weight(weight: np.ndarray) -> np.ndarray:
 def mean_and_deviation(
     X: Matrix, index: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each feature; see `weighted_moments`."""
+    """Return mean and standard deviation of each feature; see `weighted_moments`.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     mean, variances, exponent = _moments(X, index, weight, True)
     with np.errstate(all="ignore"):
         return mean, np.ldexp(np.sqrt(variances), exponent)
@@ -124,7 +157,17 @@ def mean_and_deviation(
 def _describe(
     X: Matrix, index: np.ndarray | None, weight: np.ndarray | None
 ) -> tuple[np.ndarray, Columns]:
-    """Return the mean of each feature and what else is known of it, from one pass."""
+    """Return the mean of each feature and what else is known of it, from one pass.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
     mean, variances, exponent = _moments(X, index, weight, True, (lowest, highest))
     return mean, Columns(variances, lowest, highest, exponent)
@@ -140,6 +183,19 @@ def _moments(
     """Return mean and variance of each feature; write its extremes where they are asked for.
 
     The variance is that of X over a power of two whose exponent comes last.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    with_variance : bool
+        Whether the variance is needed.
+    extremes : tuple of two ndarray of shape (n_features,), optional
+        Where the lowest and the highest values are written.
     """
     if weight is not None:
         weight = telling_weight(weight if index is None else weight[index])
@@ -184,7 +240,21 @@ def _sparse_moments(
     exponent: int,
     extremes: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum deviations from the mean, of stored entries one by one and of all others at once."""
+    """Sum deviations from the mean, of stored entries one by one and of all others at once.
+
+    Parameters
+    ----------
+    X : CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray or None
+        Of each row that counts.
+    with_variance, extremes
+        As in `_moments`.
+    exponent : int
+        Moments are those of X / 2**exponent.
+    """
     n_rows, n_features = X.shape[0] if index is None else len(index), X.shape[1]
     sum_of_weights = float(n_rows) if weight is None else weight.sum()
 
@@ -234,6 +304,15 @@ def _dense_moments(
 
     By einsum and not by matrix products: the threads of numpy's BLAS spin for a while after each,
     and would take the cores from the training that follows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight, with_variance, exponent, extremes
+        As in `_sparse_moments`.
     """
     reference = total = squares = np.zeros(0)
     buffer = np.empty(0)

@@ -193,7 +193,17 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
 
 
 def no_use(trained: TrainingResult, advice: str, *, has_noise: bool = False) -> Finding | None:
-    """Find that rows are not reconstructed at all, or that J is larger than it was."""
+    """Find that rows are not reconstructed at all, or that J is larger than it was.
+
+    Parameters
+    ----------
+    trained : TrainingResult
+        What the training left behind.
+    advice : str
+        What to do about it.
+    has_noise : bool, default=False
+        Whether rows were corrupted.
+    """
     score = r_squared(trained.error, trained.deviation)
     start, of_mean = trained.loss_at_start, trained.deviation / 2.0
     if score <= NOTHING:
@@ -242,7 +252,17 @@ def dead_units(trained: TrainingResult, advice: str) -> Finding | None:
 
 
 def advice_on(trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual]) -> str:
-    """Return which parameters to set back; if none is unusual, what else makes a difference."""
+    """Return which parameters to set back; if none is unusual, what else makes a difference.
+
+    Parameters
+    ----------
+    trained : TrainingResult
+        What the training left behind.
+    plan : Plan
+        What was asked for.
+    unusual : sequence of Unusual
+        Parameters that may be to blame.
+    """
     if unusual:
         return ", or ".join(map(str, unusual))
     penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED

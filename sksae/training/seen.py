@@ -53,12 +53,32 @@ class Seen:
 
     @classmethod
     def of(cls, n_rows: int, weight: float, mean: np.ndarray, deviation: np.ndarray) -> Self:
-        """Return what one piece tells."""
+        """Return what one piece tells.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows that count.
+        weight : float
+            Their mean weight.
+        mean, deviation : ndarray of shape (n_features,)
+            Weighted.
+        """
         return cls(float(n_rows), weight, weight, mean, deviation, float(n_rows))
 
     @classmethod
     def of_rows(cls, X: Matrix, index: np.ndarray | None, weight: np.ndarray | None) -> Self:
-        """Return what the rows of X that an index names tell; all by default."""
+        """Return what the rows of X that an index names tell; all by default.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        index : ndarray of int or None
+            Those that count; None for all.
+        weight : ndarray of shape (n_samples,) or None
+            Their weights, as they were given.
+        """
         n_rows = X.shape[0] if index is None else len(index)
         moments = mean_and_deviation(X, index, well_scaled(weight))
         return cls.of(n_rows, mean_weight(weight, index), *moments)

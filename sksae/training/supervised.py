@@ -291,7 +291,21 @@ class SupervisedTraining:
         is_top: bool = False,
         is_last: bool = True,
     ) -> SupervisedResult:
-        """Train the last layers of the network, as planned, on what enters them."""
+        """Train the last layers of the network, as planned, on what enters them.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the training.
+        X : ndarray or CSR matrix of shape (n_samples, n_in)
+            What enters the layers.
+        layers : sequence of Layer
+            As they start, the layer on top last.
+        before : SupervisedRecord, optional
+            Of the passes before.
+        is_top, is_last : bool
+            As in `OpenStage`.
+        """
         n_kept = len(self._encoder) - (len(layers) - 1)
         earlier = before or SupervisedRecord(self._seed, {}, n_kept, self._noise_unit)
         alpha = plan.penalties.alpha
@@ -334,7 +348,21 @@ class SupervisedTraining:
         alpha: float,
         **rest: Any,
     ) -> Plan:
+        """Return the plan to train the last layers for the target.
 
+        Parameters
+        ----------
+        layers : sequence of Layer
+            As they start, the layer on top last.
+        scaling : Scaling
+            Of what enters them.
+        config : TrainingConfig
+            Solver and steps.
+        alpha : float
+            Weight decay.
+        **rest
+            State and rows held out, as in `Plan`.
+        """
         target = self._target
         decays = "last" if self._specification.decay == "top" else "all"
         return plan_layers(
