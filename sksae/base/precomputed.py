@@ -1,4 +1,4 @@
-"""An estimator's fit among precomputed ones."""
+"""Where an estimator's fit looks for one that was precomputed."""
 
 import numpy as np
 from sklearn.base import BaseEstimator

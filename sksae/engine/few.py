@@ -1,7 +1,7 @@
-"""A few rows at work, as a server has them, without the preparations that pay for many.
+"""Codes of a few rows, as a server asks for them, without the preparations that pay for many.
 
-They are on the CPU and in numpy's hands, whose calls take less time than torch's. What is out of
-the ordinary is left to `inference`, which does the same for any rows.
+numpy does most of it on the CPU, as its calls take less time than torch's. Rows and numbers out of
+the ordinary are left to `inference`, which does the same for any rows.
 """
 
 from math import sqrt
@@ -17,11 +17,11 @@ from sksae.engine.threads import Crew
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 
-# Of so few rows a second core would gain nothing, and float64 before the first product costs less
-# than to move a bias.
+# With so few rows a second core would gain nothing, and to centre them in float64 costs less than
+# to move the centre into a bias.
 MOST_ROWS = 32
-# How far the centre may be from 0, in units of the nearest row's distance from it: from further
-# away it takes digits of rows in float32.
+# How far the centre may be from 0, in units of the nearest row's distance from the centre: if it is
+# further, rows lose digits in float32.
 NEAR_ENOUGH = 1.5
 
 

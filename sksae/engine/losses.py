@@ -1,4 +1,4 @@
-"""What a network's output is compared with, and how far off it is."""
+"""The losses: how far a row's output is from its target, and the derivative."""
 
 from typing import Protocol, Self
 

@@ -1,4 +1,4 @@
-"""How much memory training takes."""
+"""How many bytes networks take that are trained side by side."""
 
 import numpy as np
 

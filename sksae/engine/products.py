@@ -1,4 +1,4 @@
-"""The one room in which matrices are multiplied, by the library that is fastest at it here.
+"""The matrix products, all of them, by the library that is fastest at them here.
 
 torch's products on the CPU are MKL's, which take their AVX-512 path on Intel only: on other
 processors numpy's OpenBLAS is up to twice as fast, and it has half the overhead where networks are

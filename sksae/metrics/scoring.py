@@ -1,4 +1,4 @@
-"""Metrics where a search wants them: scorers of a fitted autoencoder, and the sparsest good one."""
+"""Metrics for a search: scorers of a fitted autoencoder, and the rule for the sparsest good one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Rows through the encoders of a stack."""
+"""From rows to the codes of a stack, through its members' encoders."""
 
 from collections.abc import Sequence
 

@@ -410,7 +410,7 @@ def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
 def choose_rows(
     specification: TrainingSpecification, target: SupervisedTarget, seed: int
 ) -> tuple[SupervisedTarget, np.ndarray | None]:
-    """Return what is wanted of the rows that count, and which of them are held out (None: none).
+    """Return the target of the rows that are trained on, and which rows are held out (None: none).
 
     Parameters
     ----------

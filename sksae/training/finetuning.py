@@ -63,7 +63,7 @@ def scaling_of_codes(
 
 
 def finetuning_noise(specification: FinetuningSpecification, unit: float) -> Noise | None:
-    """Return the noise of what enters the layers, of whose entries that is the deviation."""
+    """Return the noise of what enters the layers; ``unit`` is the deviation of its entries."""
     if specification.noise is None:
         return None
     level = float(specification.noise_level)

@@ -1,4 +1,4 @@
-"""From a specification and rows to what the engine is to train."""
+"""From a specification and rows to a plan: all that the engine is to know of a training."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
-# begin small and grow many times over while the layers find to each other; until Adam has seen it
-# its steps are far too long, and throw relu units to where no row reaches them any more.
+# begin small and grow many times over while the layers adapt to each other. Until Adam has seen
+# that, its steps are far too long: they move relu units to where no row reaches them any more.
 WARM_UP = 200
 
 

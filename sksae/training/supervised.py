@@ -33,8 +33,8 @@ from sksae.training.specification import FinetuningSpecification
 
 # Of the layer on top alone.
 TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
-# Where the layers below are trained afterwards it decays by this at least: one that separates the
-# rows altogether has no error left from which they could learn.
+# If the layers below are trained afterwards, the layer on top decays by this at least: one that
+# separates all rows leaves no error from which those below could learn.
 LEAST_TOP_ALPHA = 1e-4
 
 
@@ -86,9 +86,9 @@ class SupervisedRecord:
     n_frozen : int
         Layers that were not trained.
     noise_unit : float
-        By what noise is measured where nothing scales the rows; 0 if it is not known.
+        The unit of noise where nothing scales the rows: their deviation; 0 if it is not known.
     alpha_of_none : float or None
-        What alpha=None stood for, if it was None once.
+        What alpha=None stood for, if it ever was None.
     n_steps : int
         Taken by all trainings.
     loss_curve, validation_curve : list of float
@@ -140,7 +140,7 @@ class Stage(Protocol):
         """Who is told of every epoch."""
 
     def end(self, trained: TrainingResult, result: SupervisedResult) -> None:
-        """Hear what it came to; may raise if the others are not to follow."""
+        """Hear what the training came to; may raise where no further one is to follow."""
 
 
 class OpenStage(Protocol):
@@ -395,8 +395,8 @@ class SupervisedTraining:
     def _unit_of_noise(self, X: Matrix, scaling: Scaling) -> float:
         """Return the deviation of all entries of what enters the layers, as they see it.
 
-        That of the rows that a first member scaled; of what is not scaled that of the first rows,
-        which those of later pieces are measured by too.
+        If the first member scales rows, it is known from that. Else it is the deviation of the
+        first rows, and stays the unit for later pieces.
         """
         if self._specification.noise != "gaussian":
             return self._noise_unit
@@ -408,7 +408,7 @@ class SupervisedTraining:
         return self._noise_unit
 
     def _dropout(self) -> Dropout | None:
-        """Return what leaves units of codes out: of all members' whose encoder is trained."""
+        """Return the dropout of codes: of those of all members whose encoder is trained."""
         rate = self._specification.dropout
         if rate == 0.0:
             return None
