@@ -373,6 +373,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         -------
         y : ndarray of shape (n_samples,)
             Labels.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If X is invalid; if rows are so far from those of training that outputs are beyond the
+            range of its precision.
         """
         scores = self._output(X)
         return self.classes_[scores.argmax(axis=1)]
@@ -390,6 +398,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         -------
         p : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``; rows add up to 1.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If X is invalid; if rows are so far from those of training that outputs are beyond the
+            range of its precision.
         """
         return softmax(self._output(X), axis=1)
 
@@ -406,6 +422,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         -------
         log_p : ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If X is invalid; if rows are so far from those of training that outputs are beyond the
+            range of its precision.
         """
         return log_softmax(self._output(X), axis=1)
 
@@ -423,6 +447,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
             In the order of ``classes_``; of two classes the second's less the first's, the
             logarithm of their odds.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            If X is invalid; if rows are so far from those of training that outputs are beyond the
+            range of its precision.
         """
         scores = self._output(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
@@ -449,6 +481,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         -------
         score : float
             The accuracy, between 0 and 1.
+
+        Raises
+        ------
+        NotFittedError
+            If the classifier is not fitted.
+        ValueError
+            As `predict`; if y or a weight is invalid.
         """
         return float(super().score(X, y, checked_weight(sample_weight, X)))
 

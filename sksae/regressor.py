@@ -371,8 +371,10 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
         Raises
         ------
+        NotFittedError
+            If the regressor is not fitted.
         ValueError
-            If predictions are beyond that precision.
+            If X is invalid; if predictions are beyond that precision.
         """
         scaled = self._output(X)
         limits = np.finfo(scaled.dtype)
@@ -411,6 +413,13 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         -------
         score : float
             The mean over outputs; at most 1.
+
+        Raises
+        ------
+        NotFittedError
+            If the regressor is not fitted.
+        ValueError
+            As `predict`; if y or a weight is invalid.
         """
         # Imported here: `import sksae` must cost little.
         from sklearn.metrics import r2_score

@@ -390,6 +390,14 @@ class StackedSparseAutoencoder(
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Reconstruction in the units of the training data, in the precision of the codes.
+
+        Raises
+        ------
+        NotFittedError
+            If the stack is not fitted.
+        ValueError
+            If X is invalid, or has not as many columns as the last code; if rows are beyond that
+            precision.
         """
         check_is_fitted(self)
         from sksae.engine.batches import chunk_slices
@@ -427,6 +435,14 @@ class StackedSparseAutoencoder(
         -------
         score : float
             As `SparseAutoencoderTransformer.score`.
+
+        Raises
+        ------
+        NotFittedError
+            If the stack is not fitted.
+        ValueError
+            If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
+            those of training.
         """
         X = checked_rows(self, X)
         return reconstruction_score(X, self._distances(X), checked_weight(sample_weight, X))
@@ -444,11 +460,12 @@ class StackedSparseAutoencoder(
         scores : ndarray of shape (n_samples,), float64
             -||x_hat_i - x_i||^2 in the units of X.
 
-
         Raises
         ------
+        NotFittedError
+            If the stack is not fitted.
         ValueError
-            If they are beyond float64, as those of values of 1e154 may be.
+            If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
         """
         return -squared_errors(self._distances(checked_rows(self, X)))
 
@@ -469,7 +486,25 @@ class StackedSparseAutoencoder(
         context: CallbackContext,
         task: dict[str, Any],
     ) -> tuple[dict[str, Any], str]:
-        """Return the fitted attributes after training all layers together, and what ended it."""
+        """Return the fitted attributes after training all layers together, and what ended it.
+
+        Parameters
+        ----------
+        specification : TrainingSpecification
+            How to train.
+        members : list of autoencoder
+            Fitted, each to codes of the one before.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        weight : ndarray of shape (n_samples,) or None
+            Their weights; None where all are alike.
+        seed : int
+            Of all that is drawn.
+        context : CallbackContext
+            Of the whole fit.
+        task : dict
+            What callbacks may ask for: X, y and metadata of the fit.
+        """
         first, last = (each.__sksae_specification__() for each in (members[0], members[-1]))
         whole = unroll([member.__sksae_network__() for member in members])
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)

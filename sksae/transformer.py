@@ -528,8 +528,11 @@ class SparseAutoencoderTransformer(
 
         Raises
         ------
+        NotFittedError
+            If the transformer is not fitted.
         ValueError
-            If rows are so far from those of training that codes are beyond that precision.
+            If X is invalid, or has features other than those of training; if rows are so far from
+            those of training that codes are beyond that precision.
         """
         from sksae.engine.inference import encode
 
@@ -551,6 +554,13 @@ class SparseAutoencoderTransformer(
         -------
         X_original : ndarray of shape (n_samples, n_features)
             Reconstruction in the units of the training data, in the precision of the codes.
+
+        Raises
+        ------
+        NotFittedError
+            If the transformer is not fitted.
+        ValueError
+            If X is invalid, or has not ``n_components`` columns; if rows are beyond that precision.
         """
         from sksae.engine.inference import decode
 
@@ -585,8 +595,11 @@ class SparseAutoencoderTransformer(
 
         Raises
         ------
+        NotFittedError
+            If the transformer is not fitted.
         ValueError
-            If it is beyond float64, of rows much smaller than those of training.
+            If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
+            those of training.
         """
         from sksae.engine.inference import reconstruction_distances
 
@@ -611,8 +624,10 @@ class SparseAutoencoderTransformer(
 
         Raises
         ------
+        NotFittedError
+            If the transformer is not fitted.
         ValueError
-            If they are beyond float64, as those of values of 1e154 may be.
+            If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
         """
         from sksae.engine.inference import reconstruction_distances
 
@@ -624,6 +639,13 @@ class SparseAutoencoderTransformer(
         """Atoms: what one unit of each code adds to a row, shape (n_components, n_features).
 
         In the precision of training, or float64 if they have no room in it.
+
+        Raises
+        ------
+        NotFittedError
+            If the transformer is not fitted.
+        AttributeError
+            With hidden layers: then the decoder is not linear, and there are no atoms.
         """
         check_is_fitted(self)
         if len(self.coefs_) > 2:
@@ -671,6 +693,17 @@ class SparseAutoencoderTransformer(
         resume: bool,
         one_pass: bool = False,
     ) -> Self:
+        """Train, and set the fitted attributes at last: a fit that fails leaves them as they were.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        resume : bool
+            Whether to go on from what is fitted.
+        one_pass : bool, default=False
+            Whether to make a single pass at the constant rate, as ``partial_fit`` does.
+        """
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)

@@ -164,8 +164,8 @@ def supervised_record_of(estimator: Any) -> SupervisedRecord:
 def with_network(estimator: E, network: FittedNetwork) -> E:
     """Return a copy of a fitted autoencoder that has another network.
 
-    Where that is another one indeed, the solver stood elsewhere: a training that goes on from the
-    copy begins its solver anew.
+    The solver's state belongs to the network before: a training that goes on from the copy begins
+    with a new solver.
     """
     other = copy(estimator)
     for name, value in network_attributes(network).items():

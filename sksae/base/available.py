@@ -1,4 +1,4 @@
-"""Methods that are there for some parameters only, and say which when they are not."""
+"""Methods that exist for some values of parameters only, and say for which."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What values the parameters may have that say how a network is trained; all estimators' alike."""
+"""The values that parameters of a training may have, the same for all estimators."""
 
 from numbers import Integral, Real
 from typing import Any

@@ -42,7 +42,7 @@ class FitCallbacks:
     ) -> None:
         config = plan.config
         self._estimator, self._context = estimator, None
-        # Of a pass over one more piece callbacks do not hear.
+        # Callbacks are not told of a pass over one more piece.
         if not config.is_one_pass:
             context = estimator._init_callback_context(max_subtasks=config.max_iter)
             self._context = short_named(context)

@@ -38,9 +38,9 @@ def checked_rows(
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
         Rows.
     reset : bool, default=False
-        Whether it is to take them from X instead; otherwise it must be fitted.
+        Whether the estimator takes both from X; otherwise it must be fitted.
     finite_later : bool, default=False
-        Whether arrays of floats may come as they are: they are left to `check_finite`.
+        Whether nan and infinities in arrays of floats are left to `check_finite`.
     """
     if not reset:
         check_is_fitted(estimator)
@@ -81,9 +81,9 @@ def checked_codes(X: ArrayLike, n_components: int) -> np.ndarray:
 
 
 def has_form(X: object, n_columns: int | None) -> TypeGuard[np.ndarray]:
-    """Return whether X is an array as estimators work on, but for nan and infinities.
+    """Return whether X is an array that needs no conversion; its values are not looked at.
 
-    scikit-learn's own validation takes longer than to encode a row.
+    It stands before scikit-learn's own validation, which takes longer than to encode a row.
     """
     return (
         type(X) is np.ndarray
@@ -95,8 +95,8 @@ def has_form(X: object, n_columns: int | None) -> TypeGuard[np.ndarray]:
 
 
 def is_finite(X: np.ndarray) -> bool:
-    """Return whether an array is finite, as can be told at once of most."""
-    # The sum of others may overflow, too.
+    """Return whether the sum of an array is finite: then all its entries are."""
+    # False is no proof: finite entries may overflow in the sum. Who calls then looks closer.
     return bool(np.isfinite(X.sum()))
 
 
@@ -117,7 +117,17 @@ def is_converted_later(X: object) -> TypeGuard[np.ndarray]:
 def check_chunks(
     X: np.ndarray, estimator: BaseEstimator | None = None, input_name: str = "X"
 ) -> None:
-    """Raise, as scikit-learn does, if an array holds nan or infinities."""
+    """Raise, as scikit-learn does, if an array holds nan or infinities.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Read some rows at a time.
+    estimator : estimator, optional
+        Whom errors name.
+    input_name : str, default="X"
+        What errors call the array.
+    """
     if X.dtype.kind != "f":
         return
     for rows in gen_batches(X.shape[0], max(1, CHUNK_ENTRIES // X.shape[1])):
@@ -130,7 +140,15 @@ def checked_weight(
 ) -> np.ndarray | None:
     """Return weights of the rows of X in float64, or None if there are none.
 
-    Extreme ones over a power of two, but ``as_given`` where those of other rows are to compare.
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n_samples,) or None
+        Weights as the user gave them.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    as_given : bool, default=False
+        Whether extreme weights stay as they are, as weights of other rows are compared with them;
+        by default they are divided by a power of two.
     """
     if sample_weight is None:
         return None

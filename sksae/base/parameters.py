@@ -1,4 +1,4 @@
-"""An estimator's parameters as a specification, and what may be said of its rows."""
+"""An estimator's parameters as a specification, and how to speak of its rows."""
 
 from typing import Any, TypeVar
 

@@ -1,4 +1,4 @@
-"""An estimator's fit among precomputed ones."""
+"""Where an estimator's fit looks for one that was precomputed."""
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -14,7 +14,19 @@ def find_fit(
     X: Matrix,
     sample_weight: np.ndarray | None,
 ) -> Fit | None:
-    """Return what the fit of an autoencoder on some rows came to, if it is known."""
+    """Return what the fit of an autoencoder on some rows came to, if it is known.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose fit it is.
+    specification : Specification
+        The autoencoder that is asked for.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Validated rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     provider = provider_in_use()
     if provider is None:
         return None

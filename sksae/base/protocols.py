@@ -1,7 +1,6 @@
-"""What autoencoders are known by, whatever their class.
+"""The methods by which autoencoders are known, whatever their class.
 
-Whoever looks for them in other estimators asks for these methods: metrics, stacks and searches. So
-does who is given one to work with.
+Metrics, stacks and searches look for these methods in other estimators, never for a class.
 """
 
 from typing import Any, Protocol, Self, TypeGuard
@@ -47,10 +46,10 @@ class Autoencoder(HasNetwork, Protocol):
     def partial_fit(
         self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None
     ) -> Self:
-        """Learn from one more piece of rows; not of every solver."""
+        """Learn from one more piece of rows X of weights ``sample_weight``; not of every solver."""
 
     def fit(self, X: Matrix, y: object = None, sample_weight: np.ndarray | None = None) -> Self:
-        """Learn."""
+        """Learn from rows X of weights ``sample_weight``; y is ignored."""
 
 
 def has_network(estimator: object) -> TypeGuard[HasNetwork]:

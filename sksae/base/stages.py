@@ -15,7 +15,17 @@ class End(Protocol):
     """Who is told how a stage ended."""
 
     def __call__(self, stopped_by: str, n_epochs: int, loss: float) -> None:
-        """Print it, if anything is printed."""
+        """Print it, if anything is printed.
+
+        Parameters
+        ----------
+        stopped_by : str
+            Why it ended.
+        n_epochs : int
+            Epochs done.
+        loss : float
+            J at the end.
+        """
 
 
 class Stages:
@@ -34,7 +44,7 @@ class Stages:
 
     @contextmanager
     def begin(self, name: str, what: str = "Training") -> Iterator[End]:
-        """Have lines begin with a name meanwhile; yield what is to be told how the stage ended."""
+        """Let printed lines begin with a name meanwhile; yield whom to tell how the stage ended."""
         self._n_begun += 1
         with named(name):
             self._print(f"{what}, stage {self._n_begun} of {self._n_stages}")
@@ -78,10 +88,10 @@ def task_of(name: str) -> str:
 def short_named(context: CallbackContext) -> CallbackContext:
     """Return the context of a whole fit, by a name that leaves a progress bar room.
 
-    scikit-learn calls a fit within that of another estimator by both: "SparseAutoencoderClassifier
-    - fit-sae0 | SparseAutoencoderTransformer - fit" fills a terminal of 80 columns. What is left
-    out is the other's name, which the context above has too; a stage has its own name instead of
-    "fit".
+    scikit-learn names a fit within that of another estimator after both:
+    "SparseAutoencoderClassifier - fit-sae0 | SparseAutoencoderTransformer - fit" fills a terminal
+    of 80 columns. The name of the outer estimator is left out, as the context above has it too; a
+    stage has its own name instead of "fit".
     """
     context.source_estimator_name = None
     name = _name.get()

@@ -1,4 +1,4 @@
-"""How numbers that are to be learnt are scaled, and how that follows pieces of them."""
+"""The scaling of targets that are numbers, and how it follows further pieces of them."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from sksae.training.seen import Seen
 
 
 class TargetScaling(NamedTuple):
-    """What is taken off each output, and what it is then divided by; both (n_outputs,)."""
+    """What is subtracted from each output, and what it is then divided by; both (n_outputs,)."""
 
     mean: np.ndarray
     scale: np.ndarray
@@ -32,6 +32,11 @@ def scaled_targets(numbers: Numbers, n_samples: int, scaling: TargetScaling) -> 
     Returns
     -------
     target : ndarray of shape (n_samples, n_outputs)
+
+    Raises
+    ------
+    ValueError
+        If values are too far from the scaling's mean for their difference to be a float64.
     """
     target = np.zeros((n_samples, numbers.values.shape[1]))
     exponent = exponents_of(scaling.scale)
@@ -53,7 +58,9 @@ def first_scaling(seen: Seen) -> TargetScaling:
 
 
 def next_scaling(so_far: Seen, piece: Seen, scaling: TargetScaling) -> tuple[Seen, TargetScaling]:
-    """Return what is known after one more piece, and the scaling, of outputs it shows wrong anew.
+    """Return what is known after one more piece, and the scaling of outputs after it.
+
+    Of outputs whose scaling the piece shows wrong it is found anew.
 
     Parameters
     ----------
@@ -61,6 +68,11 @@ def next_scaling(so_far: Seen, piece: Seen, scaling: TargetScaling) -> tuple[See
         Moments of the outputs in the rows before, and in these.
     scaling : TargetScaling
         In use.
+
+    Raises
+    ------
+    ValueError
+        If the piece has another number of outputs.
     """
     if len(piece.mean) != len(scaling.mean):
         raise ValueError(
@@ -84,6 +96,13 @@ def rescaled_top(top: Layer, before: TargetScaling, after: TargetScaling) -> Lay
 
     It predicts what it did, but for outputs whose scale or mean has moved too far: of those it
     predicts after scaling what it did, as weights far too long or short would not be trained.
+
+    Parameters
+    ----------
+    top : Layer
+        As it was trained.
+    before, after : TargetScaling
+        Of its outputs: in use so far, and from now on.
     """
     growth, moved = after.scale / before.scale, (before.mean - after.mean) / after.scale
     keeps = (growth <= FURTHEST_STRETCH) & (growth >= 1.0 / FURTHEST_STRETCH)

@@ -1,4 +1,4 @@
-"""What is to be learnt of each row: labels or numbers, where there are any."""
+"""Targets as users give them -> labels or numbers, and which rows have any."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -64,6 +64,11 @@ def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
         Targets.
     unlabeled : -1, None, nan, another number or a str; False if there is no mark
         Mark of a row without one.
+
+    Raises
+    ------
+    ValueError
+        If no row has a target.
     """
     if not has_mark(unlabeled):
         return np.arange(len(y))
@@ -146,6 +151,11 @@ def read_classes(classes: ArrayLike, unlabeled: Any) -> np.ndarray:
         Labels, and perhaps the mark.
     unlabeled : object
         The mark; False if there is none.
+
+    Raises
+    ------
+    ValueError
+        If some are missing without a mark, or are of several kinds.
     """
     given = _unmixed(classes, unlabeled).ravel()
     if has_mark(unlabeled):
@@ -269,6 +279,12 @@ def read_numbers(
     in_pieces : bool
         Whether there are more rows than these, so that the mark may be elsewhere.
 
+    Raises
+    ------
+    ValueError
+        If no row has numbers, or one has some of its outputs only; if numbers are missing that the
+        mark does not account for, or are not finite; if no row with numbers counts.
+
     Warns
     -----
     UserWarning
@@ -284,17 +300,17 @@ def read_numbers(
             "all of its targets, or none."
         )
     refuse_missing(given[index], "y")
-    wanted = check_array(given[index], dtype=np.float64, input_name="y")
+    values = check_array(given[index], dtype=np.float64, input_name="y")
     if has_mark(unlabeled) and len(index) == len(given) and not in_pieces:
         warn_of_absent_mark(unlabeled, len(given))
-    of_wanted = None if weight is None else weight[index]
-    check_counted(of_wanted)
-    counted = wanted
-    if of_wanted is not None:
-        counted, of_wanted = wanted[of_wanted > 0.0], of_wanted[of_wanted > 0.0]
-    moments = _mean_and_deviation(counted, well_scaled(of_wanted))
-    seen = Seen.of(len(counted), mean_weight(of_wanted), *moments)
-    return Numbers(flat, index, wanted, seen)
+    own_weight = None if weight is None else weight[index]
+    check_counted(own_weight)
+    counted = values
+    if own_weight is not None:
+        counted, own_weight = values[own_weight > 0.0], own_weight[own_weight > 0.0]
+    moments = _mean_and_deviation(counted, well_scaled(own_weight))
+    seen = Seen.of(len(counted), mean_weight(own_weight), *moments)
+    return Numbers(flat, index, values, seen)
 
 
 def _mean_and_deviation(
@@ -318,7 +334,24 @@ def exponents_of(largest: np.ndarray) -> np.ndarray:
 def hold_out(
     index: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows to train on and rows held out, with classes in proportion where there are any."""
+    """Return rows to train on and rows held out, with classes in proportion where there are any.
+
+    Parameters
+    ----------
+    index : ndarray of int
+        Rows to choose from.
+    strata : ndarray of shape (n_samples,) or None
+        Class of each row; None where there are none.
+    fraction : float
+        Share of the rows to hold out.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows to hold out that share, in proportion.
+    """
     # Imported here: it takes a third of what `import sksae` would else take of its own.
     from sklearn.model_selection import train_test_split
 

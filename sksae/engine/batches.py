@@ -152,13 +152,22 @@ def is_extreme(centre: np.ndarray, scale: float, dtype: np.dtype) -> bool:
     """Return whether a difference from that centre, or the inverse of scale, may be out of range.
 
     Rows much larger than both may be, too, but not those that a network is trained on.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (n_features,)
+        Subtracted from rows.
+    scale : float
+        Divided by.
+    dtype : dtype
+        Whose range it is.
     """
     largest = float(np.finfo(dtype).max) ** 0.5
     return not (1.0 / largest < scale < largest and np.abs(centre).max(initial=0.0) < largest)
 
 
 class Rows:
-    """The rows a network is trained or judged on.
+    """The rows that a network is trained or scored on.
 
     Parameters
     ----------
@@ -175,8 +184,8 @@ class Rows:
     sample_weight : ndarray of shape (n_samples,), optional
         Weight of each row of X; all alike by default.
     target : ndarray of shape (n_samples, n_targets), optional
-        What is to be made of each row of X: numbers, or a label as an integer. By default the
-        row itself.
+        What the output for each row of X is compared with: numbers, or a label as an integer. By
+        default the row itself.
     """
 
     def __init__(
@@ -302,8 +311,8 @@ class Rows:
         out = self._buffer(len(which), self.device)
         if self.device.type == "cpu":
             # Two thirds of the time of torch's index_select; to clip saves it a copy.
-            place = which.numpy()
-            np.take(self._resident.numpy(), place, axis=0, out=out[0].numpy(), mode="clip")
+            positions = which.numpy()
+            np.take(self._resident.numpy(), positions, axis=0, out=out[0].numpy(), mode="clip")
         else:
             torch.index_select(self._resident, 0, which, out=out[0])
         return out

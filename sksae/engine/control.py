@@ -112,7 +112,17 @@ class ControlLaw:
         return beta
 
     def highest(self, log_beta: np.ndarray, rho: np.ndarray, solver: str) -> np.ndarray:
-        """Return the most that ln(beta) may become, given where it began."""
+        """Return the most that ln(beta) may become, given where it began.
+
+        Parameters
+        ----------
+        log_beta : ndarray of shape (n_models,)
+            ln(beta) at the beginning.
+        rho : ndarray of shape (n_models,)
+            Activity wanted.
+        solver : str
+            Who moves the parameters.
+        """
         if self.ceiling == inf:
             return log_beta + FURTHEST
         return log_beta + log(self.ceiling / self.start[solver]) - np.log(rho)
@@ -183,7 +193,19 @@ def next_log_beta(
     integral: np.ndarray | float,
     proportional: float,
 ) -> np.ndarray:
-    """Return ln(beta) after one move, by the error and by its change."""
+    """Return ln(beta) after one move, by the error and by its change.
+
+    Parameters
+    ----------
+    log_beta : ndarray of shape (n_models,)
+        ln(beta) so far.
+    error, error_before : ndarray of shape (n_models,)
+        By how much beta is too small, now and at the move before (see `control_error`).
+    integral : ndarray of shape (n_models,) or float
+        By how much an error of 1 moves ln(beta).
+    proportional : float
+        By how much a change of the error by 1 does.
+    """
     return log_beta + integral * error + proportional * (error - error_before)
 
 
@@ -213,20 +235,28 @@ def share_active(
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Return whether the activity is rho, up to a share of rho."""
+    """Return whether the activity is rho, up to a share of rho.
+
+    Parameters
+    ----------
+    activity, rho : ndarray of shape (n_models,)
+        As it is, and as it should be.
+    tolerance : float
+        By what share of rho they may differ.
+    """
     return np.abs(activity - rho) <= tolerance * rho
 
 
 class BetaController:
-    """Moves beta after one minibatch and another.
+    """Moves beta from one minibatch to the next.
 
     Parameters
     ----------
     law : ControlLaw
         The code's.
     activity_of : callable or None
-        Gives the activity by the mean code, where rho is compared with that; else the share of
-        rows in which units are active is measured.
+        Given the mean code, returns the activity, where rho is compared with that; None where the
+        activity is the share of rows in which units are active.
     rho, beta : Tensor of shape (n_models, n_components, 1)
         Activity wanted; and the weight of S, written to in place.
     is_auto : ndarray of bool of shape (n_models,)
@@ -312,7 +342,7 @@ class BetaController:
     def after_batch(
         self, code: Tensor, mean_code: Tensor | None, row_weights: Tensor, *, is_weighted: bool
     ) -> bool:
-        """Measure the activity and move beta, once in some calls; return whether in this one.
+        """Measure the activity and move beta, both once in some calls; return whether in this one.
 
         Parameters
         ----------
@@ -341,7 +371,15 @@ class BetaController:
     def _measure(
         self, now: ControlState, code: Tensor, row_weights: Tensor, *, is_weighted: bool
     ) -> None:
-        """Bring the running share of active rows up to date."""
+        """Bring the running share of active rows up to date.
+
+        Parameters
+        ----------
+        now : ControlState
+            Written to.
+        code, row_weights, is_weighted
+            As in `after_batch`.
+        """
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)

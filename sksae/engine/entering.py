@@ -1,4 +1,4 @@
-"""The ways of rows into a trained network, through its first layer: dense rows, and sparse ones."""
+"""The first layer of a trained network, for dense rows and for sparse ones."""
 
 from copy import copy
 from typing import Self
@@ -24,7 +24,7 @@ NEGLIGIBLE = 1e-2
 
 
 class FirstOfCentred:
-    """The way of rows through the first layer, centred and dense.
+    """The first layer, for rows that are centred and made dense.
 
     Parameters
     ----------
@@ -33,21 +33,21 @@ class FirstOfCentred:
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows.
     only_forward : bool
-        Whether the centred rows are wanted for nothing else. Then the bias does what it can of
-        the centring.
+        Whether nothing else needs the centred rows. Then the bias takes up what it can of the
+        centring.
     """
 
     def __init__(self, layers: Layers, X: Matrix, *, only_forward: bool) -> None:
         self._layers, first = layers, layers.network.layers[0]
         scaling = layers.network.scaling
         centre, scale, offset = scaling.centre, scaling.scale, scaling.offset
-        self._gain = 1.0
+        self._input_scale = 1.0
         if only_forward and not is_extreme(centre, scale, layers.dtype):
             high = centre.astype(layers.dtype).astype(np.float64)
             low = (centre - high) / scale
             if np.linalg.norm(low) <= NEGLIGIBLE:
                 centre, offset = high, offset - low
-            scale, self._gain = 1.0, 1.0 / scale
+            scale, self._input_scale = 1.0, 1.0 / scale
         self._rows = Rows(
             X, centre=centre, scale=scale, dtype=layers.torch_dtype, device=layers.device
         )
@@ -69,15 +69,16 @@ class FirstOfCentred:
         """
         layers, rows = self._layers, self._rows.take(which)
         weight = layers.kept(layers.network.layers[0].coef)
-        layers.products.affine(Operand(rows), weight, Operand(out[None]), self._gain)(self._bias)
+        result = Operand(out[None])
+        layers.products.affine(Operand(rows), weight, result, self._input_scale)(self._bias)
         return rows[0], layers.activate(0, out)
 
 
 class FirstOfSparse:
-    """The way of sparse rows through the first layer, without making them dense.
+    """The first layer, for sparse rows, which are not made dense.
 
-    The centre moves into the bias, in float64. One far from 0 and the entries that are near it
-    would take the digits from each other in float32: such columns are centred as dense rows.
+    The bias takes up the centre, in float64. In columns whose centre is far from 0, entries and
+    centre nearly cancel, which float32 has too few digits for: these are centred as dense rows.
     """
 
     def __init__(self, layers: Layers, X: sp.csr_array | sp.csr_matrix) -> None:

@@ -14,8 +14,8 @@ ADDED_TOGETHER = 256
 class EpochLoss:
     """Averages J over the minibatches since it was last asked for.
 
-    What batches come to is kept by row, and put together later, many at once: at every step that
-    would cost more than the products of a small network.
+    Values of rows are kept, and added up for many batches at once: to do that at every step would
+    cost more than the products of a small network.
 
     Parameters
     ----------
@@ -55,9 +55,9 @@ class EpochLoss:
         row_weights : Tensor of shape (1, n_rows, 1)
             What each counts.
         losses : Tensor of shape (n_models, n_rows)
-            From which the loss makes its values (see `losses`).
+            From which `Loss.values` makes the loss of each.
         row_penalty : Tensor of shape (n_models, n_rows) or None
-            Where S is a mean over rows.
+            Whose mean is S, if it is a mean over rows.
         """
         self._row_weights.append(row_weights)
         self._losses.append(losses)
@@ -70,7 +70,7 @@ class EpochLoss:
         Parameters
         ----------
         mean_code : Tensor of shape (n_models, n_components, 1) or None
-            Where S is a function of it.
+            The running mean, if S is a function of it.
         """
         if mean_code is not None:
             self._mean_codes.append(mean_code)
@@ -93,7 +93,7 @@ class EpochLoss:
         return loss + to_float64(self._terms.weight_decay(parameters))
 
     def of_models(self, terms: ObjectiveTerms, models: list[int]) -> "EpochLoss":
-        """Return that of some models, to go on with at the end of an epoch, by their terms."""
+        """Return the epoch loss of some models, with terms of their own; at the end of an epoch."""
         rest = EpochLoss(terms)
         rest.beta_drift = self.beta_drift[models]
         if self._beta_before is not None:

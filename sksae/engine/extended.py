@@ -1,4 +1,4 @@
-"""A trained network on rows of any size, in an extended range, at less speed."""
+"""A trained network on rows whose numbers floats have no room for, at less speed."""
 
 import numpy as np
 
@@ -26,7 +26,17 @@ def seen_of(network: FittedNetwork, X: Matrix) -> Extended:
 
 
 def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extended:
-    """Send rows through layers, whatever their size."""
+    """Send rows through layers, whatever their size.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        The network.
+    rows : Extended
+        What enters the layers.
+    first, last : int
+        Which layers: from ``first`` up to ``last``, which is not one of them.
+    """
     for layer in network.layers[first:last]:
         name = layer.activation
         pre = affine(rows, layer.coef, layer.intercept)
@@ -41,7 +51,22 @@ def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extend
 
 
 def as_dtype(rows: Extended, dtype: np.dtype, what: str) -> np.ndarray:
-    """Return rows in a precision that has room for them, or raise."""
+    """Return rows in a precision that has room for them, or raise.
+
+    Parameters
+    ----------
+    rows : Extended
+        Rows.
+    dtype : dtype
+        The precision.
+    what : str
+        What an error calls them, to be read before "it".
+
+    Raises
+    ------
+    ValueError
+        If that precision has no room for them.
+    """
     found = to_floats(rows).astype(dtype)
     if not np.isfinite(found).all():
         advice = "" if dtype == np.float64 else ": convert X to float64"

@@ -1,7 +1,7 @@
-"""A few rows at work, as a server has them, without the preparations that pay for many.
+"""Codes of a few rows, as a server asks for them, without the preparations that pay for many.
 
-They are on the CPU and in numpy's hands, whose calls take less time than torch's. What is out of
-the ordinary is left to `inference`, which does the same for any rows.
+numpy does most of it on the CPU, as its calls take less time than torch's. Rows and numbers out of
+the ordinary are left to `inference`, which does the same for any rows.
 """
 
 from math import sqrt
@@ -17,11 +17,11 @@ from sksae.engine.threads import Crew
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 
-# Of so few rows a second core would gain nothing, and float64 before the first product costs less
-# than to move a bias.
+# With so few rows a second core would gain nothing, and to centre them in float64 costs less than
+# to move the centre into a bias.
 MOST_ROWS = 32
-# How far the centre may be from 0, in units of the nearest row's distance from it: from further
-# away it takes digits of rows in float32.
+# How far the centre may be from 0, in units of the nearest row's distance from the centre: if it is
+# further, rows lose digits in float32.
 NEAR_ENOUGH = 1.5
 
 
@@ -99,7 +99,17 @@ def _seen(network: FittedNetwork, X: np.ndarray) -> np.ndarray | None:
 
 
 def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray | None:
-    """Send rows through some layers; return None if numbers on the way are not ordinary."""
+    """Send rows through some layers; return None if numbers on the way are not ordinary.
+
+    Parameters
+    ----------
+    layers : Layers
+        The network.
+    rows : ndarray of shape (n_rows, n_in)
+        What enters the layers.
+    first, last : int
+        Which layers: from ``first`` up to ``last``, which is not one of them.
+    """
     dtype = layers.dtype
     rows = rows.astype(dtype, copy=False)
     with Crew(1):
@@ -114,6 +124,17 @@ def _run(layers: Layers, rows: np.ndarray, first: int, last: int) -> np.ndarray 
 
 
 def _product(layers: Layers, rows: np.ndarray, coef: np.ndarray) -> np.ndarray:
+    """Return rows times weights, by the library that is fastest at it here.
+
+    Parameters
+    ----------
+    layers : Layers
+        Whose library multiplies.
+    rows : ndarray of shape (n_rows, n_in)
+        Rows.
+    coef : ndarray of shape (n_in, n_out)
+        Weights.
+    """
     if isinstance(layers.products, NumpyProducts):
         return np.dot(rows, coef)
     return (layers.as_tensor(rows) @ layers.as_tensor(coef)).numpy()

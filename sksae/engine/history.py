@@ -1,4 +1,4 @@
-"""Who hears of a training's epochs, and the weights that served best."""
+"""What follows a training from epoch to epoch: monitor, verdict, and the best weights so far."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,10 +33,10 @@ class History:
     Parameters
     ----------
     run : RunState
-        How far it has come; written to.
+        How far it has come; updated.
     describe : callable
-        Given the number of an epoch, counted from 1, returns the error to raise when the loss is
-        not finite there.
+        Given the number of an epoch, counted from 1, returns the error to raise if the loss is not
+        finite there.
     monitor : Monitor, optional
         Told of every epoch.
 
@@ -61,7 +61,7 @@ class History:
             self._monitor.epoch_begins(lambda: self._snapshot(flat))
 
     def epoch_came_to_nothing(self, flat: Callable[[], Tensor]) -> None:
-        """Announce the end of an epoch that changed nothing."""
+        """Announce the end of an epoch in which no step was taken."""
         if self._monitor is not None:
             self._monitor.epoch_ends(lambda: self._snapshot(flat))
 
@@ -70,7 +70,7 @@ class History:
         return score > self._run.best_score
 
     def keep(self, score: float, weights: BestWeights) -> None:
-        """Take that as the best so far."""
+        """Take these weights as the best so far."""
         self.best, self._run.best_score = weights, score
 
     def verdict(
@@ -82,7 +82,7 @@ class History:
         beta_drift: float = 0.0,
         may_end: bool = True,
     ) -> str | None:
-        """Take what the epoch just ended came to; return a reason to stop, if there is one.
+        """Record the epoch that has just ended; return a reason to stop, if there is one.
 
         Parameters
         ----------

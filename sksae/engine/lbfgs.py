@@ -148,7 +148,17 @@ def _cubic_minimum(a: Point, b: Point) -> float:
 
 
 def _inside(step: float, low: float, high: float, margin: float = 0.1) -> float:
-    """Keep a trial step away from the ends of its bracket; bisect if it is not a number."""
+    """Keep a trial step away from the ends of its bracket; bisect if it is not a number.
+
+    Parameters
+    ----------
+    step : float
+        The trial step.
+    low, high : float
+        Ends of the bracket, in either order.
+    margin : float
+        How far from them to stay, as a share of the bracket.
+    """
     if not isfinite(step):
         return 0.5 * (low + high)
     width = high - low

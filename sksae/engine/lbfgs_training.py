@@ -1,4 +1,4 @@
-"""Training by L-BFGS on all rows; where beta is to be found, in rounds at one beta each."""
+"""Training by L-BFGS on all rows; where beta is to be found, by continuation in beta."""
 
 from collections.abc import Callable
 from math import isfinite, log
@@ -45,7 +45,7 @@ def train_by_lbfgs(
         Rows and what to make of them.
     loss : Loss
         Of the output.
-    scorer : Judge, optional
+    scorer : ValidationScorer or None
         Scores networks on rows held out.
     crew : Crew
         Who walks over the rows.

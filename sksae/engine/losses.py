@@ -1,4 +1,4 @@
-"""What a network's output is compared with, and how far off it is."""
+"""The losses: how far a row's output is from its target, and the derivative."""
 
 from typing import Protocol, Self
 
@@ -16,7 +16,7 @@ class Loss(Protocol):
         """Return it in the precision and on the device of a tensor."""
 
     def __call__(self, output: Tensor, target: Tensor, out: Tensor, dim: int) -> Tensor:
-        """Write dl/doutput into ``out``, and return a note of l.
+        """Write dl/doutput into ``out``, and return what l is made of.
 
         Parameters
         ----------
@@ -32,11 +32,11 @@ class Loss(Protocol):
         Returns
         -------
         row_values : Tensor of shape (n_models, n_rows)
-            From which `values` makes l: in a minibatch that is left for later, many at once.
+            From which `values` makes l. Minibatches leave that for later: many at once take less.
         """
 
     def values(self, row_values: Tensor) -> Tensor:
-        """Return l of each row, in the precision of the notes, which may be overwritten."""
+        """Return l of each row; ``row_values`` may be overwritten."""
 
 
 class SquaredError:
@@ -108,12 +108,36 @@ def make_loss(name: str, offset: np.ndarray | None = None) -> Loss:
 def compare(
     architecture: Architecture, loss: Loss, output: Tensor, target: Tensor, out: Tensor
 ) -> Tensor:
-    """Apply a loss to a network's output and targets (n_models or 1, n_rows, n_targets)."""
+    """Apply a loss to a network's output and targets (n_models or 1, n_rows, n_targets).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    loss : Loss
+        The loss.
+    output : Tensor
+        Activation of the last layer.
+    target : Tensor of shape (n_models or 1, n_rows, n_targets)
+        What is wanted.
+    out : Tensor like ``output``
+        Where the derivative is written.
+    """
     if architecture.gives_rows:
         return loss(output, target, out, -1)
     return loss(output, target.mT, out, -2)
 
 
 def weigh(architecture: Architecture, error: Tensor, weight: Tensor) -> None:
-    """Multiply derivatives by the output with rows' weights of shape (1, n_rows, 1)."""
+    """Multiply derivatives by the output with rows' weights of shape (1, n_rows, 1).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    error : Tensor
+        dl/doutput; multiplied in place.
+    weight : Tensor of shape (1, n_rows, 1)
+        Of the rows.
+    """
     error.mul_(weight if architecture.gives_rows else weight.mT)

@@ -1,4 +1,4 @@
-"""How much memory training takes."""
+"""How many bytes networks take that are trained side by side."""
 
 import numpy as np
 
@@ -20,6 +20,19 @@ def bytes_side_by_side(
 
     By one thread, as searches train them: each further member of a crew has a gradient of its own.
     The rows themselves, which they share, are not counted.
+
+    Parameters
+    ----------
+    n_networks : int
+        Networks.
+    architecture : Architecture
+        Layers of each.
+    n_rows : int
+        Training rows.
+    batch_size : int
+        Most rows in a minibatch.
+    dtype : {"float32", "float64", "bfloat16"}
+        Precision of training.
     """
     n_units = sum(architecture.sizes[1:])
     layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
@@ -32,9 +45,9 @@ def bytes_side_by_side(
 
     batches = batch_slices(n_rows, batch_size)
     chunks = chunk_slices(n_rows, max(architecture.sizes) * n_networks)
-    # Of each row its share and its distance, noted and joined.
-    noted = 4 * batch_size * min(ADDED_TOGETHER, len(batches))
-    entries = VECTORS * architecture.n_parameters + noted + max(working(batches), working(chunks))
+    # Of each row its weight and its loss: as `EpochLoss` keeps them, and put together.
+    kept = 4 * batch_size * min(ADDED_TOGETHER, len(batches))
+    entries = VECTORS * architecture.n_parameters + kept + max(working(batches), working(chunks))
     n_bytes = n_networks * entries * np.dtype(kept_dtype(dtype)).itemsize
     if dtype == HALF:
         # What the matrices of a product are rounded into.

@@ -189,7 +189,19 @@ class MinibatchObjective:
         parts: list[Part],
         mean_code: Tensor | None,
     ) -> None:
-        """Let the controller move beta, and dead units begin anew."""
+        """Let the controller move beta, and dead units begin anew.
+
+        Parameters
+        ----------
+        controller : BetaController
+            Moves beta.
+        rows : Tensor of shape (1, n_rows, n_features)
+            Of the minibatch.
+        parts : list of Part
+            Those that the members of the crew have worked on.
+        mean_code : Tensor of shape (n_models, n_components, 1) or None
+            Running mean of the code, where S is a function of it.
+        """
 
         def whole(tensors: list[Tensor], dim: int) -> Tensor:
             return tensors[0] if len(parts) == 1 else torch.cat(tensors, dim=dim)

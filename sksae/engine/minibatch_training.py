@@ -55,7 +55,17 @@ class Running:
 
     @classmethod
     def begin(cls, task: TrainingTask, steps_per_epoch: int = 1, *, has_scorer: bool) -> Self:
-        """Return a network before its first step."""
+        """Return a network before its first step.
+
+        Parameters
+        ----------
+        task : TrainingTask
+            What the network is trained for.
+        steps_per_epoch : int, default=1
+            Steps that an epoch has.
+        has_scorer : bool
+            Whether rows are held out.
+        """
         state = RunState.begin(
             task.config,
             steps_per_epoch=steps_per_epoch,
@@ -83,7 +93,7 @@ class MinibatchTraining:
         Rows and what to make of them.
     loss : Loss
         Of the output.
-    scorer : Judge, optional
+    scorer : ValidationScorer or None
         Scores networks on rows held out.
     crew : Crew
         Who shares the work on many rows.
@@ -127,8 +137,8 @@ class MinibatchTraining:
             state=state,
         )
         self._solver = _make_solver(config, self._parameters.flat, state, crew)
-        # Where the networks stand in the list of tasks.
-        self._places = list(range(len(tasks)))
+        # Of each network that is still trained, the position of its task.
+        self._task_indices = list(range(len(tasks)))
         self._outcomes: list[TrainingResult | NonFiniteLossError | None] = [None] * len(tasks)
         if scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
@@ -185,15 +195,15 @@ class MinibatchTraining:
                     network.state.advance()
 
     def _step(self) -> None:
-        input_scale, rate = self._config.code_bias_gain, self._learning_rate()
+        bias_gain, rate = self._config.code_bias_gain, self._learning_rate()
         gradient, pace = self._objective.gradient.flat, self._pace
-        if input_scale == 1.0:
+        if bias_gain == 1.0:
             self._solver.step(gradient, rate, pace)
             return
         bias = self._parameters.biases[self._parameters.architecture.n_encoder_layers - 1]
         before = bias.clone()
         self._solver.step(gradient, rate, pace)
-        bias.add_(bias - before, alpha=input_scale - 1.0)
+        bias.add_(bias - before, alpha=bias_gain - 1.0)
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""
@@ -257,7 +267,7 @@ class MinibatchTraining:
                     may_end=bool(is_settled[model]) and not network.state.rate.is_warming_up,
                 )
             except NonFiniteLossError as error:
-                self._outcomes[self._places[model]] = error
+                self._outcomes[self._task_indices[model]] = error
                 failed.append(model)
                 continue
             n_more = network.state.take(verdict)
@@ -291,7 +301,7 @@ class MinibatchTraining:
             weights = network.met  # the last epochs have left it again
         weights = weights or self._weights(model)
         solver = self._solver.part(partial(self._model_of, model), self._parameters.model(model))
-        self._outcomes[self._places[model]] = TrainingResult(
+        self._outcomes[self._task_indices[model]] = TrainingResult(
             flat=weights.flat.cpu().numpy().copy(),
             beta=weights.beta,
             loss_curve=state.loss_curve,
@@ -308,7 +318,7 @@ class MinibatchTraining:
         """Let go of all networks but these."""
         whole = self._parameters
         self._running = [self._running[model] for model in models]
-        self._places = [self._places[model] for model in models]
+        self._task_indices = [self._task_indices[model] for model in models]
         self._full = None
         if not models:
             return
@@ -324,6 +334,15 @@ def _window(architecture: Architecture, config: TrainingConfig, n_batches: int) 
 
     Behind hidden layers units are not centred and move together, so that it is the batch's own. The
     rows of a single pass are a sample of a stream, however few batches they make.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    config : TrainingConfig
+        How it is trained.
+    n_batches : int
+        Minibatches of an epoch.
     """
     if architecture.n_encoder_layers > 1:
         return 1
@@ -332,13 +351,36 @@ def _window(architecture: Architecture, config: TrainingConfig, n_batches: int) 
 
 
 def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew) -> Solver:
+    """Return the solver that a config names.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Names the solver.
+    flat : Tensor of shape (n_models * n_parameters,)
+        Parameters, moved in place.
+    state : dict of ndarray
+        Where an earlier training stood; {} if there was none.
+    crew : Crew
+        Who shares the work.
+    """
     if config.solver == "adam":
         return Adam(flat, state if "first_moment" in state else None, crew)
     return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
 def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None:
-    """Return the order in which an epoch visits the rows; a function of seed and epoch alone."""
+    """Return the order in which an epoch visits the rows; a function of seed and epoch alone.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        Gives the seed.
+    epoch : int
+        Counted from 0 within this training.
+    n_rows : int
+        Training rows.
+    """
     if not config.shuffle:
         return None
     return np.random.default_rng([config.seed, config.first_epoch + epoch]).permutation(n_rows)

@@ -18,7 +18,7 @@ class Part:
     row_weights : Tensor of shape (1, n_rows, 1)
         What each row counts in a mean.
     losses : Tensor of shape (n_models, n_rows)
-        Notes of the loss (see `losses`).
+        From which `Loss.values` makes the loss of each row.
     row_penalty : Tensor of shape (n_models, n_rows) or None
         Where S is a mean over rows.
 
@@ -30,8 +30,8 @@ class Part:
         Buffers.
     gradient : Parameters
         Where to write.
-    terms : Terms
-        J.
+    terms : ObjectiveTerms
+        Of J.
     is_part : bool
         Whether there are others.
     """

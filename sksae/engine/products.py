@@ -1,4 +1,4 @@
-"""The one room in which matrices are multiplied, by the library that is fastest at it here.
+"""The matrix products, all of them, by the library that is fastest at them here.
 
 torch's products on the CPU are MKL's, which take their AVX-512 path on Intel only: on other
 processors numpy's OpenBLAS is up to twice as fast, and it has half the overhead where networks are
@@ -87,12 +87,28 @@ class Products(Protocol):
     def product(
         self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
     ) -> Product:
-        """Return what writes input_scale * (left @ right) into ``out``."""
+        """Return what writes input_scale * (left @ right) into ``out``.
+
+        Parameters
+        ----------
+        left, right : Operand
+            Of shape (n_models or 1, a, b) and (n_models or 1, b, c).
+        out : Operand
+            Of shape (n_models, a, c).
+        input_scale : float, default=1.0
+            What the product is multiplied by.
+        """
 
     def affine(
         self, left: Operand, right: Operand, out: Operand, input_scale: float = 1.0
     ) -> Affine:
-        """Return what writes what it is given plus input_scale * (left @ right) into ``out``."""
+        """Return what writes what it is given plus input_scale * (left @ right) into ``out``.
+
+        Parameters
+        ----------
+        left, right, out, input_scale
+            As in `product`.
+        """
 
 
 class TorchProducts:
@@ -155,6 +171,7 @@ class NumpyProducts:
 
 
 def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
+    """Return what writes left @ right into ``out``, of shapes (a, b), (b, c) and (a, c)."""
     # OpenBLAS is slow at a few rows by a transposed matrix, unless the rows are transposed too.
     if _is_slow(left, right):
         return lambda: np.dot(left.copy(order="F"), right, out=out)
@@ -162,6 +179,7 @@ def _dot(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
 
 
 def _matmul(left: np.ndarray, right: np.ndarray, out: np.ndarray) -> Product:
+    """Return what `_dot` does, of matrices of several models."""
     # As above. One call for all models: one for each takes up to a tenth of a step longer.
     if _is_slow(left[0], right[0]):
         return lambda: np.matmul(left.mT.copy().mT, right, out=out)
@@ -174,6 +192,8 @@ def _is_slow(left: np.ndarray, right: np.ndarray) -> bool:
 
 
 def _scaled(run: Product, result: Tensor, input_scale: float) -> Product:
+    """Return what writes a product by ``run``, then multiplies ``result`` by ``input_scale``."""
+
     def run_and_scale() -> None:
         run()
         result.mul_(input_scale)
@@ -182,6 +202,8 @@ def _scaled(run: Product, result: Tensor, input_scale: float) -> Product:
 
 
 def _adding(run: Product, result: Tensor, input_scale: float) -> Affine:
+    """Return what writes a product by ``run``, then adds to ``input_scale`` times ``result``."""
+
     def run_and_add(added: Tensor) -> None:
         run()
         if input_scale == 1.0:
@@ -218,7 +240,7 @@ class HalfProducts:
             return self._whole.product(left, right, out, input_scale)
 
         def run() -> None:
-            halves = [self._room(place, like) for place, like in enumerate((a, b, c))]
+            halves = [self._room(index, like) for index, like in enumerate((a, b, c))]
             halves[0].copy_(a)
             halves[1].copy_(b)
             self._halves.product(Operand(halves[0]), Operand(halves[1]), Operand(halves[2]))()
@@ -231,11 +253,11 @@ class HalfProducts:
     ) -> Affine:
         return _adding(self.product(left, right, out), out.tensor, input_scale)
 
-    def _room(self, place: int, like: Tensor) -> Tensor:
+    def _room(self, index: int, like: Tensor) -> Tensor:
         """Return room for a matrix that lies in memory as the one given does."""
-        if len(self._scratch[place]) < like.numel():
-            self._scratch[place] = self._scratch[place].new_empty(like.numel())
-        return self._scratch[place].as_strided(like.shape, like.stride())
+        if len(self._scratch[index]) < like.numel():
+            self._scratch[index] = self._scratch[index].new_empty(like.numel())
+        return self._scratch[index].as_strided(like.shape, like.stride())
 
 
 Matrices = TypeVar("Matrices", Tensor, np.ndarray)

@@ -1,4 +1,4 @@
-"""Units that no row reaches any more begin anew, while beta="auto" looks for the beta of l1.
+"""Units that no row reaches any more begin anew, while beta="auto" looks for beta.
 
 A relu unit that is 0 in all rows has no gradient but that of the weight decay, and stays so. On the
 way to the beta that meets rho the weakest units die one after another; rho is a share over all
@@ -45,15 +45,15 @@ def give_rows(dead: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     Returns
     -------
     served : Tensor of bool of shape (n_models, n_components, 1)
-        Dead units that got a row: no more than there are rows, as two with the same would stay
-        the same.
+        Dead units that got a row: no more than there are rows, as two units that began with the
+        same row would stay the same.
     row : Tensor of int of shape (n_models, n_components)
-        Which; of units not served any.
+        Which row; of units that got none it has no meaning.
     """
-    place = dead.cumsum(dim=1) - 1
-    served = dead & (place < size.shape[1])
+    rank = dead.cumsum(dim=1) - 1
+    served = dead & (rank < size.shape[1])
     order = size.argsort(dim=1, descending=True, stable=True)
-    return served, order.gather(1, place[..., 0].clamp(0, size.shape[1] - 1))
+    return served, order.gather(1, rank[..., 0].clamp(0, size.shape[1] - 1))
 
 
 def revive(

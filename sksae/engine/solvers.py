@@ -1,4 +1,4 @@
-"""Who moves the parameters in minibatch training, and when to stop."""
+"""The solvers of minibatch training, adam and sgd: from a gradient to a step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +36,15 @@ class Solver(Protocol):
         """Move the parameters against the gradient, at one rate or one for each of them.
 
         The step counts for ``pace`` steps: so much further it goes, and so much more it forgets.
+
+        Parameters
+        ----------
+        gradient : Tensor of shape (n,)
+            Of the parameters.
+        learning_rate : float or Tensor of shape (n,)
+            Rate.
+        pace : float, default=1.0
+            For how many steps it counts.
         """
 
     def state(self) -> State:
@@ -112,6 +121,7 @@ class Adam:
             values.mul_(values.abs() > smallest)
 
     def _move_by(self, flat: Tensor, gradient: Tensor, learning_rate: float, pace: float) -> None:
+        """Move ``flat`` against ``gradient`` at one ``learning_rate``; `step` says ``pace``."""
         # The kernel raises its betas to this power: together it is that of the steps.
         n_steps = [self._n_steps if pace == 1.0 else self._n_steps / pace]
 

@@ -65,7 +65,19 @@ def _let_mean_row_meet(
     biases: list[np.ndarray],
     units: list[dict[str, np.ndarray]],
 ) -> None:
-    """Move biases such that the pre-activations of the mean row, zeros, are what they were."""
+    """Move biases such that the pre-activations of the mean row, zeros, are what they were.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    coefs : list of ndarray of shape (n_in, n_out)
+        Weights of each layer.
+    biases : list of ndarray of shape (n_out,)
+        Moved in place.
+    slopes : list of ndarray of shape (n_out,) or None
+        Of prelu.
+    """
     row = np.zeros(architecture.sizes[0])
     for layer, activation in enumerate(architecture.activations):
         came_with_weights = architecture.input_scales[layer] * (row @ coefs[layer])

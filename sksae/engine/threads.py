@@ -123,7 +123,7 @@ class Crew:
         self, tasks: Sequence[Callable[[], T]], begun: list[Future[T]]
     ) -> Sequence[Callable[[], T]]:
         """Let others begin with tasks, and return those that none could begin with."""
-        for place, task in enumerate(tasks):
+        for index, task in enumerate(tasks):
             try:
                 if self._others is None:
                     # Threads start when there is something to do.
@@ -132,7 +132,7 @@ class Crew:
                     )
                 begun.append(self._others.submit(copy_context().run, task))
             except RuntimeError:  # the process is about to end, or may have no more threads
-                return tasks[place:]
+                return tasks[index:]
         return ()
 
     def slices_of(self, n_entries: int) -> list[slice]:

@@ -52,7 +52,7 @@ def train(
     architecture : Architecture
         Layers of each.
     tasks : sequence of TrainingTask
-        One, or several of the same sparsity whose schedules have ``common`` alike; with beta to be
+        One, or several of the same sparsity whose configs have ``common`` alike; with beta to be
         found, all of them and with ``max_iter`` alike. With solver "lbfgs" a single one.
     rows : Rows
         Rows and what to make of them; their dtype and device are those of training.
@@ -112,10 +112,21 @@ def _evaluate(
 
     What they began with is a measure of them where J alone decides what a training returns: not
     rows held out, nor J of other rows than are shown.
+
+    Parameters
+    ----------
+    architecture, tasks, rows, loss
+        As in `train`.
+    outcomes : list of TrainingResult or NonFiniteLossError
+        One for each task; filled in, or replaced by an error where J is not finite.
+    crew : Crew
+        Who walks over the rows.
+    with_start : bool
+        Whether J at the start is to be found too.
     """
     done = [
-        (place, task, outcome)
-        for place, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
+        (index, task, outcome)
+        for index, (task, outcome) in enumerate(zip(tasks, outcomes, strict=True))
         if isinstance(outcome, TrainingResult)
     ]
     if not done:
@@ -136,13 +147,13 @@ def _evaluate(
     if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
-    for model, (place, task, trained) in enumerate(done):
+    for model, (index, task, trained) in enumerate(done):
         trained.loss = float(found.loss[model])
         for name in ("mean_code", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
         trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
         if not isfinite(trained.loss):
-            outcomes[place] = task.config.failure(len(trained.loss_curve))
+            outcomes[index] = task.config.failure(len(trained.loss_curve))
     config = tasks[0].config
     draws = config.noise is not None or config.dropout is not None
     if with_start and not draws and not config.is_one_pass:

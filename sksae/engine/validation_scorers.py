@@ -1,4 +1,4 @@
-"""Rows held out, and how well networks do on them."""
+"""Scores of networks on the rows held out: R^2, or the accuracy."""
 
 from typing import Protocol
 
@@ -27,7 +27,17 @@ class ValidationScorer(Protocol):
 
 
 def make_scorer(rows: Rows, loss: Loss, widest: int) -> ValidationScorer:
-    """Return the judge that suits a loss; ``widest`` is the size of the widest layer."""
+    """Return the scorer that suits a loss.
+
+    Parameters
+    ----------
+    rows : Rows
+        Rows held out.
+    loss : Loss
+        What is trained for.
+    widest : int
+        Size of the widest layer.
+    """
     if isinstance(loss, SquaredError):
         return R2Scorer(
             rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest
@@ -56,7 +66,17 @@ class _HeldOut:
         return total.tolist()
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
-        """Return a value for each row, (n_models, n_rows), float64."""
+        """Return a value for each row, (n_models, n_rows), float64.
+
+        Parameters
+        ----------
+        architecture : Architecture
+            Layers of the network.
+        output : Tensor
+            Activation of the last layer.
+        target : Tensor of shape (1, n_rows, n_targets)
+            What is wanted.
+        """
         raise NotImplementedError
 
 

@@ -40,7 +40,22 @@ def check_options(caller: str, **options: object) -> None:
 
 
 def check_threshold(caller: str, threshold: float, relative: bool) -> None:
-    """Raise on a threshold of activity that is out of its range."""
+    """Raise on a threshold of activity that is out of its range.
+
+    Parameters
+    ----------
+    caller : str
+        Whom the error names.
+    threshold : float
+        The threshold.
+    relative : bool
+        Whether it is a share of each unit's largest activation.
+
+    Raises
+    ------
+    ValueError
+        If it is out of its range.
+    """
     check_options(caller, threshold=threshold, relative=relative)
     if relative and threshold >= 1.0:
         raise ValueError(

@@ -370,6 +370,15 @@ def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.0
 
 
 def _dead_units(caller: str, codes: MatrixLike, threshold: float, tol: float) -> np.ndarray:
+    """Return which units are dead, shape (n_components,).
+
+    Parameters
+    ----------
+    caller : str
+        Whom errors name.
+    codes, threshold, tol
+        As in `dead_units`.
+    """
     check_options(caller, threshold=threshold, tol=tol)
     codes = check_matrix(codes, "codes")
     lowest, highest = extremes(codes, 0)
@@ -380,7 +389,15 @@ def _dead_units(caller: str, codes: MatrixLike, threshold: float, tol: float) ->
 
 
 def _active_shares(caller: str, codes: MatrixLike, threshold: float, relative: bool) -> np.ndarray:
-    """Return the share of rows in which each unit is active, shape (n_components,)."""
+    """Return the share of rows in which each unit is active, shape (n_components,).
+
+    Parameters
+    ----------
+    caller : str
+        Whom errors name.
+    codes, threshold, relative
+        As in `feature_density`.
+    """
     check_threshold(caller, threshold, relative)
     codes = check_matrix(codes, "codes")
     unit = largest_magnitude(codes, 0) if relative else np.ones(codes.shape[1])

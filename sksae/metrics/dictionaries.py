@@ -176,7 +176,15 @@ def matched_correlation(components: ArrayLike, true_components: ArrayLike) -> fl
 def _comparable(
     components: ArrayLike, other: ArrayLike, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the directions of the atoms of two dictionaries of the same features."""
+    """Return the directions of the atoms of two dictionaries of the same features.
+
+    Parameters
+    ----------
+    components, other : array-like of shape (n_atoms, n_features)
+        Atoms; as many as each has.
+    name : str
+        What errors call the other one.
+    """
     atoms = check_matrix(components, "components", accept_sparse=False)
     others = check_matrix(other, name, accept_sparse=False)
     if atoms.shape[1] != others.shape[1]:

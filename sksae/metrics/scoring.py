@@ -1,4 +1,4 @@
-"""Metrics where a search wants them: scorers of a fitted autoencoder, and the sparsest good one."""
+"""Metrics for a search: scorers of a fitted autoencoder, and the rule for the sparsest good one."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +40,15 @@ class SparsityScorer:
     tol: float
 
     def __call__(self, estimator: BaseEstimator, X: MatrixLike, y: object = None) -> float:
-        """Return the score; y is ignored."""
+        """Return the score of the autoencoder in a fitted ``estimator`` on rows X; y is ignored.
+
+        Raises
+        ------
+        ValueError
+            If there is no autoencoder.
+        NotFittedError
+            If it is not fitted.
+        """
         autoencoder, rows = autoencoder_and_its_rows(estimator, X)
         return METRICS[self.metric](self, autoencoder, rows)
 
@@ -202,7 +210,15 @@ def _sparsest_index(
     score: str,
     sparsity: str | Callable[[Results], ArrayLike],
 ) -> int:
-    """Return the index of the sparsest candidate among those as good as the best one."""
+    """Return the index of the sparsest candidate among those as good as the best one.
+
+    Parameters
+    ----------
+    results : mapping
+        The search's ``cv_results_``.
+    within_se, score, sparsity
+        As in `refit_sparsest`.
+    """
     mean = _column(results, f"mean_test_{score}")
     if isinstance(sparsity, str):
         sparseness = _column(results, f"mean_test_{sparsity}")
@@ -237,7 +253,17 @@ def _column(results: Results, name: str) -> np.ndarray:
 
 
 def _standard_error(results: Results, score: str, candidate: int) -> float:
-    """Return the standard error of a candidate's mean score over the folds."""
+    """Return the standard error of a candidate's mean score over the folds.
+
+    Parameters
+    ----------
+    results : mapping
+        The search's ``cv_results_``.
+    score : str
+        Key of the search's ``scoring``.
+    candidate : int
+        Which candidate.
+    """
     folds: list[float] = []
     while f"split{len(folds)}_test_{score}" in results:
         folds.append(float(results[f"split{len(folds)}_test_{score}"][candidate]))

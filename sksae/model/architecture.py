@@ -74,7 +74,21 @@ class Architecture:
         tied_weights: bool = False,
         selection: Selection | None = None,
     ) -> Self:
-        """Return input -> hidden layers -> code -> hidden layers mirrored -> output."""
+        """Return input -> hidden layers -> code -> hidden layers mirrored -> output.
+
+        Parameters
+        ----------
+        n_features, n_components : int
+            Units of input and output, and of the code.
+        hidden_layer_sizes : sequence of int
+            Units between input and code.
+        hidden_activation, activation, output_activation : str
+            Of these, of the code, and of the output.
+        tied_weights : bool, default=False
+            Whether the decoder has the encoder's weights, transposed.
+        selection : Selection, optional
+            Which units of the code are kept.
+        """
         encoder = (n_features, *hidden_layer_sizes)
         hidden = (hidden_activation,) * len(hidden_layer_sizes)
         no_selection = (None,) * len(hidden_layer_sizes)
@@ -121,6 +135,15 @@ class Architecture:
         return (*weights, *biases, *of_units)
 
     def _stored(self, layer: int, n_in: int, n_out: int) -> tuple[int, int]:
+        """Return the shape in which a matrix from some units to others is stored.
+
+        Parameters
+        ----------
+        layer : int
+            Which layer.
+        n_in, n_out : int
+            Its units.
+        """
         return (n_in, n_out) if self.on_rows(layer) else (n_out, n_in)
 
     def on_rows(self, layer: int) -> bool:

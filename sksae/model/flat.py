@@ -47,6 +47,17 @@ def to_flat(
     """Join weights, biases and parameters of units into one flat vector; undoes `to_layers`.
 
     Of tied layers the encoder's weights count.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    coefs : sequence of ndarray of shape (n_in, n_out)
+        Weights of each layer.
+    intercepts : sequence of ndarray of shape (n_out,)
+        Biases of each.
+    slopes : sequence of ndarray of shape (n_out,) or None
+        Of prelu units; None where there are none.
     """
     weights = [
         coefs[layer] if architecture.on_rows(layer) else coefs[layer].T

@@ -1,4 +1,4 @@
-"""Precision and range of numbers; both storeys stand on this.
+"""Precision and range of numbers.
 
 Numbers that floats have no room for are `Extended`: rows of float64 times a power of two for each
 row. Products and squares of them neither overflow nor vanish, at less speed.

@@ -82,7 +82,19 @@ class Scaling:
 def scaling_of(
     centre: np.ndarray, deviation: float, *, scale_data: bool, output_activation: str
 ) -> Scaling:
-    """Return the scaling of rows of that mean, and of that deviation over all their entries."""
+    """Return the scaling of rows of that mean, and of that deviation over all their entries.
+
+    Parameters
+    ----------
+    centre : ndarray of shape (n_features,)
+        Mean of the rows.
+    deviation : float
+        Over all their entries; 0 where the rows are all alike.
+    scale_data : bool
+        Whether to scale them at all.
+    output_activation : str
+        Of the network's output.
+    """
     if not scale_data:
         return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)
     scale = 1.0

@@ -20,8 +20,8 @@ class Penalties:
 
     Attributes
     ----------
-    sparsity : {"kl", "l1", "l2", None}
-        What S is.
+    sparsity : str or None
+        The name of the code, which says what S is (see `model.codes`).
     rho, beta, alpha : float or sequence of float
         Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
         until the activity is rho (see `control`).
@@ -37,7 +37,7 @@ class Penalties:
 
     @classmethod
     def side_by_side(cls, penalties: Sequence[Self]) -> Self:
-        """Join those of single models, which have one sparsity."""
+        """Return the penalties of models side by side, which have one sparsity."""
         if len(penalties) == 1:
             return penalties[0]
         rho, beta, alpha = (
@@ -148,7 +148,7 @@ class TrainingConfig:
 
     @property
     def common(self) -> tuple[object, ...]:
-        """What schedules must agree in to be followed side by side."""
+        """What configs must agree in for their networks to be trained side by side."""
         return (
             self.solver,
             self.code_bias_gain,

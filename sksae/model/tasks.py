@@ -22,7 +22,7 @@ class Snapshot:
     flat : ndarray of shape (n_parameters,)
         Parameters in the precision of training, for centred rows.
     loss_curve, validation_curve : list of float
-        As in `training.Trained`, up to this moment.
+        As in `TrainingResult`, up to this moment.
     """
 
     flat: np.ndarray

@@ -1,4 +1,4 @@
-"""Out of memory: one error, of numpy, torch and GPUs, that says what to do; for both storeys."""
+"""Out of memory: one error, of numpy, torch and GPUs, that says what to do."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ IN_TRAINING = (
 )
 AT_WORK = "Give fewer rows at a time, or choose another device."
 # What tells it from other errors: of torch on the CPU (on Linux, on Windows) and on GPUs; and of
-# sizes that no machine could address, where both libraries raise something else again.
+# sizes that no machine could address, for which numpy and torch raise other errors again.
 SIGNS = (
     "can't allocate memory",
     "not enough memory",

@@ -1,4 +1,4 @@
-"""Warnings that say who speaks and point at the user's line; both storeys stand on this."""
+"""Warnings that say who speaks and point at the user's line."""
 
 import sys
 import warnings
@@ -81,7 +81,19 @@ def speaking_for(estimator: object) -> Iterator[None]:
 def fitting_member(
     estimator: object, whole: object, name: str, *, on_codes: bool
 ) -> Iterator[None]:
-    """Let it be known that an estimator is fitted as a member of another one."""
+    """Let it be known that an estimator is fitted as a member of another one.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The member.
+    whole : estimator
+        What it is a member of.
+    name : str
+        Of the member.
+    on_codes : bool
+        Whether its rows are codes of another member, and not the user's.
+    """
     token = _membership.set(Membership(estimator, whole, name, on_codes))
     try:
         yield

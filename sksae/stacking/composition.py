@@ -83,6 +83,11 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         Returns
         -------
         self : estimator
+
+        Raises
+        ------
+        ValueError
+            If there is no parameter of that name; then all stay as they were.
         """
         before = self.autoencoders
         if "autoencoders" in params:
@@ -111,6 +116,14 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         -------
         codes : ndarray of shape (n_samples, n_components)
             Of the last member, in the precision of X.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X is invalid, or has features other than those of training; if codes are beyond that
+            precision.
         """
         return self._codes(X)
 

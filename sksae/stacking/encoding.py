@@ -1,4 +1,4 @@
-"""Rows through the encoders of a stack."""
+"""From rows to the codes of a stack, through its members' encoders."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,13 @@ def encode_through(
 
 
 def _encode_rows(members: Sequence[Autoencoder], X: Matrix, n_layers: int | None) -> Matrix:
-    """Return what the layers make of some rows, all at once."""
+    """Return what the layers make of some rows, all at once.
+
+    Parameters
+    ----------
+    members, X, n_layers
+        As in `encode_through`.
+    """
     from sksae.engine.inference import encode
 
     for member in members:

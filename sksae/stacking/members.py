@@ -88,7 +88,22 @@ def check_unchanged(named: Named, members: Sequence[Autoencoder]) -> None:
 
 
 def check_names(estimator: BaseEstimator, named: Named, *, pretrain: bool) -> None:
-    """Raise if the first member, taken as it is, knows the features by other names than X has."""
+    """Raise if the first member, taken as it is, knows the features by other names than X has.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose names of features X has.
+    named : list of (str, estimator)
+        Members.
+    pretrain : bool
+        Whether those that are not in a FrozenEstimator are going to be trained.
+
+    Raises
+    ------
+    ValueError
+        If the names differ.
+    """
     name, entry = named[0]
     member, is_frozen = unfrozen(entry)
     if pretrain and not is_frozen:
@@ -116,7 +131,21 @@ def check_is_trained(name: str, member: Autoencoder) -> None:
 def check_width(name: str, member: Autoencoder, n_features: int, before: str) -> None:
     """Raise if a member was fitted to rows of another width than it is now given.
 
-    ``before`` says where they come from.
+    Parameters
+    ----------
+    name : str
+        Of the member.
+    member : autoencoder
+        Fitted.
+    n_features : int
+        Of the rows that it is now given.
+    before : str
+        Where these come from, in words.
+
+    Raises
+    ------
+    ValueError
+        If the member was fitted to rows of another width.
     """
     if member.n_features_in_ != n_features:
         raise ValueError(

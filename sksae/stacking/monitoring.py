@@ -1,4 +1,4 @@
-"""What callbacks and the user are told of the training of several layers."""
+"""What callbacks and the user are told of the fine-tuning of a stack."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

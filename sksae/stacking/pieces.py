@@ -15,7 +15,7 @@ from sksae.stacking.pretraining import pretrained
 from sksae.training.seen import ENOUGH_ROWS, Seen
 from sksae.training.start import after_piece
 
-# A piece so many times as long as the few rows before it is what members are to be trained on.
+# Members are trained on a piece that is so many times as long as the few rows before it.
 FAR_LONGER = 10
 
 

@@ -99,7 +99,25 @@ def _fit_one(
     *,
     once: bool,
 ) -> None:
-    """Train a member; in a single pass if there is no context, and the member can."""
+    """Train a member; in a single pass if there is no context, and the member can.
+
+    Parameters
+    ----------
+    name : str
+        Of the member.
+    member : autoencoder
+        Fitted in place.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    context : CallbackContext or None
+        Of the whole fit.
+    caller : estimator
+        Which callbacks hear of.
+    once : bool
+        Whether a single pass is enough.
+    """
     if context is None:
         may_go_once = hasattr(member, "partial_fit") and not member.early_stopping
         train = member.partial_fit if once and may_go_once else member.fit

@@ -1,19 +1,21 @@
-"""How strongly a linear layer on codes is to decay, by what it predicts of rows left out."""
+"""The weight decay of a linear layer on codes, found by cross-validation."""
 
 import numpy as np
 
 # What is tried.
 DECAYS = np.logspace(-5, 1, 13)
 N_FOLDS = 5
-# The decay hardly moves with more rows; fewer that differ tell nothing, and it is this.
+# With more rows the decay found is about the same. Fewer rows that differ tell nothing: then it is
+# DECAY_OF_FEW.
 MOST_ROWS = 5_000
 FEWEST_ROWS, DECAY_OF_FEW = 10, 1e-2
-# Rows of the same target are alike whose codes, seen from a random side, differ by this share.
+# Rows of the same target are alike if projections of their codes differ by less than this share of
+# the range of all.
 ALIKE = 1e-5
 
 
 def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None) -> float:
-    """Return the weight decay with which a linear layer predicts rows best that it has not seen.
+    """Return the weight decay with which a linear layer best predicts rows that it has not seen.
 
     By cross-validation of ridge regression. Rows that are alike are left out together, so that a
     row given twice counts as one of twice the weight, here as in J.
@@ -48,10 +50,10 @@ def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None)
         left_out = fold == k
         kept = ~left_out
         # Where the heaviest rows by far are left out, the others must not vanish.
-        share = weight[kept] / weight[kept].max()
+        row_weights = weight[kept] / weight[kept].max()
         for at, decay in enumerate(DECAYS):
-            ridge = Ridge(decay * share.sum())
-            ridge.fit(codes[kept], target[kept], sample_weight=share)
+            ridge = Ridge(decay * row_weights.sum())
+            ridge.fit(codes[kept], target[kept], sample_weight=row_weights)
             found = ridge.predict(codes[left_out]).reshape(target[left_out].shape)
             errors[at] += weight[left_out] @ np.square(found - target[left_out]).sum(axis=1)
     return float(DECAYS[np.argmin(errors)])

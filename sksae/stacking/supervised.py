@@ -73,13 +73,37 @@ class SupervisedStack(
         in_pieces: bool,
         classes: ArrayLike | None,
     ) -> SupervisedTarget:
-        """Return what is to be learnt of rows with these targets, all that there are or a piece."""
+        """Return what is to be learnt of rows with these targets, all that there are or a piece.
+
+        Parameters
+        ----------
+        y : array-like
+            Targets as the user gave them.
+        weight : ndarray of shape (n_samples,) or None
+            Of the rows.
+        resume : bool
+            Whether training goes on from what is fitted.
+        in_pieces : bool
+            Whether these are a piece of the rows only.
+        classes : array-like or None
+            All classes that a user says there are; of a classifier.
+        """
 
     @abstractmethod
     def _resolve_alpha(
         self, codes: np.ndarray, target: SupervisedTarget, *, is_frozen: bool
     ) -> float:
-        """Return the weight decay, on codes that stay as they are or are going to be trained."""
+        """Return the weight decay, on codes that stay as they are or are going to be trained.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Of all rows.
+        target : SupervisedTarget
+            What is to be learnt.
+        is_frozen : bool
+            Whether the codes stay as they are.
+        """
 
     @abstractmethod
     def _top(self) -> Layer:
@@ -100,6 +124,13 @@ class SupervisedStack(
         y: ArrayLike,
         sample_weight: ArrayLike | None,
     ) -> Self:
+        """Pre-train members, then train for the target; set the fitted attributes at last.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in the ``fit`` of the classifier and the regressor.
+        """
         named = self._checked_members()
         specification = training_specification_of(self, FinetuningSpecification)
         check_device(specification)
@@ -147,6 +178,13 @@ class SupervisedStack(
         sample_weight: ArrayLike | None,
         classes: ArrayLike | None,
     ) -> Self:
+        """Go on with one more piece of rows; set the fitted attributes at last.
+
+        Parameters
+        ----------
+        X, y, sample_weight, classes
+            As in the ``partial_fit`` of the classifier.
+        """
         if self.early_stopping:
             raise ValueError(
                 "partial_fit cannot hold out rows for early_stopping=True: use "
@@ -219,7 +257,25 @@ class SupervisedStack(
         task: dict[str, Any],
         stages: Stages,
     ) -> SupervisedTraining:
-        """Return the trainings that follow that of members."""
+        """Return the trainings that follow that of members.
+
+        Parameters
+        ----------
+        specification : FinetuningSpecification
+            How layers are to be trained.
+        members : list of autoencoder
+            Fitted.
+        target : SupervisedTarget
+            What is to be learnt.
+        seed : int
+            Of all that is drawn.
+        context : CallbackContext or None
+            Of the whole fit; None in ``partial_fit``.
+        task : dict
+            What callbacks may ask for: X, y and metadata of the fit.
+        stages : Stages
+            Which these trainings are the last of.
+        """
         attributes = (
             partial(self._progress_attributes, members, target),
             partial(self._attributes, members, target),
@@ -236,7 +292,17 @@ class SupervisedStack(
     def _progress_attributes(
         self, members: list[Autoencoder], target: SupervisedTarget, result: SupervisedResult
     ) -> dict[str, Any]:
-        """Return the fitted attributes of an epoch."""
+        """Return the fitted attributes of an epoch.
+
+        Parameters
+        ----------
+        members : list of autoencoder
+            As they were pre-trained.
+        target : SupervisedTarget
+            What is learnt.
+        result : SupervisedResult
+            What training came to, or has come to so far.
+        """
         record = result.record
         return {
             "autoencoders_": with_layers(members, result.encoder),
@@ -250,7 +316,13 @@ class SupervisedStack(
     def _attributes(
         self, members: list[Autoencoder], target: SupervisedTarget, result: SupervisedResult
     ) -> dict[str, Any]:
-        """Return all fitted attributes."""
+        """Return all fitted attributes.
+
+        Parameters
+        ----------
+        members, target, result
+            As in `_progress_attributes`.
+        """
         return self._progress_attributes(members, target, result) | supervised_attributes(result)
 
     def _is_described_by(self, described: dict[str, Any]) -> bool:
@@ -301,7 +373,22 @@ class SupervisedStack(
 
 
 def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> None:
-    """Raise if there is no target, or not one for each row."""
+    """Raise if there is no target, or not one for each row.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whom an error names.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    y : array-like or None
+        Targets.
+
+    Raises
+    ------
+    ValueError
+        If y is None, or not as long as X.
+    """
     if y is None:
         raise ValueError(
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
@@ -323,7 +410,22 @@ def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
 def choose_rows(
     specification: TrainingSpecification, target: SupervisedTarget, seed: int
 ) -> tuple[SupervisedTarget, np.ndarray | None]:
-    """Return what is wanted of the rows that count, and which of them are held out (None: none)."""
+    """Return the target of the rows that are trained on, and which rows are held out (None: none).
+
+    Parameters
+    ----------
+    specification : TrainingSpecification
+        Says whether rows are held out.
+    target : SupervisedTarget
+        Of all rows that have one.
+    seed : int
+        Of the choice.
+
+    Raises
+    ------
+    ValueError
+        If no row counts, or too few for some to be held out.
+    """
     index, held_out = target.index, None
     if target.weight is not None:
         check_counted(target.weight[index])

@@ -1,4 +1,4 @@
-"""What callbacks and the user are told of the trainings of a fit for a task."""
+"""What callbacks and the user are told of the trainings of a classifier or regressor."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ Attributes = Callable[[SupervisedResult], dict[str, Any]]
 
 
 class TaskCallbacks:
-    """Follows the trainings of a fit for a task (see `training.supervised.Watch`).
+    """Follows the trainings of a fit for a task (see `training.supervised.OpenStage`).
 
     Parameters
     ----------
@@ -65,7 +65,13 @@ class TaskCallbacks:
         is_top: bool,
         is_last: bool,
     ) -> Iterator["_Stage"]:
-        """Follow one training."""
+        """Follow one training.
+
+        Parameters
+        ----------
+        plan, result_of, is_top, is_last
+            As in `training.supervised.OpenStage`.
+        """
         estimator, context = self._estimator, self._context
         name = self._name_of_top if is_top else FINE_TUNING
         if context is not None:

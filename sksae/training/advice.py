@@ -1,4 +1,4 @@
-"""What a user is told of parameters and rows before training, and of parameters after it."""
+"""What a user is told of parameters and rows before training; and which parameters are unusual."""
 
 from collections.abc import Sequence
 from numbers import Real
@@ -63,7 +63,13 @@ def warn_before_training(
 
 
 def _warn_of_rows(specification: Specification, X: Matrix, plan: Plan, rows_told: RowsTold) -> None:
-    """Warn of columns that spoil a training, and of unscaled rows that the defaults are not for."""
+    """Warn of columns that spoil a training, and of unscaled rows that the defaults are not for.
+
+    Parameters
+    ----------
+    specification, X, plan, rows_told
+        As in `warn_before_training`.
+    """
     scaling, message = plan.scaling, None
     if not rows_told.are_codes:
         message = diagnostics.message_on_columns(X, plan.index, scaling, rows_told.names)

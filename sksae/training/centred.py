@@ -61,7 +61,17 @@ def to_centred(architecture: Architecture, layers: Sequence[Layer], scaling: Sca
 def from_centred(
     architecture: Architecture, flat: np.ndarray, scaling: Scaling
 ) -> tuple[Layer, ...]:
-    """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`."""
+    """Return the layers, with float64 intercepts, of a flat vector; undoes `to_centred`.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Layers of the network.
+    flat : ndarray of shape (n_parameters,)
+        Parameters, for centred rows.
+    scaling : Scaling
+        Of the rows.
+    """
     coefs, intercepts, units = to_layers(architecture, flat)
     wide = [intercept.astype(np.float64) for intercept in intercepts]
     wide[0] = wide[0] - architecture.input_scales[0] * scaling.offset @ coefs[0].astype(np.float64)

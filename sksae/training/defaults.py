@@ -1,4 +1,4 @@
-"""What None and "auto" stand for; docs/defaults.md has the measurements.
+"""The values that None and "auto" stand for; docs/defaults.md has the measurements.
 
 Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`has_scaled_norm`).
 """
@@ -16,8 +16,9 @@ UNSCALED_ALPHA = 1e-4
 SCALED_ADAM_RATE = 2e-2
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 REFERENCE_WIDTH = 64
-# Tied weights make gain and atoms one, so that selective units need biases as far from 0 as the
-# norm of the rows: at the rate of wide rows they would not get there, and theirs does not fall.
+# With tied weights what a unit detects and what it writes have one length, so that selective units
+# need biases as far from 0 as the norm of the rows: at the rate of wide rows they would not get
+# there, and theirs does not fall.
 # Beyond TIED_WIDTH the weights, which each step moves in both layers, have at least half the rate.
 TIED_WIDTH, TIED_SHARE = 784, 0.5
 # So many batches are an epoch of few rows, of which it would else be a step or two.
@@ -42,7 +43,21 @@ def resolve_alpha(
     n_features: int,
     is_scaled: bool,
 ) -> float:
-    """Return the weight decay; None is what suits the code and the rows."""
+    """Return the weight decay; None is what suits the code and the rows.
+
+    Parameters
+    ----------
+    alpha : float or None
+        As it was given.
+    sparsity : str or None
+        Name of the code.
+    n_hidden_layers : int
+        Layers between input and code.
+    n_features : int
+        Of the rows.
+    is_scaled : bool
+        Whether rows have the norm that makes codes sparse.
+    """
     if alpha is not None:
         return float(alpha)
     if not is_scaled:
@@ -54,7 +69,22 @@ def resolve_alpha(
 
 
 def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:
-    """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm."""
+    """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm.
+
+    Parameters
+    ----------
+    beta : float, str or None
+        As it was given.
+    sparsity : str or None
+        Name of the code.
+    is_scaled : bool
+        Whether rows have the norm that makes codes sparse.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing for it to weigh.
+    """
     facts = CODES[sparsity]
     if beta is None:
         return facts.scaled_beta if is_scaled else facts.unscaled_beta
@@ -82,7 +112,23 @@ def resolve_learning_rate(
     *,
     is_tied: bool = False,
 ) -> float:
-    """Return the learning rate; "auto" is what suits the width and the norm of the rows."""
+    """Return the learning rate; "auto" is what suits the width and the norm of the rows.
+
+    Parameters
+    ----------
+    learning_rate : float or "auto"
+        As it was given.
+    solver : str
+        Who moves the parameters.
+    sparsity : str or None
+        Name of the code.
+    n_features : int
+        Of the rows.
+    is_scaled : bool
+        Whether rows have the norm that makes codes sparse.
+    is_tied : bool, default=False
+        Whether the decoder has the encoder's weights.
+    """
     if not isinstance(learning_rate, str):
         return float(learning_rate)
     if not is_scaled:
@@ -95,7 +141,21 @@ def resolve_learning_rate(
 def code_bias_gain(
     solver: str, n_hidden_layers: int, n_features: int, is_tied: bool, is_scaled: bool
 ) -> float:
-    """Return how many times the learning rate that of the code's biases is."""
+    """Return how many times the learning rate that of the code's biases is.
+
+    Parameters
+    ----------
+    solver : str
+        Who moves the parameters.
+    n_hidden_layers : int
+        Layers between input and code.
+    n_features : int
+        Of the rows.
+    is_tied : bool
+        Whether the decoder has the encoder's weights.
+    is_scaled : bool
+        Whether rows have the norm that makes codes sparse.
+    """
     is_slow = solver == "adam" and n_hidden_layers == 0 and is_tied and is_scaled
     return 1.0 / share_of_rate(n_features, is_tied) if is_slow else 1.0
 
@@ -119,7 +179,19 @@ def resolve_batch_size(batch_size: int | str, n_rows: int) -> int:
 
 
 def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batch_size: int) -> int:
-    """Return after how many epochs without a new best the loss has settled."""
+    """Return after how many epochs without a new best the loss has settled.
+
+    Parameters
+    ----------
+    n_iter_no_change : int or "auto"
+        As it was given.
+    solver : str
+        Who moves the parameters.
+    n_rows : int
+        Training rows.
+    batch_size : int
+        Most rows in a minibatch.
+    """
     if not isinstance(n_iter_no_change, str):
         return n_iter_no_change
     if solver == "lbfgs":
@@ -128,19 +200,51 @@ def resolve_patience(n_iter_no_change: int | str, solver: str, n_rows: int, batc
 
 
 def resolve_max_iter(max_iter: int | str, solver: str, n_rows: int, batch_size: int) -> int:
-    """Return the most epochs."""
+    """Return the most epochs.
+
+    Parameters
+    ----------
+    max_iter : int or "auto"
+        As it was given.
+    solver : str
+        Who moves the parameters.
+    n_rows : int
+        Training rows.
+    batch_size : int
+        Most rows in a minibatch.
+    """
     if not isinstance(max_iter, str):
         return max_iter
     return EPOCHS if solver == "lbfgs" else max(EPOCHS, epochs_of(LEAST_STEPS, n_rows, batch_size))
 
 
 def epochs_of(n_steps: int, n_rows: int, batch_size: int) -> int:
-    """Return how many epochs have so many steps."""
+    """Return how many epochs have so many steps.
+
+    Parameters
+    ----------
+    n_steps : int
+        Steps.
+    n_rows : int
+        Training rows.
+    batch_size : int
+        Most rows in a minibatch.
+    """
     return ceil(n_steps / ceil(n_rows / batch_size))
 
 
 def resolve_finetuning_rate(learning_rate: float | str, solver: str, n_features: int) -> float:
-    """Return the learning rate of all layers together, the first of which has that many inputs."""
+    """Return the learning rate of all layers together, the first of which has that many inputs.
+
+    Parameters
+    ----------
+    learning_rate : float or "auto"
+        As it was given.
+    solver : str
+        Who moves the parameters.
+    n_features : int
+        Inputs of the first of these layers.
+    """
     if not isinstance(learning_rate, str):
         return float(learning_rate)
     falls = solver == "adam"

@@ -1,4 +1,4 @@
-"""What a user should know of rows before a network is trained on them."""
+"""What is found in rows before training: dominant columns, far values, unsuitable norms."""
 
 from collections.abc import Collection, Sequence
 from math import ceil, floor, sqrt
@@ -69,7 +69,17 @@ def message_on_columns(
 
 
 def message_on_norm(scaling: Scaling, output_activation: str, *, may_multiply: bool) -> str | None:
-    """Return what is to be said of unscaled rows whose norm the defaults are not for."""
+    """Return what is to be said of unscaled rows whose norm the defaults are not for.
+
+    Parameters
+    ----------
+    scaling : Scaling
+        Found from the rows.
+    output_activation : str
+        Of the network's output.
+    may_multiply : bool
+        Whether the user can multiply the rows: not where they are codes.
+    """
     columns = scaling.columns
     if scaling.scaled or columns is None:
         return None
@@ -129,6 +139,19 @@ def far_values(
     Extremes are those of all rows; medians and percentiles those of a sample, of columns whose
     extremes are many standard deviations from the mean. A column of few values other than 0, or of
     a centred column than what 0 has become, is judged by these.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    centre : ndarray of shape (n_features,)
+        Mean of the rows that count.
+    columns : Columns
+        What else is known of the columns.
+    dominant : collection of int
+        Columns that hold nearly all of the variance.
     """
     n_rows = X.shape[0] if index is None else len(index)
     lowest, middle, highest = (
@@ -168,7 +191,15 @@ def far_values(
 
 
 def _taken(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return some entries of X, dense, of shape (n_columns, n_rows)."""
+    """Return some entries of X, dense, of shape (n_columns, n_rows).
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    rows, columns : ndarray of int
+        Which.
+    """
     if sp.issparse(X):
         return X[rows][:, columns].toarray().T
     return X[np.ix_(rows, columns)].T
@@ -204,6 +235,21 @@ def _message_on_dominant(
     *,
     is_sparse: bool,
 ) -> str:
+    """Return what is to be said of columns that hold nearly all of the variance.
+
+    Parameters
+    ----------
+    dominant : sequence of int
+        The columns.
+    share : float
+        Of the variance, that they hold.
+    columns : Columns
+        What is known of all columns.
+    names : sequence of str or None
+        Of the columns.
+    is_sparse : bool
+        Whether X is sparse.
+    """
     which = _listed([_name(j, names) for j in dominant], " and ")
     ranges = [f"{columns.lowest[j]:.6g} to {columns.highest[j]:.6g}" for j in dominant]
     who = f"column {which} of X holds" if len(dominant) == 1 else f"columns {which} of X hold"

@@ -27,7 +27,19 @@ def scaling_of_first(
     index: np.ndarray | None,
     weight: np.ndarray | None,
 ) -> Scaling:
-    """Return a network's scaling, centred on the rows that are now trained on."""
+    """Return a network's scaling, centred on the rows that are now trained on.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        The first of those that are trained.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     centre, _ = weighted_moments(X, index, weight, with_variance=False)
     return replace(network.scaling, centre=centre)
 
@@ -35,13 +47,23 @@ def scaling_of_first(
 def scaling_of_codes(
     codes: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None
 ) -> Scaling:
-    """Return the scaling of what no member scales: none, but centred."""
+    """Return the scaling of what no member scales: none, but centred.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_samples, n_components)
+        What enters the layers.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     centre, _ = weighted_moments(codes, index, weight, with_variance=False)
     return Scaling(np.zeros_like(centre), scale=1.0, shift=0.0, centre=centre, scaled=False)
 
 
 def finetuning_noise(specification: FinetuningSpecification, unit: float) -> Noise | None:
-    """Return the noise of what enters the layers, of whose entries that is the deviation."""
+    """Return the noise of what enters the layers; ``unit`` is the deviation of its entries."""
     if specification.noise is None:
         return None
     level = float(specification.noise_level)

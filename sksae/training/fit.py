@@ -20,7 +20,19 @@ def train_plans(
     sample_weight: np.ndarray | None,
     monitor: Monitor | None = None,
 ) -> list[TrainingResult | NonFiniteLossError]:
-    """Train what plans for the same rows ask for, side by side if they are several."""
+    """Train what plans for the same rows ask for, side by side if they are several.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        For the same rows.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    monitor : Monitor, optional
+        Told of every epoch.
+    """
     from sksae.engine.losses import make_loss
     from sksae.engine.training import train
 
@@ -76,7 +88,13 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
 
 
 def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> TrainingRecord:
-    """Return the record of a training and of all before it."""
+    """Return the record of a training and of all before it.
+
+    Parameters
+    ----------
+    plan, trained, before
+        As in `result_of`.
+    """
     assert plan.seen is not None
     n_iter, n_steps = len(trained.loss_curve), trained.n_steps
     curve, validation_curve = trained.loss_curve, trained.validation_curve

@@ -1,7 +1,7 @@
 """Weighted moments of rows, summed in float64, and the scaling that they ask for.
 
-Squares of values beyond 1e154 or below 1e-162 have no place in float64. Moments of such rows are
-taken in a unit, a power of two, that their largest value suits.
+float64 has no room for squares of values beyond 1e154 or below 1e-162. Such rows are divided by a
+power of two near their largest value before their moments are taken.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,8 @@ from sklearn.utils.sparsefuncs import min_max_axis
 from sksae.model.numbers import Matrix, as_floats, exponent_of, nearest_positive
 from sksae.model.scaling import Columns, Scaling, scaling_of
 
-# Rows of less than this share of the largest weight do not say how far rows deviate: in units of
-# what little they add, they themselves would be beyond all floats.
+# Rows whose weight is less than this share of the largest do not count: should they alone deviate,
+# the deviation would be so small that in units of it the rows themselves would overflow.
 LEAST_SHARE = 1e-30
 # Entries of X that are widened to float64 at a time.
 CHUNK_ENTRIES = 2**18
@@ -30,7 +30,21 @@ def find_scaling(
     scale_data: bool,
     output_activation: str,
 ) -> Scaling:
-    """Return the scaling of the rows that count: of all of X by one scalar, or none."""
+    """Return the scaling of the rows that count: of all of X by one scalar, or none.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    scale_data : bool
+        Whether to scale them at all.
+    output_activation : str
+        Of the network's output.
+    """
     centre, columns = _describe(X, index, weight)
     variance = float(columns.variance.mean())
     deviation = 0.0
@@ -80,6 +94,15 @@ def relative_variance(
     """Return the variance averaged over features, of X / 2**exponent, and that exponent.
 
     See `weighted_moments`, whose variance may be beyond float64.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
     """
     _, variances, exponent = _moments(X, index, weight, True)
     return float(variances.mean()), exponent
@@ -115,7 +138,17 @@ def telling_weight(weight: np.ndarray) -> np.ndarray:
 def mean_and_deviation(
     X: Matrix, index: np.ndarray | None = None, weight: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of each feature; see `weighted_moments`."""
+    """Return mean and standard deviation of each feature; see `weighted_moments`.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     mean, variances, exponent = _moments(X, index, weight, True)
     with np.errstate(all="ignore"):
         return mean, np.ldexp(np.sqrt(variances), exponent)
@@ -124,7 +157,17 @@ def mean_and_deviation(
 def _describe(
     X: Matrix, index: np.ndarray | None, weight: np.ndarray | None
 ) -> tuple[np.ndarray, Columns]:
-    """Return the mean of each feature and what else is known of it, from one pass."""
+    """Return the mean of each feature and what else is known of it, from one pass.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
     lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
     mean, variances, exponent = _moments(X, index, weight, True, (lowest, highest))
     return mean, Columns(variances, lowest, highest, exponent)
@@ -140,6 +183,19 @@ def _moments(
     """Return mean and variance of each feature; write its extremes where they are asked for.
 
     The variance is that of X over a power of two whose exponent comes last.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    with_variance : bool
+        Whether the variance is needed.
+    extremes : tuple of two ndarray of shape (n_features,), optional
+        Where the lowest and the highest values are written.
     """
     if weight is not None:
         weight = telling_weight(weight if index is None else weight[index])
@@ -184,22 +240,36 @@ def _sparse_moments(
     exponent: int,
     extremes: tuple[np.ndarray, np.ndarray] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Sum deviations from the mean, of stored entries one by one and of all others at once."""
+    """Sum deviations from the mean, of stored entries one by one and of all others at once.
+
+    Parameters
+    ----------
+    X : CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray or None
+        Of each row that counts.
+    with_variance, extremes
+        As in `_moments`.
+    exponent : int
+        Moments are those of X / 2**exponent.
+    """
     n_rows, n_features = X.shape[0] if index is None else len(index), X.shape[1]
     sum_of_weights = float(n_rows) if weight is None else weight.sum()
 
     def entries() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
         for rows, which in _chunks(X, index):
-            share = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
+            row_weights = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
             values = _in_unit(rows.data.astype(np.float64), exponent)
-            yield rows, values, np.repeat(share, np.diff(rows.indptr))
+            yield rows, values, np.repeat(row_weights, np.diff(rows.indptr))
 
     count, stored = np.zeros(n_features, np.intp), np.zeros(n_features)
     total = np.zeros(n_features)
-    for rows, values, share in entries():
+    for rows, values, row_weights in entries():
         count += np.bincount(rows.indices, minlength=n_features)
-        stored += np.bincount(rows.indices, share, n_features)
-        total += np.bincount(rows.indices, share * values, n_features)
+        stored += np.bincount(rows.indices, row_weights, n_features)
+        total += np.bincount(rows.indices, row_weights * values, n_features)
         if extremes is not None:
             lowest, highest = min_max_axis(rows, axis=0)
             np.minimum(extremes[0], lowest, out=extremes[0])
@@ -208,11 +278,11 @@ def _sparse_moments(
     # Where every entry is stored nothing is left, whatever the weights add up to.
     absent = np.where(count < n_rows, sum_of_weights - stored, 0.0)
     total, squares = -absent * reference, absent * reference**2
-    for rows, values, share in entries():
+    for rows, values, row_weights in entries():
         deviation = values - reference[rows.indices]
-        total += np.bincount(rows.indices, share * deviation, n_features)
+        total += np.bincount(rows.indices, row_weights * deviation, n_features)
         if with_variance:
-            squares += np.bincount(rows.indices, share * deviation**2, n_features)
+            squares += np.bincount(rows.indices, row_weights * deviation**2, n_features)
     moved = total / sum_of_weights
     return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)
 
@@ -234,21 +304,32 @@ def _dense_moments(
 
     By einsum and not by matrix products: the threads of numpy's BLAS spin for a while after each,
     and would take the cores from the training that follows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight, with_variance, exponent, extremes
+        As in `_sparse_moments`.
     """
     reference = total = squares = np.zeros(0)
     buffer = np.empty(0)
     for rows, which in _chunks(X, index):
         rows = _in_unit(as_floats(rows), exponent)
-        share = None if weight is None else weight[which]
+        own_weight = None if weight is None else weight[which]
         if which.start == 0:
-            first_weight = None if share is None or not share.any() else share
+            first_weight = None if own_weight is None or not own_weight.any() else own_weight
             reference = np.average(rows.astype(np.float64), axis=0, weights=first_weight)
             total = np.zeros_like(reference)
             squares = np.full_like(reference, 0.0 if with_variance else np.nan)
             buffer = np.empty(rows.shape)
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
-        factors: tuple[np.ndarray, ...] = (deviation,) if share is None else (share, deviation)
-        by_row = "" if share is None else "i,"
+        factors: tuple[np.ndarray, ...] = (
+            (deviation,) if own_weight is None else (own_weight, deviation)
+        )
+        by_row = "" if own_weight is None else "i,"
         total += np.einsum(f"{by_row}ij->j", *factors)
         if with_variance:
             squares += np.einsum(f"{by_row}ij,ij->j", *factors, deviation)

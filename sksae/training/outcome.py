@@ -1,4 +1,4 @@
-"""What is said at the end of a training: that it was not done, missed rho, or came to nothing."""
+"""What a user is told at the end of a training: that it was not done, missed rho or was useless."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ from sksae.training.plan import Plan
 
 # A unit is dead if it varies by no more than this share of its largest activation.
 DEAD_TOL = 0.05
-# Of all units, so many may be.
+# Up to this share of dead units nothing is said.
 MAY_BE_DEAD = 0.01
-# Of the epochs, so many tell whether the loss still falls at the end.
+# This share of the epochs, the last ones, tells whether the loss still falls at the end.
 LAST_PART = 0.2
-# Of R^2: less is nothing. And by so much of itself J must be above where it was.
+# R^2 up to NOTHING means that nothing was learnt. J has risen if it is above where it was by
+# more than the share ABOVE of that.
 NOTHING, ABOVE = 1e-3, 1e-3
 # What a user has ended is not judged.
 BY_USER = ("interrupt", "callback")
@@ -54,7 +55,17 @@ class Unusual:
 def is_dead(
     lowest: np.ndarray, highest: np.ndarray, *, threshold: float = 0.0, tol: float = DEAD_TOL
 ) -> np.ndarray:
-    """Return which units are dead, by their smallest and largest activation in several rows."""
+    """Return which units are dead.
+
+    Parameters
+    ----------
+    lowest, highest : ndarray of shape (n_components,)
+        Smallest and largest activation of each unit in several rows.
+    threshold : float
+        A unit is dead that is nowhere above it in magnitude.
+    tol : float
+        And one that varies by no more than this share of its largest magnitude.
+    """
     largest = np.maximum(highest, -lowest)
     dead: np.ndarray = (largest <= threshold) | (highest - lowest <= tol * largest)
     return dead
@@ -182,7 +193,17 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
 
 
 def no_use(trained: TrainingResult, advice: str, *, has_noise: bool = False) -> Finding | None:
-    """Find that rows are not reconstructed at all, or that J is larger than it was."""
+    """Find that rows are not reconstructed at all, or that J is larger than it was.
+
+    Parameters
+    ----------
+    trained : TrainingResult
+        What the training left behind.
+    advice : str
+        What to do about it.
+    has_noise : bool, default=False
+        Whether rows were corrupted.
+    """
     score = r_squared(trained.error, trained.deviation)
     start, of_mean = trained.loss_at_start, trained.deviation / 2.0
     if score <= NOTHING:
@@ -231,7 +252,17 @@ def dead_units(trained: TrainingResult, advice: str) -> Finding | None:
 
 
 def advice_on(trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual]) -> str:
-    """Return which parameters to set back; if none is unusual, what else makes a difference."""
+    """Return which parameters to set back; if none is unusual, what else makes a difference.
+
+    Parameters
+    ----------
+    trained : TrainingResult
+        What the training left behind.
+    plan : Plan
+        What was asked for.
+    unusual : sequence of Unusual
+        Parameters that may be to blame.
+    """
     if unusual:
         return ", or ".join(map(str, unusual))
     penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED

@@ -1,4 +1,4 @@
-"""From a specification and rows to what the engine is to train."""
+"""From a specification and rows to a plan: all that the engine is to know of a training."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
-# begin small and grow many times over while the layers find to each other; until Adam has seen it
-# its steps are far too long, and throw relu units to where no row reaches them any more.
+# begin small and grow many times over while the layers adapt to each other. Until Adam has seen
+# that, its steps are far too long: they move relu units to where no row reaches them any more.
 WARM_UP = 200
 
 
@@ -87,7 +87,17 @@ class Plan:
         return TrainingTask(self.penalties, self.config, self.start, self.state, monitor)
 
     def rows(self, X: Matrix, sample_weight: np.ndarray | None, index: np.ndarray | None) -> "Rows":
-        """Return the rows of X that an index names as the network sees them."""
+        """Return the rows of X that an index names as the network sees them.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Their weights; None where all are alike.
+        index : ndarray of int or None
+            Those that count; None for all.
+        """
         from sksae.engine.batches import Rows
         from sksae.engine.device import training_device
         from sksae.engine.training import torch_dtype
@@ -227,7 +237,17 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
 
 
 def resolve_alpha(specification: Specification, alpha: float | None, n_features: int) -> float:
-    """Return the weight decay of an autoencoder, given or by default."""
+    """Return the weight decay of an autoencoder, given or by default.
+
+    Parameters
+    ----------
+    specification : Specification
+        The autoencoder that is asked for.
+    alpha : float or None
+        As it was given.
+    n_features : int
+        Of the rows.
+    """
     return defaults.resolve_alpha(
         alpha,
         specification.sparsity,
@@ -240,7 +260,17 @@ def resolve_alpha(specification: Specification, alpha: float | None, n_features:
 def resolve_learning_rate(
     specification: Specification, learning_rate: float | str, n_features: int
 ) -> float:
-    """Return the learning rate of an autoencoder, given or by default."""
+    """Return the learning rate of an autoencoder, given or by default.
+
+    Parameters
+    ----------
+    specification : Specification
+        The autoencoder that is asked for.
+    learning_rate : float or "auto"
+        As it was given.
+    n_features : int
+        Of the rows.
+    """
     return defaults.resolve_learning_rate(
         learning_rate,
         specification.solver,
@@ -260,6 +290,22 @@ def split_rows(
     """Return the indices of training rows (None: all) and of rows held out (None: none).
 
     A function of the seed, so that a training that goes on holds out the same rows.
+
+    Parameters
+    ----------
+    specification : TrainingSpecification
+        Says whether rows are held out, and how many.
+    n_samples : int
+        All rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    seed : int
+        Of the choice.
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for some to be held out.
     """
     index = None
     if sample_weight is not None and not sample_weight.all():
@@ -288,7 +334,25 @@ def _config_of_rows(
     one_pass: bool,
     pace: float,
 ) -> TrainingConfig:
-    """Return the solver and the steps of an autoencoder's training on so many rows."""
+    """Return the solver and the steps of an autoencoder's training on so many rows.
+
+    Parameters
+    ----------
+    specification : Specification
+        The autoencoder that is asked for.
+    seed : int
+        Of the order of rows.
+    n_rows : int
+        Training rows.
+    n_features : int
+        Of the rows.
+    before : Fitted or None
+        What training goes on from.
+    one_pass : bool
+        Whether to make a single pass at the constant rate.
+    pace : float
+        For how many steps each step counts.
+    """
     batch_size = defaults.resolve_batch_size(specification.batch_size, n_rows)
     n_hidden_layers = len(specification.hidden_layer_sizes)
     return make_training_config(

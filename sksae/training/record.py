@@ -1,4 +1,4 @@
-"""How a training went, as far as another one that goes on from it must know."""
+"""How a training went: what another one that goes on from it must know, and what a fit came to."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple

@@ -10,15 +10,15 @@ from sksae.training.moments import mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
 FAR_OFF = 2.0
-# So many rows tell what the deviation is. Until then the scaling follows every piece, but for less
-# than this.
+# So many rows tell what the deviation is. Until then the scaling follows every piece that shows it
+# off by more than SLIGHTLY_OFF.
 ENOUGH_ROWS, SLIGHTLY_OFF = 100, 1.1
-# Among the first so many rows a piece that shows the scaling far off is what the others will be
-# like, and not the rows before: they were taken in the dark, say. Later both may come again.
+# Among the first so many rows, a piece that shows the scaling far off tells what later rows will be
+# like, and those before do not count: they were taken in the dark, say. Later both may come again.
 START_ROWS = 10_000
 # The weight of what came first falls with the square of how much has come since.
 FORGETTING = 2.0
-# No row counts for more than so many: the rest would be forgotten over it.
+# No row counts for more than so many: it would make the others count for nothing.
 LARGEST_PACE = 10.0
 
 
@@ -53,12 +53,32 @@ class Seen:
 
     @classmethod
     def of(cls, n_rows: int, weight: float, mean: np.ndarray, deviation: np.ndarray) -> Self:
-        """Return what one piece tells."""
+        """Return what one piece tells.
+
+        Parameters
+        ----------
+        n_rows : int
+            Rows that count.
+        weight : float
+            Their mean weight.
+        mean, deviation : ndarray of shape (n_features,)
+            Weighted.
+        """
         return cls(float(n_rows), weight, weight, mean, deviation, float(n_rows))
 
     @classmethod
     def of_rows(cls, X: Matrix, index: np.ndarray | None, weight: np.ndarray | None) -> Self:
-        """Return what the rows of X that an index names tell; all by default."""
+        """Return what the rows of X that an index names tell; all by default.
+
+        Parameters
+        ----------
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        index : ndarray of int or None
+            Those that count; None for all.
+        weight : ndarray of shape (n_samples,) or None
+            Their weights, as they were given.
+        """
         n_rows = X.shape[0] if index is None else len(index)
         moments = mean_and_deviation(X, index, well_scaled(weight))
         return cls.of(n_rows, mean_weight(weight, index), *moments)
@@ -75,9 +95,9 @@ class Seen:
 
     @property
     def is_young(self) -> bool:
-        """Whether the rows are enough to be held against the next, but may all be unlike them.
+        """Whether the rows suffice to be compared with the next, but may all be unlike later ones.
 
-        A piece that others were dropped for is not dropped for the next: they may come by turns.
+        A piece for which others were dropped is not dropped for the next: they may come by turns.
         """
         is_known = self.n_told > self.n_first_told
         return is_known and self.n_told >= ENOUGH_ROWS and self.n_rows <= START_ROWS
@@ -122,9 +142,9 @@ class Seen:
         Parameters
         ----------
         centre : ndarray of shape (n_features,)
-            What rows are held against.
+            What rows are compared with.
         deviation : float
-            What their deviation from it, over all entries, is taken for.
+            What their deviation from it, over all entries, is taken to be.
         """
         least, most = deviation / self.tolerance, deviation * self.tolerance
         about_centre = root_mean_square(np.hypot(self.deviation, self.mean - centre))

@@ -33,8 +33,8 @@ from sksae.training.specification import FinetuningSpecification
 
 # Of the layer on top alone.
 TOP_ITERATIONS, TOP_TOL, TOP_PATIENCE = 200, 1e-4, 10
-# Where the layers below are trained afterwards it decays by this at least: one that separates the
-# rows altogether has no error left from which they could learn.
+# If the layers below are trained afterwards, the layer on top decays by this at least: one that
+# separates all rows leaves no error from which those below could learn.
 LEAST_TOP_ALPHA = 1e-4
 
 
@@ -86,9 +86,9 @@ class SupervisedRecord:
     n_frozen : int
         Layers that were not trained.
     noise_unit : float
-        By what noise is measured where nothing scales the rows; 0 if it is not known.
+        The unit of noise where nothing scales the rows: their deviation; 0 if it is not known.
     alpha_of_none : float or None
-        What alpha=None stood for, if it was None once.
+        What alpha=None stood for, if it ever was None.
     n_steps : int
         Taken by all trainings.
     loss_curve, validation_curve : list of float
@@ -140,11 +140,11 @@ class Stage(Protocol):
         """Who is told of every epoch."""
 
     def end(self, trained: TrainingResult, result: SupervisedResult) -> None:
-        """Hear what it came to; may raise if the others are not to follow."""
+        """Hear what the training came to; may raise where no further one is to follow."""
 
 
-class Watch(Protocol):
-    """Who follows all trainings, by name."""
+class OpenStage(Protocol):
+    """What follows each training: it is asked for a stage once the training is planned."""
 
     def __call__(
         self,
@@ -154,18 +154,19 @@ class Watch(Protocol):
         is_top: bool,
         is_last: bool,
     ) -> AbstractContextManager[Stage]:
-        """Follow one training.
+        """Return a context in which one training is followed.
 
         Parameters
         ----------
         plan : Plan
             What is trained.
         result_of : callable
-            Makes what layers and the curves of an epoch have come to.
+            Given the layers, the loss curve and the validation curve as an epoch leaves them,
+            returns the result so far.
         is_top : bool
-            Whether it is that of the layer on top alone.
+            Whether the layer on top alone is trained.
         is_last : bool
-            Whether none follows: the user need not be told of the others' epochs.
+            Whether no training follows. Of the epochs of others the user is not told.
         """
 
 
@@ -182,8 +183,8 @@ class SupervisedTraining:
         What is to be learnt.
     seed : int
         Of all that is drawn.
-    watch : Watch
-        Follows the trainings.
+    open_stage : OpenStage
+        Called for each training, to follow it.
     encode : callable
         Given rows and a number n, returns what the first n layers of the members make of them.
     """
@@ -194,11 +195,11 @@ class SupervisedTraining:
         members: Sequence[FittedNetwork],
         target: SupervisedTarget,
         seed: int,
-        watch: Watch,
+        open_stage: OpenStage,
         encode: Callable[[Matrix, int], Matrix],
     ) -> None:
         self._specification, self._members, self._target = specification, members, target
-        self._seed, self._watch, self._encode = seed, watch, encode
+        self._seed, self._open_stage, self._encode = seed, open_stage, encode
         self._encoder = unroll(members).without_decoder().layers
         self._n_frozen = check_freeze(specification.freeze, len(self._encoder))
         self._noise_unit = 0.0
@@ -290,7 +291,21 @@ class SupervisedTraining:
         is_top: bool = False,
         is_last: bool = True,
     ) -> SupervisedResult:
-        """Train the last layers of the network, as planned, on what enters them."""
+        """Train the last layers of the network, as planned, on what enters them.
+
+        Parameters
+        ----------
+        plan : Plan
+            Of the training.
+        X : ndarray or CSR matrix of shape (n_samples, n_in)
+            What enters the layers.
+        layers : sequence of Layer
+            As they start, the layer on top last.
+        before : SupervisedRecord, optional
+            Of the passes before.
+        is_top, is_last : bool
+            As in `OpenStage`.
+        """
         n_kept = len(self._encoder) - (len(layers) - 1)
         earlier = before or SupervisedRecord(self._seed, {}, n_kept, self._noise_unit)
         alpha = plan.penalties.alpha
@@ -312,7 +327,7 @@ class SupervisedTraining:
             )
             return SupervisedResult([*self._encoder[:n_kept], *layers[:-1]], layers[-1], record)
 
-        with self._watch(plan, result_of, is_top=is_top, is_last=is_last) as stage:
+        with self._open_stage(plan, result_of, is_top=is_top, is_last=is_last) as stage:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
             result = result_of(layers, trained.loss_curve, trained.validation_curve)
@@ -333,7 +348,21 @@ class SupervisedTraining:
         alpha: float,
         **rest: Any,
     ) -> Plan:
+        """Return the plan to train the last layers for the target.
 
+        Parameters
+        ----------
+        layers : sequence of Layer
+            As they start, the layer on top last.
+        scaling : Scaling
+            Of what enters them.
+        config : TrainingConfig
+            Solver and steps.
+        alpha : float
+            Weight decay.
+        **rest
+            State and rows held out, as in `Plan`.
+        """
         target = self._target
         decays = "last" if self._specification.decay == "top" else "all"
         return plan_layers(
@@ -366,8 +395,8 @@ class SupervisedTraining:
     def _unit_of_noise(self, X: Matrix, scaling: Scaling) -> float:
         """Return the deviation of all entries of what enters the layers, as they see it.
 
-        That of the rows that a first member scaled; of what is not scaled that of the first rows,
-        which those of later pieces are measured by too.
+        If the first member scales rows, it is known from that. Else it is the deviation of the
+        first rows, and stays the unit for later pieces.
         """
         if self._specification.noise != "gaussian":
             return self._noise_unit
@@ -379,13 +408,13 @@ class SupervisedTraining:
         return self._noise_unit
 
     def _dropout(self) -> Dropout | None:
-        """Return what leaves units of codes out: of all members' whose encoder is trained."""
-        share = self._specification.dropout
-        if share == 0.0:
+        """Return the dropout of codes: of those of all members whose encoder is trained."""
+        rate = self._specification.dropout
+        if rate == 0.0:
             return None
         ends = np.cumsum([each.n_encoder_layers for each in self._members]) - self._n_frozen
         layers = tuple(int(end) - 1 for end in ends if end > 0)
-        return Dropout(float(share), layers) if layers else None
+        return Dropout(float(rate), layers) if layers else None
 
     def _top_config(self, codes: np.ndarray) -> TrainingConfig:
         """Return the solver and the steps of the layer on top alone."""

@@ -52,7 +52,17 @@ def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
 
 
 def code_bias(sparsity: str | None, activation: str, rho: float) -> float:
-    """Return the pre-activation at which the activity of a code that aims at rho is rho; else 0."""
+    """Return the pre-activation at which the activity of a code that aims at rho is rho; else 0.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Name of the code.
+    activation : str
+        Of its units.
+    rho : float
+        Share of active units.
+    """
     if not CODES[sparsity].aims_at_mean:
         return 0.0
     logit = log(rho / (1.0 - rho))
@@ -100,7 +110,17 @@ def check_half(dtype: str, solver: str) -> None:
 
 
 def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> None:
-    """Raise on a learning rate that the precision of training cannot hold, where there is one."""
+    """Raise on a learning rate that the precision of training cannot hold, where there is one.
+
+    Parameters
+    ----------
+    learning_rate : float or "auto"
+        As it was given.
+    solver : str
+        Who moves the parameters.
+    dtype : str
+        Precision of training.
+    """
     if solver != "lbfgs" and not isinstance(learning_rate, str):
         check_precision(dtype, learning_rate=float(learning_rate))
 
@@ -108,7 +128,15 @@ def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> 
 def warn_of_idle_penalty(
     sparsity: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
-    """Warn of a rho or beta set by the user that has no effect with this sparsity."""
+    """Warn of a rho or beta set by the user that has no effect with this sparsity.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Name of the code.
+    given, defaults : mapping
+        Parameters by name, as they are and by default.
+    """
     facts = CODES[sparsity]
     has_effect = {"rho": facts.uses_rho(given["beta"]), "beta": facts.has_penalty}
     for name, has in has_effect.items():
@@ -117,7 +145,15 @@ def warn_of_idle_penalty(
 
 
 def warn_of_idle_noise(noise: str | None, level: float, default: float) -> None:
-    """Warn of a noise_level set by the user where there is no noise."""
+    """Warn of a noise_level set by the user where there is no noise.
+
+    Parameters
+    ----------
+    noise : str or None
+        Kind of noise.
+    level, default : float
+        The noise_level as it is and by default.
+    """
     if noise is None and level != default:
         warn_user(f"noise_level={level!s} has no effect with noise=None.")
 
@@ -128,6 +164,17 @@ def warn_of_unreachable_targets(
     """Warn if values of X lie outside the range of the output activation.
 
     Columns, where they are known of all rows, save a pass over them.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    output_activation : str
+        Of the network's output.
+    scale_data : bool
+        Whether rows are scaled.
+    columns : Columns, optional
+        What is known of the columns, where that is of all rows.
     """
     if scale_data or output_activation not in OUTPUT_RANGES:
         return
