@@ -1,4 +1,4 @@
-"""The house: who imports whom, what is typed, what is registered where."""
+"""The package: what it needs, what is typed, what is registered where."""
 
 import ast
 import re
@@ -17,8 +17,6 @@ from sksae.training import defaults
 
 PACKAGE = Path(sksae.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
-ENGINE = [path for path in MODULES if path.is_relative_to(PACKAGE / "engine")]
-ABOVE = [path for path in MODULES if path not in ENGINE]
 CONSTRAINTS = SparseAutoencoderTransformer._parameter_constraints
 
 
@@ -26,8 +24,8 @@ def name_of(path):
     return path.relative_to(PACKAGE).as_posix()
 
 
-def imported_modules(path, at_top_only):
-    """Return what a file imports; at its top means wherever importing the file reaches."""
+def imported_modules(path):
+    """Return what importing a file imports."""
     found, todo = set(), [ast.parse(path.read_text(encoding="utf-8"))]
     while todo:
         node = todo.pop()
@@ -35,13 +33,8 @@ def imported_modules(path, at_top_only):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module)
-        if at_top_only:
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-                continue
-            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-                todo += node.orelse
-                continue
-        todo += ast.iter_child_nodes(node)
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            todo += ast.iter_child_nodes(node)
     return found
 
 
@@ -52,22 +45,6 @@ def packages(modules):
 # Imports.
 
 
-@pytest.mark.parametrize("path", ABOVE, ids=name_of)
-def test_torch_is_imported_by_the_engine_only(path):
-    assert "torch" not in packages(imported_modules(path, at_top_only=False))
-    at_top = imported_modules(path, at_top_only=True)
-    assert not [module for module in at_top if module.startswith("sksae.engine")]
-
-
-@pytest.mark.parametrize("path", ENGINE, ids=name_of)
-def test_the_engine_knows_nothing_of_what_is_above(path):
-    modules = imported_modules(path, at_top_only=False)
-    assert not packages(modules) & {"sklearn", "joblib", "pandas", "polars"}
-    common = {"callers", "forks", "interrupts", "numbers", "shortage", "warning", "__init__"}
-    above = {f"sksae.{path.stem}" for path in ABOVE if path.stem not in common}
-    assert not modules & (above | {"sksae"})
-
-
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_what_is_installed_with_sksae_is_imported(path):
     project = PACKAGE.parent / "pyproject.toml"
@@ -76,7 +53,7 @@ def test_only_what_is_installed_with_sksae_is_imported(path):
     wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
     names = {re.match(r"[\w-]+", line)[0] for line in wanted}
     allowed = {name.replace("scikit-learn", "sklearn") for name in names} | {"sksae"}
-    third_party = packages(imported_modules(path, at_top_only=True)) - sys.stdlib_module_names
+    third_party = packages(imported_modules(path)) - sys.stdlib_module_names
     assert third_party <= allowed
 
 
