@@ -462,7 +462,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
             attributes={
                 "target_mean_": scaling.mean,
                 "target_scale_": scaling.scale,
-                "_flat_target": numbers.flat,
+                "_is_1d": numbers.is_1d,
             },
         )
 
@@ -497,6 +497,6 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
                 "The values of y are so large that weights in their units are beyond the range of "
                 "float64: divide y by a constant."
             )
-        if described["_flat_target"]:
+        if described["_is_1d"]:
             coef, intercept = coef[0], float(intercept[0])
         return {"coef_": coef, "intercept_": intercept, **described}

@@ -276,7 +276,7 @@ class Problem:
         weighted=False,
         decays="all",
         input_scales=(),
-        gives_rows=False,
+        output_layout="columns",
         seed=0,
     ):
         """Draw a problem of targets: layers named by activation and size, and a linear one."""
@@ -289,7 +289,7 @@ class Problem:
             (*names, "identity"),
             len(hidden),
             input_scales=input_scales,
-            gives_rows=gives_rows,
+            output_layout=output_layout,
         )
         return cls(
             architecture,
@@ -327,7 +327,7 @@ class Problem:
             coefs += [coef.T for coef in reversed(coefs)]
         else:
             coefs = [take(n_out, n_in).T for n_in, n_out in hidden]
-            on_rows = self.architecture.gives_rows
+            on_rows = self.architecture.output_layout == "rows"
             coefs.append(take(*last) if on_rows else take(*last[::-1]).T)
         intercepts = [take(n_out) for n_out in sizes[1:]]
         slopes = [

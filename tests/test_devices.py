@@ -274,7 +274,7 @@ def test_training_on_sparse_rows_keeps_to_its_device(solver):
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("noise", [None, Noise("gaussian", 0.1)], ids=["clean", "noise"])
 def test_training_for_a_task_keeps_to_its_device(solver, noise):
-    architecture = Architecture((6, 4, 2), ("sigmoid", "identity"), 1, gives_rows=False)
+    architecture = Architecture((6, 4, 2), ("sigmoid", "identity"), 1, output_layout="columns")
     dropout = Dropout(0.3, (0,)) if solver == "adam" else None
     for target, make_loss in (
         (LABELS[:, None], CrossEntropy),

@@ -87,7 +87,7 @@ def test_the_gradient_is_that_of_autograd_through_the_masks(kind, layers, sparsi
         HIDDEN,
         weighted=weighted,
         input_scales=(1.3, 0.7, 1.1, 0.9),
-        gives_rows=kind == "rows",
+        output_layout="rows" if kind == "rows" else "columns",
         seed=1,
     )
     drops = Drops(Dropout(0.4, layers), 0, CPU)

@@ -103,13 +103,15 @@ def test_every_model_is_compared_with_the_same_labels():
 @each_weighting
 @each_target
 @each_depth
-@pytest.mark.parametrize("gives_rows", [False, True], ids=["columns", "rows"])
+@pytest.mark.parametrize("output_layout", ["columns", "rows"])
 def test_the_gradient_by_targets_is_that_of_autograd(
-    hidden, target, weighted, objective, gives_rows
+    hidden, target, weighted, objective, output_layout
 ):
-    if gives_rows and not hidden:
+    if output_layout == "rows" and not hidden:
         return  # an only layer reads rows, and works on columns
-    problem = Problem.supervised(target, hidden=hidden, weighted=weighted, gives_rows=gives_rows)
+    problem = Problem.supervised(
+        target, hidden=hidden, weighted=weighted, output_layout=output_layout
+    )
     expected_value, expected = problem.autograd()
     assert problem.value() == pytest.approx(expected_value, rel=1e-13)
     value, gradient = getattr(problem, objective)()
@@ -260,10 +262,10 @@ def test_without_targets_a_row_is_its_own():
 
 
 # Held out.
-
+@pytest.fixture(params=["columns", "rows"])
 
 @pytest.fixture(params=[False, True], ids=["columns", "rows"])
-def gives_rows(request):
+def output_layout(request):
     return request.param
 
 
@@ -286,9 +288,9 @@ def n_chunks(request, monkeypatch):
 
 
 @each_weighting
-def test_accuracy_is_scikit_learns(weighted, n_chunks, gives_rows):
+def test_accuracy_is_scikit_learns(weighted, n_chunks, output_layout):
     problem = Problem.supervised(
-        LABELS, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows, seed=3
+        LABELS, hidden=HIDDEN["one"], weighted=weighted, output_layout=output_layout, seed=3
     )
     scorer, parameters, output = judged(problem, n_chunks)
     assert isinstance(scorer, AccuracyScorer)
@@ -298,10 +300,10 @@ def test_accuracy_is_scikit_learns(weighted, n_chunks, gives_rows):
 
 
 @each_weighting
-def test_explained_is_r2_over_all_outputs(weighted, n_chunks, gives_rows):
+def test_explained_is_r2_over_all_outputs(weighted, n_chunks, output_layout):
     target = 100.0 + TARGETS["numbers"] * [1.0, 5.0]
     problem = Problem.supervised(
-        target, hidden=HIDDEN["one"], weighted=weighted, gives_rows=gives_rows
+        target, hidden=HIDDEN["one"], weighted=weighted, output_layout=output_layout
     )
     problem.flat[-2:] += 100.0  # the biases of the output
     scorer, parameters, output = judged(problem, n_chunks)

@@ -128,7 +128,7 @@ def test_weights_stay_the_members_own_and_scalings_become_gains(fitted, name):
 def test_the_engine_is_told_what_the_layers_are(fitted, name):
     members = fitted(name)
     layers = unrolled(members).layers
-    architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
+    architecture = architecture_of(layers, n_encoder(members), output_layout="rows")
     assert architecture.sizes == (6, *(layer.coef.shape[1] for layer in layers))
     assert architecture.sizes == architecture.sizes[::-1]
     assert architecture.activations == tuple(layer.activation for layer in layers)
@@ -234,7 +234,7 @@ def test_a_member_rolled_up_starts_its_solver_anew(fitted):
 def test_centring_is_undone(fitted, name, other):
     members = fitted(name)
     layers = unrolled(members).layers
-    architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
+    architecture = architecture_of(layers, n_encoder(members), output_layout="rows")
     scaling = scaling_of_first(unrolled(members), 3.0 * X[:20] + 1.0 if other else X, None, None)
     flat = to_centred(architecture, layers, scaling)
     assert flat.shape == (architecture.n_parameters,)
@@ -274,7 +274,7 @@ def test_weights_are_heard_by_the_centre(fitted):
 def stack_problem(members, X, terms, weight=None):
     """Return the whole stack's problem: z centred in, z out."""
     layers = unrolled(members).layers
-    architecture = architecture_of(layers, n_encoder(members), gives_rows=True)
+    architecture = architecture_of(layers, n_encoder(members), output_layout="rows")
     scaling = scaling_of_first(unrolled(members), X, None, weight)
     return JoinedProblem(
         architecture,
@@ -339,7 +339,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         scaling = scaling_of_codes(given, chosen, weight)
     else:
         given, scaling = X, scaling_of_first(unrolled(members), X, chosen, weight)
-    architecture = architecture_of(layers, len(layers) - 1, gives_rows=False)
+    architecture = architecture_of(layers, len(layers) - 1, output_layout="columns")
     flat = to_centred(architecture, layers, scaling)
 
     # By autograd, from the layers as they are, on rows that are not centred.
@@ -391,7 +391,7 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
         # In the coordinates of centred rows the first weights' gradient is another one:
         # W enters the bias too, dJ/dW = dJ/dW' + gain * offset (dJ/db)'.
         coefs = [
-            weights[0] if architecture.on_rows(at) else weights[0].T
+            weights[0] if architecture.layout(at) == "rows" else weights[0].T
             for at, weights in enumerate(by_hand.weights)
         ]
         shift = torch.tensor(layers[0].input_scale * scaling.offset)

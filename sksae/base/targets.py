@@ -242,7 +242,7 @@ class Numbers:
 
     Attributes
     ----------
-    flat : bool
+    is_1d : bool
         Whether y has one dimension.
     index : ndarray of int of shape (n_labelled,)
         Rows that have them.
@@ -252,7 +252,7 @@ class Numbers:
         Their moments.
     """
 
-    flat: bool
+    is_1d: bool
     index: np.ndarray
     values: np.ndarray
     seen: Seen
@@ -291,8 +291,8 @@ def read_numbers(
         If the mark does not occur.
     """
     given = np.asarray(y)
-    flat = given.ndim < 2
-    given = given.reshape(len(given), -1) if flat else given
+    is_1d = given.ndim < 2
+    given = given.reshape(len(given), -1) if is_1d else given
     index = labelled_rows(given, unlabeled)
     if has_mark(unlabeled) and is_missing(given[index], unlabeled).any():
         raise ValueError(
@@ -310,7 +310,7 @@ def read_numbers(
         counted, own_weight = values[own_weight > 0.0], own_weight[own_weight > 0.0]
     moments = _mean_and_deviation(counted, well_scaled(own_weight))
     seen = Seen.of(len(counted), mean_weight(own_weight), *moments)
-    return Numbers(flat, index, values, seen)
+    return Numbers(is_1d, index, values, seen)
 
 
 def _mean_and_deviation(

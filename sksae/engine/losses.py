@@ -123,7 +123,7 @@ def compare(
     out : Tensor like ``output``
         Where the derivative is written.
     """
-    if architecture.gives_rows:
+    if architecture.output_layout == "rows":
         return loss(output, target, out, -1)
     return loss(output, target.mT, out, -2)
 
@@ -140,4 +140,4 @@ def weigh(architecture: Architecture, error: Tensor, weight: Tensor) -> None:
     weight : Tensor of shape (1, n_rows, 1)
         Of the rows.
     """
-    error.mul_(weight if architecture.gives_rows else weight.mT)
+    error.mul_(weight if architecture.output_layout == "rows" else weight.mT)

@@ -80,7 +80,7 @@ class Workspace:
         self.network = parameters
         n_hidden = architecture.n_layers - 1
         shapes = [
-            (n_rows, n_units) if architecture.on_rows(layer) else (n_units, n_rows)
+            (n_rows, n_units) if architecture.layout(layer) == "rows" else (n_units, n_rows)
             for layer, n_units in enumerate(architecture.sizes[1:])
         ]
         own = n_hidden + 1 if scratch is None else architecture.n_encoder_layers
@@ -129,7 +129,7 @@ class Workspace:
         for layer in range(1, architecture.n_layers):
             weight, input_scale = network.operands[layer], architecture.input_scales[layer]
             entering, before = self._columns[layer - 1], self._deltas[layer - 1]
-            if architecture.on_rows(layer):
+            if architecture.layout(layer) == "rows":
                 forth, back = (entering.mT, weight), (weight, self._deltas[layer].mT)
             else:
                 forth, back = (weight, entering), (weight.mT, self._deltas[layer])
@@ -168,7 +168,7 @@ class Workspace:
         ones, products = self._ones, self._products
         self.by_bias, self.by_weight = [], []
         for layer, delta in enumerate(self._deltas):
-            if architecture.on_rows(layer):
+            if architecture.layout(layer) == "rows":
                 by_bias = (ones.mT, delta)
                 by_weight = (self._columns[layer - 1], delta)
             else:
@@ -239,7 +239,7 @@ def forward(
         network.activations[layer].forward(workspace.pre[layer], out, network.units[layer])
         select = network.selectors[layer]
         if select is not None:
-            select(out, -1 if network.architecture.on_rows(layer) else -2)
+            select(out, -1 if network.architecture.layout(layer) == "rows" else -2)
         if layer in workspace.masks:
             torch.mul(out, workspace.masks[layer], out=workspace.passed[layer])
     return workspace.passed[layer]

@@ -52,7 +52,7 @@ class Parameters:
             else:
                 # On rows they are stored the other way round, which is transposed already.
                 weight = self.weights[owner]
-                self.weights.append(weight if architecture.on_rows(layer) else weight.mT)
+                self.weights.append(weight if architecture.layout(layer) == "rows" else weight.mT)
         self.biases: list[Tensor] = list(islice(blocks, n_layers))
         self.units: list[dict[str, Tensor]] = [
             {name: next(blocks) for name in names} for names in architecture.unit_parameters

@@ -160,7 +160,7 @@ def _evaluate(
         starts = [task.start for _, task, _ in done]
         parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
         limit = found.loss
-        if architecture.gives_rows:
+        if architecture.output_layout == "rows":
             # One that goes on may lose half of what had been gained (see `outcome`).
             limit = torch.minimum(limit, 2.0 * limit - found.deviation / 2.0)
         # Good fits need not be held against it, which would take another pass over all rows.

@@ -111,5 +111,5 @@ class AccuracyScorer(_HeldOut):
         return self.means(parameters)
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
-        likeliest = output.argmax(dim=-1 if architecture.gives_rows else -2)
+        likeliest = output.argmax(dim=-1 if architecture.output_layout == "rows" else -2)
         return to_float64(likeliest == target[..., 0])

@@ -32,8 +32,8 @@ class Architecture:
         trained one upon another. 1 by default.
     selections : tuple of Selection or None, optional
         Of each layer which units are kept; all by default.
-    gives_rows : bool, default=True
-        Whether the output layer works on rows, as an autoencoder's does, or on columns like all
+    output_layout : {"rows", "columns"}, default="rows"
+        How the output layer works: on rows, as an autoencoder's does, or on columns like all
         others, which suits outputs of few units.
     """
 
@@ -43,7 +43,7 @@ class Architecture:
     tied: tuple[bool, ...] = ()
     input_scales: tuple[float, ...] = ()
     selections: tuple[Selection | None, ...] = ()
-    gives_rows: bool = True
+    output_layout: str = "rows"
 
     def __post_init__(self) -> None:
         # A frozen dataclass is filled in this way; equal networks then compare equal.
@@ -144,11 +144,11 @@ class Architecture:
         n_in, n_out : int
             Its units.
         """
-        return (n_in, n_out) if self.on_rows(layer) else (n_out, n_in)
+        return (n_in, n_out) if self.layout(layer) == "rows" else (n_out, n_in)
 
-    def on_rows(self, layer: int) -> bool:
-        """Return whether a layer works on rows, with weights (n_in, n_out), or on columns."""
-        return self.gives_rows and layer == self.n_layers - 1
+    def layout(self, layer: int) -> str:
+        """Return whether a layer works on "rows", with weights (n_in, n_out), or on "columns"."""
+        return self.output_layout if layer == self.n_layers - 1 else "columns"
 
     @property
     def n_parameters(self) -> int:

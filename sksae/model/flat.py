@@ -29,7 +29,7 @@ def to_layers(
         n_in, n_out = architecture.sizes[layer : layer + 2]
         if owner != layer:
             coefs.append(np.ascontiguousarray(coefs[owner].T))
-        elif architecture.on_rows(layer):
+        elif architecture.layout(layer) == "rows":
             coefs.append(next(blocks).reshape(n_in, n_out))
         else:
             coefs.append(np.ascontiguousarray(next(blocks).reshape(n_out, n_in).T))
@@ -60,7 +60,7 @@ def to_flat(
         Of prelu units; None where there are none.
     """
     weights = [
-        coefs[layer] if architecture.on_rows(layer) else coefs[layer].T
+        coefs[layer] if architecture.layout(layer) == "rows" else coefs[layer].T
         for layer in architecture.own
     ]
     of_units = [

@@ -11,7 +11,7 @@ from sksae.model.scaling import Scaling
 
 
 def architecture_of(
-    layers: Sequence[Layer], n_encoder_layers: int, *, gives_rows: bool = True
+    layers: Sequence[Layer], n_encoder_layers: int, *, output_layout: str = "rows"
 ) -> Architecture:
     """Return what the engine is to know of layers, which reconstruct rows or something else.
 
@@ -21,8 +21,8 @@ def architecture_of(
         From input to output.
     n_encoder_layers : int
         How many of them lead to a code.
-    gives_rows : bool, default=True
-        Whether the output is a reconstruction of rows.
+    output_layout : {"rows", "columns"}, default="rows"
+        How the output layer works.
     """
     return Architecture(
         sizes=sizes_of(layers),
@@ -31,7 +31,7 @@ def architecture_of(
         tied=tuple(layer.is_tied for layer in layers[:n_encoder_layers]),
         input_scales=tuple(layer.input_scale for layer in layers),
         selections=tuple(layer.selection for layer in layers),
-        gives_rows=gives_rows,
+        output_layout=output_layout,
     )
 
 

@@ -152,8 +152,8 @@ def plan_layers(
         Rows, state, loss and target, as in `Plan`; by default all rows, from the start, for
         reconstruction.
     """
-    gives_rows = rest.get("target") is None
-    architecture = architecture_of(layers, n_encoder_layers, gives_rows=gives_rows)
+    layout = "rows" if rest.get("target") is None else "columns"
+    architecture = architecture_of(layers, n_encoder_layers, output_layout=layout)
     return Plan(
         architecture=architecture,
         penalties=penalties,
