@@ -71,7 +71,17 @@ class SquaredErrors:
         self._mean: Tensor | float = 0.0
 
     def add(self, row_weights: Tensor, batch: Batch, row_values: Tensor) -> None:
-        """Take up a chunk; ``row_values`` are the norms of its errors."""
+        """Take up a chunk.
+
+        Parameters
+        ----------
+        row_weights : Tensor of shape (1, n_rows, 1)
+            What each of its rows counts.
+        batch : Batch
+            Its rows and targets.
+        row_values : Tensor of shape (n_models, n_rows)
+            Norms of the errors.
+        """
         self._error += _sum_squares(row_values, row_weights)
         # Models have their targets in common.
         norms = torch.linalg.vector_norm(batch.target, dim=2)

@@ -75,8 +75,8 @@ def _let_mean_row_meet(
         Weights of each layer.
     biases : list of ndarray of shape (n_out,)
         Moved in place.
-    slopes : list of ndarray of shape (n_out,) or None
-        Of prelu.
+    units : list of dict of str to ndarray of shape (n_out,)
+        What each layer learns for each unit besides, by name.
     """
     row = np.zeros(architecture.sizes[0])
     for layer, activation in enumerate(architecture.activations):

@@ -112,7 +112,17 @@ class Selection(NamedTuple):
 
 
 def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selection | None:
-    """Return what a code keeps of its units where rho says it exactly, at least one; else None."""
+    """Return what a code keeps of its units, at least one; None where it keeps all.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Name of the code.
+    rho : float
+        Share of active units.
+    n_components : int
+        Units of the code.
+    """
     if sparsity is None or not CODES[sparsity].is_exact:
         return None
     return Selection(sparsity, max(1, round(rho * n_components)))
@@ -127,5 +137,14 @@ def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndar
     """Return a code such that what is inactive is 0 or little more.
 
     That of a tanh unit whose mean activation is held at rho is (1 + a) / 2.
+
+    Parameters
+    ----------
+    code : ndarray
+        Activations.
+    sparsity : str or None
+        Name of the code.
+    activation : str
+        Of its units.
     """
     return mean_activation(code, activation) if CODES[sparsity].aims_at_mean else code

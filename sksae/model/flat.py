@@ -56,8 +56,8 @@ def to_flat(
         Weights of each layer.
     intercepts : sequence of ndarray of shape (n_out,)
         Biases of each.
-    slopes : sequence of ndarray of shape (n_out,) or None
-        Of prelu units; None where there are none.
+    units : sequence of mapping of str to ndarray of shape (n_out,)
+        What each layer learns for each unit besides, by name.
     """
     weights = [
         coefs[layer] if architecture.layout(layer) == "rows" else coefs[layer].T
