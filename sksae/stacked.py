@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
+from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
@@ -23,7 +24,9 @@ from sksae.base.stages import Stages, short_named
 from sksae.model.codes import mean_activation
 from sksae.model.network import Layer
 from sksae.model.numbers import Extended, Matrix, float_dtype
+from sksae.model.scaling import has_scaled_norm
 from sksae.model.settings import Penalties
+from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
@@ -32,7 +35,7 @@ from sksae.stacking.members import as_fitted, check_fit_together, check_names, c
 from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.rolling import with_layers
-from sksae.training import defaults
+from sksae.training import defaults, validation
 from sksae.training.finetuning import (
     make_finetuning_config,
     plan_layers,
@@ -400,9 +403,6 @@ class StackedSparseAutoencoder(
             precision.
         """
         check_is_fitted(self)
-        from sksae.engine.batches import chunk_slices
-
-        check_is_fitted(self)
         codes = checked_codes(X, self._n_features_out)
         found = np.empty((codes.shape[0], self.n_features_in_), float_dtype(codes))
         widest = max(self.__sksae_network__().sizes)
@@ -471,8 +471,6 @@ class StackedSparseAutoencoder(
 
     def _distances(self, X: Matrix) -> Extended:
         """Return how far the reconstruction of each row is from it."""
-        from sksae.engine.inference import reconstruction_distances
-
         whole = self.__sksae_network__().without_input_scales()
         return reconstruction_distances(whole, X, self.autoencoders_[0].device)
 
@@ -505,19 +503,19 @@ class StackedSparseAutoencoder(
         task : dict
             What callbacks may ask for: X, y and metadata of the fit.
         """
-        first, last = (each.__sksae_specification__() for each in (members[0], members[-1]))
+        last = members[-1]
         whole = unroll([member.__sksae_network__() for member in members])
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
-        beta = members[-1].beta_
+        rho = validation.resolve_rho(last.rho, last.n_components)
+        beta = 0.0 if last.beta_ is None else last.beta_
+        scaling = whole.scaling
         alpha = defaults.resolve_alpha(
-            self.alpha,
-            last.sparsity,
+            specification.alpha,
+            whole.sparsity,
             whole.n_encoder_layers - 1,
             X.shape[1],
-            first.is_scaled,
+            has_scaled_norm(members[0].__sksae_network__().output_activation, scaling.scaled),
         )
-        subcontext = context.subcontext(task_name="finetune", max_subtasks=self.max_iter)
-        subcontext.call_on_fit_task_begin(estimator=self, **task)
 
         def attributes(
             layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
@@ -540,10 +538,12 @@ class StackedSparseAutoencoder(
                 n_rows=X.shape[0] if index is None else len(index),
                 n_features=X.shape[1],
             ),
-            Penalties(last.sparsity, last.rho, 0.0 if beta is None else beta, alpha),
+            Penalties(whole.sparsity, rho, beta, alpha),
             index=index,
             held_out_index=held_out_index,
         )
+        subcontext = context.subcontext(task_name="finetune", max_subtasks=plan.config.max_iter)
+        subcontext.call_on_fit_task_begin(estimator=self, **task)
         monitor = epoch_monitor(self, plan, subcontext, task, attributes)
         layers, trained = train_layers(plan, X, weight, monitor)
         found = attributes(layers, trained.loss_curve, trained.validation_curve) | {

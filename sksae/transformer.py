@@ -23,6 +23,7 @@ from sksae.base import constraints
 from sksae.base.attributes import fitted_of, network_of, result_attributes
 from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.fit_callbacks import FitCallbacks
+from sksae.base.inference import decode, encode, reconstruction_distances
 from sksae.base.inputs import (
     check_finite,
     checked_codes,
@@ -534,8 +535,6 @@ class SparseAutoencoderTransformer(
             If X is invalid, or has features other than those of training; if rows are so far from
             those of training that codes are beyond that precision.
         """
-        from sksae.engine.inference import encode
-
         # Codes tell whether rows were finite, which spares a walk over all of them.
         X = checked_rows(self, X, finite_later=True)
         check = cache(partial(check_finite, self, X))
@@ -562,8 +561,6 @@ class SparseAutoencoderTransformer(
         ValueError
             If X is invalid, or has not ``n_components`` columns; if rows are beyond that precision.
         """
-        from sksae.engine.inference import decode
-
         check_is_fitted(self)
         network = network_of(self)
         codes = checked_codes(X, network.n_components)
@@ -601,8 +598,6 @@ class SparseAutoencoderTransformer(
             If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
             those of training.
         """
-        from sksae.engine.inference import reconstruction_distances
-
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
         return reconstruction_score(
@@ -629,8 +624,6 @@ class SparseAutoencoderTransformer(
         ValueError
             If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
         """
-        from sksae.engine.inference import reconstruction_distances
-
         X = checked_rows(self, X)
         return -squared_errors(reconstruction_distances(network_of(self), X, self.device))
 

@@ -1,4 +1,4 @@
-"""The objective of DESIGN.md, section 2, as plainly as it can be written.
+"""The objective in the docstring of the transformer, as plainly as it can be written.
 
 This is what the engine is compared with, and shares no line with it. One text serves numpy, for
 values, and torch, for autograd: ``xp`` is one of the two modules. At the end stands `Problem`, a

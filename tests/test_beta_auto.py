@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.preprocessing import MinMaxScaler
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import control, revival
+from sksae.engine import control_law, revival
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
@@ -242,13 +242,13 @@ def test_the_error_by_formula(two_sided):
     if two_sided:
         off = np.log(rho / np.maximum(activity, np.finfo(np.float64).eps))
         ratio = np.maximum(ratio, off) - 0.05
-    got = control.control_error(activity, target, rho, two_sided=two_sided)
+    got = control_law.control_error(activity, target, rho, two_sided=two_sided)
     np.testing.assert_allclose(got, np.clip(ratio, -1, 1), rtol=1e-12)
 
 
 def test_a_move_by_formula():
     log_beta, error, before = np.array([0.0, 1.0]), np.array([0.5, -0.2]), np.array([0.4, 0.1])
-    got = control.next_log_beta(log_beta, error, before, integral=0.25, proportional=2.0)
+    got = control_law.next_log_beta(log_beta, error, before, integral=0.25, proportional=2.0)
     expected = log_beta + 0.25 * error + 2.0 * (error - before)
     np.testing.assert_allclose(got, expected, rtol=1e-12)
 
@@ -427,6 +427,12 @@ def test_a_state_of_another_sparsity_is_passed_over(X):
     other = plan_of(make("l2"), X, resume_from=model).state
     assert not any(name.startswith(("beta_", "idle_")) for name in other)
     assert "first_moment" in other
+
+
+def test_lbfgs_does_not_begin_with_the_beta_of_another_sparsity(X):
+    model = make("l1", solver="lbfgs", max_iter=3).fit(X)
+    assert "beta" in plan_of(model, X, resume_from=model).state
+    assert "beta" not in plan_of(make("l2", solver="lbfgs"), X, resume_from=model).state
 
 
 # Units that begin anew.

@@ -18,8 +18,9 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import batches, layers, lbfgs
+from sksae.engine import batches, lbfgs
 from sksae.engine.batches import Rows
+from sksae.engine.inference import layers
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.training import train
 from sksae.model.architecture import Architecture

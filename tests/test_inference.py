@@ -13,7 +13,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import few
+from sksae.engine.inference import few_rows
 from sksae.training.moments import _describe
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -38,7 +38,7 @@ def X():
 def either_way(request, monkeypatch):
     """Rows go the way of a few, or that of many."""
     if request.param == "many":
-        monkeypatch.setattr(few, "MOST_ROWS", 0)
+        monkeypatch.setattr(few_rows, "MOST_ROWS", 0)
 
 
 def fit(X, **params):
@@ -161,13 +161,13 @@ def test_anything_but_float32_is_computed_in_float64(X):
 
 @each_container
 def test_chunks_do_not_show(X, container, monkeypatch):
-    monkeypatch.setattr(few, "MOST_ROWS", 0)
+    monkeypatch.setattr(few_rows, "MOST_ROWS", 0)
     model = fit(X, hidden_layer_sizes=(5,))
     given = container(X)
     whole = model.transform(given), model.inverse_transform(model.transform(X))
     scores = model.score_samples(given)
-    monkeypatch.setattr("sksae.engine.batches.CHUNK_ENTRIES", 1)
-    monkeypatch.setattr("sksae.engine.batches.MIN_CHUNK_ROWS", 4)
+    monkeypatch.setattr("sksae.model.slices.CHUNK_ENTRIES", 1)
+    monkeypatch.setattr("sksae.model.slices.MIN_CHUNK_ROWS", 4)
     assert_same(model.transform(given), whole[0], np.float64)
     assert_same(model.inverse_transform(whole[0]), whole[1], np.float64)
     np.testing.assert_allclose(model.score_samples(given), scores, rtol=1e-10)

@@ -18,11 +18,13 @@ from sklearn.model_selection import GridSearchCV, ShuffleSplit
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
 from sksae.engine import batches, threads
-from sksae.engine.batches import Rows, chunk_slices, kept_resident
+from sksae.engine.batches import Rows, kept_resident
 from sksae.engine.losses import SquaredError
 from sksae.engine.training import train
 from sksae.model.failure import NonFiniteLossError
+from sksae.model.slices import chunk_slices
 from sksae.model_selection import BatchedGridSearchCV
+from sksae.training.fit import rows_of as rows_of_plan
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -189,7 +191,7 @@ def test_a_failed_training_keeps_no_rows(solver):
     X = 1e25 * np.random.default_rng(0).normal(size=(60, 5))
     model = make(solver=solver, learning_rate=1e30, scale_data=False, sparsity=None)
     plan = plan_of(model, X, None)
-    rows = plan.rows(X, None, None)
+    rows = rows_of_plan(plan, X, None, None)
     known = weakref.ref(rows)
     (outcome,) = train(plan.architecture, [plan.task()], rows, SquaredError())
     assert isinstance(outcome, NonFiniteLossError)

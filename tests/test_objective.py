@@ -1,4 +1,4 @@
-"""J is the formula of DESIGN.md, however its rows are weighted, ordered, cut and stored."""
+"""J is the formula of the docstring, however its rows are weighted, ordered, cut and stored."""
 
 import numpy as np
 import oracle
@@ -17,6 +17,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.noise import Drops
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
+from sksae.model import slices
 from sksae.model.flat import to_flat
 from sksae.model.settings import Dropout
 
@@ -277,8 +278,8 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
 ):
     problem = Problem.draw(sparsity, activation, "sigmoid", *layers, weighted=weighted, n_rows=23)
     value, gradient = problem.full()
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 5)
     monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
     assert len(batches.chunk_slices(23, 6)) == 5
     chunked_value, chunked_gradient = problem.full()
@@ -338,8 +339,8 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     sparsity, activation, n_chunks, monkeypatch
 ):
     problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=20)
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 20 // n_chunks)
+    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 20 // n_chunks)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
     value, mean_code = full.evaluate()[:2]
@@ -357,8 +358,8 @@ def test_some_rows_tell_that_the_objective_is_above_a_limit(
     sparsity, activation, n_members, monkeypatch
 ):
     problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=40)
-    monkeypatch.setattr(batches, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(batches, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 5)
     monkeypatch.setattr(threads, "LEAST_WORK", 1)
     monkeypatch.setattr(threads, "LEAST_ROWS", 1)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))

@@ -229,11 +229,11 @@ def test_reading_numbers():
     assert scaling.mean.tolist() == [2.0, 5.0]
     assert scaling.scale.tolist() == [1.0, 1.0]
     assert scaled_targets(found, 3, scaling).tolist() == [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
-    assert not found.flat
+    assert not found.is_1d
     found = read_numbers([4.0, 8.0], False, None)
     scaling = TargetScaling(np.array([2.0]), np.array([2.0]))
     assert scaled_targets(found, 2, scaling).tolist() == [[1.0], [3.0]]
-    assert found.flat
+    assert found.is_1d
 
 
 # partial_fit.

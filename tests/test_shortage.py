@@ -11,7 +11,8 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.engine import layers, lbfgs_training, minibatch_training
+from sksae.engine import lbfgs_training, minibatch_training
+from sksae.engine.inference import layers
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.process.shortage import explained_shortage
 

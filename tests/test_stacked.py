@@ -192,8 +192,8 @@ def test_scores_are_the_formulas():
 def test_many_rows_are_scored_a_part_at_a_time(monkeypatch):
     model = make().fit(X)
     scores = model.score_samples(X)
-    monkeypatch.setattr("sksae.engine.batches.CHUNK_ENTRIES", 1)
-    monkeypatch.setattr("sksae.engine.batches.MIN_CHUNK_ROWS", 7)
+    monkeypatch.setattr("sksae.model.slices.CHUNK_ENTRIES", 1)
+    monkeypatch.setattr("sksae.model.slices.MIN_CHUNK_ROWS", 7)
     np.testing.assert_allclose(model.score_samples(X), scores, rtol=1e-12)
     np.testing.assert_allclose(model.score_samples(csr_array(X)), scores, rtol=1e-9)
 

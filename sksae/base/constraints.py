@@ -6,10 +6,11 @@ from typing import Any
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from sksae.model.numbers import HALF
+from sksae.training.validation import SOLVERS
 
 TRAINING: dict[str, list[Any]] = {
     "alpha": [Interval(Real, 0, None, closed="left")],
-    "solver": [StrOptions({"adam", "sgd", "lbfgs"})],
+    "solver": [StrOptions(set(SOLVERS))],
     "learning_rate": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     "learning_rate_schedule": [StrOptions({"linear", "constant"})],
     "momentum": [Interval(Real, 0, 1, closed="left")],

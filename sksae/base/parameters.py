@@ -1,5 +1,9 @@
 """An estimator's parameters as a specification, and how to speak of its rows."""
 
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from inspect import signature
 from typing import Any, TypeVar
 
 from sklearn.base import BaseEstimator
@@ -13,12 +17,12 @@ S = TypeVar("S", bound=TrainingSpecification)
 
 def specification_of(estimator: BaseEstimator) -> Specification:
     """Return the autoencoder that an estimator's parameters ask for, or raise if they cannot."""
-    return specify(*_given_and_usual(estimator))
+    return specify(*_given_and_usual(estimator, Specification))
 
 
 def training_specification_of(estimator: BaseEstimator, kind: type[S]) -> S:
     """Return how an estimator's parameters say that layers are to be trained."""
-    return kind.of(*_given_and_usual(estimator))
+    return kind.of(*_given_and_usual(estimator, kind))
 
 
 def rows_told_of(estimator: BaseEstimator) -> RowsTold:
@@ -31,7 +35,26 @@ def rows_told_of(estimator: BaseEstimator) -> RowsTold:
     )
 
 
-def _given_and_usual(estimator: BaseEstimator) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return all parameters, and what they are by default."""
-    usual = type(estimator)().get_params(deep=False)
-    return estimator.get_params(deep=False), usual
+def _given_and_usual(
+    estimator: BaseEstimator, kind: type[TrainingSpecification]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return all parameters, and what they are by default.
+
+    A subclass may have others in its ``__init__``, or not tell of all: what a specification needs
+    are attributes all the same.
+    """
+    names = {each.name for each in fields(kind)} - {"given", "usual"}
+    given = estimator.get_params(deep=False)
+    given |= {name: getattr(estimator, name) for name in names}
+    return given, dict(_defaults(type(estimator)))
+
+
+@cache
+def _defaults(kind: type[BaseEstimator]) -> Mapping[str, Any]:
+    """Return the defaults in the signatures of a class and of those that it is derived from."""
+    defaults: dict[str, Any] = {}
+    for base in reversed(kind.__mro__):
+        for each in signature(base).parameters.values():
+            if each.default is not each.empty:
+                defaults[each.name] = each.default
+    return defaults

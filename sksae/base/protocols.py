@@ -18,6 +18,9 @@ class HasNetwork(Protocol):
     def __sksae_network__(self) -> FittedNetwork:
         """Return the network, from rows to the code and back; raise `NotFittedError` before."""
 
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Return a name for each unit of the code."""
+
     def transform(self, X: Any) -> np.ndarray:
         """Return codes."""
 
@@ -32,6 +35,7 @@ class Autoencoder(HasNetwork, Protocol):
     early_stopping: bool
     random_state: int | np.random.RandomState | None
     n_components: int
+    rho: float
     n_features_in_: int
     n_iter_: int
     loss_: float

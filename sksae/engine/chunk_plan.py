@@ -6,11 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch, Rows, chunk_slices, equal_slices
+from sksae.engine.batches import Batch, Rows
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import n_parts
+from sksae.model.slices import chunk_slices, equal_slices
 
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
 MOST_CHUNK_ROWS = 2560

@@ -8,10 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sksae.engine.activity import share_active
 from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
-from sksae.engine.control import share_active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, SquaredErrors
 from sksae.engine.losses import Loss, SquaredError, compare, weigh

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.activity import is_met, to_numpy
 from sksae.engine.batches import Rows
-from sksae.engine.control import BetaContinuation, is_met, to_numpy
+from sksae.engine.beta_continuation import BetaContinuation
 from sksae.engine.device import bookkeeping_device
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import BestWeights

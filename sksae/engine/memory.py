@@ -3,10 +3,10 @@
 import numpy as np
 
 from sksae.engine.activations import ACTIVATIONS
-from sksae.engine.batches import batch_slices, chunk_slices
 from sksae.engine.epoch_loss import ADDED_TOGETHER
 from sksae.model.architecture import Architecture
 from sksae.model.numbers import HALF, kept_dtype
+from sksae.model.slices import batch_slices, chunk_slices
 
 # Vectors as long as the parameters: themselves, gradient, both moments of adam and its step, what
 # is kept of a network that is done; and for the last evaluation two of twice the precision.

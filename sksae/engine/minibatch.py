@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch, equal_slices
-from sksae.engine.control import OPEN_END, BetaController
+from sksae.engine.batches import Batch
+from sksae.engine.beta_controller import OPEN_END, BetaController
 from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
@@ -19,6 +19,7 @@ from sksae.engine.revival import Revival
 from sksae.engine.running_code import RunningCode
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.settings import TOLERANCE, Penalties
+from sksae.model.slices import equal_slices
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Rows, batch_slices
-from sksae.engine.control import NEAR, OPEN_END, is_met, to_numpy
+from sksae.engine.activity import NEAR, is_met, to_numpy
+from sksae.engine.batches import Rows
+from sksae.engine.beta_controller import OPEN_END
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import BestWeights, History
 from sksae.engine.losses import Loss
@@ -25,6 +26,7 @@ from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
+from sksae.model.slices import batch_slices
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.threads import Crew
-
-State = dict[str, np.ndarray]
+from sksae.model.tasks import State
 
 # The powers of adam's betas for a smaller pace are 1 to the last digits.
 LEAST_PACE = 1e-13

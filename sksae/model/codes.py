@@ -57,11 +57,6 @@ class CodeFacts:
     alpha_falls: bool = False
     sgd_rate: float = 3e-3
 
-    @property
-    def is_penalty_of_rows(self) -> bool:
-        """Whether there is a penalty, and it is one of each row's code."""
-        return self.has_penalty and not self.aims_at_mean
-
     def uses_rho(self, beta: object) -> bool:
         """Return whether rho has an effect with a beta as the user gave it."""
         return self.is_exact or self.aims_at_mean or (self.has_penalty and beta == "auto")

@@ -24,7 +24,7 @@ class Penalties:
         The name of the code, which says what S is (see `model.codes`).
     rho, beta, alpha : float or sequence of float
         Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
-        until the activity is rho (see `control`).
+        until the activity is rho (see `control_law`).
     decays : {"all", "last"}
         Which layers' weights decay.
     """

@@ -134,7 +134,7 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
     @property
     def _n_features_out(self) -> int:
-        return self.autoencoders_[-1].__sksae_network__().n_components
+        return len(self.autoencoders_[-1].get_feature_names_out())
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "autoencoders_")

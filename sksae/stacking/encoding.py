@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sksae.base.inference import encode
 from sksae.base.protocols import Autoencoder
 from sksae.model.numbers import Matrix
+from sksae.model.slices import chunk_slices
 
 
 def encode_through(
@@ -22,8 +24,6 @@ def encode_through(
     n_layers : int, optional
         How many layers.
     """
-    from sksae.engine.batches import chunk_slices
-
     # Codes in between are made of so many rows at a time that they take little memory.
     widest = max(member.__sksae_network__().n_components for member in members)
     first, *others = chunk_slices(X.shape[0], widest)
@@ -45,8 +45,6 @@ def _encode_rows(members: Sequence[Autoencoder], X: Matrix, n_layers: int | None
     members, X, n_layers
         As in `encode_through`.
     """
-    from sksae.engine.inference import encode
-
     for member in members:
         network = member.__sksae_network__()
         taken = network.n_encoder_layers

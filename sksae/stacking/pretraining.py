@@ -9,6 +9,7 @@ from sklearn.callback import CallbackContext
 from sklearn.utils import check_random_state
 
 from sksae.base.attributes import record_of
+from sksae.base.inference import encode
 from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages, task_of
 from sksae.model.numbers import Matrix
@@ -66,8 +67,6 @@ def pretrained(
     codes : ndarray of shape (n_samples, n_components)
         Of the last one.
     """
-    from sksae.engine.inference import encode
-
     members: list[Autoencoder] = []
     for (name, entry), seed in zip(named, seeds, strict=True):
         member, is_frozen = unfrozen(entry)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
@@ -15,9 +15,6 @@ from sksae.stacking.pretraining import give_up_if_interrupted
 from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
 from sksae.training.supervised import SupervisedResult
-
-if TYPE_CHECKING:
-    pass
 
 FINE_TUNING = "fine-tuning"
 

@@ -1,6 +1,7 @@
 """From a plan and rows to a fitted network, by way of the engine."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,8 +11,12 @@ from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.training.centred import from_centred
+from sksae.training.moments import well_scaled
 from sksae.training.plan import Plan
 from sksae.training.record import FitResult, Fitted, TrainingRecord
+
+if TYPE_CHECKING:
+    from sksae.engine.batches import Rows
 
 
 def train_plans(
@@ -41,9 +46,41 @@ def train_plans(
     return train(
         first.architecture,
         [plan.task(monitor) for plan in plans],
-        first.rows(X, sample_weight, first.index),
+        rows_of(first, X, sample_weight, first.index),
         make_loss(first.loss, first.scaling.offset if first.target is None else None),
-        held_out=None if held_out is None else first.rows(X, sample_weight, held_out),
+        held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
+    )
+
+
+def rows_of(
+    plan: Plan, X: Matrix, sample_weight: np.ndarray | None, index: np.ndarray | None
+) -> "Rows":
+    """Return rows of X as the network sees them.
+
+    Parameters
+    ----------
+    plan : Plan
+        Of the training.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    index : ndarray of int or None
+        Those that count; None for all.
+    """
+    from sksae.engine.batches import Rows
+    from sksae.engine.device import training_device
+    from sksae.engine.training import torch_dtype
+
+    return Rows(
+        X,
+        centre=plan.scaling.centre,
+        scale=plan.scaling.scale,
+        dtype=torch_dtype(plan.dtype),
+        device=training_device(plan.device, plan.dtype),
+        index=index,
+        sample_weight=well_scaled(sample_weight),
+        target=plan.target,
     )
 
 

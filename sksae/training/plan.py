@@ -1,7 +1,7 @@
 """From a specification and rows to a plan: all that the engine is to know of a training."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from sklearn.utils import check_random_state
@@ -14,15 +14,11 @@ from sksae.model.settings import Noise, Penalties, TrainingConfig
 from sksae.model.tasks import Monitor, TrainingTask
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.training import defaults, validation
-from sksae.training.moments import find_scaling, well_scaled
+from sksae.training.moments import find_scaling
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification
 from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
-
-if TYPE_CHECKING:
-    from sksae.engine.batches import Rows
-
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers adapt to each other. Until Adam has seen
@@ -85,33 +81,6 @@ class Plan:
     def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
         return TrainingTask(self.penalties, self.config, self.start, self.state, monitor)
-
-    def rows(self, X: Matrix, sample_weight: np.ndarray | None, index: np.ndarray | None) -> "Rows":
-        """Return the rows of X that an index names as the network sees them.
-
-        Parameters
-        ----------
-        X : ndarray or CSR matrix of shape (n_samples, n_features)
-            Rows.
-        sample_weight : ndarray of shape (n_samples,) or None
-            Their weights; None where all are alike.
-        index : ndarray of int or None
-            Those that count; None for all.
-        """
-        from sksae.engine.batches import Rows
-        from sksae.engine.device import training_device
-        from sksae.engine.training import torch_dtype
-
-        return Rows(
-            X,
-            centre=self.scaling.centre,
-            scale=self.scaling.scale,
-            dtype=torch_dtype(self.dtype),
-            device=training_device(self.device, self.dtype),
-            index=index,
-            sample_weight=well_scaled(sample_weight),
-            target=self.target,
-        )
 
 
 def check_device(specification: TrainingSpecification) -> None:

@@ -64,6 +64,7 @@ class TrainingSpecification:
         return one
 
     def _check(self) -> None:
+        validation.check_solver(self.solver)
         numbers = self._numbers()
         validation.check_half(self.dtype, self.solver)
         validation.check_precision(self.dtype, **numbers)

@@ -16,7 +16,7 @@ from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
 
 # How the names of what a state holds begin that is about one code only.
-OF_ONE_CODE = ("beta_", "idle_")
+OF_ONE_CODE = ("beta", "idle_")
 
 
 class ScalingFinder(Protocol):
@@ -171,7 +171,7 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
     Parameters
     ----------
     network : FittedNetwork
-        TrainingResult on rows that were not all alike.
+        Trained on rows that were not all alike.
     so_far : Seen
         What is known of these.
     piece : Seen

@@ -12,6 +12,7 @@ from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
 
+SOLVERS = ("adam", "sgd", "lbfgs")
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
@@ -98,6 +99,13 @@ def check_precision(dtype: str, **values: float) -> None:
                 f"{name}={value!r} is out of reach of dtype={dtype!r}: it must be between "
                 f"{low:.3g} and {high:.8g}."
             )
+
+
+def check_solver(solver: str) -> None:
+    """Raise on a solver that nobody knows: scikit-learn looks at parameters in a first fit only."""
+    if solver not in SOLVERS:
+        *most, last = map(repr, SOLVERS)
+        raise ValueError(f"solver must be {', '.join(most)} or {last}, got {solver!r}.")
 
 
 def check_half(dtype: str, solver: str) -> None:

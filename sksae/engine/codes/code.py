@@ -15,7 +15,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from sksae.engine.control import ControlLaw
+from sksae.engine.control_law import ControlLaw
 
 
 class Code:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Code
-from sksae.engine.control import ControlLaw
+from sksae.engine.control_law import ControlLaw
 
 _cross_entropy_backward = torch.ops.aten.binary_cross_entropy_backward.default
 _NO_REDUCTION = 0

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Code
-from sksae.engine.control import ControlLaw
+from sksae.engine.control_law import ControlLaw
 
 START = 0.2
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from sksae.engine.codes.code import Code
-from sksae.engine.control import ControlLaw
+from sksae.engine.control_law import ControlLaw
 
 
 class L2(Code):

@@ -9,13 +9,13 @@ from math import sqrt
 import numpy as np
 
 from sksae.engine.activations import ACTIVATIONS
-from sksae.engine.batches import CHUNK_ENTRIES
 from sksae.engine.codes import select_columns
-from sksae.engine.layers import Layers
+from sksae.engine.inference.layers import Layers
 from sksae.engine.products import NumpyProducts
 from sksae.engine.threads import Crew
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
+from sksae.model.slices import CHUNK_ENTRIES
 
 # With so few rows a second core would gain nothing, and to centre them in float64 costs less than
 # to move the centre into a bias.

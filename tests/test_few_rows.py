@@ -6,7 +6,7 @@ from test_extremes import each_unit
 from test_layouts import each_layout
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import few, layers
+from sksae.engine.inference import few_rows, layers
 from sksae.engine.products import NumpyProducts, TorchProducts
 from sksae.engine.threads import Crew, n_cores
 
@@ -42,24 +42,24 @@ def done(model, method, rows):
 
 def done_as_many(monkeypatch, *args):
     with monkeypatch.context() as patched:
-        patched.setattr(few, "MOST_ROWS", 0)
+        patched.setattr(few_rows, "MOST_ROWS", 0)
         return done(*args)
 
 
 def counting(monkeypatch):
     """Return a list that grows with every product of a few rows."""
-    calls, product = [], few._product
-    monkeypatch.setattr(few, "_product", lambda *args: calls.append(0) or product(*args))
+    calls, product = [], few_rows._product
+    monkeypatch.setattr(few_rows, "_product", lambda *args: calls.append(0) or product(*args))
     return calls
 
 
 @each_method
-@pytest.mark.parametrize("n_rows", [1, few.MOST_ROWS])
+@pytest.mark.parametrize("n_rows", [1, few_rows.MOST_ROWS])
 def test_few_rows_go_the_shorter_way(X, model, monkeypatch, method, n_rows):
     calls = counting(monkeypatch)
     getattr(model, method)(X[:n_rows])
     assert len(calls) == 2
-    getattr(model, method)(X[: few.MOST_ROWS + 1])
+    getattr(model, method)(X[: few_rows.MOST_ROWS + 1])
     assert len(calls) == 2
 
 

@@ -12,15 +12,15 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sksae.engine import extended
-from sksae.engine.batches import chunk_slices, equal_slices
 from sksae.engine.device import to_float64
-from sksae.engine.entering import FirstOfCentred, FirstOfSparse
-from sksae.engine.few import decode_few, encode_few
-from sksae.engine.layers import Layers
+from sksae.engine.inference import extended_range
+from sksae.engine.inference.few_rows import decode_few, encode_few
+from sksae.engine.inference.first_layer import FirstOfCentred, FirstOfSparse
+from sksae.engine.inference.layers import Layers
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Extended, Matrix, add, extend, float_dtype, multiply, norms
+from sksae.model.slices import chunk_slices, equal_slices
 from sksae.process.shortage import AT_WORK, explained_shortage
 
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
@@ -119,8 +119,10 @@ def encode(
             if found is None:
                 if check is not None:
                     check()
-                exact = extended.run(network, extended.seen_of(network, X[which]), 0, n_layers)
-                codes[which] = extended.as_dtype(exact, codes.dtype, "codes of")
+                exact = extended_range.run(
+                    network, extended_range.seen_of(network, X[which]), 0, n_layers
+                )
+                codes[which] = extended_range.as_dtype(exact, codes.dtype, "codes of")
             elif target is None or found.data_ptr() != target.data_ptr():
                 codes[which] = found.cpu().numpy()
 
@@ -171,10 +173,10 @@ def decode(network: FittedNetwork, codes: np.ndarray, device: str) -> np.ndarray
                 found = output.sub_(scaling.shift).mul_(scaling.scale).cpu().numpy()
                 np.add(found, scaling.mean, out=X[which], casting="same_kind")
             else:
-                exact = extended.run(network, extend(codes[which]), middle, last)
+                exact = extended_range.run(network, extend(codes[which]), middle, last)
                 moved = add(exact, extend(np.full((1, 1), -scaling.shift)))
                 exact = add(multiply(moved, scaling.scale), extend(scaling.mean[None]))
-                X[which] = extended.as_dtype(exact, X.dtype, "rows of the codes in")
+                X[which] = extended_range.as_dtype(exact, X.dtype, "rows of the codes in")
 
     _walk(layers, codes.shape[0], middle, last, decode_rows)
     return X
@@ -212,8 +214,8 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
             if output is not None:
                 found = _norms(output.sub_(offset).sub_(centred), layers.large)
             if found is None:
-                rows = extended.seen_of(network, X[which])
-                found = norms(add(extended.run(network, rows, 0, last), multiply(rows, -1.0)))
+                rows = extended_range.seen_of(network, X[which])
+                found = norms(add(extended_range.run(network, rows, 0, last), multiply(rows, -1.0)))
             values[which], exponent[which] = multiply(found, network.scaling.scale)
 
     _walk(layers, X.shape[0], 0, last, measure_rows)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.batches import Rows, centre_rows, is_extreme
-from sksae.engine.layers import Layers
+from sksae.engine.inference.layers import Layers
 from sksae.engine.products import Operand
 from sksae.model.numbers import Matrix
 

@@ -1,0 +1,58 @@
+"""beta="auto" in training by L-BFGS: one beta after another, each for some iterations."""
+
+from math import exp
+
+import numpy as np
+
+from sksae.engine.activity import is_met
+from sksae.engine.control_law import BAND, FURTHEST, ControlLaw, control_error
+
+# Integral action of one round; rounds in all iterations, and the most iterations of one; how large
+# errors of a two-sided controller are left alone. No proportional action, as each round has left
+# the last one's error behind.
+ROUND_INTEGRAL = 0.5
+ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 40, 20, 0.03
+
+
+class BetaContinuation:
+    """Moves beta between rounds of L-BFGS, each of them at one beta; a single model.
+
+    Parameters
+    ----------
+    law : ControlLaw
+        The code's.
+    rho : float
+        Activity wanted.
+    max_iter : int
+        Iterations that the training has.
+    log_beta : float
+        Where to begin.
+    """
+
+    def __init__(self, law: ControlLaw, rho: float, max_iter: int, log_beta: float) -> None:
+        self._two_sided = law.is_two_sided
+        self._rho = np.asarray(rho)
+        self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
+        self._log_beta = log_beta
+        self._lowest, self._highest = log_beta - FURTHEST, log_beta + FURTHEST
+
+    @property
+    def beta(self) -> float:
+        """Weight of S in this round."""
+        return exp(self._log_beta)
+
+    def is_over(self, iteration: int) -> bool:
+        """Return whether the round ends with that iteration (counted from 1)."""
+        return iteration % self._length == 0
+
+    def move(self, activity: float) -> bool:
+        """Return whether the activity calls for another beta, and set it."""
+        now = np.asarray(activity)
+        error = control_error(now, self._rho, self._rho, two_sided=self._two_sided)
+        # Each move costs the curvature found, so a small error is left alone.
+        near = abs(error) <= ROUND_TOLERANCE if self._two_sided else is_met(now, self._rho, BAND)
+        if near:
+            return False
+        moved = self._log_beta + ROUND_INTEGRAL * float(error)
+        self._log_beta = min(max(moved, self._lowest), self._highest)
+        return True
