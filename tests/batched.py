@@ -9,7 +9,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from sksae import SparseAutoencoderTransformer
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.model_selection.ahead import autoencoders_in
+from sksae.model_selection.autoencoders import autoencoders_in
 
 # Starting processes takes seconds.
 one_and_two_jobs = pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])

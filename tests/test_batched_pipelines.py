@@ -39,8 +39,8 @@ from sklearn.preprocessing import (
 from sksae import SparseAutoencoderTransformer
 from sksae.metrics import refit_sparsest, sparsity_scorers
 from sksae.model_selection import BatchedGridSearchCV
-from sksae.model_selection.ahead import StepMemory
-from sksae.model_selection.rehearsal import sharing
+from sksae.model_selection.dry_run import sharing
+from sksae.model_selection.step_memory import StepMemory
 from sksae.model_selection.steps import SharedSteps, StepFit
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -339,7 +339,7 @@ def test_a_grid_over_the_memory_itself(X, y, tmp_path):
 
 @pytest.mark.parametrize("behind", [True, False])
 def test_a_union_with_jobs_of_its_own(X, y, behind, trainings):
-    # In workers nobody knows what was trained ahead.
+    # In workers nobody knows what was trained before.
     def search(n_jobs):
         union = FeatureUnion([("sae", make()), ("pca", PCA(2))], n_jobs=n_jobs)
         prefix = "union__" if behind else ""

@@ -31,8 +31,8 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from sksae import SparseAutoencoderTransformer
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV
-from sksae.model_selection.ahead import FitReached, WorkAhead
 from sksae.model_selection.arrays import KnownArrays
+from sksae.model_selection.fit_cache import FitCache, FitReached
 from sksae.training.fit import train_plans
 from sksae.training.plan import make_plan
 from sksae.training.precomputed import Fit, use_precomputed_fits
@@ -162,27 +162,27 @@ def test_steps_of_the_users_own_script_reach_processes():
 
 
 @pytest.fixture
-def ahead_with_a_fit(X, tmp_path):
+def cache_with_a_fit(X, tmp_path):
     """What is known after one training, and the estimator and source of it."""
-    ahead = WorkAhead(tmp_path)
-    with ahead.collecting() as requests, pytest.raises(FitReached):
+    cache = FitCache(tmp_path)
+    with cache.collecting() as requests, pytest.raises(FitReached):
         make().fit(X)
     (request,) = requests
     plan = make_plan(request.specification, request.X, None)
-    ahead.add({request.key: Fit(plan, train_plans([plan], request.X, None)[0])})
-    return ahead
+    cache.add({request.key: Fit(plan, train_plans([plan], request.X, None)[0])})
+    return cache
 
 
 def test_a_round_trip_to_another_process_serves_the_same_fit(
     X,
-    ahead_with_a_fit,
+    cache_with_a_fit,
     trainings,
 ):
-    sent = pickle.loads(pickle.dumps(ahead_with_a_fit))
-    assert sent is not ahead_with_a_fit
+    sent = pickle.loads(pickle.dumps(cache_with_a_fit))
+    assert sent is not cache_with_a_fit
     alone = make().fit(X)
     assert trainings["alone"] == [1]
-    for source in (ahead_with_a_fit, sent, pickle.loads(pickle.dumps(sent))):
+    for source in (cache_with_a_fit, sent, pickle.loads(pickle.dumps(sent))):
         with use_precomputed_fits(source):
             served = make().fit(X.copy())
         assert_same_network(served, alone)
@@ -195,8 +195,8 @@ def test_a_round_trip_to_another_process_serves_the_same_fit(
     assert trainings["alone"] == [1] * 4
 
 
-def test_a_missing_file_serves_nothing(X, ahead_with_a_fit, tmp_path, trainings):
-    sent = pickle.dumps(ahead_with_a_fit)
+def test_a_missing_file_serves_nothing(X, cache_with_a_fit, tmp_path, trainings):
+    sent = pickle.dumps(cache_with_a_fit)
     (file,) = tmp_path.iterdir()
     file.unlink()
     with use_precomputed_fits(pickle.loads(sent)):

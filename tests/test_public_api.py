@@ -8,6 +8,8 @@ from numbers import Integral, Real
 
 import numpy as np
 import pytest
+from sklearn.pipeline import Pipeline
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils._param_validation import Interval, StrOptions
 
 import sksae
@@ -196,3 +198,24 @@ def test_every_fitted_attribute_is_documented_and_every_documented_one_exists(na
     assert fitted <= documented
     for each in documented:
         assert hasattr(model, each)
+
+
+SEARCHES = [name for name in model_selection.__all__ if "Search" in name]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", SEARCHES)
+def test_every_fitted_attribute_of_a_search_is_documented_and_every_documented_one_exists(name):
+    pandas = pytest.importorskip("pandas")
+    X = pandas.DataFrame(np.random.default_rng(0).random((30, 3)), columns=["a", "b", "c"])
+    sae = SparseAutoencoderTransformer(2, max_iter=2, random_state=0)
+    pipe = Pipeline([("sae", sae), ("classify", DecisionTreeClassifier())])
+    cls = PUBLIC[name]
+    drawn = {"n_iter": 2} if "n_iter" in parameters_of(cls) else {}
+    search = cls(pipe, {"sae__rho": [0.1, 0.2]}, cv=2, **drawn).fit(X, np.arange(30) % 2)
+    fitted = {each for each in vars(search) if each.endswith("_") and not each.startswith("_")}
+    documented = set(entries(cls, "Attributes"))
+    assert fitted <= documented
+    assert {"classes_", "n_features_in_"} <= documented  # properties, of the best estimator
+    for each in documented:
+        assert hasattr(search, each)

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sksae.model.numbers import Matrix
 from sksae.model.scaling import Scaling
 from sksae.model.tasks import Monitor
-from sksae.model_selection.ahead import Request
+from sksae.model_selection.fit_cache import FitRequest
 from sksae.model_selection.steps import Key
 from sksae.model_selection.workers import Result, Workers
 from sksae.training.fit import train_plans
@@ -51,7 +51,7 @@ class Group:
     sample_weight: np.ndarray | None
 
     @classmethod
-    def of(cls, requests: Sequence[Request], plans: Sequence[Plan]) -> Self:
+    def of(cls, requests: Sequence[FitRequest], plans: Sequence[Plan]) -> Self:
         """Return the group of some requests and their plans."""
         keys = [request.key for request in requests]
         return cls(keys, plans, requests[0].X, requests[0].sample_weight)
@@ -126,7 +126,7 @@ class Trainer:
         """
         return int(check_random_state(None).randint(np.iinfo(np.int32).max))
 
-    def train(self, requests: Iterable[Request]) -> dict[Key, tuple[Fit, float]]:
+    def train(self, requests: Iterable[FitRequest]) -> dict[Key, tuple[Fit, float]]:
         """Train what is asked for, each key once.
 
         Returns
@@ -152,10 +152,10 @@ class Trainer:
             words += f"; {n_fits} one by one: {reason}"
         return words
 
-    def _make_groups(self, requests: Iterable[Request]) -> list[Group]:
-        alike: dict[object, tuple[list[Request], list[Plan]]] = {}
+    def _make_groups(self, requests: Iterable[FitRequest]) -> list[Group]:
+        alike: dict[object, tuple[list[FitRequest], list[Plan]]] = {}
         for request in requests:
-            reason = _why_not_ahead(request)
+            reason = _why_alone(request)
             plan = self._plan(request) if reason is None else None
             if plan is None:
                 self._alone[request.key] = reason or "their parameters do not fit the data"
@@ -189,7 +189,7 @@ class Trainer:
             else:
                 self._alone[key] = "working_memory or the number of cores divides them"
 
-    def _plan(self, request: Request) -> Plan | None:
+    def _plan(self, request: FitRequest) -> Plan | None:
         """Return what a request asks for; None if that fails, which its own fit will report."""
         specification = request.specification
         seed = self._seed if specification.random_state is None else None
@@ -215,7 +215,15 @@ class Trainer:
         weight: np.ndarray | None,
         **how: Any,
     ) -> Scaling:
-        """Return what `find_scaling` does, found once for all that have the rows in common."""
+        """Return what `find_scaling` does, found once for all that have the rows in common.
+
+        Parameters
+        ----------
+        data : sequence of int
+            What tells rows and weights from others.
+        X, index, weight, **how
+            As of `find_scaling`.
+        """
         which = None if index is None else index.tobytes()
         key = (*data, which, *how.values())
         if key not in self._scalings:
@@ -223,7 +231,7 @@ class Trainer:
         return self._scalings[key]
 
 
-def _why_not_ahead(request: Request) -> str | None:
+def _why_alone(request: FitRequest) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
     verbose = request.specification.verbose
     if verbose:
@@ -233,7 +241,7 @@ def _why_not_ahead(request: Request) -> str | None:
     return None
 
 
-def _likeness(request: Request, plan: Plan) -> object:
+def _likeness(request: FitRequest, plan: Plan) -> object:
     """Return what is equal for fits that can be trained side by side."""
     specification = request.specification
     _, *data = request.key

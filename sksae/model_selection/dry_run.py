@@ -1,4 +1,4 @@
-"""The fits of a search, gone through as far as the sparse autoencoders in them."""
+"""The dry run of a search: its fits, as far as the sparse autoencoders in them."""
 
 import warnings
 from collections import Counter
@@ -17,27 +17,22 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from sksae.base.precomputed import is_watched
-from sksae.model_selection.ahead import (
-    FitReached,
-    Request,
-    StepMemory,
-    WorkAhead,
-    autoencoders_in,
-    only_reads,
-)
+from sksae.model_selection.autoencoders import autoencoders_in, only_reads
+from sksae.model_selection.fit_cache import FitCache, FitReached, FitRequest
+from sksae.model_selection.step_memory import StepMemory
 
 Split = tuple[np.ndarray, np.ndarray]
 
 
-def rehearse(
+def dry_run(
     estimators: Sequence[Any],
     n_done: int,
     X: Any,
     y: Any,
     splits: Sequence[Split],
     params: Mapping[str, Any],
-    ahead: WorkAhead,
-) -> dict[tuple[int, int], Request]:
+    cache: FitCache,
+) -> dict[tuple[int, int], FitRequest]:
     """Fit each candidate on each split as far as its next sparse autoencoder.
 
     What comes before it is done for good, and remembered.
@@ -54,7 +49,7 @@ def rehearse(
         Indices of training and test rows.
     params : mapping
         For the ``fit`` of estimators.
-    ahead : WorkAhead
+    cache : FitCache
         What is known.
 
     Returns
@@ -62,37 +57,45 @@ def rehearse(
     asked : dict
         Of candidate and split, the fit that is asked for; none where the fit failed before.
     """
-    asked: dict[tuple[int, int], Request] = {}
+    asked: dict[tuple[int, int], FitRequest] = {}
     for split, (train, _) in enumerate(splits):
-        requests = _rehearse_split(estimators, n_done, X, y, train, params, ahead)
+        requests = _dry_run_split(estimators, n_done, X, y, train, params, cache)
         asked |= {(candidate, split): request for candidate, request in requests.items()}
     return asked
 
 
-def _rehearse_split(
+def _dry_run_split(
     estimators: Sequence[Any],
     n_done: int,
     X: Any,
     y: Any,
     train: np.ndarray,
     params: Mapping[str, Any],
-    ahead: WorkAhead,
-) -> dict[int, Request]:
-    """Return the fits that candidates ask for on the training rows of one split."""
+    cache: FitCache,
+) -> dict[int, FitRequest]:
+    """Return the fits that candidates ask for on the training rows of one split.
+
+    Parameters
+    ----------
+    estimators, n_done, X, y, params, cache
+        As of `dry_run`.
+    train : ndarray
+        Indices of the training rows.
+    """
     take = partial(_safe_split, estimators[0], X, y, train)
     X_train, y_train = take()
-    asked: dict[int, Request] = {}
+    asked: dict[int, FitRequest] = {}
     candidates = zip(estimators, may_write(estimators), strict=True)
-    with ahead.on_split(X_train, y_train, train), quietly():
+    with cache.on_split(X_train, y_train, train), quietly():
         for candidate, (estimator, writes) in enumerate(candidates):
             if len(autoencoders_in(estimator)) <= n_done:
                 continue
             rows, targets = take() if writes else (X_train, y_train)
             fit_params = _check_method_params(X, params=params, indices=train)
-            rehearsed = _for_rehearsal(estimator, ahead, may_be_written=writes)
-            with ahead.collecting() as requests:
+            copy = _for_dry_run(estimator, cache, may_be_written=writes)
+            with cache.collecting() as requests:
                 try:
-                    rehearsed.fit(rows, *([] if y is None else [targets]), **fit_params)
+                    copy.fit(rows, *([] if y is None else [targets]), **fit_params)
                 except FitReached:
                     (asked[candidate],) = requests
                 except Exception:  # the evaluation will meet and report it
@@ -100,8 +103,18 @@ def _rehearse_split(
     return asked
 
 
-def _for_rehearsal(estimator: Any, ahead: WorkAhead, *, may_be_written: bool) -> Any:
-    """Return a copy that remembers its steps and tells nobody of them."""
+def _for_dry_run(estimator: Any, cache: FitCache, *, may_be_written: bool) -> Any:
+    """Return a copy that remembers its steps and tells nobody of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A candidate.
+    cache : FitCache
+        Where its steps are remembered.
+    may_be_written : bool
+        As of `StepMemory`.
+    """
     copy = clone(estimator)
     for part in (copy, *copy.get_params(deep=True).values()):
         if is_watched(part):
@@ -112,7 +125,7 @@ def _for_rehearsal(estimator: Any, ahead: WorkAhead, *, may_be_written: bool) ->
             part.set_params(verbose=False)
     copy.set_params(**in_one_process(copy))
     if isinstance(copy, Pipeline):
-        memory = StepMemory(ahead, copy.memory, may_be_written=may_be_written)
+        memory = StepMemory(cache, copy.memory, may_be_written=may_be_written)
         copy.set_params(memory=memory)
     return copy
 
@@ -131,14 +144,14 @@ def _leaves_rows(estimator: Any, depth: int) -> bool:
     if type(estimator) is not Pipeline:
         return only_reads(estimator)
     *first, (_, last) = estimator.steps
-    # Steps behind as many as any candidate has are nowhere fitted ahead.
+    # Steps behind as many as any candidate has are not fitted in the dry run.
     return only_reads(last) or sum(len(autoencoders_in(step)) for _, step in first) == depth
 
 
 def in_one_process(estimator: Any) -> dict[str, None]:
     """Return parameters with which what lies side by side with an autoencoder is fitted here.
 
-    In processes and threads of its own it would not find what has been done ahead.
+    In processes and threads of its own it would not find what the fit cache has.
     """
     parts = {"": estimator, **estimator.get_params(deep=True)}
     return {
@@ -175,7 +188,7 @@ def _all_but_last(estimator: Any) -> str | None:
 
 
 class _Unheard:
-    """Stands for callbacks in a rehearsal."""
+    """Stands for callbacks in a dry run."""
 
     def setup(self, estimator: Any, context: CallbackContext) -> None: ...
 

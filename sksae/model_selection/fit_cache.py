@@ -1,23 +1,21 @@
-"""What a search has done ahead of its evaluation, found again by parameters and data."""
+"""Steps and trainings of a search, found again by parameters and data."""
 
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import joblib
 import numpy as np
-from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_memory
 
-from sksae.base.protocols import Autoencoder, is_autoencoder
 from sksae.model.numbers import Matrix
 from sksae.model_selection.arrays import KnownArrays, TakenRows, Whole
+from sksae.model_selection.autoencoders import only_reads
 from sksae.model_selection.steps import Key, SharedSteps, StepFit, pack, recorded, unpack
 from sksae.training.precomputed import Fit, use_precomputed_fits
 from sksae.training.specification import Specification
@@ -28,28 +26,12 @@ Make = Callable[[Any, Any], tuple[Any, Any]]
 PLAIN = (int, float, bool, str, type(None))
 
 
-def autoencoders_in(estimator: Any) -> list[Autoencoder]:
-    """Return the sparse autoencoders that an estimator is or contains."""
-    if is_autoencoder(estimator):
-        return [estimator]
-    if not isinstance(estimator, BaseEstimator):
-        return []
-    parts = estimator.get_params(deep=True).values()
-    return [part for part in parts if is_autoencoder(part)]
-
-
-def only_reads(estimator: Any) -> bool:
-    """Return whether it is known that fits of an estimator do not write to their rows."""
-    # A subclass of somebody else's may do anything.
-    return is_autoencoder(estimator) and type(estimator).__module__.startswith("sksae.")
-
-
 class FitReached(BaseException):
     """A sparse autoencoder that is still to be trained was asked to fit; nobody's error."""
 
 
 @dataclass
-class Request:
+class FitRequest:
     """A fit that the evaluation is going to ask for.
 
     Attributes
@@ -73,7 +55,7 @@ class Request:
     is_watched: bool
 
 
-class WorkAhead:
+class FitCache:
     """What steps of pipelines gave and what trainings came to.
 
     It is a source of fits (see `precomputed`). While `collecting`, a fit that it does not know is
@@ -106,16 +88,25 @@ class WorkAhead:
         self._arrays = KnownArrays()
         self._steps: dict[Key, StepFit] = {}
         self._fits: dict[Key, Fit] = {}
-        self._collected: list[Request] | None = None
+        self._collected: list[FitRequest] | None = None
         self._warned: dict[Any, Any] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._file is None:
-            file = self._folder / "ahead.joblib"
+            file = self._folder / "fit_cache.joblib"
             served = {key: fit for key, fit in self._steps.items() if not fit.in_place}
             joblib.dump((self._arrays, pack(served), self._fits), file)
             self._file = file
-        return _read_ahead, (self._file, self._shared.n_bytes)
+        return _read_cache, (self._file, self._shared.n_bytes)
+
+    def load(self, file: Path) -> None:
+        """Take up what another process has written; nothing if this is another machine."""
+        self._file = file
+        try:
+            arrays, steps, fits = joblib.load(file, mmap_mode="r")
+        except FileNotFoundError:
+            return
+        self._arrays, self._steps, self._fits = arrays, unpack(steps), fits
 
     def find(
         self,
@@ -125,14 +116,26 @@ class WorkAhead:
         *,
         is_watched: bool,
     ) -> Fit | None:
-        """Return what training came to, if it is known."""
+        """Return what training came to, if it is known.
+
+        Parameters
+        ----------
+        specification : Specification
+            The autoencoder.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Validated rows.
+        sample_weight : ndarray of shape (n_samples,) or None
+            Validated weights.
+        is_watched : bool
+            Whether somebody hears of every epoch, by callbacks.
+        """
         key = self._key(specification.given, X, sample_weight)
         if key is None:
             return None
         if self._collected is not None and key not in self._fits:
             # Candidates may each have a copy, of which one is enough.
             rows = self._arrays.first(key[1])
-            self._collected.append(Request(key, specification, rows, sample_weight, is_watched))
+            self._collected.append(FitRequest(key, specification, rows, sample_weight, is_watched))
             raise FitReached
         return self._fits.get(key)
 
@@ -205,7 +208,17 @@ class WorkAhead:
         return [deepcopy(x) if any(x is each for each in lent) else x for x in data]
 
     def _record(self, make: Make, transformer: Any, X: Any, y: Any) -> StepFit:
-        """Fit a step, and see whether it writes to its data."""
+        """Fit a step, and see whether it writes to its data.
+
+        Parameters
+        ----------
+        make : callable
+            Makes it of rows and targets.
+        transformer : estimator
+            The step, unfitted.
+        X, y
+            What it is fitted on.
+        """
         if only_reads(transformer):
             return recorded(make, (X, y), (X, y))
         copies = deepcopy((X, y))
@@ -215,7 +228,7 @@ class WorkAhead:
         return recorded(make, copies, (X, y))
 
     @contextmanager
-    def collecting(self) -> Iterator[list[Request]]:
+    def collecting(self) -> Iterator[list[FitRequest]]:
         """Note fits that are not known yet in the list given."""
         self._collected = []
         try:
@@ -226,7 +239,15 @@ class WorkAhead:
 
     @contextmanager
     def on_split(self, X_train: Any, y_train: Any, train: Any) -> Iterator[None]:
-        """Let it be known meanwhile that these data are the rows with these indices."""
+        """Let it be known meanwhile that these data are the rows with these indices.
+
+        Parameters
+        ----------
+        X_train, y_train
+            Rows and targets of a split.
+        train : ndarray
+            Indices of these rows among all.
+        """
         self._arrays.number(y_train)
         if self._whole is not None and isinstance(X_train, np.ndarray):
             self._rows = TakenRows(self._whole, np.arange(len(self._whole.array))[train])
@@ -242,7 +263,15 @@ class WorkAhead:
         return self._rows if self._rows is not None and data is self._lent[0] else data
 
     def _step_key(self, described: object, X: Any, y: Any) -> Key | None:
-        """Return what tells the fit of a step from others, or None if nobody can tell."""
+        """Return what tells the fit of a step from others, or None if nobody can tell.
+
+        Parameters
+        ----------
+        described : object
+            The step, and what else tells it from others.
+        X, y
+            What it is fitted on.
+        """
         try:
             return self._key(described, X, y)
         except (pickle.PicklingError, AttributeError, TypeError):  # of a lambda or a lock, say
@@ -277,68 +306,7 @@ def _is_plain(value: object) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _read_ahead(file: Path, n_bytes: float) -> WorkAhead:
-    ahead = WorkAhead(file.parent, n_bytes=n_bytes)
-    ahead._file = file
-    try:
-        arrays, steps, fits = joblib.load(file, mmap_mode="r")
-    except FileNotFoundError:  # another machine's
-        return ahead
-    ahead._arrays, ahead._steps, ahead._fits = arrays, unpack(steps), fits
-    return ahead
-
-
-class StepMemory:
-    """The ``memory`` of a pipeline whose steps may have been fitted ahead.
-
-    Parameters
-    ----------
-    ahead : WorkAhead
-        Where fitted steps are found.
-    memory : None, str or object with the interface of joblib.Memory
-        The pipeline's own, for all else.
-    is_shared : bool, default=False
-        Whether several pipelines have all these steps in common.
-    may_be_written : bool, default=False
-        Whether what steps before a sparse autoencoder made may reach a last step that writes to it.
-    """
-
-    def __init__(
-        self,
-        ahead: WorkAhead,
-        memory: Any,
-        *,
-        is_shared: bool = False,
-        may_be_written: bool = False,
-    ) -> None:
-        self._ahead, self._memory = ahead, memory
-        self._how = {"is_shared": is_shared, "may_be_written": may_be_written}
-
-    def __sklearn_clone__(self) -> Self:
-        return self
-
-    def cache(
-        self, func: Callable[..., Any], ignore: Sequence[str] = (), **options: Any
-    ) -> Callable[..., Any]:
-        """Return a function that looks up the fit of a step before it makes it.
-
-        ``func`` is scikit-learn's: it takes a transformer, X, y and more by name, and returns the
-        transformed X and the fitted transformer.
-        """
-        make = check_memory(self._memory).cache(func, ignore=list(ignore), **options)
-
-        def fit_transform(transformer: Any, X: Any, y: Any, **others: Any) -> Any:
-            def make_it(X: Any, y: Any) -> Any:
-                with use_precomputed_fits(self._ahead):
-                    return make(transformer, X, y, **others)
-
-            if autoencoders_in(transformer) and not self._how["is_shared"]:
-                own = (X, y) if only_reads(transformer) else self._ahead.own(X, y)
-                return make_it(*own)
-            # A transformer's callbacks are part of it: with others than in the rehearsal it is
-            # fitted again, and they hear of it. The message is what a verbose pipeline prints.
-            left_out = {*ignore, "message"}
-            options = {k: v for k, v in others.items() if k not in left_out}
-            return self._ahead.fit_step(make_it, transformer, options, X, y, **self._how)
-
-        return fit_transform
+def _read_cache(file: Path, n_bytes: float) -> FitCache:
+    cache = FitCache(file.parent, n_bytes=n_bytes)
+    cache.load(file)
+    return cache
