@@ -700,8 +700,8 @@ class SparseAutoencoderTransformer(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)
+            known = None if resume or one_pass else find_fit(self, X, weight)
             specification, before = specification_of(self), fitted_of(self) if resume else None
-            known = None if resume or one_pass else find_fit(self, specification, X, weight)
             if known is None:
                 plan = make_plan(specification, X, weight, resume_from=before, one_pass=one_pass)
             else:

@@ -174,14 +174,14 @@ def test_halving_trains_survivors_longer_and_each_rung_anew(labels):
 
 @pytest.fixture
 def trainings(monkeypatch):
-    """Return a list that grows by one at each training."""
-    train, calls = sksae.transformer.fitted_attributes, []
+    """Return a list that grows by a number of units at each training."""
+    train, calls = sksae.transformer.train_plans, []
 
-    def counted(estimator, *args, **options):
-        calls.append(estimator)
-        return train(estimator, *args, **options)
+    def counted(plans, *args, **options):
+        calls.extend(plan.architecture.sizes[1] for plan in plans)
+        return train(plans, *args, **options)
 
-    monkeypatch.setattr(sksae.transformer, "fitted_attributes", counted)
+    monkeypatch.setattr(sksae.transformer, "train_plans", counted)
     return calls
 
 
@@ -214,8 +214,8 @@ def test_a_memory_serves_an_unsupervised_search(tmp_path, trainings):
         refit=refit_sparsest(),
         cv=3,
     ).fit(X)
-    first = [each for each in trainings if each.n_components == 12]
-    second = [each for each in trainings if each.n_components == 5]
+    first = [n_units for n_units in trainings if n_units == 12]
+    second = [n_units for n_units in trainings if n_units == 5]
     assert (len(first), len(second)) == (3 + 1, 2 * 3 + 1)
     np.testing.assert_array_equal(
         search.transform(X), Pipeline(steps).set_params(**search.best_params_).fit_transform(X)

@@ -526,3 +526,33 @@ def test_grid_search_by_its_own_score(X):
 def test_the_list_of_parameter_names_is_the_callers_own():
     SparseAutoencoderTransformer._get_param_names().clear()
     assert "n_components" in SparseAutoencoderTransformer().get_params()
+
+
+class WithMore(SparseAutoencoderTransformer):
+    """Has parameters of its own, others with other defaults, and does not tell of all."""
+
+    def __init__(self, n_units, *, rho=0.2):
+        super().__init__(n_units, rho=rho, max_iter=2, random_state=0)
+        self.n_units = n_units
+
+    def get_params(self, deep=True):
+        return {"n_units": self.n_units, "rho": self.rho}
+
+
+@unfinished
+def test_a_subclass_may_have_other_parameters(X):
+    ours = WithMore(5).fit(X)
+    theirs = SparseAutoencoderTransformer(5, rho=0.2, max_iter=2, random_state=0).fit(X)
+    np.testing.assert_array_equal(ours.transform(X), theirs.transform(X))
+    assert ours.partial_fit(X).n_iter_ == 3
+
+
+@pytest.mark.parametrize("solver", ["adamm", "SGD", None, 3])
+def test_an_unknown_solver_is_refused_after_fit_too(X, solver):
+    model = make(max_iter=2).fit(X).set_params(solver=solver)
+    before = model.coefs_[0].copy()
+    with pytest.raises(
+        ValueError, match=rf"solver must be 'adam', 'sgd' or 'lbfgs', got {solver!r}"
+    ):
+        model.partial_fit(X)
+    np.testing.assert_array_equal(model.coefs_[0], before)

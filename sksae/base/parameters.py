@@ -1,10 +1,10 @@
 """An estimator's parameters as a specification, and how to speak of its rows."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from functools import cache
 from inspect import signature
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from sklearn.base import BaseEstimator
 
@@ -46,14 +46,14 @@ def _given_and_usual(
     names = {each.name for each in fields(kind)} - {"given", "usual"}
     given = estimator.get_params(deep=False)
     given |= {name: getattr(estimator, name) for name in names}
-    return given, dict(_defaults(type(estimator)))
+    return given, dict(_defaults(cast("Hashable", type(estimator))))
 
 
 @cache
-def _defaults(kind: type[BaseEstimator]) -> Mapping[str, Any]:
+def _defaults(owner: type) -> Mapping[str, Any]:
     """Return the defaults in the signatures of a class and of those that it is derived from."""
     defaults: dict[str, Any] = {}
-    for base in reversed(kind.__mro__):
+    for base in reversed(owner.__mro__):
         for each in signature(base).parameters.values():
             if each.default is not each.empty:
                 defaults[each.name] = each.default

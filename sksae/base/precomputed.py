@@ -1,16 +1,17 @@
 """Where an estimator's fit looks for one that was precomputed."""
 
+from functools import partial
+
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from sksae.base.parameters import specification_of
 from sksae.model.numbers import Matrix
 from sksae.training.precomputed import Fit, provider_in_use
-from sksae.training.specification import Specification
 
 
 def find_fit(
     estimator: BaseEstimator,
-    specification: Specification,
     X: Matrix,
     sample_weight: np.ndarray | None,
 ) -> Fit | None:
@@ -20,8 +21,6 @@ def find_fit(
     ----------
     estimator : estimator
         Whose fit it is.
-    specification : Specification
-        The autoencoder that is asked for.
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Validated rows.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -30,7 +29,13 @@ def find_fit(
     provider = provider_in_use()
     if provider is None:
         return None
-    return provider.find(specification, X, sample_weight, is_watched=is_watched(estimator))
+    return provider.find(
+        estimator.get_params(deep=False),
+        partial(specification_of, estimator),
+        X,
+        sample_weight,
+        is_watched=is_watched(estimator),
+    )
 
 
 def is_watched(estimator: object) -> bool:

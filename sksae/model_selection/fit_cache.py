@@ -38,8 +38,8 @@ class FitRequest:
     ----------
     key : tuple
         Equal for equal parameters and data.
-    specification : Specification
-        The autoencoder.
+    specification : Specification or None
+        The autoencoder; None if its parameters make no sense.
     X : ndarray, TakenRows or CSR matrix of shape (n_samples, n_features)
         Validated rows.
     sample_weight : ndarray of shape (n_samples,) or None
@@ -49,7 +49,7 @@ class FitRequest:
     """
 
     key: Key
-    specification: Specification
+    specification: Specification | None
     X: Matrix
     sample_weight: np.ndarray | None
     is_watched: bool
@@ -110,31 +110,24 @@ class FitCache:
 
     def find(
         self,
-        specification: Specification,
+        given: Mapping[str, Any],
+        specify: Callable[[], Specification],
         X: Matrix,
         sample_weight: np.ndarray | None,
         *,
         is_watched: bool,
     ) -> Fit | None:
-        """Return what training came to, if it is known.
-
-        Parameters
-        ----------
-        specification : Specification
-            The autoencoder.
-        X : ndarray or CSR matrix of shape (n_samples, n_features)
-            Validated rows.
-        sample_weight : ndarray of shape (n_samples,) or None
-            Validated weights.
-        is_watched : bool
-            Whether somebody hears of every epoch, by callbacks.
-        """
-        key = self._key(specification.given, X, sample_weight)
+        """Return what training came to, if it is known (see `training.precomputed`)."""
+        key = self._key(given, X, sample_weight)
         if key is None:
             return None
         if self._collected is not None and key not in self._fits:
             # Candidates may each have a copy, of which one is enough.
             rows = self._arrays.first(key[1])
+            try:
+                specification = specify()
+            except Exception:  # the fit itself will report it
+                specification = None
             self._collected.append(FitRequest(key, specification, rows, sample_weight, is_watched))
             raise FitReached
         return self._fits.get(key)

@@ -192,6 +192,8 @@ class Trainer:
     def _plan(self, request: FitRequest) -> Plan | None:
         """Return what a request asks for; None if that fails, which its own fit will report."""
         specification = request.specification
+        if specification is None:
+            return None
         seed = self._seed if specification.random_state is None else None
         _, *data = request.key
         with warnings.catch_warnings():
@@ -233,9 +235,9 @@ class Trainer:
 
 def _why_alone(request: FitRequest) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
-    verbose = request.specification.verbose
-    if verbose:
-        return f"verbose={verbose!r} prints every epoch"
+    specification = request.specification
+    if specification is not None and specification.verbose:
+        return f"verbose={specification.verbose!r} prints every epoch"
     if request.is_watched:
         return "callbacks watch every epoch"
     return None
@@ -244,6 +246,7 @@ def _why_alone(request: FitRequest) -> str | None:
 def _likeness(request: FitRequest, plan: Plan) -> object:
     """Return what is equal for fits that can be trained side by side."""
     specification = request.specification
+    assert specification is not None
     _, *data = request.key
     return (
         tuple(data),

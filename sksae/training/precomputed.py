@@ -4,10 +4,10 @@ A search may train many networks side by side, then let scikit-learn fit and sco
 after the other; each of these fits takes what was trained for it instead of training.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,7 +30,8 @@ class FitProvider(Protocol):
 
     def find(
         self,
-        specification: Specification,
+        given: Mapping[str, Any],
+        specify: Callable[[], Specification],
         X: Matrix,
         sample_weight: np.ndarray | None,
         *,
@@ -40,8 +41,10 @@ class FitProvider(Protocol):
 
         Parameters
         ----------
-        specification : Specification
-            The autoencoder.
+        given : mapping
+            The autoencoder's parameters.
+        specify : callable
+            Returns what they ask for, or raises a ValueError if they make no sense.
         X : ndarray or CSR matrix of shape (n_samples, n_features)
             Validated rows.
         sample_weight : ndarray of shape (n_samples,) or None
