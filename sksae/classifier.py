@@ -19,7 +19,7 @@ from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.training.moments import well_scaled
 from sksae.training.seen import Seen, mean_weight
-from sksae.training.supervised import SupervisedTarget
+from sksae.training.supervised_values import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
 
 

@@ -27,7 +27,7 @@ from sksae.stacking.composition import Autoencoders
 from sksae.stacking.ridge import best_decay
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.training.seen import Seen
-from sksae.training.supervised import SupervisedTarget
+from sksae.training.supervised_values import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Predictions may be so many times as large, and as small, as mean and deviation of targets.

@@ -12,7 +12,7 @@ from sksae.model.network import FittedNetwork, Layer
 from sksae.model.scaling import Scaling
 from sksae.training.record import FitResult, Fitted, TrainingRecord
 from sksae.training.seen import Seen
-from sksae.training.supervised import SupervisedRecord, SupervisedResult
+from sksae.training.supervised_values import SupervisedRecord, SupervisedResult
 
 E = TypeVar("E")
 

@@ -188,7 +188,7 @@ def _make_continuation(task: TrainingTask, full: FullObjective) -> BetaContinuat
         beta = float(task.state["beta"])
     else:
         architecture = full.parameters.architecture
-        n_components = architecture.sizes[architecture.n_encoder_layers]
+        n_components = architecture.n_components
         square = to_numpy(full.mean_square())
         beta = law.starting_beta(square, n_components, task.config.solver).item()
     full.set_beta(beta)

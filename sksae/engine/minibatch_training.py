@@ -202,7 +202,7 @@ class MinibatchTraining:
         if bias_gain == 1.0:
             self._solver.step(gradient, rate, pace)
             return
-        bias = self._parameters.biases[self._parameters.architecture.n_encoder_layers - 1]
+        bias = self._parameters.biases[self._parameters.architecture.code_layer]
         before = bias.clone()
         self._solver.step(gradient, rate, pace)
         bias.add_(bias - before, alpha=bias_gain - 1.0)

@@ -137,7 +137,7 @@ class Workspace:
             self.back.append(products.product(*back, before, input_scale))
             self.back_affine.append(products.affine(*back, before, input_scale))
         if architecture.n_encoder_layers:
-            self._code = Operand(self.out[architecture.n_encoder_layers - 1])
+            self._code = Operand(self.out[architecture.code_layer])
             self._total = Operand(self._code.tensor.new_empty(*self._code.tensor.shape[:2], 1))
             self._sum_rows = products.product(self._code, Operand(self.row_weights), self._total)
 
@@ -262,7 +262,7 @@ def backward(workspace: Workspace, gradient: Parameters, code_gradient: Tensor |
         dJ/dcode, times 1 / row_weight, of the terms that act on the code itself: the penalty.
     """
     network = workspace.network
-    code_layer = network.architecture.n_encoder_layers - 1
+    code_layer = network.architecture.code_layer
     workspace.lead_to(gradient)
     for layer in range(len(workspace.affine) - 1, -1, -1):
         network.activations[layer].backward(

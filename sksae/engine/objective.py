@@ -44,10 +44,10 @@ class ObjectiveTerms:
             values = torch.as_tensor(value, dtype=like.dtype, device=like.device)
             return values.reshape(-1, 1, 1).expand(parameters.n_models, 1, 1).contiguous()
 
-        self.code_layer = architecture.n_encoder_layers - 1
+        self.code_layer = architecture.code_layer
         self.code: Code = make_code(penalties.sparsity, architecture.activations[self.code_layer])
         # One for each unit, as torch's derivative of the cross entropy does not broadcast.
-        n_components = architecture.sizes[architecture.n_encoder_layers]
+        n_components = architecture.n_components
         self.rho = per_model(penalties.rho).repeat(1, n_components, 1)
         # What is to be found is 0 until a controller writes here.
         self.is_auto = which_auto(penalties.beta, parameters.n_models)

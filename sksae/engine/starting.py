@@ -48,7 +48,7 @@ def starting_parameters(
             random_state.uniform(-bound, bound, (n_in, n_out)) if is_own else coefs[owner].T
         )
     biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
-    biases[architecture.n_encoder_layers - 1] += code_bias
+    biases[architecture.code_layer] += code_bias
     biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
     units = [
         {name: np.full(n_out, STARTS[name]) for name in names}

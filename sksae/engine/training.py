@@ -75,7 +75,7 @@ def train(
         else:
             outcomes = MinibatchTraining(architecture, tasks, rows, loss, scorer, crew).run()
         trained = [outcome for outcome in outcomes if isinstance(outcome, TrainingResult)]
-        n_components = architecture.sizes[architecture.n_encoder_layers]
+        n_components = architecture.n_components
         for each in trained:
             each.mean_code = np.full(n_components, nan)
             if tasks[0].finds_beta:

@@ -105,6 +105,21 @@ class Architecture:
         """Layers of weights."""
         return len(self.activations)
 
+    @property
+    def code_layer(self) -> int:
+        """The layer whose output is the code; -1 where the input is one."""
+        return self.n_encoder_layers - 1
+
+    @property
+    def n_components(self) -> int:
+        """Units of the code."""
+        return self.sizes[self.n_encoder_layers]
+
+    @property
+    def code_activation(self) -> str:
+        """Of the code."""
+        return self.activations[self.code_layer]
+
     @cached_property
     def owners(self) -> tuple[int, ...]:
         """For each layer the one whose weights it has: itself, or the encoder layer it mirrors."""

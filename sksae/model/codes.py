@@ -4,6 +4,7 @@ The engine's room ``codes`` has one file for each. The check of parameters, the 
 in warnings, the docs and the tests go by this table; it imports neither torch nor scikit-learn.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,6 +90,12 @@ CODES: dict[str | None, CodeFacts] = {
     ),
     None: CodeFacts(has_penalty=False),
 }
+
+
+def listed(names: Iterable[str | None]) -> str:
+    """Return names as they stand in a sentence: 'a', 'b' or 'c'."""
+    *most, last = map(repr, names)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 class Selection(NamedTuple):

@@ -39,12 +39,8 @@ from sksae.stacking.task_callbacks import TaskCallbacks
 from sksae.training.moments import well_scaled
 from sksae.training.plan import check_device
 from sksae.training.specification import FinetuningSpecification, TrainingSpecification
-from sksae.training.supervised import (
-    SupervisedResult,
-    SupervisedTarget,
-    SupervisedTraining,
-    check_freeze,
-)
+from sksae.training.supervised import SupervisedTraining, check_freeze
+from sksae.training.supervised_values import SupervisedResult, SupervisedTarget
 from sksae.training.validation import check_noise, check_precision, warn_of_idle_noise
 
 # The default of noise_level.

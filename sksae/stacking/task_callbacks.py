@@ -11,10 +11,10 @@ from sksae.base.monitoring import EpochMonitor
 from sksae.base.stages import End, Stages, task_of
 from sksae.model.network import Layer
 from sksae.model.tasks import TrainingResult
+from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import give_up_if_interrupted
-from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
-from sksae.training.supervised import SupervisedResult
+from sksae.training.supervised_values import SupervisedResult
 
 FINE_TUNING = "fine-tuning"
 
@@ -75,19 +75,14 @@ class TaskCallbacks:
             task_name = task_of(name) if is_top else "finetune"
             context = context.subcontext(task_name=task_name, max_subtasks=plan.config.max_iter)
             context.call_on_fit_task_begin(estimator=estimator, **self._task)
-        monitor = EpochMonitor(
+        monitor = epoch_monitor(
             estimator,
+            plan,
             context,
             self._task,
-            lambda snapshot: self._of_epoch(
-                result_of(
-                    from_centred(plan.architecture, snapshot.flat, plan.scaling),
-                    snapshot.loss_curve,
-                    snapshot.validation_curve,
-                )
-            ),
-            verbose=is_last and estimator.verbose,
-            n_before=plan.config.first_epoch,
+            lambda *of_epoch: self._of_epoch(result_of(*of_epoch)),
+            plan.config.first_epoch,
+            quiet=not is_last,
         )
         with self._stages.begin(name) as end:
             stage = _Stage(monitor, end, is_last=is_last)

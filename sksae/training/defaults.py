@@ -5,7 +5,7 @@ Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`ha
 
 from math import ceil, sqrt
 
-from sksae.model.codes import CODES
+from sksae.model.codes import CODES, listed
 
 # Where rows are as they come, the decay of the UFLDL notes.
 UNSCALED_ALPHA = 1e-4
@@ -96,9 +96,11 @@ def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool
     if not isinstance(beta, str):
         return float(beta)
     if not facts.has_penalty:
+        with_penalty = listed(name for name, each in CODES.items() if each.has_penalty)
         raise ValueError(
-            "beta='auto' looks for the weight of a sparsity term that meets rho, but sparsity=None "
-            "has no such term: use sparsity='kl', 'l1' or 'l2', or a number for beta."
+            "beta='auto' looks for the weight of a sparsity term that meets rho, but "
+            f"sparsity={sparsity!r} has no such term: use sparsity={with_penalty}, or a number for "
+            "beta."
         )
     return beta
 

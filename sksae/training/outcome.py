@@ -178,7 +178,7 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     what = "mean activation" if facts.aims_at_mean else "share of active units"
     if activity > rho:
         advice = "raise max_iter, rho or n_components"
-        makes_zeros = facts.revives_units and code_activation(plan) == "relu"
+        makes_zeros = facts.revives_units and plan.architecture.code_activation == "relu"
         if not facts.aims_at_mean and not makes_zeros:
             advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
     elif facts.aims_at_mean or plan.config.solver == "lbfgs":
@@ -265,7 +265,7 @@ def advice_on(trained: TrainingResult, plan: Plan, unusual: Sequence[Unusual]) -
     """
     if unusual:
         return ", or ".join(map(str, unusual))
-    penalties, is_bounded = plan.penalties, code_activation(plan) in BOUNDED
+    penalties, is_bounded = plan.penalties, plan.architecture.code_activation in BOUNDED
     facts = CODES[penalties.sparsity]
     advice = []
     if not plan.scaling.scaled and plan.architecture.activations[-1] != "relu":
@@ -305,9 +305,3 @@ def lower_any(values: Sequence[tuple[str, float]]) -> str:
 def is_above(loss: float, other: float) -> bool:
     """Return whether a loss is above another one by more than chance."""
     return loss > other + ABOVE * abs(other)
-
-
-def code_activation(plan: Plan) -> str:
-    """Return the activation of the code."""
-    architecture = plan.architecture
-    return architecture.activations[architecture.n_encoder_layers - 1]

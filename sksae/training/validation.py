@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sksae.model.codes import CODES
+from sksae.model.codes import CODES, listed
 from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
@@ -22,11 +22,11 @@ def resolve_activation(activation: str, sparsity: str | None) -> str:
     if activation == "auto":
         return facts.activation
     if facts.activations is not None and activation not in facts.activations:
-        *most, last = (repr(name) for name in (*facts.activations, "auto"))
+        any_activation = [name for name, each in CODES.items() if name and not each.activations]
         raise ValueError(
             f"sparsity={sparsity!r} {facts.why_activations}: activation must be "
-            f"{', '.join(most)} or {last}, got {activation!r}. Use sparsity='l1' or 'l2' with this "
-            "activation."
+            f"{listed((*facts.activations, 'auto'))}, got {activation!r}. Use "
+            f"sparsity={listed(any_activation)} with this activation."
         )
     return activation
 
@@ -104,8 +104,7 @@ def check_precision(dtype: str, **values: float) -> None:
 def check_solver(solver: str) -> None:
     """Raise on a solver that nobody knows: scikit-learn looks at parameters in a first fit only."""
     if solver not in SOLVERS:
-        *most, last = map(repr, SOLVERS)
-        raise ValueError(f"solver must be {', '.join(most)} or {last}, got {solver!r}.")
+        raise ValueError(f"solver must be {listed(SOLVERS)}, got {solver!r}.")
 
 
 def check_half(dtype: str, solver: str) -> None:
