@@ -198,18 +198,6 @@ def test_many_rows_are_scored_a_part_at_a_time(monkeypatch):
     np.testing.assert_allclose(model.score_samples(csr_array(X)), scores, rtol=1e-9)
 
 
-@each_solver
-def test_sparse_rows_give_what_dense_ones_do(solver):
-    rows = X * (X > 0.5)
-    members = pair(dtype="float64")
-    dense = make(members, solver=solver, dtype="float64").fit(rows)
-    sparse = make(members, solver=solver, dtype="float64").fit(csr_array(rows))
-    np.testing.assert_allclose(
-        sparse.transform(csr_array(rows)), dense.transform(rows), rtol=1e-9, atol=1e-12
-    )
-    assert sparse.score(csr_array(rows)) == pytest.approx(dense.score(rows))
-
-
 def test_output_in_pandas_with_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list("abcdef"))
@@ -239,81 +227,6 @@ def test_in_a_pipeline():
     np.testing.assert_allclose(
         pipe.predict_proba(X), LogisticRegression().fit(codes, y).predict_proba(codes)
     )
-
-
-# Seeds.
-
-
-@each_solver
-def test_the_same_seed_gives_the_same_bits(solver):
-    params = {"solver": solver, "early_stopping": True, "validation_fraction": 0.2}
-    one, other = make(**params).fit(X), make(**params).fit(X)
-    assert_same(one.autoencoders_, other.autoencoders_)
-    assert one.loss_ == other.loss_
-    different = make(**params | {"random_state": 1})
-    assert np.any(different.fit(X).transform(X) != one.transform(X))
-
-
-def test_the_state_of_a_shared_generator_moves_on():
-    generator = np.random.RandomState(0)
-    one = make(random_state=generator).fit(X).transform(X)
-    other = make(random_state=generator).fit(X).transform(X)
-    assert np.any(one != other)
-    np.testing.assert_array_equal(one, make(random_state=np.random.RandomState(0)).fit_transform(X))
-
-
-def test_members_without_a_seed_draw_from_the_parents_and_others_keep_theirs():
-    def start(seed, parent):
-        members = [sae(5, random_state=seed), sae(4)]
-        return make(members, finetune=False, random_state=parent).fit(X).autoencoders_
-
-    assert_same(start(None, 0), start(None, 0))
-    assert np.any(start(None, 0)[0].coefs_[0] != start(None, 1)[0].coefs_[0])
-    assert_same(start(3, 0)[:1], start(3, 1)[:1])
-    assert np.any(start(3, 0)[1].coefs_[0] != start(3, 1)[1].coefs_[0])
-    first = start(3, 0)[0]
-    assert_same([first], [sae(5, random_state=3).fit(X)])
-    # One member more or less drawing does not move the seeds of the others.
-    first_drawn, first_given = start(None, 0), start(first.random_state, 0)
-    assert first_drawn[1].random_state == first_given[1].random_state
-
-
-def test_neither_global_generator_is_touched():
-    import torch
-
-    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    make(random_state=np.random.RandomState(0)).fit(X)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), torch_before)
-
-
-# Weights.
-
-
-@each_solver
-@pytest.mark.parametrize("finetune", [False, True])
-def test_rows_of_weight_zero_are_left_out(solver, finetune):
-    members = pair(dtype="float64", batch_size=64, shuffle=False)
-    params = {"dtype": "float64", "batch_size": 64, "solver": solver, "shuffle": False}
-    weight = (np.arange(60) % 3 > 0).astype(float)
-    weighted = make(members, finetune=finetune, **params).fit(X, sample_weight=weight)
-    without = make(members, finetune=finetune, **params).fit(X[weight > 0])
-    np.testing.assert_allclose(weighted.transform(X), without.transform(X), rtol=1e-6)
-
-
-def test_weights_count_in_all_trainings():
-    weight = np.linspace(0.1, 3.0, 60)
-    for finetune in (False, True):
-        plain = make(finetune=finetune).fit(X)
-        weighted = make(finetune=finetune).fit(X, sample_weight=weight)
-        for one, other in zip(plain.autoencoders_, weighted.autoencoders_, strict=True):
-            assert np.any(one.coefs_[0] != other.coefs_[0])
-
-
-@pytest.mark.parametrize("weight", [np.zeros(60), -np.ones(60), np.ones(59), np.full(60, np.nan)])
-def test_bad_weights_are_refused(weight):
-    with pytest.raises(ValueError, match=r"(?i)sample[_ ]weight"):
-        make().fit(X, sample_weight=weight)
 
 
 # When to stop.
