@@ -77,7 +77,7 @@ def test_with_all_frozen_the_top_is_trained_by_lbfgs_until_it_has_settled(kind):
 
 @each_kind
 def test_with_all_frozen_a_larger_max_iter_is_heard(kind, monkeypatch):
-    monkeypatch.setattr("sksae.stacking.task_training.TOP_ITERATIONS", 4)
+    monkeypatch.setattr("sksae.training.supervised.TOP_ITERATIONS", 4)
     params = {"freeze": 2, "tol": 0.0, "n_iter_no_change": 50}
     for max_iter, n_iter in ((3, 4), (6, 6)):
         with pytest.warns(ConvergenceWarning, match=f"max_iter={n_iter}"):
