@@ -50,17 +50,17 @@ def members_only(kind):
     return {"finetune": False} if kind == "stack" else {"freeze": 2}
 
 
+TUNED = [
+    pytest.param("stack", {}, id="stack"),
+    *(
+        pytest.param(kind, {"freeze": freeze}, id=f"{kind}-freeze={freeze}")
+        for kind in KINDS
+        for freeze in (None, 1, 2)
+    ),
+]
+each_tuned = pytest.mark.parametrize(("kind", "extent"), TUNED)
 each_extent = pytest.mark.parametrize(
-    ("kind", "extent"),
-    [
-        pytest.param("stack", {}, id="stack"),
-        pytest.param("stack", {"finetune": False}, id="stack-greedy"),
-        *(
-            pytest.param(kind, {"freeze": freeze}, id=f"{kind}-freeze={freeze}")
-            for kind in KINDS
-            for freeze in (None, 1, 2)
-        ),
-    ],
+    ("kind", "extent"), [pytest.param("stack", {"finetune": False}, id="stack-greedy"), *TUNED]
 )
 
 

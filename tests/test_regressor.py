@@ -16,7 +16,7 @@ from stacking import (
 
 from sksae import SparseAutoencoderRegressor, StackedSparseAutoencoder
 from sksae.base.target_scaling import TargetScaling, first_scaling, scaled_targets
-from sksae.base.targets import hold_out, read_numbers
+from sksae.base.targets import read_numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -286,16 +286,3 @@ def test_targets_that_cannot_be(monkeypatch, method, target, said):
     with pytest.raises(ValueError, match=said):
         getattr(model, method)(X, target)
     assert_nothing_half_fitted(model, "predict")
-
-
-def test_too_few_rows_to_hold_out(monkeypatch):
-    no_training(monkeypatch)
-    for fraction in (0.01, 0.999):
-        model = make(early_stopping=True, validation_fraction=fraction)
-        with pytest.raises(ValueError, match=r"early_stopping=True with validation_fraction"):
-            model.fit(X, y)
-        assert_nothing_half_fitted(model, "predict")
-    with pytest.raises(ValueError, match="at least 2 must be held out"):
-        hold_out(np.arange(10), None, 0.1, seed=0)
-    kept, held_out = hold_out(np.arange(10), None, 0.2, seed=0)
-    assert (len(kept), len(held_out)) == (8, 2)

@@ -19,7 +19,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from stacking import (
-    Recorder,
     arrays_of,
     assert_same,
     decode,
@@ -107,24 +106,6 @@ def test_loss_is_j_of_the_joined_network(name, solver, weighted):
     mean = shares(len(X), weight) @ model.transform(X)
     is_tanh = last.activation == "tanh"
     np.testing.assert_allclose(model.mean_activation_, (1 + mean) / 2 if is_tanh else mean)
-
-
-@each_solver
-def test_in_float32_to_its_own_rounding(solver):
-    model = make(solver=solver).fit(X)
-    assert model.loss_ == pytest.approx(stack_loss(model.autoencoders_, X, 1e-3), rel=1e-5)
-    assert {array.dtype for array in arrays_of(model.autoencoders_)} == {
-        np.dtype("float32"),
-        np.dtype("float64"),
-    }
-    assert all(c.dtype == np.float32 for member in model.autoencoders_ for c in member.coefs_)
-
-
-def test_the_curve_of_lbfgs_ends_in_the_loss():
-    model = make(pair(dtype="float64"), solver="lbfgs", dtype="float64", max_iter=8, tol=0).fit(X)
-    assert model.loss_curve_[-1] == pytest.approx(model.loss_, rel=1e-9)
-    assert model.n_iter_ == len(model.loss_curve_) == 8
-    assert np.all(np.diff(model.loss_curve_) <= 0)
 
 
 def test_greedy_training_is_a_pipelines():
@@ -230,35 +211,6 @@ def test_in_a_pipeline():
 
 
 # When to stop.
-
-
-@each_solver
-def test_early_stopping_returns_the_best_weights(solver):
-    model = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3).fit(X)
-    curve = model.validation_score_curve_
-    assert len(curve) == model.n_iter_
-    epochs = []
-    recorder = Recorder(
-        lambda path, model: epochs.append(model) if path == "fit/finetune/epoch" else None
-    )
-    again = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3)
-    again.set_callbacks(recorder).fit(X)
-    best = epochs[int(np.argmax(curve))]
-    assert_same(again.autoencoders_, best.autoencoders_)
-
-
-def test_held_out_rows_are_seen_by_the_members_but_not_by_fine_tuning():
-    params = {"early_stopping": True, "validation_fraction": 0.3}
-    greedy = make(**params, finetune=False).fit(X)
-    assert_same(greedy.autoencoders_, make(finetune=False).fit(X).autoencoders_)
-    model = make(pair(dtype="float64"), dtype="float64", max_iter=1, **params).fit(X)
-    # J over 42 rows of 60.
-    assert model.loss_ != pytest.approx(stack_loss(model.autoencoders_, X, 1e-4), rel=1e-6)
-
-
-def test_too_few_rows_to_hold_out():
-    with pytest.raises(ValueError, match=r"early_stopping.*validation_fraction"):
-        make(early_stopping=True, validation_fraction=0.01).fit(X)
 
 
 def test_it_stops_when_the_loss_has_settled():
