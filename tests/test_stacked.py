@@ -1,14 +1,5 @@
 """StackedSparseAutoencoder: greedy training, fine-tuning as a whole, and a transformer's life."""
 
-import copy
-import json
-import os
-import pickle
-import pickletools
-import subprocess
-import sys
-
-import joblib
 import numpy as np
 import pytest
 from oracle import forward, shares
@@ -19,7 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from stacking import (
-    arrays_of,
     assert_same,
     decode,
     encode,
@@ -217,94 +207,3 @@ def test_it_stops_when_the_loss_has_settled():
     params = {"learning_rate_schedule": "constant", "n_iter_no_change": 2, "max_iter": 30}
     assert make(tol=1.0, **params).fit(X).n_iter_ == 3
     assert make(tol=0.0, **params | {"n_iter_no_change": 30}).fit(X).n_iter_ == 30
-
-
-# To disk and back.
-
-
-@pytest.mark.parametrize(
-    "reborn",
-    [
-        lambda model, path: pickle.loads(pickle.dumps(model)),
-        lambda model, path: joblib.load(joblib.dump(model, path)[0]),
-        lambda model, path: joblib.load(joblib.dump(model, path)[0], mmap_mode="r"),
-        lambda model, path: copy.deepcopy(model),
-    ],
-    ids=["pickle", "joblib", "joblib mmap", "deepcopy"],
-)
-@pytest.mark.parametrize("name", ["kl", "prelu", "tied", "deep"])
-def test_it_comes_back_the_same(name, reborn, tmp_path):
-    model = make(MEMBERS[name]).fit(X)
-    again = reborn(model, tmp_path / "model.joblib")
-    for rows in (X, X.astype(np.float32), csr_array(X)):
-        codes = model.transform(rows)
-        np.testing.assert_array_equal(again.transform(rows), codes)
-    np.testing.assert_array_equal(again.inverse_transform(codes), model.inverse_transform(codes))
-    assert again.score(X) == model.score(X)
-    # It can serve as a start, read-only as its arrays may be.
-    make(again.autoencoders_, pretrain=False).fit(X)
-    again.fit(X)
-
-
-def test_all_that_it_holds_is_numpy_and_plain_python():
-    model = make(early_stopping=True).fit(X)
-    words = {str(arg) for _, arg, _ in pickletools.genops(pickle.dumps(model))}
-    assert not [word for word in words if "torch" in word or word.startswith("sksae.engine")]
-    assert type(model.loss_) is float
-    assert type(model.n_iter_) is type(model.n_steps_) is int
-    assert {type(loss) for loss in (*model.loss_curve_, *model.validation_score_curve_)} == {float}
-    assert type(model.mean_activation_) is np.ndarray
-    for array in arrays_of(model.autoencoders_):
-        assert type(array) is np.ndarray
-
-
-NEW_PROCESS = """
-import json, pickle, sys
-
-
-class NoTorch:
-    def find_spec(self, name, *rest):
-        if name == "torch" or name.startswith(("torch.", "sksae.engine")):
-            raise ImportError(name)
-
-
-sys.meta_path.insert(0, NoTorch())
-import sksae
-from sksae import SparseAutoencoderTransformer as S
-
-for kind in (
-    sksae.StackedSparseAutoencoder,
-    sksae.SparseAutoencoderClassifier,
-    sksae.SparseAutoencoderRegressor,
-):
-    model = kind([S(3), S(2)]).set_params(sae0__rho=0.3)
-    repr(model)
-    assert model.get_params()["sae1__n_components"] == 2
-with open(sys.argv[1], "rb") as file:
-    models = pickle.load(file)
-models[0].get_feature_names_out()
-assert "torch" not in sys.modules
-json.dump([model.loss_ for model in models], sys.stdout)
-"""
-
-
-def test_importing_and_loading_cost_no_torch(tmp_path):
-    from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
-
-    y = np.arange(60) % 2
-    models = [
-        make().fit(X),
-        SparseAutoencoderClassifier(pair(), max_iter=2).fit(X, y),
-        SparseAutoencoderRegressor(pair(), max_iter=2).fit(X, y),
-    ]
-    path = tmp_path / "models.pickle"
-    path.write_bytes(pickle.dumps(models))
-    done = subprocess.run(
-        [sys.executable, "-c", NEW_PROCESS, str(path)],
-        env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [model.loss_ for model in models]
