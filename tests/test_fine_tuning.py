@@ -65,6 +65,14 @@ def test_the_curve_of_lbfgs_ends_in_the_loss(kind):
     assert np.all(np.diff(model.loss_curve_) <= 0)
 
 
+@each_kind
+def test_it_learns(kind):
+    given = {"labels": {"max_iter": 100}, "numbers": {"max_iter": 150, "alpha": 1e-5}}[kind]
+    members = [sae(20, max_iter=30), sae(10, max_iter=30)]
+    model = make(kind, members, learning_rate=0.02, tol=0.0, **given).fit(X, TARGETS[kind])
+    assert model.score(X, TARGETS[kind]) > 0.95
+
+
 @each_solver
 @each_kind
 def test_fine_tuning_does_better_than_a_layer_on_codes_alone(kind, solver):
