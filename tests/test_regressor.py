@@ -20,7 +20,6 @@ y = 3.0 * X[:, 0] - X[:, 1] ** 2
 Y = np.c_[y, np.cos(4.0 * X[:, 2]), X[:, 3]]
 WEIGHT = np.random.default_rng(0).uniform(0.0, 2.0, 60)
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_method = pytest.mark.parametrize("method", ["fit", "partial_fit"])
 
 
 def make(members=None, **params):
