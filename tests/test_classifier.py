@@ -1,11 +1,10 @@
-"""SparseAutoencoderClassifier: labels, missing ones, classes and their weights."""
+"""SparseAutoencoderClassifier: probabilities, labels, classes and their weights."""
 
 import warnings
 
 import numpy as np
 import pytest
 from scipy.special import softmax
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from stacking import (
     assert_nothing_half_fitted,
@@ -20,8 +19,8 @@ from stacking import (
     supervised_loss,
 )
 
-from sksae import SparseAutoencoderClassifier, StackedSparseAutoencoder
-from sksae.base.targets import hold_out, read_classes, read_labels
+from sksae import SparseAutoencoderClassifier
+from sksae.base.targets import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -116,12 +115,6 @@ def test_labels_of_every_kind_are_the_same_to_it(name):
     assert np.mean(model.predict(X) == labels) > 0.5
 
 
-def test_it_learns():
-    members = [sae(20, max_iter=30), sae(10, max_iter=30)]
-    model = make(members, max_iter=100, learning_rate=0.02, tol=0.0).fit(X, y)
-    assert model.score(X, y) > 0.95
-
-
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_with_all_layers_frozen_it_is_logistic_regression_on_the_codes(n_classes):
     labels = np.minimum(y, n_classes - 1)
@@ -145,126 +138,6 @@ def test_with_all_layers_frozen_it_is_logistic_regression_on_the_codes(n_classes
     )
     coef = model.coef_[1:] - model.coef_[:1] if n_classes == 2 else model.coef_
     np.testing.assert_allclose(coef, expected.coef_, rtol=1e-4, atol=1e-5)
-
-
-# Rows without a label.
-
-
-def marked(mark, labels=None):
-    """Return labels of every other row, and the mark elsewhere."""
-    given = (WORDS[y] if labels is None else labels).astype(object)
-    given[::2] = mark
-    return given
-
-
-MARKS = {
-    "-1": (-1, np.where(np.arange(60) % 2, y, -1), y),
-    "-1.0": (-1.0, np.where(np.arange(60) % 2, y, -1.0), y.astype(float)),
-    "0": (0, np.where(np.arange(60) % 2, y + 1, 0), y + 1),
-    "nan": (np.nan, np.where(np.arange(60) % 2, y, np.nan), y.astype(float)),
-    "None": (None, marked(None), WORDS[y]),
-    "None among numbers": (None, marked(None, y), y),
-    "nan among strings": (np.nan, marked(np.nan), WORDS[y]),
-    "?": ("?", np.where(np.arange(60) % 2, WORDS[y], "?"), WORDS[y]),
-    "? in objects": ("?", marked("?"), WORDS[y]),
-}
-
-
-@pytest.mark.parametrize("freeze", [None, 1])
-@pytest.mark.parametrize("name", MARKS)
-def test_rows_without_a_label_serve_pre_training_only(name, freeze):
-    mark, given, labels = MARKS[name]
-    params = {"dtype": "float64", "freeze": freeze}
-    model = make(pair(dtype="float64"), unlabeled=mark, **params).fit(X, given)
-    # Members trained on all rows, then fine-tuned on those that have a label.
-    stack = StackedSparseAutoencoder(pair(dtype="float64"), finetune=False, random_state=0)
-    members = stack.fit(X).autoencoders_
-    expected = make(members, pretrain=False, **params).fit(X[1::2], labels[1::2])
-    assert_same_model(model, expected)
-    assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
-    assert model.classes_.dtype == labels.dtype
-    # The mark is no prediction.
-    assert set(model.predict(X).tolist()) <= set(labels.tolist())
-
-
-def test_marks_may_be_in_lists_and_series():
-    expected = make(unlabeled=None).fit(X, marked(None))
-    assert_same_model(make(unlabeled=None).fit(X, marked(None).tolist()), expected)
-    pandas = pytest.importorskip("pandas")
-    for given, mark in (
-        (pandas.Series(marked(None), dtype=object), None),
-        (pandas.Series(marked(None), dtype="string"), np.nan),
-        (pandas.Series(marked(np.nan)), np.nan),
-    ):
-        assert_same_model(make(unlabeled=mark).fit(X, given), expected)
-    numbers = pandas.Series(marked(None, y), dtype="Int64")
-    found = make(unlabeled=np.nan).fit(X, numbers)
-    np.testing.assert_array_equal(found.coef_, expected.coef_)
-
-
-def test_weights_of_rows_without_a_label_count_in_pre_training():
-    weight, given = np.linspace(0.1, 2.0, 60), MARKS["-1"][1]
-    model = make(unlabeled=-1, freeze=2).fit(X, given, sample_weight=weight)
-    stack = StackedSparseAutoencoder(pair(), finetune=False, random_state=0)
-    members = stack.fit(X, sample_weight=weight).autoencoders_
-    assert_same(model.autoencoders_, members)
-    expected = make(members, pretrain=False, freeze=2)
-    expected.fit(X[1::2], y[1::2], sample_weight=weight[1::2])
-    assert_same_model(model, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_off_by_default():
-    given = MARKS["-1"][1]
-    assert make().fit(X, given).classes_.tolist() == [-1, 0, 1, 2]
-    assert make(unlabeled=np.False_).fit(X, y).classes_.tolist() == [0, 1, 2]
-    # False is not 0.
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("error", FutureWarning)
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        assert_same_model(make(unlabeled=False).fit(X, y), make().fit(X, y))
-
-
-@pytest.mark.parametrize(
-    ("given", "unlabeled", "said"),
-    [
-        (marked(None), False, r"y holds None.*unlabeled=None"),
-        (marked(None), -1, r"y holds None.*unlabeled=None"),
-        (marked(np.nan), False, r"y holds nan.*unlabeled=nan"),
-        (marked(np.nan), None, r"y holds nan.*unlabeled=nan"),
-        (marked(3), False, "y holds strings and numbers"),
-        (marked(-1), None, "y holds strings and numbers"),
-        (np.where(np.arange(60) % 2, y, np.nan), False, "Input y contains NaN"),
-        (np.where(np.arange(60) % 2, y, np.inf), False, "Input y contains infinity"),
-        (SCORE, False, "[Uu]nknown label type.*continuous"),
-        (np.c_[y, y], False, "1d array"),
-        (np.zeros(60), False, r"one class only, 0\.0"),
-        (np.where(np.arange(60) % 2, "ant", "?"), "?", "one class only, 'ant'"),
-        (y, True, "unlabeled=True"),
-    ],
-)
-@each_method
-def test_labels_that_cannot_be(monkeypatch, method, given, unlabeled, said):
-    no_training(monkeypatch)
-    model = make(unlabeled=unlabeled)
-    with pytest.raises(ValueError, match=said):
-        getattr(model, method)(X, given)
-    assert_nothing_half_fitted(model, "predict")
-
-
-def test_reading_labels():
-    found = read_labels(np.array(["b", "?", "a", "b"]), "?")
-    assert found.classes.tolist() == ["a", "b"]
-    assert found.index.tolist() == [0, 2, 3]
-    assert found.codes[found.index, 0].tolist() == [1, 0, 1]
-    assert found.codes.shape == (4, 1)
-    found = read_labels([2, 0], False, np.array([0, 1, 2]))
-    assert found.codes.ravel().tolist() == [2, 0]
-    assert read_classes([None, 2, 1, 2], None).tolist() == [1, 2]
-    assert read_classes([-1, 2, 1], -1).tolist() == [1, 2]
-    assert read_classes([-1, 2, 1], False).tolist() == [-1, 1, 2]
-    assert read_classes([np.nan, 2, 1], np.nan).tolist() == [1, 2]
-    assert read_classes(["b", "?", "a"], "?").tolist() == ["a", "b"]
 
 
 # Weights of classes.
@@ -433,31 +306,6 @@ def test_without_classes_those_of_the_first_pass_count():
         make().partial_fit(X[:5], ["cat"] * 5, classes=["cat"])
     with pytest.raises(ValueError, match=r"not in classes=\['ant', 'bee'\]: \['cat'\]"):
         make().partial_fit(X, WORDS[y], classes=["ant", "bee"])
-
-
-def test_the_mark_is_not_a_class():
-    given = MARKS["-1"][1]
-    model = make(unlabeled=-1).partial_fit(X, given, classes=np.unique(given))
-    assert model.classes_.tolist() == [0, 1, 2]
-    model.partial_fit(X, given, classes=np.unique(given))
-    words = make(unlabeled=None).partial_fit(X, marked(None), classes=[None, *WORDS])
-    assert words.classes_.tolist() == WORDS.tolist()
-
-
-def test_rows_without_a_label_in_passes_are_left_out_after_pre_training():
-    given = MARKS["-1"][1]
-    members = chain(pair(dtype="float64"), X)
-    params = {"pretrain": False, "dtype": "float64", "shuffle": False}
-    model = make(members, unlabeled=-1, **params).partial_fit(X, given).partial_fit(X, given)
-    expected = make(members, **params)
-    expected.partial_fit(X[1::2], y[1::2]).partial_fit(X[1::2], y[1::2])
-    assert_same_model(model, expected)
-    pretrained = make(unlabeled=-1, freeze=2).partial_fit(X, given).autoencoders_
-    assert_same(pretrained, make(freeze=2).partial_fit(X, y).autoencoders_)
-    before = model.coef_.copy()
-    with pytest.raises(ValueError, match="y holds no target"):
-        model.partial_fit(X, np.full(60, -1))
-    np.testing.assert_array_equal(model.coef_, before)
 
 
 def test_members_may_be_frozen_in_a_search_of_classifiers():

@@ -1,22 +1,17 @@
-"""SparseAutoencoderRegressor: numbers in any units, of one output or several, some missing."""
+"""SparseAutoencoderRegressor: numbers in any units, of one output or several."""
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from stacking import (
-    assert_nothing_half_fitted,
     chain,
     encode,
     make_rows,
-    no_training,
     pair,
-    sae,
     supervised_loss,
 )
 
-from sksae import SparseAutoencoderRegressor, StackedSparseAutoencoder
-from sksae.base.target_scaling import TargetScaling, first_scaling, scaled_targets
-from sksae.base.targets import hold_out, read_numbers
+from sksae import SparseAutoencoderRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -25,7 +20,6 @@ y = 3.0 * X[:, 0] - X[:, 1] ** 2
 Y = np.c_[y, np.cos(4.0 * X[:, 2]), X[:, 3]]
 WEIGHT = np.random.default_rng(0).uniform(0.0, 2.0, 60)
 each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-each_method = pytest.mark.parametrize("method", ["fit", "partial_fit"])
 
 
 def make(members=None, **params):
@@ -37,12 +31,6 @@ def standardised(target, weight=None):
     target = target.reshape(60, -1)
     mean = np.average(target, axis=0, weights=weight)
     return (target - mean) / np.sqrt(np.average((target - mean) ** 2, axis=0, weights=weight))
-
-
-def test_it_learns():
-    members = [sae(20, max_iter=30), sae(10, max_iter=30)]
-    model = make(members, max_iter=150, learning_rate=0.02, tol=0.0, alpha=1e-5).fit(X, y)
-    assert model.score(X, y) > 0.95
 
 
 # Outputs.
@@ -171,71 +159,6 @@ def test_a_pass_goes_on_where_the_last_one_ended():
     np.testing.assert_array_equal(model.predict(X), before)
 
 
-# Rows without a target.
-
-EVERY_OTHER = np.arange(60) % 2 == 0
-
-
-def marked(target, mark, dtype=float):
-    given = target.astype(dtype)
-    given[EVERY_OTHER] = mark
-    return given
-
-
-MARKS = {
-    "nan": (np.nan, marked(y, np.nan), y),
-    "-1": (-1, marked(np.round(10 * y), -1, int), np.round(10 * y)),
-    "None": (None, marked(y, None, object), y),
-    "nan in rows": (np.nan, marked(Y, np.nan), Y),
-    "None in rows": (None, marked(Y, None, object), Y),
-    "-1 in rows": (-1.0, marked(Y, -1.0), Y),
-}
-
-
-@pytest.mark.parametrize("freeze", [None, 1, 2])
-@pytest.mark.parametrize("name", MARKS)
-def test_rows_without_a_target_serve_pre_training_only(name, freeze):
-    mark, given, target = MARKS[name]
-    params = {"dtype": "float64", "freeze": freeze}
-    model = make(pair(dtype="float64"), unlabeled=mark, **params).fit(X, given)
-    stack = StackedSparseAutoencoder(pair(dtype="float64"), finetune=False, random_state=0)
-    members = stack.fit(X).autoencoders_
-    expected = make(members, pretrain=False, **params).fit(X[~EVERY_OTHER], target[~EVERY_OTHER])
-    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-6)
-    np.testing.assert_allclose(
-        model.target_mean_, target[~EVERY_OTHER].reshape(30, -1).mean(axis=0)
-    )
-    assert model.loss_ == pytest.approx(expected.loss_, rel=1e-9)
-
-
-def test_off_by_default():
-    given = marked(y, -1.0)
-    assert make().fit(X, given).target_mean_[0] == pytest.approx(given.mean())
-
-
-def test_weights_are_heard_by_the_scaling_of_the_targets():
-    model = make(unlabeled=np.nan).fit(X, marked(y, np.nan), sample_weight=WEIGHT)
-    weight = WEIGHT[~EVERY_OTHER]
-    mean = np.average(y[~EVERY_OTHER], weights=weight)
-    assert model.target_mean_[0] == pytest.approx(mean)
-    deviation = np.sqrt(np.average((y[~EVERY_OTHER] - mean) ** 2, weights=weight))
-    assert model.target_scale_[0] == pytest.approx(deviation)
-
-
-def test_reading_numbers():
-    found = read_numbers([[1.0, 5.0], [-1.0, -1.0], [3.0, 5.0]], -1, None)
-    assert found.index.tolist() == [0, 2]
-    scaling = first_scaling(found.seen)
-    assert scaling.mean.tolist() == [2.0, 5.0]
-    assert scaling.scale.tolist() == [1.0, 1.0]
-    assert scaled_targets(found, 3, scaling).tolist() == [[-1.0, 0.0], [0.0, 0.0], [1.0, 0.0]]
-    assert not found.is_1d
-    found = read_numbers([4.0, 8.0], False, None)
-    scaling = TargetScaling(np.array([2.0]), np.array([2.0]))
-    assert scaled_targets(found, 2, scaling).tolist() == [[1.0], [3.0]]
-    assert found.is_1d
-
-
 # partial_fit.
 
 
@@ -253,49 +176,3 @@ def test_the_first_pass_fixes_the_units_unless_later_ones_show_them_far_off():
         with pytest.raises(ValueError, match=f"{n_outputs} outputs, but training began with 3"):
             model.partial_fit(X, wrong)
     assert model.n_iter_ == 2
-
-
-def test_rows_without_a_target_in_passes():
-    members = chain(pair(dtype="float64"), X)
-    params = {"pretrain": False, "dtype": "float64", "shuffle": False}
-    given = marked(y, np.nan)
-    model = make(members, unlabeled=np.nan, **params).partial_fit(X, given).partial_fit(X, given)
-    part, target = X[~EVERY_OTHER], y[~EVERY_OTHER]
-    expected = make(members, **params).partial_fit(part, target).partial_fit(part, target)
-    np.testing.assert_allclose(model.predict(X), expected.predict(X), rtol=1e-9)
-
-
-# Errors.
-
-
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        (np.where(np.arange(60) == 3, np.nan, y), "Input y contains NaN"),
-        (np.where(np.arange(60) == 3, np.inf, y), "Input y contains infinity"),
-        (np.full(60, "ant"), "could not convert string"),
-        (np.zeros((60, 2, 2)), "dim 3"),
-        (y + 1j, "Complex"),
-    ],
-    ids=["nan", "inf", "strings", "three dimensions", "complex"],
-)
-@each_method
-def test_targets_that_cannot_be(monkeypatch, method, target, said):
-    no_training(monkeypatch)
-    model = make()
-    with pytest.raises(ValueError, match=said):
-        getattr(model, method)(X, target)
-    assert_nothing_half_fitted(model, "predict")
-
-
-def test_too_few_rows_to_hold_out(monkeypatch):
-    no_training(monkeypatch)
-    for fraction in (0.01, 0.999):
-        model = make(early_stopping=True, validation_fraction=fraction)
-        with pytest.raises(ValueError, match=r"early_stopping=True with validation_fraction"):
-            model.fit(X, y)
-        assert_nothing_half_fitted(model, "predict")
-    with pytest.raises(ValueError, match="at least 2 must be held out"):
-        hold_out(np.arange(10), None, 0.1, seed=0)
-    kept, held_out = hold_out(np.arange(10), None, 0.2, seed=0)
-    assert (len(kept), len(held_out)) == (8, 2)

@@ -1,14 +1,5 @@
 """StackedSparseAutoencoder: greedy training, fine-tuning as a whole, and a transformer's life."""
 
-import copy
-import json
-import os
-import pickle
-import pickletools
-import subprocess
-import sys
-
-import joblib
 import numpy as np
 import pytest
 from oracle import forward, shares
@@ -19,8 +10,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from stacking import (
-    Recorder,
-    arrays_of,
     assert_same,
     decode,
     encode,
@@ -109,24 +98,6 @@ def test_loss_is_j_of_the_joined_network(name, solver, weighted):
     np.testing.assert_allclose(model.mean_activation_, (1 + mean) / 2 if is_tanh else mean)
 
 
-@each_solver
-def test_in_float32_to_its_own_rounding(solver):
-    model = make(solver=solver).fit(X)
-    assert model.loss_ == pytest.approx(stack_loss(model.autoencoders_, X, 1e-3), rel=1e-5)
-    assert {array.dtype for array in arrays_of(model.autoencoders_)} == {
-        np.dtype("float32"),
-        np.dtype("float64"),
-    }
-    assert all(c.dtype == np.float32 for member in model.autoencoders_ for c in member.coefs_)
-
-
-def test_the_curve_of_lbfgs_ends_in_the_loss():
-    model = make(pair(dtype="float64"), solver="lbfgs", dtype="float64", max_iter=8, tol=0).fit(X)
-    assert model.loss_curve_[-1] == pytest.approx(model.loss_, rel=1e-9)
-    assert model.n_iter_ == len(model.loss_curve_) == 8
-    assert np.all(np.diff(model.loss_curve_) <= 0)
-
-
 def test_greedy_training_is_a_pipelines():
     members = [sae(5, random_state=1), sae(4, random_state=2)]
     greedy = make(members, finetune=False).fit(X)
@@ -198,18 +169,6 @@ def test_many_rows_are_scored_a_part_at_a_time(monkeypatch):
     np.testing.assert_allclose(model.score_samples(csr_array(X)), scores, rtol=1e-9)
 
 
-@each_solver
-def test_sparse_rows_give_what_dense_ones_do(solver):
-    rows = X * (X > 0.5)
-    members = pair(dtype="float64")
-    dense = make(members, solver=solver, dtype="float64").fit(rows)
-    sparse = make(members, solver=solver, dtype="float64").fit(csr_array(rows))
-    np.testing.assert_allclose(
-        sparse.transform(csr_array(rows)), dense.transform(rows), rtol=1e-9, atol=1e-12
-    )
-    assert sparse.score(csr_array(rows)) == pytest.approx(dense.score(rows))
-
-
 def test_output_in_pandas_with_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(X, columns=list("abcdef"))
@@ -241,205 +200,10 @@ def test_in_a_pipeline():
     )
 
 
-# Seeds.
-
-
-@each_solver
-def test_the_same_seed_gives_the_same_bits(solver):
-    params = {"solver": solver, "early_stopping": True, "validation_fraction": 0.2}
-    one, other = make(**params).fit(X), make(**params).fit(X)
-    assert_same(one.autoencoders_, other.autoencoders_)
-    assert one.loss_ == other.loss_
-    different = make(**params | {"random_state": 1})
-    assert np.any(different.fit(X).transform(X) != one.transform(X))
-
-
-def test_the_state_of_a_shared_generator_moves_on():
-    generator = np.random.RandomState(0)
-    one = make(random_state=generator).fit(X).transform(X)
-    other = make(random_state=generator).fit(X).transform(X)
-    assert np.any(one != other)
-    np.testing.assert_array_equal(one, make(random_state=np.random.RandomState(0)).fit_transform(X))
-
-
-def test_members_without_a_seed_draw_from_the_parents_and_others_keep_theirs():
-    def start(seed, parent):
-        members = [sae(5, random_state=seed), sae(4)]
-        return make(members, finetune=False, random_state=parent).fit(X).autoencoders_
-
-    assert_same(start(None, 0), start(None, 0))
-    assert np.any(start(None, 0)[0].coefs_[0] != start(None, 1)[0].coefs_[0])
-    assert_same(start(3, 0)[:1], start(3, 1)[:1])
-    assert np.any(start(3, 0)[1].coefs_[0] != start(3, 1)[1].coefs_[0])
-    first = start(3, 0)[0]
-    assert_same([first], [sae(5, random_state=3).fit(X)])
-    # One member more or less drawing does not move the seeds of the others.
-    first_drawn, first_given = start(None, 0), start(first.random_state, 0)
-    assert first_drawn[1].random_state == first_given[1].random_state
-
-
-def test_neither_global_generator_is_touched():
-    import torch
-
-    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    make(random_state=np.random.RandomState(0)).fit(X)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), torch_before)
-
-
-# Weights.
-
-
-@each_solver
-@pytest.mark.parametrize("finetune", [False, True])
-def test_rows_of_weight_zero_are_left_out(solver, finetune):
-    members = pair(dtype="float64", batch_size=64, shuffle=False)
-    params = {"dtype": "float64", "batch_size": 64, "solver": solver, "shuffle": False}
-    weight = (np.arange(60) % 3 > 0).astype(float)
-    weighted = make(members, finetune=finetune, **params).fit(X, sample_weight=weight)
-    without = make(members, finetune=finetune, **params).fit(X[weight > 0])
-    np.testing.assert_allclose(weighted.transform(X), without.transform(X), rtol=1e-6)
-
-
-def test_weights_count_in_all_trainings():
-    weight = np.linspace(0.1, 3.0, 60)
-    for finetune in (False, True):
-        plain = make(finetune=finetune).fit(X)
-        weighted = make(finetune=finetune).fit(X, sample_weight=weight)
-        for one, other in zip(plain.autoencoders_, weighted.autoencoders_, strict=True):
-            assert np.any(one.coefs_[0] != other.coefs_[0])
-
-
-@pytest.mark.parametrize("weight", [np.zeros(60), -np.ones(60), np.ones(59), np.full(60, np.nan)])
-def test_bad_weights_are_refused(weight):
-    with pytest.raises(ValueError, match=r"(?i)sample[_ ]weight"):
-        make().fit(X, sample_weight=weight)
-
-
 # When to stop.
-
-
-@each_solver
-def test_early_stopping_returns_the_best_weights(solver):
-    model = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3).fit(X)
-    curve = model.validation_score_curve_
-    assert len(curve) == model.n_iter_
-    epochs = []
-    recorder = Recorder(
-        lambda path, model: epochs.append(model) if path == "fit/finetune/epoch" else None
-    )
-    again = make(solver=solver, max_iter=12, early_stopping=True, validation_fraction=0.3)
-    again.set_callbacks(recorder).fit(X)
-    best = epochs[int(np.argmax(curve))]
-    assert_same(again.autoencoders_, best.autoencoders_)
-
-
-def test_held_out_rows_are_seen_by_the_members_but_not_by_fine_tuning():
-    params = {"early_stopping": True, "validation_fraction": 0.3}
-    greedy = make(**params, finetune=False).fit(X)
-    assert_same(greedy.autoencoders_, make(finetune=False).fit(X).autoencoders_)
-    model = make(pair(dtype="float64"), dtype="float64", max_iter=1, **params).fit(X)
-    # J over 42 rows of 60.
-    assert model.loss_ != pytest.approx(stack_loss(model.autoencoders_, X, 1e-4), rel=1e-6)
-
-
-def test_too_few_rows_to_hold_out():
-    with pytest.raises(ValueError, match=r"early_stopping.*validation_fraction"):
-        make(early_stopping=True, validation_fraction=0.01).fit(X)
 
 
 def test_it_stops_when_the_loss_has_settled():
     params = {"learning_rate_schedule": "constant", "n_iter_no_change": 2, "max_iter": 30}
     assert make(tol=1.0, **params).fit(X).n_iter_ == 3
     assert make(tol=0.0, **params | {"n_iter_no_change": 30}).fit(X).n_iter_ == 30
-
-
-# To disk and back.
-
-
-@pytest.mark.parametrize(
-    "reborn",
-    [
-        lambda model, path: pickle.loads(pickle.dumps(model)),
-        lambda model, path: joblib.load(joblib.dump(model, path)[0]),
-        lambda model, path: joblib.load(joblib.dump(model, path)[0], mmap_mode="r"),
-        lambda model, path: copy.deepcopy(model),
-    ],
-    ids=["pickle", "joblib", "joblib mmap", "deepcopy"],
-)
-@pytest.mark.parametrize("name", ["kl", "prelu", "tied", "deep"])
-def test_it_comes_back_the_same(name, reborn, tmp_path):
-    model = make(MEMBERS[name]).fit(X)
-    again = reborn(model, tmp_path / "model.joblib")
-    for rows in (X, X.astype(np.float32), csr_array(X)):
-        codes = model.transform(rows)
-        np.testing.assert_array_equal(again.transform(rows), codes)
-    np.testing.assert_array_equal(again.inverse_transform(codes), model.inverse_transform(codes))
-    assert again.score(X) == model.score(X)
-    # It can serve as a start, read-only as its arrays may be.
-    make(again.autoencoders_, pretrain=False).fit(X)
-    again.fit(X)
-
-
-def test_all_that_it_holds_is_numpy_and_plain_python():
-    model = make(early_stopping=True).fit(X)
-    words = {str(arg) for _, arg, _ in pickletools.genops(pickle.dumps(model))}
-    assert not [word for word in words if "torch" in word or word.startswith("sksae.engine")]
-    assert type(model.loss_) is float
-    assert type(model.n_iter_) is type(model.n_steps_) is int
-    assert {type(loss) for loss in (*model.loss_curve_, *model.validation_score_curve_)} == {float}
-    assert type(model.mean_activation_) is np.ndarray
-    for array in arrays_of(model.autoencoders_):
-        assert type(array) is np.ndarray
-
-
-NEW_PROCESS = """
-import json, pickle, sys
-
-
-class NoTorch:
-    def find_spec(self, name, *rest):
-        if name == "torch" or name.startswith(("torch.", "sksae.engine")):
-            raise ImportError(name)
-
-
-sys.meta_path.insert(0, NoTorch())
-import sksae
-from sksae import SparseAutoencoderTransformer as S
-
-for kind in (
-    sksae.StackedSparseAutoencoder,
-    sksae.SparseAutoencoderClassifier,
-    sksae.SparseAutoencoderRegressor,
-):
-    model = kind([S(3), S(2)]).set_params(sae0__rho=0.3)
-    repr(model)
-    assert model.get_params()["sae1__n_components"] == 2
-with open(sys.argv[1], "rb") as file:
-    models = pickle.load(file)
-models[0].get_feature_names_out()
-assert "torch" not in sys.modules
-json.dump([model.loss_ for model in models], sys.stdout)
-"""
-
-
-def test_importing_and_loading_cost_no_torch(tmp_path):
-    from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
-
-    y = np.arange(60) % 2
-    models = [
-        make().fit(X),
-        SparseAutoencoderClassifier(pair(), max_iter=2).fit(X, y),
-        SparseAutoencoderRegressor(pair(), max_iter=2).fit(X, y),
-    ]
-    path = tmp_path / "models.pickle"
-    path.write_bytes(pickle.dumps(models))
-    done = subprocess.run(
-        [sys.executable, "-c", NEW_PROCESS, str(path)],
-        env=os.environ | {"PYTHONPATH": os.path.dirname(os.path.dirname(__file__))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [model.loss_ for model in models]

@@ -1,82 +1,112 @@
-"""Seeds, weights and containers of rows, of classifier and regressor."""
+"""Seeds and weights of rows, of stack, classifier and regressor."""
 
 import numpy as np
 import pytest
-from scipy.sparse import csr_array
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler
 from stacking import assert_same, no_training, pair, sae
-from supervising import TARGETS, X, each_kind, each_solver, greedy, make, output
+from supervising import (
+    TARGETS,
+    X,
+    assert_same_model,
+    each_extent,
+    each_kind,
+    each_kind_and_stack,
+    each_solver,
+    greedy,
+    last_layer,
+    make,
+    members_only,
+    output,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+# Seeds.
+
+
 @each_solver
-@each_kind
+@each_kind_and_stack
 def test_the_same_seed_gives_the_same_bits(kind, solver):
     params = {"solver": solver, "early_stopping": True, "validation_fraction": 0.2}
     one, other = (make(kind, **params).fit(X, TARGETS[kind]) for _ in range(2))
-    assert_same(one.autoencoders_, other.autoencoders_)
-    np.testing.assert_array_equal(one.coef_, other.coef_)
+    assert_same_model(one, other)
     assert one.loss_ == other.loss_
     different = make(kind, **params | {"random_state": 1}).fit(X, TARGETS[kind])
-    assert np.any(different.coef_ != one.coef_)
+    assert np.any(last_layer(different) != last_layer(one))
+    assert np.any(output(different, X) != output(one, X))
 
 
-@each_kind
+@each_kind_and_stack
+def test_the_state_of_a_shared_generator_moves_on(kind):
+    def fit(generator):
+        return output(make(kind, random_state=generator).fit(X, TARGETS[kind]), X)
+
+    generator = np.random.RandomState(0)
+    one, other = fit(generator), fit(generator)
+    assert np.any(one != other)
+    np.testing.assert_array_equal(one, fit(np.random.RandomState(0)))
+
+
+@each_kind_and_stack
 def test_members_without_a_seed_draw_from_the_parents_and_others_keep_theirs(kind):
     def start(seed, parent):
         members = [sae(5, random_state=seed), sae(4)]
-        model = make(kind, members, random_state=parent, freeze=2)
+        model = make(kind, members, random_state=parent, **members_only(kind))
         return model.fit(X, TARGETS[kind]).autoencoders_
 
     assert_same(start(None, 0), start(None, 0))
     assert np.any(start(None, 0)[0].coefs_[0] != start(None, 1)[0].coefs_[0])
     assert_same(start(3, 0)[:1], start(3, 1)[:1])
     assert np.any(start(3, 0)[1].coefs_[0] != start(3, 1)[1].coefs_[0])
+    first = start(3, 0)[0]
+    assert_same([first], [sae(5, random_state=3).fit(X)])
+    # One member more or less drawing does not move the seeds of the others.
+    first_drawn, first_given = start(None, 0), start(first.random_state, 0)
+    assert first_drawn[1].random_state == first_given[1].random_state
 
 
-@pytest.mark.parametrize("freeze", [None, 1, 2])
+@each_kind_and_stack
+def test_neither_global_generator_is_touched(kind):
+    import torch
+
+    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    make(kind, random_state=np.random.RandomState(0)).fit(X, TARGETS[kind])
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), torch_before)
+
+
+# Weights.
+
+
 @each_solver
-@each_kind
-def test_sparse_rows_give_what_dense_ones_do(kind, solver, freeze):
-    rows = X * (X > 0.5)
-    params = {"solver": solver, "dtype": "float64", "freeze": freeze}
-    dense = make(kind, pair(dtype="float64"), **params).fit(rows, TARGETS[kind])
-    sparse = make(kind, pair(dtype="float64"), **params).fit(csr_array(rows), TARGETS[kind])
-    for given in (rows, csr_array(rows)):
-        np.testing.assert_allclose(output(sparse, given), output(dense, rows), rtol=1e-6, atol=1e-8)
-    one, other = (
-        make(kind, pair(dtype="float64"), dtype="float64").partial_fit(given, TARGETS[kind])
-        for given in (rows, csr_array(rows))
-    )
-    np.testing.assert_allclose(output(one, rows), output(other, rows), rtol=1e-8, atol=1e-10)
-
-
-@pytest.mark.parametrize("freeze", [None, 1, 2])
-@each_solver
-@each_kind
-def test_rows_of_weight_zero_are_left_out(kind, solver, freeze):
+@each_extent
+def test_rows_of_weight_zero_are_left_out(kind, extent, solver):
     quiet = {"dtype": "float64", "batch_size": 64, "shuffle": False}
     # A decay with which the layer on top ends at the same iteration, whatever is rounded.
-    params = {"solver": solver, "freeze": freeze, "alpha": 0.01, **quiet}
+    params = {"solver": solver, "alpha": 0.01, **extent, **quiet}
     weight = (np.arange(60) % 3 > 0).astype(float)
     weighted = make(kind, pair(**quiet), **params).fit(X, TARGETS[kind], sample_weight=weight)
     counted = weight > 0
     without = make(kind, pair(**quiet), **params).fit(X[counted], TARGETS[kind][counted])
-    np.testing.assert_allclose(output(weighted, X), output(without, X), rtol=1e-5, atol=1e-8)
+    tolerance = (1e-6, 0.0) if kind == "stack" else (1e-5, 1e-8)
+    np.testing.assert_allclose(output(weighted, X), output(without, X), *tolerance)
 
 
-@each_kind
-def test_weights_count_in_pre_training_too(kind):
+@each_kind_and_stack
+def test_weights_count_in_all_trainings(kind):
     weight = np.linspace(0.1, 3.0, 60)
-    model = make(kind, freeze=2).fit(X, TARGETS[kind], sample_weight=weight)
-    assert_same(model.autoencoders_, greedy(weight=weight))
+    for extent in ({}, members_only(kind)):
+        plain = make(kind, **extent).fit(X, TARGETS[kind])
+        weighted = make(kind, **extent).fit(X, TARGETS[kind], sample_weight=weight)
+        for one, other in zip(plain.autoencoders_, weighted.autoencoders_, strict=True):
+            assert np.any(one.coefs_[0] != other.coefs_[0])
+    assert_same(weighted.autoencoders_, greedy(weight=weight))
 
 
 @pytest.mark.parametrize("weight", [np.zeros(60), -np.ones(60), np.ones(59), np.full(60, np.nan)])
-@each_kind
+@each_kind_and_stack
 def test_bad_weights_are_refused(kind, weight):
     with pytest.raises(ValueError, match=r"(?i)sample[_ ]weight"):
         make(kind).fit(X, TARGETS[kind], sample_weight=weight)
@@ -111,23 +141,3 @@ def test_weights_are_routed(kind):
         refused = make(kind).set_fit_request(sample_weight=False)
         unweighted = make_pipeline(refused).fit(X, TARGETS[kind])
     assert np.any(output(unweighted, X) != output(expected, X))
-
-
-@each_kind
-def test_in_a_pipeline_and_cross_validation(kind):
-    pipe = make_pipeline(MinMaxScaler(), make(kind, max_iter=30))
-    scores = cross_val_score(pipe, X, TARGETS[kind], cv=3)
-    assert np.isfinite(scores).all()
-    name = type(pipe[-1]).__name__.lower()
-    pipe.set_params(**{f"{name}__sae0__n_components": 7}).fit(X, TARGETS[kind])
-    assert pipe[-1].autoencoders_[0].n_components == 7
-
-
-@each_kind
-def test_names_of_columns_are_kept(kind):
-    pandas = pytest.importorskip("pandas")
-    frame = pandas.DataFrame(X, columns=list("abcdef"))
-    model = make(kind).fit(frame, pandas.Series(TARGETS[kind]))
-    assert list(model.feature_names_in_) == list("abcdef")
-    with pytest.raises(ValueError, match="feature names"):
-        model.predict(frame[list("fedcba")])
