@@ -11,15 +11,16 @@ from oracle import Problem, Terms, relative_error, small_parts
 from registered import ACTIVATIONS, AUTO, CODE_ACTIVATIONS, WITH_BETA, each_smooth, each_sparsity
 
 from sksae import SparseAutoencoderTransformer
-from sksae.engine import batches, epoch_loss, full_batch, threads
+from sksae.engine import epoch_loss, full_batch, threads
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.noise import Drops
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
-from sksae.model import slices
+from sksae.model import slices as row_slices
 from sksae.model.flat import to_flat
 from sksae.model.settings import Dropout
+from sksae.model.slices import batch_slices, chunk_slices, equal_slices
 
 OUTPUTS = [
     *((name, False) for name in ACTIVATIONS),
@@ -278,10 +279,10 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
 ):
     problem = Problem.draw(sparsity, activation, "sigmoid", *layers, weighted=weighted, n_rows=23)
     value, gradient = problem.full()
-    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(row_slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(row_slices, "MIN_CHUNK_ROWS", 5)
     monkeypatch.setattr(full_batch, "KEPT_ENTRIES", kept_entries)
-    assert len(batches.chunk_slices(23, 6)) == 5
+    assert len(chunk_slices(23, 6)) == 5
     chunked_value, chunked_gradient = problem.full()
     assert chunked_value == pytest.approx(value, rel=1e-12)
     assert relative_error(chunked_gradient, gradient) < 1e-12
@@ -319,7 +320,7 @@ def test_parts_of_a_minibatch_add_up_to_the_whole(sparsity, activation, tied, n_
 
 @given(n_rows=st.integers(1, 3000), batch_size=st.integers(1, 300) | st.sampled_from([16, 32, 256]))
 def test_minibatches_cover_all_rows_and_are_nearly_equal(n_rows, batch_size):
-    slices = batches.batch_slices(n_rows, batch_size)
+    slices = batch_slices(n_rows, batch_size)
     assert len(slices) == -(-n_rows // batch_size)
     bounds = [0, *(which.stop for which in slices)]
     assert [which.start for which in slices] == bounds[:-1]
@@ -339,8 +340,8 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     sparsity, activation, n_chunks, monkeypatch
 ):
     problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=20)
-    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 20 // n_chunks)
+    monkeypatch.setattr(row_slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(row_slices, "MIN_CHUNK_ROWS", 20 // n_chunks)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
     value, mean_code = full.evaluate()[:2]
@@ -358,8 +359,8 @@ def test_some_rows_tell_that_the_objective_is_above_a_limit(
     sparsity, activation, n_members, monkeypatch
 ):
     problem = Problem.draw(sparsity, activation, "tanh", (5,), weighted=True, n_rows=40)
-    monkeypatch.setattr(slices, "CHUNK_ENTRIES", 1)
-    monkeypatch.setattr(slices, "MIN_CHUNK_ROWS", 5)
+    monkeypatch.setattr(row_slices, "CHUNK_ENTRIES", 1)
+    monkeypatch.setattr(row_slices, "MIN_CHUNK_ROWS", 5)
     monkeypatch.setattr(threads, "LEAST_WORK", 1)
     monkeypatch.setattr(threads, "LEAST_ROWS", 1)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
@@ -398,7 +399,7 @@ def minibatches(problem, n_batches, **options):
     """Return a minibatch objective, and the slices into which it is given the rows."""
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     objective = MinibatchObjective(problem.penalties, parameters, problem.loss, **options)
-    return objective, batches.equal_slices(len(problem.X), n_batches)
+    return objective, equal_slices(len(problem.X), n_batches)
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
@@ -436,7 +437,7 @@ def divergence_by_formula(problem, rho_hat):
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_kl_compares_rho_with_a_running_mean_over_the_last_batches(activation, weighted):
     problem = Problem.draw("kl", activation, weighted=weighted, n_rows=24)
-    network, slices = problem.network(problem.flat), batches.equal_slices(24, 6)
+    network, slices = problem.network(problem.flat), equal_slices(24, 6)
     code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]
     weight = problem.weight if weighted else np.ones(24)
     running, divergence = 0.0, 0.0

@@ -15,7 +15,6 @@ from sksae.engine.noise import Drops
 from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.parts import Part
-from sksae.engine.revival import Revival
 from sksae.engine.running_code import RunningCode
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.settings import TOLERANCE, Penalties
@@ -90,12 +89,9 @@ class MinibatchObjective:
         known = state or {}
         self._running = RunningCode(terms.rho, window=window, pace=pace, state=known)
         self._controller = self._make_controller(known) if terms.is_auto.any() else None
-        # Behind hidden layers an error of the output does not tell what a unit should detect.
-        self._revival = (
-            Revival(parameters, terms.rho, terms.is_auto, state=known)
+        self._upkeep = (
+            terms.code.upkeep(parameters, terms.rho, terms.is_auto, state=known)
             if self._controller is not None
-            and terms.code.revives_units
-            and parameters.architecture.n_layers == 2
             else None
         )
         self._epoch_loss = EpochLoss(terms)
@@ -190,7 +186,7 @@ class MinibatchObjective:
         parts: list[Part],
         mean_code: Tensor | None,
     ) -> None:
-        """Let the controller move beta, and dead units begin anew.
+        """Let the controller move beta, and the code see to its units.
 
         Parameters
         ----------
@@ -213,11 +209,11 @@ class MinibatchObjective:
         has_moved = controller.after_batch(
             code, mean_code, row_weights, is_weighted=parts[0].is_weighted
         )
-        if self._revival is not None:
-            self._revival.watch(code, self._pace)
+        if self._upkeep is not None:
+            self._upkeep.watch(code, self._pace)
             if has_moved:
                 error = whole([part.workspace.gradient[-1] for part in parts], 1)
-                self._revival.act(rows, error, controller.share_left)
+                self._upkeep.act(rows, error, controller.share_left)
 
     @property
     def beta(self) -> Tensor:
@@ -253,8 +249,8 @@ class MinibatchObjective:
         Of some models, or of all; arrays are (n_models, ...) or common to all models.
         """
         state = {} if self._controller is None else self._controller.state()
-        if self._revival is not None:
-            state |= self._revival.state()
+        if self._upkeep is not None:
+            state |= self._upkeep.state()
         state |= self._running.state()
         if models is None:
             return state

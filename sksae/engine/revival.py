@@ -7,11 +7,13 @@ a row with a large error (Bricken et al. 2023, "Towards monosemanticity"): it de
 what that row still lacks, as strongly as live units do, in as many rows as rho wants.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.parameters import Parameters
+from sksae.engine.codes.code import Networks
 
 # A unit is dead that was 0 in so many rows one after another, over rho: one that is active a tenth
 # as often as rho says is taken for dead once in twenty times.
@@ -56,15 +58,13 @@ def give_rows(dead: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
     return served, order.gather(1, rank[..., 0].clamp(0, size.shape[1] - 1))
 
 
-def revive(
-    parameters: Parameters, dead: Tensor, rows: Tensor, error: Tensor, rho: Tensor
-) -> Tensor:
+def revive(networks: Networks, dead: Tensor, rows: Tensor, error: Tensor, rho: Tensor) -> Tensor:
     """Let dead units begin anew, and return which of them did.
 
     Parameters
     ----------
-    parameters : Parameters
-        Networks without hidden layers; written to.
+    networks : Networks
+        Without hidden layers; written to.
     dead : Tensor of bool of shape (n_models, n_components, 1)
         Units to begin anew.
     rows : Tensor of shape (n_models or 1, n_rows, n_features)
@@ -74,14 +74,14 @@ def revive(
     rho : Tensor of shape (n_models, n_components, 1)
         In what share of the rows they shall be active.
     """
-    encoder, decoder, bias = parameters.weights[0], parameters.weights[1], parameters.biases[0]
+    encoder, decoder, bias = networks.weights[0], networks.weights[1], networks.biases[0]
     served, row = give_rows(dead, error.square().sum(dim=2))
     lacking = -error.gather(1, row.unsqueeze(2).expand(-1, -1, error.shape[2]))
     tiny = torch.finfo(error.dtype).tiny
     direction = lacking / torch.linalg.vector_norm(lacking, dim=2, keepdim=True).clamp(min=tiny)
     inward = direction * mean_length(encoder, ~dead)
     outward = direction * mean_length(decoder, ~dead)
-    input_scale = parameters.architecture.input_scales[0]
+    input_scale = networks.architecture.input_scales[0]
     reached = (input_scale * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
     n_rows = rows.shape[1]
     n_active = (rho * n_rows).ceil().long().clamp(max=n_rows - 1)
@@ -101,25 +101,25 @@ class Revival:
 
     Parameters
     ----------
-    parameters : Parameters
-        Networks without hidden layers.
+    networks : Networks
+        Without hidden layers.
     rho : Tensor of shape (n_models, n_components, 1)
         Share of rows in which a unit shall be active.
     is_auto : ndarray of bool of shape (n_models,)
         In which networks; those whose beta is given are left as J makes them.
-    state : dict of ndarray
+    state : mapping of str to ndarray
         What `state` gave, when a training goes on; {} when it begins.
     """
 
     def __init__(
         self,
-        parameters: Parameters,
+        networks: Networks,
         rho: Tensor,
         is_auto: np.ndarray,
         *,
-        state: dict[str, np.ndarray],
+        state: Mapping[str, np.ndarray],
     ) -> None:
-        self._parameters, self._rho, self._is_auto = parameters, rho, is_auto
+        self._networks, self._rho, self._is_auto = networks, rho, is_auto
         # Rows since each unit was active.
         self._idle = torch.zeros_like(rho)
         if "idle_rows" in state:
@@ -151,7 +151,7 @@ class Revival:
         )
         dead = (self._idle * self._rho >= IDLE_ROWS) & may
         if dead.any():
-            served = revive(self._parameters, dead, rows, error, self._rho)
+            served = revive(self._networks, dead, rows, error, self._rho)
             self._idle.masked_fill_(served, 0.0)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -62,16 +62,14 @@ def check_complete(name: str, kind: type[Code]) -> None:
         needed = ("mean_penalty", "mean_gradient", "activity")
     elif facts.has_penalty:
         needed = ("row_penalty", "row_gradient")
+    if facts.revives_units:
+        needed += ("upkeep",)
     missing = [part for part in needed if getattr(kind, part) is getattr(Code, part)]
     if facts.has_penalty and kind.law is None:
         missing.append("law")
     if missing:
         raise TypeError(f"The code {name!r} has no {', '.join(missing)}: {kind.__name__} needs it.")
-    for trait, promised in (
-        ("penalises_means", facts.aims_at_mean),
-        ("revives_units", facts.revives_units),
-    ):
-        if getattr(kind, trait) != promised:
-            raise TypeError(
-                f"{trait} of {kind.__name__} is not what the table of codes says of {name!r}."
-            )
+    if kind.penalises_means != facts.aims_at_mean:
+        raise TypeError(
+            f"penalises_means of {kind.__name__} is not what the table of codes says of {name!r}."
+        )

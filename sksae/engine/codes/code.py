@@ -6,16 +6,61 @@ A code has up to five parts, each a method or an attribute below with a default 
 2. parameters of its units that are learnt besides weights and biases: those of its activation;
 3. the penalty S, of mean codes (`mean_penalty`) or of each row's code (`row_penalty`);
 4. how beta="auto" moves beta: `law`, and the `activity` that is brought to rho;
-5. what follows a step of the solver: `revives_units`.
+5. what follows a step of the solver: `upkeep`.
 
 Nothing else in the engine asks which code it is.
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import ClassVar, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from sksae.engine.control_law import ControlLaw
+from sksae.model.architecture import Architecture
+
+
+class Networks(Protocol):
+    """The networks of a training: of `Parameters` what an upkeep may look at and write to."""
+
+    @property
+    def architecture(self) -> Architecture:
+        """Layers."""
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """Of each layer, shape (n_models, n_outputs, n_inputs)."""
+
+    @property
+    def biases(self) -> list[Tensor]:
+        """Of each layer, shape (n_models, n_outputs, 1)."""
+
+
+class Upkeep(Protocol):
+    """What is done to units between the steps of minibatch training."""
+
+    def watch(self, code: Tensor, pace: float = 1.0) -> None:
+        """Take note of a minibatch's code, shape (n_models, n_components, n_rows).
+
+        The batch counts ``pace`` times.
+        """
+
+    def act(self, rows: Tensor, error: Tensor, share_left: np.ndarray) -> None:
+        """Change the networks; after forward and backward pass, where beta was moved.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_models or 1, n_rows, n_features)
+            Centred rows of the minibatch.
+        error : Tensor of shape (n_models, n_rows, n_features)
+            Gradient of the loss by what enters the output activation.
+        share_left : ndarray of shape (n_models,)
+            Share of the training's steps that are still to come.
+        """
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what is known of the units; arrays are (n_models, ...)."""
 
 
 class Code:
@@ -36,13 +81,10 @@ class Code:
     penalises_means : bool
         Whether S is a function of mean codes, which couples the rows: they must be known before
         the way back.
-    revives_units : bool
-        Whether units that died begin anew where beta is to be found.
     """
 
     law: ClassVar[ControlLaw | None] = None
     penalises_means: ClassVar[bool] = False
-    revives_units: ClassVar[bool] = False
 
     def __init__(self, activation: str) -> None:
         self.activation = activation
@@ -78,4 +120,27 @@ class Code:
 
     def row_gradient(self, code: Tensor, beta: Tensor) -> Tensor | None:
         """Return beta times the gradient of `row_penalty` by the code."""
+        return None
+
+    def upkeep(
+        self,
+        networks: Networks,
+        rho: Tensor,
+        is_auto: np.ndarray,
+        *,
+        state: Mapping[str, np.ndarray],
+    ) -> Upkeep | None:
+        """Return what is done to units between steps where beta is to be found, if anything is.
+
+        Parameters
+        ----------
+        networks : Networks
+            They may be written to.
+        rho : Tensor of shape (n_models, n_components, 1)
+            Wanted activity.
+        is_auto : ndarray of bool of shape (n_models,)
+            In which networks beta is to be found; the others stay as J makes them.
+        state : mapping of str to ndarray
+            What ``state`` gave, when a training goes on; {} when it begins.
+        """
         return None
