@@ -17,7 +17,7 @@ from sksae.training.supervised_values import SupervisedRecord, SupervisedResult
 E = TypeVar("E")
 
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 1
+LAYOUT = 2
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
