@@ -35,6 +35,8 @@ class CodeFacts:
     aims_at_mean : bool
         Whether the penalty pulls mean activations to rho. Else rho is what beta="auto" aims at, as
         a share of active units.
+    makes_zeros : bool
+        Whether the penalty leaves most activations of relu units at exactly 0.
     revives_units : bool
         Whether with beta="auto" units that died begin anew.
     scaled_beta, unscaled_beta : float
@@ -54,6 +56,7 @@ class CodeFacts:
     is_exact: bool = False
     selects_by_batch: bool = False
     aims_at_mean: bool = False
+    makes_zeros: bool = False
     revives_units: bool = False
     scaled_beta: float = 0.0
     unscaled_beta: float = 0.0
@@ -65,6 +68,15 @@ class CodeFacts:
     def uses_rho(self, beta: object) -> bool:
         """Return whether rho has an effect with a beta as the user gave it."""
         return self.is_exact or self.aims_at_mean or (self.has_penalty and beta == "auto")
+
+    def is_sparse(self, activation: str) -> bool:
+        """Return whether most entries of a code of such units are exactly 0."""
+        return (self.is_exact or self.makes_zeros) and activation == "relu"
+
+    @property
+    def is_read_at_will(self) -> bool:
+        """Whether a fitted code can be read at another number of active units."""
+        return self.is_exact and not self.selects_by_batch
 
 
 CODES: dict[str | None, CodeFacts] = {
@@ -84,7 +96,7 @@ CODES: dict[str | None, CodeFacts] = {
         alpha_falls=True,
         sgd_rate=1e-2,
     ),
-    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, revives_units=True),
+    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, makes_zeros=True, revives_units=True),
     "l2": CodeFacts(scaled_beta=0.3, unscaled_beta=0.3),
     "topk": CodeFacts(
         activations=("relu",),

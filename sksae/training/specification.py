@@ -10,6 +10,9 @@ from sksae.model.codes import CODES
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
 
+# Parameters that say how a fitted network is read: trainings do not differ by them.
+READ_WITH = ("sparse_output", "transform_n_active")
+
 
 @dataclass(frozen=True)
 class TrainingSpecification:
@@ -116,6 +119,8 @@ class Specification(TrainingSpecification):
     noise: str | None
     noise_level: float
     scale_data: bool
+    sparse_output: bool
+    transform_n_active: int | None
 
     @property
     def is_scaled(self) -> bool:
@@ -139,6 +144,9 @@ class Specification(TrainingSpecification):
         )
         validation.check_noise(self.noise, self.noise_level)
         validation.check_scaling(self.output_activation, self.scale_data)
+        validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
+        if self.transform_n_active is not None:
+            validation.check_n_active(self.transform_n_active, self.n_components)
 
     def _numbers(self) -> dict[str, float]:
         numbers = {"rho": self.rho} | super()._numbers()

@@ -204,6 +204,37 @@ def check_exact(
         )
 
 
+def check_sparse_output(sparse_output: bool, sparsity: str | None, activation: str) -> None:
+    """Raise if codes are to be sparse matrices and hardly any of their entries would be 0.
+
+    Parameters
+    ----------
+    sparse_output : bool
+        Whether they are to be.
+    sparsity : str or None
+        Name of the code.
+    activation : str
+        Of its units.
+    """
+    if not sparse_output or CODES[sparsity].is_sparse(activation):
+        return
+    suited = listed(name for name, facts in CODES.items() if facts.is_sparse("relu"))
+    raise ValueError(
+        f"sparse_output=True needs codes most of whose entries are exactly 0, which "
+        f"sparsity={sparsity!r} with activation={activation!r} does not make: use "
+        f"sparsity={suited} with activation='relu', or sparse_output=False."
+    )
+
+
+def check_n_active(n_active: int, n_components: int) -> None:
+    """Raise if codes cannot have so many active units."""
+    if not isinstance(n_active, Integral) or not 1 <= n_active <= n_components:
+        raise ValueError(
+            f"transform_n_active={n_active!r} is a number of active units: it must be an int from "
+            f"1 to n_components={n_components}, or None."
+        )
+
+
 def check_noise(noise: str | None, noise_level: float) -> None:
     """Raise if there is nothing left of the rows."""
     if noise == "masking" and noise_level >= 1.0:
@@ -260,7 +291,7 @@ def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> 
 def warn_of_idle_penalty(
     sparsity: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
-    """Warn of a rho, beta or budgets set by the user that has no effect with this sparsity.
+    """Warn of parameters, set by the user, that have no effect with this sparsity.
 
     Parameters
     ----------
@@ -274,6 +305,7 @@ def warn_of_idle_penalty(
         "rho": facts.uses_rho(given["beta"]),
         "beta": facts.has_penalty,
         "budgets": facts.is_exact,
+        "transform_n_active": facts.is_read_at_will,
     }
     for name, has in has_effect.items():
         if not has and given[name] is not None and given[name] != defaults[name]:

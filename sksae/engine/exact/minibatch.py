@@ -310,7 +310,7 @@ class ExactObjective:
             remove_growth(of_atoms[units], atoms[units])
 
         self._crew.run([partial(sum_up, each) for each in equal_slices(n_units, len(parts))])
-        gradient.biases[1].copy_(sum(part.bias_gradient for part in parts))
+        gradient.biases[1].copy_(torch.stack([part.bias_gradient for part in parts]).sum(dim=0))
         # The decay of atoms has no part but that along them.
         if self._terms.decayed[0] and not is_tied and alpha.any():
             gradient.weights[0].add_(alpha * parameters.weights[0])
