@@ -347,6 +347,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
             Interval(Integral, 1, None, closed="left"),
         ],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
+        "budgets": [StrOptions({"auto"}), "array-like", None],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -366,9 +367,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self,
         n_components: int = 100,
         *,
-        sparsity: Literal["kl", "l1", "l2", "topk"] | None = "kl",
+        sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
+        budgets: Literal["auto"] | Sequence[float] | None = "auto",
         alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",
@@ -401,6 +403,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self.sparsity = sparsity
         self.rho = rho
         self.beta = beta
+        self.budgets = budgets
         self.alpha = alpha
         self.activation = activation
         self.output_activation = output_activation

@@ -66,11 +66,11 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
             f"transform_n_active={n_active} is more than the {trained_for} active units that the "
             "model was trained with: further ones were never asked to help. Fit with a larger rho."
         )
-    elif n_active < trained_for:
+    elif n_active < trained_for and len(selection.readings) == 1:
         warn_user(
             f"transform_n_active={n_active} is another number of active units than the "
             f"{trained_for} that the model was trained for alone: such codes rebuild less than "
-            "those of a model that was trained for them."
+            "those of a model that was trained for them. Fit with budgets='auto'."
         )
 
 

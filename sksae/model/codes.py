@@ -28,7 +28,10 @@ class CodeFacts:
     has_penalty : bool
         Whether J has a sparsity term, which beta weighs.
     is_exact : bool
-        Whether rho says how many units are active in each row, exactly; then there is no penalty.
+        Whether rho says how many units are active, exactly; then there is no penalty.
+    selects_by_batch : bool
+        Whether that is a mean over the rows of a minibatch in training, and at inference a
+        threshold decides; else it is so in each row.
     aims_at_mean : bool
         Whether the penalty pulls mean activations to rho. Else rho is what beta="auto" aims at, as
         a share of active units.
@@ -51,6 +54,7 @@ class CodeFacts:
     why_activations: str = ""
     has_penalty: bool = True
     is_exact: bool = False
+    selects_by_batch: bool = False
     aims_at_mean: bool = False
     makes_zeros: bool = False
     revives_units: bool = False
@@ -72,7 +76,7 @@ class CodeFacts:
     @property
     def is_read_at_will(self) -> bool:
         """Whether a fitted code can be read at another number of active units."""
-        return self.is_exact
+        return self.is_exact and not self.selects_by_batch
 
 
 CODES: dict[str | None, CodeFacts] = {
@@ -100,6 +104,13 @@ CODES: dict[str | None, CodeFacts] = {
         has_penalty=False,
         is_exact=True,
     ),
+    "batchtopk": CodeFacts(
+        activations=("relu",),
+        why_activations="keeps the largest activations, and others must have no gradient",
+        has_penalty=False,
+        is_exact=True,
+        selects_by_batch=True,
+    ),
     None: CodeFacts(has_penalty=False),
 }
 
@@ -118,15 +129,34 @@ class Selection(NamedTuple):
     code : str
         The name of the code that selects.
     n_active : int
-        How many units.
+        How many units: of each row, or of a batch's rows on average.
+    budgets : tuple of int, optional
+        How many of them the loss reads, one number after another: increasing, ``n_active`` at
+        last. By default all at once.
+    threshold : float, optional
+        Where units above it are kept, however many these are.
     """
 
     code: str
     n_active: int
+    budgets: tuple[int, ...] = ()
+    threshold: float | None = None
+
+    @property
+    def readings(self) -> tuple[int, ...]:
+        """How many of the largest units the loss reads, increasing."""
+        return self.budgets or (self.n_active,)
 
 
-def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selection | None:
-    """Return what a code keeps of its units, at least one; None where it keeps all.
+def n_active_of(rho: float, n_components: int) -> int:
+    """Return how many units a share of them is; it may be 0."""
+    return round(rho * n_components)
+
+
+def selection_of(
+    sparsity: str | None, rho: float, n_components: int, budgets: tuple[int, ...] = ()
+) -> Selection | None:
+    """Return what a code keeps of its units; None where it keeps all.
 
     Parameters
     ----------
@@ -136,10 +166,13 @@ def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selecti
         Share of active units.
     n_components : int
         Units of the code.
+    budgets : tuple of int, optional
+        How many of the active ones the loss reads.
     """
-    if sparsity is None or not CODES[sparsity].is_exact:
+    if not CODES[sparsity].is_exact:
         return None
-    return Selection(sparsity, max(1, round(rho * n_components)))
+    assert sparsity is not None
+    return Selection(sparsity, n_active_of(rho, n_components), budgets)
 
 
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:

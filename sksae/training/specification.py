@@ -6,6 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from sksae.model.codes import CODES
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
 
@@ -97,6 +98,8 @@ class Specification(TrainingSpecification):
     ----------
     rho : float
         As a share of units.
+    budgets : tuple of int
+        Numbers of active units that the loss reads; empty where the code is not exact.
     beta : float or "auto"
     activation : str
         Of the code.
@@ -106,6 +109,7 @@ class Specification(TrainingSpecification):
     n_components: int
     sparsity: str | None
     rho: float
+    budgets: tuple[int, ...]
     beta: float | str
     activation: str
     output_activation: str
@@ -124,12 +128,20 @@ class Specification(TrainingSpecification):
         return has_scaled_norm(self.output_activation, self.scale_data)
 
     @property
+    def is_dictionary(self) -> bool:
+        """Whether each unit of an exact code adds its atom to a row (see `Architecture`)."""
+        return CODES[self.sparsity].is_exact and not self.hidden_layer_sizes
+
+    @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Units of the encoder's layers, the code's last."""
         return (*self.hidden_layer_sizes, self.n_components)
 
     def _check(self) -> None:
         super()._check()
+        validation.check_exact(
+            self.sparsity, self.solver, self.output_activation, self.hidden_layer_sizes
+        )
         validation.check_noise(self.noise, self.noise_level)
         validation.check_scaling(self.output_activation, self.scale_data)
         validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
@@ -160,11 +172,17 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
     """
     sparsity = given["sparsity"]
     is_scaled = has_scaled_norm(given["output_activation"], given["scale_data"])
+    hidden_layer_sizes = validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"])
+    n_components = given["n_components"]
+    rho = validation.resolve_rho(given["rho"], n_components)
     return Specification.of(
         given,
         usual,
-        hidden_layer_sizes=validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"]),
+        hidden_layer_sizes=hidden_layer_sizes,
         activation=validation.resolve_activation(given["activation"], sparsity),
-        rho=validation.resolve_rho(given["rho"], given["n_components"]),
+        rho=rho,
+        budgets=validation.resolve_budgets(
+            given["budgets"], sparsity, rho, n_components, len(hidden_layer_sizes)
+        ),
         beta=defaults.resolve_beta(given["beta"], sparsity, is_scaled),
     )
