@@ -54,11 +54,12 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
     network : FittedNetwork
         As it was trained.
     n_active : int or None
-        As in `as_read`.
+        As in `as_read`, which raises the same.
     """
     selection = _selection_of(network)
     if n_active is None or selection is None:
         return
+    check_n_active(n_active, network.n_components)
     trained_for = selection.n_active
     if n_active > trained_for:
         warn_user(
