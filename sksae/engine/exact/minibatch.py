@@ -4,9 +4,10 @@ In falling order of p the loss reads a row's units up to each of the budgets Q,
 
     l = mean over q in Q of 1/2 ||z_hat_q - z||^2
 
-(several k at once: Gao et al. 2024, section 3.4, https://arxiv.org/abs/2406.04093). With the
-residual r_q = z_hat_q - z and R_i the sum of r_q over q >= i, divided by the number of budgets, the
-gradient by the atom of the unit at rank i is a_i R_i, by its activation D_i . R_i, and by b R_1.
+(Balagansky et al. 2025, https://arxiv.org/abs/2505.24473; "Multi-TopK" of Gao et al. 2024,
+https://arxiv.org/abs/2406.04093). With the residual r_q = z_hat_q - z and R_i the sum of r_q over
+q >= i, divided by the number of budgets, the gradient by the atom of the unit at rank i is a_i R_i,
+by its activation D_i . R_i, and by b R_1.
 """
 
 from functools import partial
