@@ -38,6 +38,7 @@ pytestmark = [
 
 CODES = {
     "topk": {"sparsity": "topk", "rho": 0.15},
+    "batchtopk": {"sparsity": "batchtopk", "rho": 0.15},
     "l1": {"sparsity": "l1", "beta": 0.3},
     "deep": {"sparsity": "topk", "rho": 0.15, "hidden_layer_sizes": (16,)},
     "tied": {"sparsity": "topk", "rho": 0.15, "tied_weights": True},

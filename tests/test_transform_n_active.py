@@ -28,7 +28,8 @@ K = 6
 
 
 def make(n_components=40, **params):
-    few = {"sparsity": "topk", "rho": K, "max_iter": 4, "tol": 0.1, "random_state": 0}
+    few = {"sparsity": "topk", "rho": K, "budgets": None, "max_iter": 4, "tol": 0.1}
+    few["random_state"] = 0
     return SparseAutoencoderTransformer(n_components, **(few | params))
 
 
@@ -147,16 +148,39 @@ def test_a_number_that_was_not_trained_for_warns(fitted, X, n_active, message, m
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("n_active", [None, K])
-def test_a_number_that_was_trained_for_does_not_warn(fitted, X, n_active):
-    model = read_at(fitted, n_active)
+@pytest.mark.parametrize(("budgets", "n_active"), [(None, None), (None, K), ([2], 2), ([2], 4)])
+def test_a_number_that_was_trained_for_does_not_warn(X, budgets, n_active):
+    # Between two budgets as well: units are in an order there.
+    model = make(budgets=budgets, transform_n_active=n_active).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.score(X)
         model.inverse_transform(model.transform(X))
 
 
-@pytest.mark.parametrize("params", [{"sparsity": "kl"}, {"sparsity": "l1"}, {"sparsity": None}])
+def test_more_than_the_last_budget_warns(X):
+    with pytest.warns(UserWarning, match="=7 is more than the 6 active"):
+        make(budgets=[2, 4], transform_n_active=7).fit(X).transform(X)
+
+
+def test_advice_is_such_that_it_can_be_followed(X):
+    for hidden, advised in [((), True), ((8,), False)]:
+        model = make(hidden_layer_sizes=hidden, transform_n_active=2).fit(X)
+        with pytest.warns(UserWarning, match="alone") as caught:
+            model.transform(X)
+        assert ("budgets='auto'" in str(caught[0].message)) == advised
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"sparsity": "kl"},
+        {"sparsity": "l1"},
+        {"sparsity": None},
+        {"sparsity": "batchtopk", "rho": 0.3},
+    ],
+    ids=str,
+)
 def test_where_it_has_no_effect_fit_says_so(X, params):
     model = SparseAutoencoderTransformer(8, max_iter=2, random_state=0, **params).fit(X)
     codes, score = model.transform(X), model.score(X)
@@ -227,6 +251,24 @@ def test_a_fine_tuned_member_is_trained_for_what_it_is_read_at(X):
         warnings.simplefilter("error")
         stack.transform(X)
         stack.score(X)
+
+
+@pytest.mark.parametrize("n_members", [1, 2])
+def test_budgets_are_those_of_the_last_training(X, y, n_members):
+    given = [make(30, budgets=[2]), make(20, rho=4, budgets=[2])][:n_members]
+    classifier = SparseAutoencoderClassifier(given, max_iter=2, random_state=0).fit(X, y)
+    stack = StackedSparseAutoencoder(given, max_iter=2, random_state=0).fit(X)
+    frozen = SparseAutoencoderClassifier(given, freeze=1, max_iter=2, random_state=0).fit(X, y)
+
+    def budgets(estimator):
+        networks = [member.__sksae_network__() for member in estimator.autoencoders_]
+        return [network.encoder[-1].selection.readings for network in networks]
+
+    alone, several = [(6,), (4,)][:n_members], [(2, 6), (2, 4)][:n_members]
+    # A softmax reads all active units, and so does a decoder of many layers.
+    assert budgets(classifier) == alone
+    assert budgets(stack) == (several if n_members == 1 else alone)
+    assert budgets(frozen) == [several[0], *alone[1:]]
 
 
 def test_what_is_frozen_keeps_what_it_was_trained_for(X, y):

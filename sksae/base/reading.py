@@ -37,7 +37,7 @@ def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
     if selection is None:
         return network
     layers = list(network.layers)
-    layers[code] = layers[code]._replace(selection=selection._replace(n_active=int(n_active)))
+    layers[code] = layers[code]._replace(selection=selection.reading(int(n_active)))
     return replace(network, layers=tuple(layers))
 
 
@@ -67,10 +67,11 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
             "model was trained with: further ones were never asked to help. Fit with a larger rho."
         )
     elif n_active < trained_for and len(selection.readings) == 1:
+        advice = "" if len(network.layers) > 2 else " Fit with budgets='auto'."
         warn_user(
             f"transform_n_active={n_active} is another number of active units than the "
             f"{trained_for} that the model was trained for alone: such codes rebuild less than "
-            "those of a model that was trained for them. Fit with budgets='auto'."
+            f"those of a model that was trained for them.{advice}"
         )
 
 
