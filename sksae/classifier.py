@@ -57,7 +57,9 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         None a single one of 100, with default parameters; `set_params` and searches reach them
         as ``sae0__rho`` all the same.
         They are cloned or copied, never changed. One in a
-        :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted.
+        :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted. `transform` gives a CSR
+        matrix if the last one has ``sparse_output=True``. A member with ``transform_n_active`` is
+        read so throughout, and fine-tuned for that number.
 
     pretrain : bool, default=True
         Whether to train the members, each on the codes of the one before. With False they are

@@ -87,7 +87,10 @@ class StackedSparseAutoencoder(
         None a single one of 100, with default parameters; `set_params` and searches reach them
         as ``sae0__rho`` all the same.
         They are cloned, never changed. One in a :class:`~sklearn.frozen.FrozenEstimator` is taken
-        as it was fitted, and fine-tuned with the others.
+        as it was fitted, and fine-tuned with the others. Codes are a CSR matrix if the last one has
+        ``sparse_output=True``. A member with ``transform_n_active`` is read so by the members
+        behind it, by the fine-tuning, which trains it for that number, and by `transform`
+        and `score`.
 
     finetune : bool, default=True
         Whether to train all layers together after each on its own.

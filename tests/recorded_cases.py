@@ -201,6 +201,7 @@ def case(
 
 
 SPARSITIES = ("kl", "l1", "l2", None)
+EXACT = ("topk", "batchtopk")
 SOLVERS = ("adam", "sgd", "lbfgs")
 DEPTHS = ((), (10,), (14, 10))
 BY_PARTS = ("adam", "sgd")
@@ -233,6 +234,16 @@ CASES = {
     "hidden prelu": case(sae, **DEEP_PRELU),
     "hidden sigmoid": case(sae, hidden_layer_sizes=(10,), hidden_activation="sigmoid"),
     "hidden tanh": case(sae, hidden_layer_sizes=(10,), hidden_activation="tanh"),
+    # So many active units, as sparse matrices and read at other numbers of them.
+    **{
+        f"{sparsity}, {solver}, sparse output": case(
+            sae, sparsity=sparsity, rho=3, solver=solver, sparse_output=True
+        )
+        for sparsity, solver in product(EXACT, BY_PARTS)
+    },
+    "topk, deep, tied": case(sae, sparsity="topk", rho=3, tied_weights=True, **DEEP_PRELU),
+    "topk, read at one unit": case(sae, sparsity="topk", rho=3, transform_n_active=1),
+    "l1, sparse output": case(sae, sparsity="l1", sparse_output=True),
     # Defaults, and numbers that differ from them.
     "all defaults": case(SparseAutoencoderTransformer, rows="small", random_state=0),
     "defaults of l1": case(sae, sparsity="l1", max_iter="auto", batch_size="auto"),
@@ -327,6 +338,13 @@ CASES = {
     "stack, deep": case(stack, autoencoders=[sae(9, **DEEP_PRELU), sae(5)]),
     "stack, tied": case(stack, autoencoders=[sae(9, tied_weights=True), sae(5)]),
     "stack, l1": case(stack, autoencoders=[sae(9), sae(5, sparsity="l1")]),
+    "stack, topk, sparse output": case(
+        stack,
+        autoencoders=[
+            sae(9, sparsity="topk", rho=3, transform_n_active=2),
+            sae(6, sparsity="topk", rho=2, sparse_output=True),
+        ],
+    ),
     "stack, weights": case(stack, weighted=True),
     "stack, csr": case(stack, rows="csr"),
     "stack, early stopping": case(stack, **HELD_OUT),
