@@ -54,6 +54,7 @@ OF_FINETUNING = (
     "loss_curve_",
     "validation_score_curve_",
     "mean_activation_",
+    "active_share_",
     "n_steps_",
 )
 
@@ -162,7 +163,7 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next five are missing without ``finetune``.
+        Steps of fine-tuning; this and the next six are missing without ``finetune``.
     alpha_ : float
         Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
@@ -173,6 +174,8 @@ class StackedSparseAutoencoder(
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
+    active_share_ : ndarray of shape (n_components,), float64
+        Weighted share of the training rows in which each unit is not 0.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -553,6 +556,7 @@ class StackedSparseAutoencoder(
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
             "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
+            "active_share_": trained.active_share,
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -292,6 +292,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
+    active_share_ : ndarray of shape (n_components,), float64
+        Weighted share of the training rows in which each unit is active, that is not 0, as
+        :func:`sksae.metrics.feature_density` counts; their sum is the mean number of active units
+        in a row. Units of sigmoid, tanh and identity are hardly ever exactly 0, and are active in
+        all rows.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
         ``sparsity`` is None, "topk" or "batchtopk".
@@ -302,8 +307,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
-        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``, nan
-        if the user did not wait for it (a second Ctrl-C).
+        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_`` and
+        ``active_share_``, nan if the user did not wait for it (a second Ctrl-C).
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".

@@ -216,6 +216,13 @@ def mean_activation_of(model, X, weight=None):
     return mean_activation(network, code, shares(len(z), weight))
 
 
+def active_share_of(model, X, weight=None):
+    """Return what ``active_share_`` of a fitted estimator must be."""
+    network, z = network_of(model), scaled(model, X)
+    code = forward(np, network, z)[1][network.code_layer]
+    return shares(len(z), weight) @ (code != 0.0)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A network of given parameters, and the rows that it is judged on.

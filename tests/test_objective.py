@@ -100,6 +100,7 @@ def check_loss(weighted, **params):
     np.testing.assert_allclose(
         model.mean_activation_, oracle.mean_activation_of(model, X, weight), rtol=1e-10, atol=1e-10
     )
+    np.testing.assert_allclose(model.active_share_, oracle.active_share_of(model, X, weight))
 
 
 @never_converges

@@ -96,6 +96,8 @@ def test_loss_is_j_of_the_joined_network(name, solver, weighted):
     mean = shares(len(X), weight) @ model.transform(X)
     is_tanh = last.activation == "tanh"
     np.testing.assert_allclose(model.mean_activation_, (1 + mean) / 2 if is_tanh else mean)
+    active = model.transform(X) != 0.0
+    np.testing.assert_allclose(model.active_share_, shares(len(X), weight) @ active)
 
 
 def test_greedy_training_is_a_pipelines():
@@ -103,7 +105,7 @@ def test_greedy_training_is_a_pipelines():
     greedy = make(members, finetune=False).fit(X)
     assert_same(greedy.autoencoders_, make_pipeline(*map(clone, members)).fit(X))
     assert greedy.n_iter_ == 6
-    for name in ("loss_", "loss_curve_", "n_steps_", "mean_activation_"):
+    for name in ("loss_", "loss_curve_", "n_steps_", "mean_activation_", "active_share_"):
         assert not hasattr(greedy, name)
 
 

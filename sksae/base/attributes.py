@@ -106,6 +106,7 @@ def result_attributes(result: FitResult) -> dict[str, Any]:
         "beta_": result.beta,
         "alpha_": result.alpha,
         "mean_activation_": result.mean_activation,
+        "active_share_": result.active_share,
         "loss_curve_": record.loss_curve,
         "validation_score_curve_": record.validation_curve or None,
         "n_iter_": record.n_iter,

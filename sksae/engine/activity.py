@@ -3,6 +3,7 @@
 import numpy as np
 from torch import Tensor
 
+from sksae.engine.device import to_float64
 from sksae.model.settings import TOLERANCE
 
 # An estimate from the last minibatches that is so near is taken as a sign that all rows are within
@@ -35,6 +36,28 @@ def share_active(
     """
     active = (code > ACTIVE_FROM * largest).to(row_weights.dtype) @ row_weights
     return active / row_weights.sum(dim=1, keepdim=True) if is_weighted else active
+
+
+def share_not_zero(code: Tensor, weight: Tensor | None, n_rows: int) -> Tensor:
+    """Return what some rows add to the share of all rows in which each unit is not 0.
+
+    Parameters
+    ----------
+    code : Tensor of shape (n_models, n_components, n_some)
+        Of these rows.
+    weight : Tensor of shape (1, n_some, 1) or None
+        What each weighs, relative to the mean of all; None where all weigh alike.
+    n_rows : int
+        All rows.
+
+    Returns
+    -------
+    share : Tensor of shape (n_models, n_components, 1), float64
+    """
+    # Of signs, as sums of booleans take five times as long.
+    active = code.sign().square_()
+    total = active.sum(dim=2, keepdim=True) if weight is None else active @ weight
+    return to_float64(total) / n_rows
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:

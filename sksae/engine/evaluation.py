@@ -30,6 +30,8 @@ class Evaluation(NamedTuple):
         J.
     mean_code : Tensor of shape (n_models, n_components, 1), float64
         Mean of the code.
+    active_share : Tensor of shape (n_models, n_components, 1), float64
+        Weighted share of rows in which each unit is not 0.
     lowest, highest : Tensor of shape (n_models, n_components, 1)
         Smallest and largest activation of each unit.
     error, deviation : Tensor of shape (n_models,), float64
@@ -41,6 +43,7 @@ class Evaluation(NamedTuple):
 
     loss: Tensor
     mean_code: Tensor
+    active_share: Tensor
     lowest: Tensor
     highest: Tensor
     error: Tensor
@@ -54,6 +57,7 @@ class EvaluationSums:
 
     loss: Tensor
     mean_code: Tensor
+    active_share: Tensor
     lowest: Tensor
     highest: Tensor
     errors: "SquaredErrors | None"
@@ -62,6 +66,7 @@ class EvaluationSums:
         """Take up what another lane found."""
         self.loss += other.loss
         self.mean_code += other.mean_code
+        self.active_share += other.active_share
         torch.minimum(self.lowest, other.lowest, out=self.lowest)
         torch.maximum(self.highest, other.highest, out=self.highest)
         if self.errors is not None and other.errors is not None:
@@ -136,6 +141,7 @@ class WalkedEvaluation:
         return EvaluationSums(
             self._zero_loss(),
             torch.zeros_like(self._wide.rho),
+            torch.zeros_like(self._wide.rho),
             torch.full_like(terms.rho, inf),
             torch.full_like(terms.rho, -inf),
             SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
@@ -150,7 +156,16 @@ class WalkedEvaluation:
         loss = total.loss + self._other_terms(total.mean_code)
         unknown = torch.full_like(loss, nan)
         error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
-        return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
+        return Evaluation(
+            loss,
+            total.mean_code,
+            # Rounding may leave a little more than all rows.
+            total.active_share.clamp(max=1.0),
+            total.lowest,
+            total.highest,
+            error,
+            deviation,
+        )
 
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import share_active
+from sksae.engine.activity import share_active, share_not_zero
 from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
@@ -110,6 +110,7 @@ class FullObjective(WalkedEvaluation):
             sums.loss += self._row_terms(workspace, row_values, code, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
+                sums.active_share += share_not_zero(code, batch.weight, self._rows.n_rows)
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)

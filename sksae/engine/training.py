@@ -79,6 +79,7 @@ def train(
         n_components = architecture.n_components
         for each in trained:
             each.mean_code = np.full(n_components, nan)
+            each.active_share = np.full(n_components, nan)
             if tasks[0].finds_beta:
                 each.state["beta"] = np.asarray(each.beta)
         try:
@@ -157,7 +158,7 @@ def _evaluate(
             trained.activity = activity
     for model, (index, task, trained) in enumerate(done):
         trained.loss = float(found.loss[model])
-        for name in ("mean_code", "lowest", "highest"):
+        for name in ("mean_code", "active_share", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
         trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
         if found.thresholds is not None:

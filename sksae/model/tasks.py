@@ -63,6 +63,8 @@ class TrainingResult:
         Over all training rows, what a beta to be found shall bring to rho.
     mean_code : ndarray of shape (n_components,)
         Weighted mean of the code over the training rows; zeros where there is no code.
+    active_share : ndarray of shape (n_components,)
+        Weighted share of the training rows in which each unit is not 0; likewise.
     lowest, highest : ndarray of shape (n_components,)
         Smallest and largest activation of each unit on the training rows.
     error, deviation : float
@@ -87,6 +89,7 @@ class TrainingResult:
     beta: float = 0.0
     activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
+    active_share: np.ndarray = field(default_factory=lambda: np.empty(0))
     lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
     error: float = nan

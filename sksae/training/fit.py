@@ -135,6 +135,7 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
         alpha=penalties.alpha,
         beta=beta if CODES[penalties.sparsity].has_penalty else None,
         mean_activation=mean_activation(trained.mean_code, network.code_activation),
+        active_share=trained.active_share,
     )
 
 

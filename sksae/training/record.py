@@ -61,6 +61,8 @@ class FitResult(NamedTuple):
         Weight of the sparsity term, if there is one.
     mean_activation : ndarray of shape (n_components,)
         Of each unit over the training rows.
+    active_share : ndarray of shape (n_components,)
+        Of the training rows, for each unit, in which it is not 0.
     """
 
     network: FittedNetwork
@@ -69,3 +71,4 @@ class FitResult(NamedTuple):
     alpha: float
     beta: float | None
     mean_activation: np.ndarray
+    active_share: np.ndarray

@@ -188,7 +188,10 @@ class UnitSums:
         rows = active.rows % n_rows if len(sums.mean_code) > 1 else active.rows
         counted = to_float64(row_weights.view(-1)[rows.long()])
         total, values = sums.mean_code.view(-1), active.values
-        total.index_add_(0, units.to(total.device), to_float64(values) * counted)
+        where = units.to(total.device)
+        total.index_add_(0, where, to_float64(values) * counted)
+        # What is kept may be 0.
+        sums.active_share.view(-1).index_add_(0, where, to_float64(values > 0.0) * counted)
         # A unit that is not kept in some row is 0 there.
         in_all = torch.bincount(units, minlength=len(total)) == n_rows
         least = torch.where(in_all, inf, 0.0).to(values)
