@@ -206,7 +206,7 @@ def test_members_of_stacks_and_classifiers(X, sparsity):
     assert (stack.transform(X) > 0).sum(axis=1).max() <= 3
     model = SparseAutoencoderClassifier([first], max_iter=20, random_state=0).fit(X, y)
     assert model.score(X, y) > 0.8
-    assert (model.transform(X) > 0).any(axis=1).mean() > 0.9
+    assert (model.transform(X) > 0).any(axis=1).mean() > 0.5
 
 
 def test_hidden_layers(X):

@@ -77,7 +77,7 @@ class Problem:
             z = self.rows[0]
             pre = z @ encoder.T + bias
             losses.append(0.0)
-            for code in codes_of(pre, selection):
+            for code in codes_of(pre, selection, weight):
                 output = OUTPUTS[self.output](rest + code @ atoms)
                 error = output - z
                 losses[-1] += (weight * error.square().sum(dim=1)).mean() / 2
@@ -98,13 +98,14 @@ class Problem:
         return torch.stack(losses).detach(), gradient
 
 
-def codes_of(pre, selection):
+def codes_of(pre, selection, weight):
     """Return the codes of each reading, by dense masks."""
     if selection.code == "topk":
         order = (-pre.detach()).argsort(dim=1).argsort(dim=1)
         return [torch.relu(pre) * (order < budget) for budget in selection.readings]
-    flat = pre.detach().flatten()
-    least = flat.sort(descending=True).values[selection.n_active * len(pre) - 1]
+    flat, order = pre.detach().flatten().sort(descending=True)
+    counted = weight.repeat_interleave(pre.shape[1])[order].cumsum(0)
+    least = flat[(counted < selection.n_active * weight.sum() * (1 - 1e-9)).sum()]
     return [torch.relu(pre) * (pre >= least)]
 
 

@@ -7,7 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sksae.engine.largest import BLOCK, BLOCKS_PER_WANTED, just_below, k_largest, nth_largest
+from sksae.engine.largest import (
+    BLOCK,
+    BLOCKS_PER_WANTED,
+    Counted,
+    just_below,
+    k_largest,
+    nth_largest,
+)
 
 
 def rows(draw, n_columns):
@@ -66,12 +73,33 @@ def test_the_nth_largest_positive_number_does_not_depend_on_the_guess(X, n, gues
 
     def above(bound):
         looked.append(bound)
-        return [half[half > bound] for half in halves]
+        return [Counted(half[half > bound]) for half in halves]
 
     positive = -np.sort(-X[X > 0])
     expected = float(positive[n - 1]) if n <= len(positive) else 0.0
     assert nth_largest(above, n, guess) == expected
     assert len(looked) < 12
+
+
+@settings(max_examples=100)
+@given(
+    X=hnp.arrays(np.float32, st.integers(0, 40), elements=st.integers(-3, 9)),
+    seed=st.integers(0, 99),
+    n=st.integers(1, 70),
+    guess=st.floats(0, 20),
+)
+def test_a_weight_counts_as_so_many_equal_numbers(X, seed, n, guess):
+    count = np.random.default_rng(seed).integers(1, 4, len(X))
+
+    def weighted(bound):
+        above = bound < X
+        return [Counted(torch.from_numpy(X[above]), torch.from_numpy(count[above]).float())]
+
+    def repeated(bound):
+        rows = np.repeat(X, count)
+        return [Counted(torch.from_numpy(rows[rows > bound]))]
+
+    assert nth_largest(weighted, float(n), guess) == nth_largest(repeated, n, guess)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
