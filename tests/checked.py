@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from registered import SPARSITIES, WITH_BETA
+from registered import TRAININGS, WITH_BETA, rho_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import estimator_checks
@@ -23,11 +23,9 @@ QUICK = {"n_components": 4, "max_iter": 2}
 DEFAULT = SparseAutoencoderTransformer()
 MATRIX = {
     f"{sparsity}-{solver}-{dtype}": SparseAutoencoderTransformer(
-        sparsity=sparsity, solver=solver, dtype=dtype, **QUICK
+        sparsity=sparsity, solver=solver, dtype=dtype, rho=rho_of(sparsity, 0.05, 0.6), **QUICK
     )
-    for sparsity, solver, dtype in product(
-        SPARSITIES, ("adam", "sgd", "lbfgs"), ("float32", "float64")
-    )
+    for (sparsity, solver), dtype in product(TRAININGS, ("float32", "float64"))
 }
 MATRIX |= {
     f"{sparsity}-{solver}-auto": SparseAutoencoderTransformer(
@@ -38,7 +36,10 @@ MATRIX |= {
 MATRIX |= {
     "topk-sparse-output": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, sparse_output=True, **QUICK
-    )
+    ),
+    "topk-one-budget": SparseAutoencoderTransformer(
+        sparsity="topk", rho=0.6, budgets=None, tied_weights=True, **QUICK
+    ),
 }
 MATRIX |= {
     f"tied-{solver}": SparseAutoencoderTransformer(tied_weights=True, solver=solver, **QUICK)

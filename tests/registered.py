@@ -38,13 +38,17 @@ each_with_beta = pytest.mark.parametrize("sparsity", WITH_BETA)
 each_smooth = pytest.mark.parametrize("sparsity", SMOOTH)
 
 
-def with_depths(codes, layers):
-    """Return codes and activations with each of some hidden layers, as far as they go together."""
+def with_depths(codes, layers, *, dictionaries=False):
+    """Return codes and activations with each of some hidden layers, as far as they go together.
+
+    Exact codes without hidden layers are dictionaries, whose passes do not go by layers.
+    """
     return [
         pytest.param(name, activation, of_layers, id=f"{name}-{activation}-{depth}")
         for name, activation in codes
         for depth, of_layers in layers.items()
-        if name not in EXACT or (name in LAYERED and of_layers[0])
+        if (name in LAYERED or not of_layers[0])
+        and (dictionaries or name not in EXACT or of_layers[0])
     ]
 
 

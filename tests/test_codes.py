@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plans import plan_of
-from registered import CODE_ACTIVATIONS, LAYERED, TRAININGS, each_sparsity, each_training
+from registered import CODE_ACTIVATIONS, each_sparsity, each_training
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import codes
@@ -86,8 +86,7 @@ def test_a_forgotten_part_is_named(monkeypatch, facts, missing):
 # In every estimator.
 
 
-# A minibatch of batchtopk chooses among rows, whatever they weigh.
-@pytest.mark.parametrize(("sparsity", "solver"), [each for each in TRAININGS if each[0] in LAYERED])
+@each_training
 def test_weights_count_as_repeated_rows_do(X, sparsity, solver):
     weight = np.random.default_rng(1).integers(1, 4, len(X))
     repeated = np.repeat(X, weight, axis=0)

@@ -106,8 +106,10 @@ def check_loss(weighted, **params):
 @never_converges
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("scale_data", [False, True])
-@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
-@pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("sparsity", "activation", "layers"),
+    with_depths(CODE_ACTIVATIONS, LAYERS, dictionaries=True),
+)
 def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
     sparsity, activation, layers, scale_data, weighted
 ):

@@ -12,10 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.device import to_float64
+
 # Rows are cut into blocks so long, if that gives so many blocks for each number that is wanted.
 BLOCK, BLOCKS_PER_WANTED = 16, 2
 # The next bound is looked for above this share of the last one.
 LIKELY = 0.8
+# Of sums of weights.
+ROUNDING = 1e-6
 
 
 class Largest(NamedTuple):
@@ -82,23 +86,41 @@ def _candidates(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return candidates, columns
 
 
-def nth_largest(above: Callable[[float], list[Tensor]], n: int, guess: float) -> float:
+class Counted(NamedTuple):
+    """Some numbers, and what each counts: weights of shape (n,), or None for 1."""
+
+    values: Tensor
+    weights: Tensor | None = None
+
+
+def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float) -> float:
     """Return the n-th largest of some positive numbers; 0 if there are fewer.
+
+    Of weighted ones it is the last of the largest that together count n.
 
     Parameters
     ----------
     above : callable
         ``above(bound)`` returns all numbers that are above a bound, in pieces.
-    n : int
-        At least 1.
+    n : float
+        More than 0; at least 1, and whole, where there are no weights.
     guess : float
         What it may be: the nearer, the fewer numbers are looked at.
     """
     bound = LIKELY * guess
     while True:
         pieces = above(bound)
-        if sum(len(piece) for piece in pieces) >= n:
-            return float(torch.cat(pieces).topk(n, sorted=False).values.min())
+        values = torch.cat([piece.values for piece in pieces])
+        if pieces[0].weights is None:
+            if len(values) >= n:
+                return float(values.topk(int(n), sorted=False).values.min())
+        else:
+            values, order = values.sort(descending=True, stable=True)
+            weights = torch.cat([piece.weights for piece in pieces if piece.weights is not None])
+            # A sum of so many is rounded.
+            reached = to_float64(weights[order]).cumsum(0) >= n * (1.0 - ROUNDING)
+            if reached.any():
+                return float(values[int(reached.int().argmax())])
         if bound == 0.0:
             return 0.0
         bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0

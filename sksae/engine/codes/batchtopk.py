@@ -14,12 +14,30 @@ import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Active, Code
-from sksae.engine.largest import just_below, nth_largest
+from sksae.engine.largest import Counted, just_below, nth_largest
 from sksae.model.codes import Selection
 
 
-def _above(parts: Sequence[Tensor], bound: float) -> list[Tensor]:
-    return [part[part > bound] for part in parts]
+def _above(
+    parts: Sequence[Tensor], weights: Sequence[Tensor | None], bound: float
+) -> list[Counted]:
+    """Return all activations of rows, shape (n_rows, n_components), that are above a bound.
+
+    Parameters
+    ----------
+    parts : sequence of Tensor of shape (n_rows, n_components)
+        Pre-activations.
+    weights : sequence of Tensor of shape (1, n_rows, 1) or None
+        What their rows count.
+    bound : float
+        The bound.
+    """
+    found = []
+    for part, weight in zip(parts, weights, strict=True):
+        is_above = part > bound
+        of_entries = None if weight is None else weight[0].expand(part.shape)[is_above]
+        found.append(Counted(part[is_above], of_entries))
+    return found
 
 
 class BatchTopK(Code):
@@ -31,16 +49,24 @@ class BatchTopK(Code):
             bound = selection.threshold
             if bound is None:
                 n_kept = selection.n_active * (model.numel() // model.shape[axis])
-                bound = just_below(nth_largest(partial(_above, [model]), n_kept, 0.0), code.dtype)
+                value = nth_largest(partial(_above, [model], [None]), n_kept, 0.0)
+                bound = just_below(value, code.dtype)
             model.mul_(model > bound)
 
     def bound(
-        self, parts: Sequence[Tensor], n_active: Sequence[int], guess: np.ndarray
+        self,
+        parts: Sequence[Tensor],
+        weights: Sequence[Tensor | None],
+        n_active: Sequence[int],
+        guess: np.ndarray,
     ) -> np.ndarray | None:
-        n_rows = sum(part.shape[1] for part in parts)
+        n_rows = sum(
+            float(part.shape[1] if weight is None else weight.sum())
+            for part, weight in zip(parts, weights, strict=True)
+        )
         found = []
         for model, each in enumerate(n_active):
-            above = partial(_above, [part[model] for part in parts])
+            above = partial(_above, [part[model] for part in parts], weights)
             value = nth_largest(above, each * n_rows, float(guess[model]))
             found.append(just_below(value, parts[0].dtype))
         return np.array(found)

@@ -147,7 +147,11 @@ class Code:
         """
 
     def bound(
-        self, parts: Sequence[Tensor], n_active: Sequence[int], guess: np.ndarray
+        self,
+        parts: Sequence[Tensor],
+        weights: Sequence[Tensor | None],
+        n_active: Sequence[int],
+        guess: np.ndarray,
     ) -> np.ndarray | None:
         """Return what couples the rows of a minibatch: above which pre-activation units are kept.
 
@@ -155,6 +159,8 @@ class Code:
         ----------
         parts : sequence of Tensor of shape (n_models, n_rows, n_components)
             Pre-activations; together they are those of the minibatch.
+        weights : sequence of Tensor of shape (1, n_rows, 1) or None
+            What their rows count; None where all are alike.
         n_active : sequence of int
             How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)

@@ -143,7 +143,8 @@ class ExactEvaluation(WalkedEvaluation):
         for batch, passage, pre in lane.walk():
             bound = self._bounds
             if bound is None:
-                bound = terms.code.bound([pre], self._n_active, np.zeros(n_models))
+                weights, guess = [batch.weight], np.zeros(n_models)
+                bound = terms.code.bound([pre], weights, self._n_active, guess)
             active = passage.choose(terms.code, bound)
             output = passage.decode(active).output
             self._activation.forward(output, output, {})

@@ -43,6 +43,8 @@ class ExactPart:
 
     Attributes
     ----------
+    weight : Tensor of shape (1, n_rows, 1) or None
+        What each row counts, relative to the mean over all; None where all are alike.
     row_weights : Tensor of shape (1, n_rows, 1)
         What each row counts in a mean.
     losses : Tensor of shape (n_models, n_rows)
@@ -98,8 +100,8 @@ class ExactPart:
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""
         self._rows, self._target = batch.rows[:, self._which], batch.target[:, self._which]
-        self._weight = None if batch.weight is None else batch.weight[:, self._which]
-        self.row_weights = self._even if self._weight is None else self._weight * self._share
+        self.weight = None if batch.weight is None else batch.weight[:, self._which]
+        self.row_weights = self._even if self.weight is None else self.weight * self._share
 
     def encode(self) -> Tensor:
         """Return pre-activations, of shape (n_models, n_rows, n_components)."""
@@ -120,8 +122,8 @@ class ExactPart:
         output, bags = self._passage.decode(active)
         error = self._loss(output)
         lacking = error[:, :, -1].clone() if any(map(len, dead)) else None
-        if self._weight is not None:
-            error.mul_(self._weight.unsqueeze(-1))
+        if self.weight is not None:
+            error.mul_(self.weight.unsqueeze(-1))
         n_readings = residuals.shape[2]
         torch.mul(error, self._share / n_readings, out=residuals)
         for reading in range(n_readings - 2, -1, -1):
@@ -265,7 +267,8 @@ class ExactObjective:
         pre = self._crew.run([part.encode for part in parts])
         bound = self._fixed_bounds
         if bound is None:
-            bound = self._terms.code.bound(pre, self._n_active, self._guess)
+            weights = [part.weight for part in parts]
+            bound = self._terms.code.bound(pre, weights, self._n_active, self._guess)
             self._guess = self._guess if bound is None else bound
         self._crew.run([partial(part.go_back, bound, dead) for part in parts])
         self._sum_by_units(batch.rows[0], parts)
