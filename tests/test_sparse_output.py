@@ -7,6 +7,7 @@ import joblib
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from batched import assert_same_results, search_both
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn import config_context
@@ -28,7 +29,7 @@ from sksae import (
 )
 from sksae.engine.inference import walk
 from sksae.engine.inference.layers import Layers
-from sksae.engine.inference.outlets import SparseCodes
+from sksae.engine.inference.outlets import SparseCodes, of_array, of_tensor
 from sksae.model_selection import BatchedGridSearchCV
 
 pytestmark = [
@@ -156,6 +157,13 @@ def test_indices_are_wide_where_they_must_be(fitted, monkeypatch):
     assert asked == [40]
     assert found.indices.dtype == found.indptr.dtype == np.int64
     assert_array_equal(found.toarray(), np.eye(3, 40))
+
+
+def test_entries_are_found_on_a_device_as_on_the_cpu():
+    codes = np.random.default_rng(0).normal(size=(5, 7)).clip(min=0.0)
+    codes[0, 0] = -0.0
+    for ours, theirs in zip(of_tensor(torch.from_numpy(codes)), of_array(codes), strict=True):
+        assert_array_equal(ours, theirs)
 
 
 def test_codes_are_never_dense_at_once():

@@ -133,14 +133,21 @@ class _ChunkWriter:
         n_rows = which.stop - which.start
         if isinstance(codes, Tensor) and codes.device.type == "cpu":
             codes = codes.numpy()
-        if isinstance(codes, np.ndarray):
-            # By a mask: numpy looks for entries of floats twenty times as slowly.
-            at = np.flatnonzero(codes != 0.0)
-            values = codes.reshape(-1)[at]
-        else:
-            flat = codes.reshape(-1)
-            found = flat.nonzero()[:, 0]
-            at, values = found.cpu().numpy(), flat[found].cpu().numpy()
+        at, values = of_array(codes) if isinstance(codes, np.ndarray) else of_tensor(codes)
         rows, units = np.divmod(at, self._n_components)
         of_row = np.bincount(rows, minlength=n_rows)
         self._codes.take(which, units.astype(np.int32), values, of_row)
+
+
+def of_array(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of what is not 0, in the flat array, and the values there."""
+    # By a mask: numpy looks for entries of floats twenty times as slowly.
+    at = np.flatnonzero(codes != 0.0)
+    return at, codes.reshape(-1)[at]
+
+
+def of_tensor(codes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same of a tensor, of which entries alone leave its device."""
+    flat = codes.reshape(-1)
+    at = flat.nonzero()[:, 0]
+    return at.cpu().numpy(), flat[at].cpu().numpy()
