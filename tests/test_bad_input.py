@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from plans import plan_of
-from registered import each_sparsity
+from registered import each_sparsity, each_training, rho_of
 from scipy.sparse import csr_array
 from sklearn.exceptions import NotFittedError
 
@@ -32,7 +32,9 @@ def X():
 
 def make(**params):
     defaults = {"n_components": 4, "batch_size": 10, "max_iter": 4, "random_state": 0}
-    return SparseAutoencoderTransformer(**(defaults | params))
+    given = defaults | params
+    given.setdefault("rho", rho_of(given.get("sparsity", "kl"), 0.05))
+    return SparseAutoencoderTransformer(**given)
 
 
 @pytest.fixture
@@ -549,7 +551,7 @@ def test_an_interrupt_during_partial_fit_is_not_passed_over_in_silence(X, monkey
 # Small and strange, but fine.
 
 
-@each_sparsity
+@each_training
 @pytest.mark.parametrize(
     "rows",
     [
@@ -572,7 +574,6 @@ def test_an_interrupt_during_partial_fit_is_not_passed_over_in_silence(X, monkey
     ],
 )
 @each_container
-@each_solver
 def test_it_trains(solver, rows, sparsity, container):
     given = container(rows)
     for params in ({}, {"scale_data": False, "output_activation": "sigmoid"}):

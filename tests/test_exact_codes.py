@@ -209,6 +209,12 @@ def test_members_of_stacks_and_classifiers(X, sparsity):
     assert (model.transform(X) > 0).any(axis=1).mean() > 0.5
 
 
+@each_exact
+def test_fine_tuning_by_lbfgs_is_refused(X, sparsity):
+    with pytest.raises(ValueError, match=f"solver='lbfgs' cannot train sparsity='{sparsity}'"):
+        StackedSparseAutoencoder([make(sparsity)], solver="lbfgs").fit(X)
+
+
 def test_hidden_layers(X):
     model = make(hidden_layer_sizes=(20,), alpha=1e-3).fit(X)
     assert ((model.transform(X) > 0).sum(axis=1) <= 4).all()

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from registered import each_sparsity
+from registered import each_sparsity, rho_of
 from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
@@ -29,7 +29,9 @@ def X():
 
 def make(**params):
     defaults = {"n_components": 4, "batch_size": 5, "dtype": "float64", "random_state": 0}
-    return SparseAutoencoderTransformer(**(defaults | params))
+    given = defaults | params
+    given.setdefault("rho", rho_of(given.get("sparsity", "kl"), 0.05))
+    return SparseAutoencoderTransformer(**given)
 
 
 def assert_same_network(a, b, rtol=1e-9):

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import sklearn
-from registered import each_sparsity
+from registered import each_training, rho_of
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import ConvergenceWarning
@@ -30,7 +30,9 @@ def X():
 
 
 def make(n_components=5, **params):
-    return SparseAutoencoderTransformer(n_components, **({"random_state": 0} | params))
+    given = {"random_state": 0} | params
+    given.setdefault("rho", rho_of(given.get("sparsity", "kl"), 0.05))
+    return SparseAutoencoderTransformer(n_components, **given)
 
 
 # Attributes.
@@ -144,8 +146,7 @@ def test_verbose_prints_the_held_out_score(X, capsys):
 # Solvers and schedules.
 
 
-@each_sparsity
-@each_solver
+@each_training
 @unfinished
 def test_every_solver_lowers_the_loss_of_every_sparsity(X, solver, sparsity):
     params = {"beta": 0.1} if sparsity in ("l1", "l2") else {}
@@ -417,6 +418,7 @@ def test_clone_takes_every_parameter_and_nothing_fitted(X):
         "sparsity": "l2",
         "rho": 0.05,
         "beta": 0.5,
+        "budgets": "auto",
         "alpha": 1e-3,
         "activation": "prelu",
         "output_activation": "sigmoid",
@@ -426,6 +428,8 @@ def test_clone_takes_every_parameter_and_nothing_fitted(X):
         "noise": "masking",
         "noise_level": 0.1,
         "scale_data": True,
+        "sparse_output": False,
+        "transform_n_active": None,
         "solver": "sgd",
         "learning_rate": 1e-3,
         "learning_rate_schedule": "constant",

@@ -21,7 +21,7 @@ from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObject
 from sksae.engine.noise import corruption_of, drops_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.run_state import RunState
-from sksae.engine.solvers import SGD, Adam, Solver
+from sksae.engine.solvers import LEAST_PACE, SGD, Adam, Solver
 from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
@@ -233,7 +233,8 @@ class MinibatchTraining:
         self._solver.step(gradient, rate, pace)
         if before is not None:
             bias.add_(bias - before, alpha=bias_gain - 1.0)
-        self._objective.after_step()
+        if pace >= LEAST_PACE:
+            self._objective.after_step()
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""

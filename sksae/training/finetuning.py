@@ -12,7 +12,7 @@ from sksae.model.scaling import Scaling
 from sksae.model.settings import Noise, Penalties, TrainingConfig
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.process.shortage import IN_TRAINING, explained_shortage
-from sksae.training import defaults
+from sksae.training import defaults, validation
 from sksae.training.centred import architecture_of, from_centred, to_centred
 from sksae.training.fit import successful, train_plans
 from sksae.training.moments import weighted_moments
@@ -154,6 +154,9 @@ def plan_layers(
     """
     layout = "rows" if rest.get("target") is None else "columns"
     architecture = architecture_of(layers, n_encoder_layers, output_layout=layout)
+    for selection in architecture.selections:
+        if selection is not None:
+            validation.check_exact_solver(selection.code, config.solver)
     if not architecture.is_dictionary:
         # J reads all active units at once, where each does not add its atom to the row.
         selections = (each and each.reading_all for each in architecture.selections)

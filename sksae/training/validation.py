@@ -184,11 +184,7 @@ def check_exact(
     facts = CODES[sparsity]
     if not facts.is_exact:
         return
-    if solver == "lbfgs":
-        raise ValueError(
-            f"solver='lbfgs' cannot train sparsity={sparsity!r}: J jumps where other units become "
-            "the largest, and a line search does not get past that. Use solver='adam' or 'sgd'."
-        )
+    check_exact_solver(sparsity, solver)
     if output_activation == "prelu" and not hidden_layer_sizes:
         raise ValueError(
             f"output_activation='prelu' cannot be had with sparsity={sparsity!r}, whose atoms have "
@@ -232,6 +228,15 @@ def check_n_active(n_active: int, n_components: int) -> None:
         raise ValueError(
             f"transform_n_active={n_active!r} is a number of active units: it must be an int from "
             f"1 to n_components={n_components}, or None."
+        )
+
+
+def check_exact_solver(sparsity: str | None, solver: str) -> None:
+    """Raise if a solver cannot train a code that selects its units."""
+    if solver == "lbfgs" and CODES[sparsity].is_exact:
+        raise ValueError(
+            f"solver='lbfgs' cannot train sparsity={sparsity!r}: J jumps where other units become "
+            "the largest, and a line search does not get past that. Use solver='adam' or 'sgd'."
         )
 
 
