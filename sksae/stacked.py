@@ -19,6 +19,7 @@ from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
+from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.base.stages import Stages, short_named
 from sksae.model.codes import mean_activation
@@ -381,13 +382,13 @@ class StackedSparseAutoencoder(
         return self
 
     @np.errstate(all="ignore")
-    def inverse_transform(self, X: ArrayLike) -> np.ndarray:
+    def inverse_transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the rows that some codes stand for.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_components)
-            Codes, as `transform` makes them.
+        X : {array-like, sparse matrix} of shape (n_samples, n_components)
+            Codes, as `transform` makes them; sparse ones are not made dense.
 
         Returns
         -------
@@ -471,6 +472,7 @@ class StackedSparseAutoencoder(
 
     def _distances(self, X: Matrix) -> Extended:
         """Return how far the reconstruction of each row is from it."""
+        warn_of_readings(self.autoencoders_)
         whole = self.__sksae_network__().without_input_scales()
         return reconstruction_distances(whole, X, self.autoencoders_[0].device)
 
@@ -504,7 +506,7 @@ class StackedSparseAutoencoder(
             What callbacks may ask for: X, y and metadata of the fit.
         """
         last = members[-1]
-        whole = unroll([member.__sksae_network__() for member in members])
+        whole = unroll(list(map(network_as_read, members)))
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
         rho = validation.resolve_rho(last.rho, last.n_components)
         beta = 0.0 if last.beta_ is None else last.beta_

@@ -36,6 +36,11 @@ MATRIX |= {
     for sparsity, solver in product(WITH_BETA, ("adam", "sgd", "lbfgs"))
 }
 MATRIX |= {
+    "topk-sparse-output": SparseAutoencoderTransformer(
+        sparsity="topk", rho=0.5, sparse_output=True, **QUICK
+    )
+}
+MATRIX |= {
     f"tied-{solver}": SparseAutoencoderTransformer(tied_weights=True, solver=solver, **QUICK)
     for solver in ("adam", "lbfgs")
 }

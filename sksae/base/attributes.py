@@ -17,7 +17,7 @@ from sksae.training.supervised_values import SupervisedRecord, SupervisedResult
 E = TypeVar("E")
 
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 1
+LAYOUT = 2
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     attributes : dict
         Names and values.
     """
-    layers, scaling, code = network.layers, network.scaling, network.encoder[-1]
+    layers, scaling, selection = network.layers, network.scaling, network.encoder[-1].selection
     return {
         "_layout": LAYOUT,
         "coefs_": [layer.coef for layer in layers],
@@ -48,7 +48,9 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
         "_sparsity": network.sparsity,
-        "_n_active": None if code.selection is None else code.selection.n_active,
+        "_n_active": None if selection is None else selection.n_active,
+        "_budgets": None if selection is None else selection.budgets,
+        "threshold_": None if selection is None else selection.threshold,
     }
 
 
@@ -81,7 +83,9 @@ def network_of(estimator: Any) -> FittedNetwork:
     ]
     if n_active is not None:
         code = n_encoder_layers - 1
-        selection = Selection(estimator._sparsity, n_active)
+        selection = Selection(
+            estimator._sparsity, n_active, estimator._budgets, estimator.threshold_
+        )
         layers[code] = layers[code]._replace(selection=selection)
     scaling = Scaling(
         mean=estimator.mean_,

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import scipy.sparse as sp
 
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Extended, Matrix
@@ -21,7 +22,16 @@ def encode(
     return walk.encode(network, X, device, n_layers, check)
 
 
-def decode(network: FittedNetwork, codes: np.ndarray, device: str) -> np.ndarray:
+def encode_sparse(
+    network: FittedNetwork, X: Matrix, device: str, check: Callable[[], object] | None = None
+) -> sp.csr_array:
+    """Return the entries of codes; see `engine.inference.walk.encode_sparse`."""
+    from sksae.engine.inference import walk
+
+    return walk.encode_sparse(network, X, device, check)
+
+
+def decode(network: FittedNetwork, codes: Matrix, device: str) -> np.ndarray:
     """Return the rows that some codes stand for; see `engine.inference.walk.decode`."""
     from sksae.engine.inference import walk
 

@@ -63,15 +63,18 @@ def checked_rows(
 
 
 @np.errstate(all="ignore")
-def checked_codes(X: ArrayLike, n_components: int) -> np.ndarray:
-    """Return codes as a finite array; of numbers as `checked_rows` leaves them, or of floats."""
+def checked_codes(X: ArrayLike | sp.sparray | sp.spmatrix, n_components: int) -> Matrix:
+    """Return codes as a finite array or CSR matrix.
+
+    Of numbers as `checked_rows` leaves them, or of floats.
+    """
     if has_form(X, n_components) and is_finite(X):
         return X
     if is_converted_later(X):
         check_chunks(X)
         codes = X
     else:
-        codes = check_array(X, dtype=FLOATS, input_name="X")
+        codes = check_array(X, accept_sparse="csr", dtype=FLOATS, input_name="X")
     if codes.shape[1] != n_components:
         raise ValueError(
             f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "

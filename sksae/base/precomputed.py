@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sksae.base.parameters import specification_of
 from sksae.model.numbers import Matrix
 from sksae.training.precomputed import Fit, provider_in_use
+from sksae.training.specification import READ_WITH
 
 
 def find_fit(
@@ -16,6 +17,8 @@ def find_fit(
     sample_weight: np.ndarray | None,
 ) -> Fit | None:
     """Return what the fit of an autoencoder on some rows came to, if it is known.
+
+    It is the same whatever the codes are to be read with.
 
     Parameters
     ----------
@@ -29,8 +32,9 @@ def find_fit(
     provider = provider_in_use()
     if provider is None:
         return None
+    given = estimator.get_params(deep=False)
     return provider.find(
-        estimator.get_params(deep=False),
+        {name: value for name, value in given.items() if name not in READ_WITH},
         partial(specification_of, estimator),
         X,
         sample_weight,

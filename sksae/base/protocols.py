@@ -21,7 +21,7 @@ class HasNetwork(Protocol):
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return a name for each unit of the code."""
 
-    def transform(self, X: Any) -> np.ndarray:
+    def transform(self, X: Any) -> Matrix:
         """Return codes."""
 
     def score(self, X: Any) -> float:
@@ -36,6 +36,8 @@ class Autoencoder(HasNetwork, Protocol):
     random_state: int | np.random.RandomState | None
     n_components: int
     rho: float
+    sparse_output: bool
+    transform_n_active: int | None
     n_features_in_: int
     n_iter_: int
     loss_: float
@@ -44,7 +46,7 @@ class Autoencoder(HasNetwork, Protocol):
     def __sksae_specification__(self) -> Specification:
         """Return what the parameters ask for, or raise a ValueError if they cannot be."""
 
-    def inverse_transform(self, X: np.ndarray) -> np.ndarray:
+    def inverse_transform(self, X: Matrix) -> np.ndarray:
         """Return rows."""
 
     def partial_fit(

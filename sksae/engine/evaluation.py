@@ -1,6 +1,9 @@
 """What a network comes to over all rows, summed up chunk by chunk."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import inf, nan
 from typing import NamedTuple
 
 import torch
@@ -8,6 +11,11 @@ from torch import Tensor
 
 from sksae.engine.batches import Batch
 from sksae.engine.device import to_float64
+from sksae.engine.losses import Loss, SquaredError
+from sksae.engine.objective import ObjectiveTerms
+from sksae.engine.parameters import Parameters
+from sksae.engine.threads import Crew
+from sksae.model.settings import Penalties
 
 # Of squares summed in float32, as a share of them.
 ROUNDING = 1e-5
@@ -27,6 +35,8 @@ class Evaluation(NamedTuple):
     error, deviation : Tensor of shape (n_models,), float64
         Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
         distinguishes them; nan where the loss is another one.
+    thresholds : Tensor of shape (n_models,), float64, or None
+        Above which pre-activation units are kept, where that was to be found.
     """
 
     loss: Tensor
@@ -35,11 +45,12 @@ class Evaluation(NamedTuple):
     highest: Tensor
     error: Tensor
     deviation: Tensor
+    thresholds: Tensor | None = None
 
 
 @dataclass
 class EvaluationSums:
-    """What a lane finds in `FullObjective.evaluate`; shapes are those of `Evaluation`."""
+    """What a lane finds in `WalkedEvaluation.evaluate`; shapes are those of `Evaluation`."""
 
     loss: Tensor
     mean_code: Tensor
@@ -55,6 +66,101 @@ class EvaluationSums:
         torch.maximum(self.highest, other.highest, out=self.highest)
         if self.errors is not None and other.errors is not None:
             self.errors.add_sums(other.errors)
+
+
+class WalkedEvaluation:
+    """What networks come to over all rows, on which each member of a crew walks its lane.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The networks, in the precision of the matrix products.
+    loss : Loss
+        Of the output.
+    crew : Crew, optional
+        Who walks.
+    """
+
+    def __init__(
+        self, penalties: Penalties, parameters: Parameters, loss: Loss, crew: Crew | None
+    ) -> None:
+        self.parameters, self._crew = parameters, crew or Crew(1)
+        self._terms = ObjectiveTerms(penalties, parameters, loss)
+        # Parameters in float64, for all that is not a product over rows.
+        self._weights = parameters.with_flat(torch.zeros_like(to_float64(parameters.flat)))
+        self._wide = ObjectiveTerms(penalties, self._weights, loss)
+
+    def _walks(self, *, is_whole: bool) -> Sequence[tuple["EvaluationSums", Iterator[bool]]]:
+        """Return for each lane sums, and what adds one chunk to them at each step.
+
+        Parameters
+        ----------
+        is_whole : bool
+            Whether all rows are going to be walked over.
+        """
+        raise NotImplementedError
+
+    def evaluate(self) -> Evaluation:
+        """Return what the networks as they stand come to."""
+        walks = self._walks(is_whole=True)
+
+        def walk(steps: Iterator[bool]) -> None:
+            for _ in steps:
+                pass
+
+        self._crew.run([partial(walk, steps) for _, steps in walks])
+        return self._evaluation_of([sums for sums, _ in walks])
+
+    def loss_unless_above(self, limit: Tensor) -> Tensor | None:
+        """Return J, shape (n_models,), or None as soon as some rows tell that it is above a limit.
+
+        All terms of J are 0 at least, so that those of a few rows are less than J.
+
+        Parameters
+        ----------
+        limit : Tensor of shape (n_models,), float64
+            For each network: J is returned unless that of all is above.
+        """
+        walks = self._walks(is_whole=False)
+        is_above = limit <= 0.0
+        while not is_above.all():
+            if not any(self._crew.run([partial(next, steps, False) for _, steps in walks])):
+                return self._evaluation_of([sums for sums, _ in walks]).loss
+            is_above = torch.stack([sums.loss for sums, _ in walks]).sum(dim=0) >= limit
+        return None
+
+    def _new_sums(self) -> "EvaluationSums":
+        terms = self._terms
+        return EvaluationSums(
+            self._zero_loss(),
+            torch.zeros_like(self._wide.rho),
+            torch.full_like(terms.rho, inf),
+            torch.full_like(terms.rho, -inf),
+            SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
+        )
+
+    def _evaluation_of(self, sums: "list[EvaluationSums]") -> Evaluation:
+        """Return what all lanes have found together."""
+        total = sums[0]
+        for other in sums[1:]:
+            total.add(other)
+        self._weights.flat.copy_(self.parameters.flat)
+        loss = total.loss + self._other_terms(total.mean_code)
+        unknown = torch.full_like(loss, nan)
+        error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
+        return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
+
+    def _zero_loss(self) -> Tensor:
+        return torch.zeros_like(self._wide.alpha[:, 0, 0])
+
+    def _other_terms(self, mean_code: Tensor) -> Tensor:
+        """Return the parts of J that are not sums over rows."""
+        decay = self._wide.weight_decay(self._weights)
+        if not self._wide.code.penalises_means:
+            return decay
+        return decay + self._wide.mean_penalty(mean_code)
 
 
 class SquaredErrors:

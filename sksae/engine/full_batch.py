@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import inf, nan
 from typing import TypeVar
 
 import torch
@@ -13,11 +12,11 @@ from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
 from sksae.engine.device import to_float64
-from sksae.engine.evaluation import Evaluation, EvaluationSums, SquaredErrors
-from sksae.engine.losses import Loss, SquaredError, compare, weigh
+from sksae.engine.evaluation import EvaluationSums, WalkedEvaluation
+from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import ObjectiveTerms, row_weights_of
+from sksae.engine.objective import row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew
@@ -29,7 +28,7 @@ T = TypeVar("T")
 KEPT_ENTRIES = 2**24
 
 
-class FullObjective:
+class FullObjective(WalkedEvaluation):
     """J over all rows, walked in chunks, and its gradient.
 
     Squared errors are summed in float64; what a product sums over the rows of a chunk is in the
@@ -71,13 +70,9 @@ class FullObjective:
         with_gradient: bool = True,
         crew: Crew | None = None,
     ) -> None:
+        super().__init__(penalties, parameters, loss, crew)
         architecture = parameters.architecture
-        self.parameters = parameters
-        self._rows, self._corruption, self._crew = rows, corruption, crew or Crew(1)
-        self._terms = ObjectiveTerms(penalties, parameters, loss)
-        # Parameters in float64, for all that is not a product over rows.
-        self._weights = parameters.with_flat(torch.zeros_like(to_float64(parameters.flat)))
-        self._wide = ObjectiveTerms(penalties, self._weights, loss)
+        self._rows, self._corruption = rows, corruption
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
@@ -95,58 +90,11 @@ class FullObjective:
         """Call a function for each lane, side by side."""
         return self._crew.run([partial(function, lane, *arguments) for lane in self._lanes])
 
-    def evaluate(self) -> Evaluation:
-        """Return what the network as it stands comes to."""
+    def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         sums = [self._new_sums() for _ in self._lanes]
+        return [(own, self._sum_up(lane, own)) for lane, own in zip(self._lanes, sums, strict=True)]
 
-        def walk(lane: Lane, own: EvaluationSums) -> None:
-            for _ in self._sum_up(lane, own):
-                pass
-
-        self._crew.run([partial(walk, *each) for each in zip(self._lanes, sums, strict=True)])
-        return self._evaluation_of(sums)
-
-    def loss_unless_above(self, limit: Tensor) -> Tensor | None:
-        """Return J, shape (n_models,), or None as soon as some rows tell that it is above a limit.
-
-        All terms of J are 0 at least, so that those of a few rows are less than J.
-
-        Parameters
-        ----------
-        limit : Tensor of shape (n_models,), float64
-            For each network: J is returned unless that of all is above.
-        """
-        sums = [self._new_sums() for _ in self._lanes]
-        walks = [self._sum_up(*each) for each in zip(self._lanes, sums, strict=True)]
-        is_above = limit <= 0.0
-        while not is_above.all():
-            if not any(self._crew.run([partial(next, walk, False) for walk in walks])):
-                return self._evaluation_of(sums).loss
-            is_above = torch.stack([own.loss for own in sums]).sum(dim=0) >= limit
-        return None
-
-    def _new_sums(self) -> "EvaluationSums":
-        terms = self._terms
-        return EvaluationSums(
-            self._zero_loss(),
-            torch.zeros_like(self._wide.rho),
-            torch.full_like(terms.rho, inf),
-            torch.full_like(terms.rho, -inf),
-            SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
-        )
-
-    def _evaluation_of(self, sums: "list[EvaluationSums]") -> Evaluation:
-        """Return what all lanes have found together."""
-        total = sums[0]
-        for other in sums[1:]:
-            total.add(other)
-        self._weights.flat.copy_(self.parameters.flat)
-        loss = total.loss + self._other_terms(total.mean_code)
-        unknown = torch.full_like(loss, nan)
-        error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
-        return Evaluation(loss, total.mean_code, total.lowest, total.highest, error, deviation)
-
-    def _sum_up(self, lane: Lane, sums: "EvaluationSums") -> Iterator[bool]:
+    def _sum_up(self, lane: Lane, sums: EvaluationSums) -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
         terms, architecture = self._terms, self.parameters.architecture
         for workspace, batch in lane.walk():
@@ -308,13 +256,3 @@ class FullObjective:
         if weight is not None:
             values *= to_float64(weight[..., 0])
         return values.sum(dim=-1) * workspace.row_weight
-
-    def _zero_loss(self) -> Tensor:
-        return torch.zeros_like(self._wide.alpha[:, 0, 0])
-
-    def _other_terms(self, mean_code: Tensor) -> Tensor:
-        """Return the parts of J that are not sums over rows."""
-        decay = self._wide.weight_decay(self._weights)
-        if not self._wide.code.penalises_means:
-            return decay
-        return decay + self._wide.mean_penalty(mean_code)

@@ -215,6 +215,9 @@ class MinibatchObjective:
                 error = whole([part.workspace.gradient[-1] for part in parts], 1)
                 self._upkeep.act(rows, error, controller.share_left)
 
+    def after_step(self) -> None:
+        """Hear that the solver has moved the parameters."""
+
     @property
     def beta(self) -> Tensor:
         """Weight of S by now, shape (n_models,)."""

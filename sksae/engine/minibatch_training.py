@@ -13,6 +13,7 @@ from torch import Tensor
 from sksae.engine.activity import NEAR, is_met, to_numpy
 from sksae.engine.batches import Rows
 from sksae.engine.beta_controller import OPEN_END
+from sksae.engine.exact.minibatch import ExactObjective
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import BestWeights, History
 from sksae.engine.losses import Loss
@@ -125,19 +126,7 @@ class MinibatchTraining:
             Running.begin(task, len(self._slices), has_scorer=scorer is not None) for task in tasks
         ]
         state = tasks[0].state or {}
-        self._objective = MinibatchObjective(
-            self._penalties,
-            self._parameters,
-            loss,
-            window=_window(architecture, config, len(self._slices)),
-            n_steps=OPEN_END if config.is_one_pass else self._running[0].state.n_planned,
-            solver=config.solver,
-            pace=self._pace,
-            drops=self._drops,
-            crew=crew,
-            half=config.half,
-            state=state,
-        )
+        self._objective = self._make_objective(state)
         self._solver = _make_solver(config, self._parameters.flat, state, crew)
         # Of each network that is still trained, the position of its task.
         self._task_indices = list(range(len(tasks)))
@@ -145,6 +134,41 @@ class MinibatchTraining:
         if scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_best(scorer.scores(self._parameters))
+
+    def _make_objective(self, state: State) -> "MinibatchObjective | ExactObjective":
+        """Return what gives J and its gradient by one minibatch after another.
+
+        Parameters
+        ----------
+        state : dict of ndarray
+            Where an earlier training stood; {} if there was none.
+        """
+        config, parameters = self._config, self._parameters
+        architecture = parameters.architecture
+        if architecture.is_dictionary:
+            return ExactObjective(
+                self._penalties,
+                parameters,
+                self._loss,
+                n_rows=self._rows.n_rows,
+                pace=self._pace,
+                crew=self._crew,
+                half=config.half,
+                state=state,
+            )
+        return MinibatchObjective(
+            self._penalties,
+            parameters,
+            self._loss,
+            window=_window(architecture, config, len(self._slices)),
+            n_steps=OPEN_END if config.is_one_pass else self._running[0].state.n_planned,
+            solver=config.solver,
+            pace=self._pace,
+            drops=self._drops,
+            crew=self._crew,
+            half=config.half,
+            state=state,
+        )
 
     def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""
@@ -199,13 +223,12 @@ class MinibatchTraining:
     def _step(self) -> None:
         bias_gain, rate = self._config.code_bias_gain, self._learning_rate()
         gradient, pace = self._objective.gradient.flat, self._pace
-        if bias_gain == 1.0:
-            self._solver.step(gradient, rate, pace)
-            return
         bias = self._parameters.biases[self._parameters.architecture.code_layer]
-        before = bias.clone()
+        before = None if bias_gain == 1.0 else bias.clone()
         self._solver.step(gradient, rate, pace)
-        bias.add_(bias - before, alpha=bias_gain - 1.0)
+        if before is not None:
+            bias.add_(bias - before, alpha=bias_gain - 1.0)
+        self._objective.after_step()
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""

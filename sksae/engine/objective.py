@@ -4,7 +4,7 @@
 
 where l is a loss of `losses`. With 1/2 ||x_hat - x||^2 it is that of the UFLDL notes (Ng, CS294A,
 2011, section 3, eq. 8 and the sparsity term); with the cross entropy that of their "Softmax
-regression". The sum goes over all layers, of tied weights over both; or is that of the last layer.
+regression". The sum goes over all layers, of tied weights over both; or is that of some layers.
 """
 
 import numpy as np
@@ -56,8 +56,12 @@ class ObjectiveTerms:
         # A weight decay that all models share costs a minibatch nothing in `backward`; one for
         # each model is added afterwards, and that of all rows once a walk and in float64.
         self.common_alpha = penalties.alpha if isinstance(penalties.alpha, float) else None
-        last = architecture.n_layers - 1
-        self.decayed = [penalties.decays == "all" or layer == last for layer in range(last + 1)]
+        decaying = {
+            "all": range(architecture.n_layers),
+            "last": (architecture.n_layers - 1,),
+            "encoder": range(architecture.n_encoder_layers),
+        }[penalties.decays]
+        self.decayed = [layer in decaying for layer in range(architecture.n_layers)]
         self.loss = loss.like(like)
 
     def code_gradient(

@@ -19,7 +19,10 @@ def starting_parameters(
     """Draw the weights a training starts from, as one flat float64 vector.
 
     Weights are uniform in +-sqrt(6 / (fan_in + fan_out + 1)) (UFLDL notes, "Backpropagation";
-    Glorot & Bengio 2010). Biases stand where the trivial solution already is: the code's at
+    Glorot & Bengio 2010). Atoms of exact codes have unit norm and directions that are uniform on
+    the sphere, and the encoder has the same ones (Gao et al. 2024, arXiv 2406.04093, appendix A.1).
+
+    Biases stand where the trivial solution already is: the code's at
     ``code_bias``, the output's at the inverse output activation of the target's mean; others
     at 0. With hidden layers that is where biases and weights together put the mean row: units
     behind a code that is never 0 would else begin on one side of their kink for all rows, those
@@ -40,13 +43,7 @@ def starting_parameters(
     -------
     flat : ndarray of shape (n_parameters,)
     """
-    coefs: list[np.ndarray] = []
-    for layer, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
-        owner, bound = architecture.owners[layer], np.sqrt(6.0 / (n_in + n_out + 1))
-        is_own = owner == layer
-        coefs.append(
-            random_state.uniform(-bound, bound, (n_in, n_out)) if is_own else coefs[owner].T
-        )
+    coefs = _weights(architecture, random_state)
     biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
     biases[architecture.code_layer] += code_bias
     biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
@@ -57,6 +54,23 @@ def starting_parameters(
     if architecture.n_layers > 2:
         _let_mean_row_meet(architecture, coefs, biases, units)
     return to_flat(architecture, coefs, biases, units)
+
+
+def _weights(architecture: Architecture, random_state: np.random.RandomState) -> list[np.ndarray]:
+    """Draw the weights of each layer, of shape (n_in, n_out)."""
+    if architecture.is_dictionary:
+        shape = (architecture.n_components, architecture.sizes[0])
+        atoms = random_state.standard_normal(shape)
+        atoms /= np.linalg.norm(atoms, axis=1, keepdims=True)
+        return [atoms.T, atoms]
+    coefs: list[np.ndarray] = []
+    for layer, (n_in, n_out) in enumerate(pairwise(architecture.sizes)):
+        owner, bound = architecture.owners[layer], np.sqrt(6.0 / (n_in + n_out + 1))
+        is_own = owner == layer
+        coefs.append(
+            random_state.uniform(-bound, bound, (n_in, n_out)) if is_own else coefs[owner].T
+        )
+    return coefs
 
 
 def _let_mean_row_meet(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sksae.engine.batches import Rows, kept_resident
+from sksae.engine.exact.evaluation import ExactEvaluation
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.lbfgs_training import train_by_lbfgs
 from sksae.engine.losses import Loss
@@ -134,17 +135,22 @@ def _evaluate(
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [trained.flat for _, _, trained in done], like)
     penalties = [replace(task.penalties, beta=trained.beta) for _, task, trained in done]
-    full = FullObjective(
-        Penalties.side_by_side(penalties),
-        parameters,
-        rows,
-        loss,
-        corruption=corruption_of(tasks[0].config, rows),
-        with_gradient=False,
-        crew=crew,
-    )
+    side_by_side = Penalties.side_by_side(penalties)
+    full: FullObjective | ExactEvaluation
+    if architecture.is_dictionary:
+        full = ExactEvaluation(side_by_side, parameters, rows, loss, crew=crew)
+    else:
+        full = FullObjective(
+            side_by_side,
+            parameters,
+            rows,
+            loss,
+            corruption=corruption_of(tasks[0].config, rows),
+            with_gradient=False,
+            crew=crew,
+        )
     found = full.evaluate()
-    if tasks[0].finds_beta:
+    if isinstance(full, FullObjective) and tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
     for model, (index, task, trained) in enumerate(done):
@@ -152,6 +158,8 @@ def _evaluate(
         for name in ("mean_code", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
         trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
+        if found.thresholds is not None:
+            trained.threshold = float(found.thresholds[model])
         if not isfinite(trained.loss):
             outcomes[index] = task.config.failure(len(trained.loss_curve))
     config = tasks[0].config

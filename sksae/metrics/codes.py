@@ -13,13 +13,12 @@ from sksae.metrics.checks import (
     check_weight,
 )
 from sksae.metrics.reductions import (
-    as_dense,
     extremes,
     largest_magnitude,
     row_blocks,
     sum_magnitudes,
 )
-from sksae.model.numbers import Extended, distances
+from sksae.model.numbers import Extended, as_dense, distances
 from sksae.training.moments import weighted_moments
 from sksae.training.outcome import is_dead
 

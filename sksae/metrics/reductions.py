@@ -12,11 +12,6 @@ from sksae.model.numbers import Matrix, as_floats
 from sksae.training.moments import CHUNK_ENTRIES
 
 
-def as_dense(block: Matrix) -> np.ndarray:
-    """Return a block of rows as an array."""
-    return block if isinstance(block, np.ndarray) else block.toarray()
-
-
 def row_blocks(X: Matrix) -> Iterator[slice]:
     """Yield slices of rows, as many at a time as may be widened to float64."""
     length = max(1, CHUNK_ENTRIES // X.shape[1])

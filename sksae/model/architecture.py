@@ -135,6 +135,21 @@ class Architecture:
         return tuple(layer for layer, owner in enumerate(self.owners) if owner == layer)
 
     @property
+    def is_dictionary(self) -> bool:
+        """Whether a code selects its units and each of them adds its atom to the row that is made.
+
+        Then atoms have unit norm, and passes go by the active units alone (see `engine.exact`).
+        """
+        return (
+            self.n_layers == 2
+            and self.n_encoder_layers == 1
+            and self.selections[0] is not None
+            and self.output_layout == "rows"
+            and self.input_scales == (1.0, 1.0)
+            and not any(self.unit_parameters)
+        )
+
+    @property
     def unit_parameters(self) -> tuple[tuple[str, ...], ...]:
         """For each layer the names of what it learns for each unit, besides weights and biases."""
         return tuple(UNIT_PARAMETERS.get(name, ()) for name in self.activations)

@@ -28,10 +28,15 @@ class CodeFacts:
     has_penalty : bool
         Whether J has a sparsity term, which beta weighs.
     is_exact : bool
-        Whether rho says how many units are active in each row, exactly; then there is no penalty.
+        Whether rho says how many units are active, exactly; then there is no penalty.
+    selects_by_batch : bool
+        Whether that is a mean over the rows of a minibatch in training, and at inference a
+        threshold decides; else it is so in each row.
     aims_at_mean : bool
         Whether the penalty pulls mean activations to rho. Else rho is what beta="auto" aims at, as
         a share of active units.
+    makes_zeros : bool
+        Whether the penalty leaves most activations of relu units at exactly 0.
     revives_units : bool
         Whether with beta="auto" units that died begin anew.
     scaled_beta, unscaled_beta : float
@@ -49,7 +54,9 @@ class CodeFacts:
     why_activations: str = ""
     has_penalty: bool = True
     is_exact: bool = False
+    selects_by_batch: bool = False
     aims_at_mean: bool = False
+    makes_zeros: bool = False
     revives_units: bool = False
     scaled_beta: float = 0.0
     unscaled_beta: float = 0.0
@@ -61,6 +68,15 @@ class CodeFacts:
     def uses_rho(self, beta: object) -> bool:
         """Return whether rho has an effect with a beta as the user gave it."""
         return self.is_exact or self.aims_at_mean or (self.has_penalty and beta == "auto")
+
+    def is_sparse(self, activation: str) -> bool:
+        """Return whether most entries of a code of such units are exactly 0."""
+        return (self.is_exact or self.makes_zeros) and activation == "relu"
+
+    @property
+    def is_read_at_will(self) -> bool:
+        """Whether a fitted code can be read at another number of active units."""
+        return self.is_exact and not self.selects_by_batch
 
 
 CODES: dict[str | None, CodeFacts] = {
@@ -80,13 +96,20 @@ CODES: dict[str | None, CodeFacts] = {
         alpha_falls=True,
         sgd_rate=1e-2,
     ),
-    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, revives_units=True),
+    "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, makes_zeros=True, revives_units=True),
     "l2": CodeFacts(scaled_beta=0.3, unscaled_beta=0.3),
     "topk": CodeFacts(
         activations=("relu",),
         why_activations="keeps the largest activations, and others must have no gradient",
         has_penalty=False,
         is_exact=True,
+    ),
+    "batchtopk": CodeFacts(
+        activations=("relu",),
+        why_activations="keeps the largest activations, and others must have no gradient",
+        has_penalty=False,
+        is_exact=True,
+        selects_by_batch=True,
     ),
     None: CodeFacts(has_penalty=False),
 }
@@ -106,15 +129,34 @@ class Selection(NamedTuple):
     code : str
         The name of the code that selects.
     n_active : int
-        How many units.
+        How many units: of each row, or of a batch's rows on average.
+    budgets : tuple of int, optional
+        How many of them the loss reads, one number after another: increasing, ``n_active`` at
+        last. By default all at once.
+    threshold : float, optional
+        Where units above it are kept, however many these are.
     """
 
     code: str
     n_active: int
+    budgets: tuple[int, ...] = ()
+    threshold: float | None = None
+
+    @property
+    def readings(self) -> tuple[int, ...]:
+        """How many of the largest units the loss reads, increasing."""
+        return self.budgets or (self.n_active,)
 
 
-def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selection | None:
-    """Return what a code keeps of its units, at least one; None where it keeps all.
+def n_active_of(rho: float, n_components: int) -> int:
+    """Return how many units a share of them is; it may be 0."""
+    return round(rho * n_components)
+
+
+def selection_of(
+    sparsity: str | None, rho: float, n_components: int, budgets: tuple[int, ...] = ()
+) -> Selection | None:
+    """Return what a code keeps of its units; None where it keeps all.
 
     Parameters
     ----------
@@ -124,10 +166,13 @@ def selection_of(sparsity: str | None, rho: float, n_components: int) -> Selecti
         Share of active units.
     n_components : int
         Units of the code.
+    budgets : tuple of int, optional
+        How many of the active ones the loss reads.
     """
-    if sparsity is None or not CODES[sparsity].is_exact:
+    if not CODES[sparsity].is_exact:
         return None
-    return Selection(sparsity, max(1, round(rho * n_components)))
+    assert sparsity is not None
+    return Selection(sparsity, n_active_of(rho, n_components), budgets)
 
 
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:

@@ -40,6 +40,11 @@ def as_floats(rows: Matrix) -> Matrix:
     return rows.astype(float_dtype(rows), copy=False)
 
 
+def as_dense(rows: Matrix) -> np.ndarray:
+    """Return a few rows as an array."""
+    return rows if isinstance(rows, np.ndarray) else rows.toarray()
+
+
 def nearest_positive(value: float) -> float:
     """Return a positive number that overflowed or vanished as the last float that is none."""
     limits = np.finfo(np.float64)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import HOMOGENEOUS, root_mean_square
 from sksae.model.scaling import Scaling, scaled_deviation
@@ -37,12 +38,12 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
     is_homogeneous = all(name in HOMOGENEOUS for name in network.activations)
     coefs = [layer.coef for layer in network.layers]
     intercepts = [layer.intercept for layer in network.layers]
-    stretch = 1.0
+    stretch = code_size = 1.0
     if is_linear and is_homogeneous and not keep_codes and _is_near(network, after):
         intercepts = [intercept / growth for intercept in intercepts]
         intercepts[0] = intercepts[0] + _moved(before, after) / growth @ coefs[0]
         intercepts[-1] = intercepts[-1] + (before.mean - after.mean) / after.scale
-        stretch = before.stretch
+        stretch, code_size = before.stretch, 1.0 / growth
     elif can_keep_codes(network, after) and (keep_codes or (is_linear and not network.is_tied)):
         # The first weights and the last make up for the other scale.
         moved = before.shift * (1.0 - growth) + _moved(before, after)
@@ -55,7 +56,11 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
             intercepts[-1] = intercepts[-1] / growth + (before.mean - after.mean) / after.scale
         stretch = before.stretch * growth
     layers = tuple(
-        layer._replace(coef=_like(layer.coef, coef), intercept=_like(layer.intercept, intercept))
+        layer._replace(
+            coef=_like(layer.coef, coef),
+            intercept=_like(layer.intercept, intercept),
+            selection=_of_size(layer.selection, code_size),
+        )
         for layer, coef, intercept in zip(network.layers, coefs, intercepts, strict=True)
     )
     scaling = replace(
@@ -82,6 +87,13 @@ def _is_near(network: FittedNetwork, after: Scaling) -> bool:
 def _moved(before: Scaling, after: Scaling) -> np.ndarray:
     """Return the later mean as the network saw it before."""
     return (after.mean - before.mean) / before.scale
+
+
+def _of_size(selection: Selection | None, size: float) -> Selection | None:
+    """Return what a layer keeps whose activations are so many times as large as they were."""
+    if selection is None or selection.threshold is None:
+        return selection
+    return selection._replace(threshold=size * selection.threshold)
 
 
 def _like(array: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ class Penalties:
     rho, beta, alpha : float or sequence of float
         Wanted activity, weight of S, weight decay. beta may be "auto": then a controller moves it
         until the activity is rho (see `control_law`).
-    decays : {"all", "last"}
+    decays : {"all", "last", "encoder"}
         Which layers' weights decay.
     """
 

@@ -66,6 +66,8 @@ class TrainingResult:
         Smallest and largest activation of each unit on the training rows.
     error, deviation : float
         Mean squared error over the training rows, and that of their mean (see `Evaluation`).
+    threshold : float or None
+        Above which units of a code are kept that selected them by the batch.
     loss_at_start : float or None
         J at the parameters that training began with, with the beta that it ended with; None
         where nothing is held against it.
@@ -88,6 +90,7 @@ class TrainingResult:
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
     error: float = nan
     deviation: float = nan
+    threshold: float | None = None
     loss_at_start: float | None = None
     loss_curve: list[float] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)

@@ -89,7 +89,8 @@ def roll_up(members: Sequence[FittedNetwork], layers: Sequence[Layer]) -> list[F
         As given to `unroll`.
     layers : sequence of Layer
         As many as there are, or those of the encoders only: then decoders keep their weights,
-        except where they are tied to the encoder's.
+        except where they are tied to the encoder's. Those that were trained tell for how many
+        active units.
 
     Returns
     -------
@@ -103,7 +104,10 @@ def roll_up(members: Sequence[FittedNetwork], layers: Sequence[Layer]) -> list[F
             continue
         intercept = (layer.intercept - _through(source.shift, layer.coef)).astype(layer.coef.dtype)
         own[source.member][source.layer] = before._replace(
-            coef=layer.coef, intercept=intercept, units=layer.units
+            coef=layer.coef,
+            intercept=intercept,
+            units=layer.units,
+            selection=layer.selection,
         )
     return [
         replace(member, layers=tuple(_mirrored(layers, member.n_encoder_layers)))

@@ -7,24 +7,26 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse as sp
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.validation import check_is_fitted
 
+from sksae.base.codes_out import CodesOutMixin
 from sksae.base.inputs import checked_rows
 from sksae.base.protocols import Autoencoder, is_autoencoder
+from sksae.base.reading import as_configured, check_output, network_as_read, warn_of_readings
 from sksae.model.network import FittedNetwork
+from sksae.model.numbers import Matrix
 from sksae.model.unrolled import unroll
-from sksae.stacking.encoding import encode_through
-from sksae.stacking.members import Member, Named
+from sksae.stacking.encoding import encode_sparse_through, encode_through
+from sksae.stacking.members import Member, Named, unfrozen
 
 # What `autoencoders` may be: an int is a member of so many units.
 Autoencoders: TypeAlias = Sequence[Member | int] | Sequence[tuple[str, Member | int]] | None
 
 
-class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _BaseComposition):
+class ComposedOfAutoencoders(CodesOutMixin, _BaseComposition):
     """An estimator with a parameter ``autoencoders``: it has its members' parameters and codes.
 
     ``autoencoders`` is a list of autoencoders, which then have the names sae0, sae1, ..., or one
@@ -104,7 +106,7 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             raise
         return self
 
-    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> Matrix:
         """Return the codes of some rows, fine-tuned if the autoencoders are.
 
         Parameters
@@ -114,8 +116,9 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
 
         Returns
         -------
-        codes : ndarray of shape (n_samples, n_components)
-            Of the last member, in the precision of X.
+        codes : {ndarray, CSR matrix} of shape (n_samples, n_components)
+            Of the last member, in the precision of X; a CSR matrix if its ``sparse_output`` is set.
+            Of all members as many units are active as their ``transform_n_active`` says.
 
         Raises
         ------
@@ -123,14 +126,34 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
             If the estimator is not fitted.
         ValueError
             If X is invalid, or has features other than those of training; if codes are beyond that
-            precision.
+            precision; if they are to be sparse, and ``set_output`` asks for a table.
+
+        Warns
+        -----
+        UserWarning
+            If a member was not trained for ``transform_n_active`` units.
         """
-        return self._codes(X)
+        X = checked_rows(self, X)
+        last = self.autoencoders_[-1]
+        check_output(self, last.__sksae_network__(), is_sparse=last.sparse_output)
+        warn_of_readings(self.autoencoders_)
+        if last.sparse_output:
+            return as_configured(encode_sparse_through(self.autoencoders_, X))
+        return encode_through(self.autoencoders_, X)
 
     def _codes(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the codes as they are, whatever `set_output` says."""
+        """Return the codes as an array, whatever ``sparse_output`` and `set_output` say."""
         X = checked_rows(self, X)
+        warn_of_readings(self.autoencoders_)
         return encode_through(self.autoencoders_, X)
+
+    @property
+    def _gives_sparse(self) -> bool:
+        named = self._members
+        if not isinstance(named, list) or not named or not named[-1]:
+            return False  # `fit` will say what is wrong
+        last, _ = unfrozen(named[-1][-1])
+        return is_autoencoder(last) and last.sparse_output
 
     @property
     def _n_features_out(self) -> int:
@@ -140,9 +163,12 @@ class ComposedOfAutoencoders(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         return hasattr(self, "autoencoders_")
 
     def __sksae_network__(self) -> FittedNetwork:
-        """Return all autoencoders as one network, from the rows to the last code and back."""
+        """Return all autoencoders as one network, from the rows to the last code and back.
+
+        With as many active units as `transform` gives.
+        """
         check_is_fitted(self)
-        return unroll([member.__sksae_network__() for member in self.autoencoders_])
+        return unroll(list(map(network_as_read, self.autoencoders_)))
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

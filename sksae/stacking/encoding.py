@@ -1,13 +1,24 @@
 """From rows to the codes of a stack, through its members' encoders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse as sp
 
-from sksae.base.inference import encode
+from sksae.base.inference import encode, encode_sparse
 from sksae.base.protocols import Autoencoder
+from sksae.base.reading import network_as_read
+from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
+
+
+class Encoder(NamedTuple):
+    """A member's network as it is read, and where it computes."""
+
+    network: FittedNetwork
+    device: str
 
 
 def encode_through(
@@ -24,34 +35,73 @@ def encode_through(
     n_layers : int, optional
         How many layers.
     """
-    # Codes in between are made of so many rows at a time that they take little memory.
-    widest = max(member.__sksae_network__().n_components for member in members)
-    first, *others = chunk_slices(X.shape[0], widest)
-    if len(members) == 1 or not others:
-        return _encode_rows(members, X, n_layers)
-    part = _encode_rows(members, X[first], n_layers)
+    encoders = _encoders(members)
+    first, *others = _chunks(encoders, X)
+    if not others:
+        return _encode_rows(encoders, X, n_layers)
+    part = _encode_rows(encoders, X[first], n_layers)
     codes = np.empty((X.shape[0], part.shape[1]), part.dtype)
     codes[first] = part
     for rows in others:
-        codes[rows] = _encode_rows(members, X[rows], n_layers)
+        codes[rows] = _encode_rows(encoders, X[rows], n_layers)
     return codes
 
 
-def _encode_rows(members: Sequence[Autoencoder], X: Matrix, n_layers: int | None) -> Matrix:
+def encode_sparse_through(members: Sequence[Autoencoder], X: Matrix) -> sp.csr_array:
+    """Return the entries of a stack's codes; of some rows alone all codes are there.
+
+    Parameters
+    ----------
+    members : sequence of autoencoder
+        Fitted, each to codes of the one before.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    """
+    *before, last = encoders = _encoders(members)
+    parts = [
+        encode_sparse(last.network, _encode_rows(before, X[rows], None), last.device)
+        for rows in _chunks(encoders, X)
+    ]
+    return parts[0] if len(parts) == 1 else sp.vstack(parts, format="csr")
+
+
+def _encoders(members: Sequence[Autoencoder]) -> list[Encoder]:
+    return [Encoder(network_as_read(member), member.device) for member in members]
+
+
+def _chunks(encoders: Sequence[Encoder], X: Matrix) -> Iterator[slice]:
+    """Yield rows so few that codes in between take little memory; all if there are none between.
+
+    Parameters
+    ----------
+    encoders : sequence of Encoder
+        Of all members.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    """
+    if len(encoders) == 1:
+        yield slice(0, X.shape[0])
+    else:
+        widest = max(encoder.network.n_components for encoder in encoders)
+        yield from chunk_slices(X.shape[0], widest)
+
+
+def _encode_rows(encoders: Sequence[Encoder], X: Matrix, n_layers: int | None) -> Matrix:
     """Return what the layers make of some rows, all at once.
 
     Parameters
     ----------
-    members, X, n_layers
+    encoders : sequence of Encoder
+        Of all members.
+    X, n_layers
         As in `encode_through`.
     """
-    for member in members:
-        network = member.__sksae_network__()
+    for network, device in encoders:
         taken = network.n_encoder_layers
         if n_layers is not None:
             taken = min(taken, n_layers)
             n_layers -= taken
         if taken == 0:
             break
-        X = encode(network, X, member.device, taken)
+        X = encode(network, X, device, taken)
     return X

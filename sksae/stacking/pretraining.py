@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sksae.base.attributes import record_of
 from sksae.base.inference import encode
 from sksae.base.protocols import Autoencoder
+from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, task_of
 from sksae.model.numbers import Matrix
 from sksae.process.warning import fitting_member
@@ -83,7 +84,7 @@ def pretrained(
                 end(record_of(member).stopped_by, member.n_iter_, member.loss_)
         else:
             member = deepcopy(member)
-        X = encode(member.__sksae_network__(), X, member.device)
+        X = encode(network_as_read(member), X, member.device)
         members.append(member)
     return members, X
 

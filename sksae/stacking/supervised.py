@@ -17,6 +17,7 @@ from sksae.base.attributes import supervised_attributes, supervised_record_of
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
+from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
 from sksae.model.network import FittedNetwork, Layer
@@ -278,7 +279,7 @@ class SupervisedStack(
         )
         return SupervisedTraining(
             specification,
-            [member.__sksae_network__() for member in members],
+            list(map(network_as_read, members)),
             target,
             seed,
             TaskCallbacks(self, self._name_of_top, context, task, stages, attributes),

@@ -49,6 +49,10 @@ def warn_before_training(
     """
     given, usual = specification.given, specification.usual
     validation.warn_of_idle_penalty(specification.sparsity, given, usual)
+    if specification.is_dictionary:
+        validation.warn_of_idle_decay(
+            specification.sparsity, specification.alpha, specification.tied_weights
+        )
     validation.warn_of_idle_noise(
         specification.noise, specification.noise_level, usual["noise_level"]
     )

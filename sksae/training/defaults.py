@@ -58,11 +58,13 @@ def resolve_alpha(
     is_scaled : bool
         Whether rows have the norm that makes codes sparse.
     """
+    facts = CODES[sparsity]
     if alpha is not None:
         return float(alpha)
+    if facts.is_exact and n_hidden_layers == 0:
+        return 0.0
     if not is_scaled:
         return UNSCALED_ALPHA
-    facts = CODES[sparsity]
     if n_hidden_layers > 0:
         return facts.deep_alpha
     return facts.scaled_alpha * (falling_with_width(n_features) if facts.alpha_falls else 1.0)

@@ -91,10 +91,24 @@ def successful(outcome: TrainingResult | NonFiniteLossError) -> TrainingResult:
     return outcome
 
 
-def network_of_plan(plan: Plan, flat: np.ndarray) -> FittedNetwork:
-    """Return the network that a training makes, from its parameters for centred rows."""
+def network_of_plan(plan: Plan, flat: np.ndarray, threshold: float | None = None) -> FittedNetwork:
+    """Return the network that a training makes, from its parameters for centred rows.
+
+    Parameters
+    ----------
+    plan : Plan
+        What was asked for.
+    flat : ndarray of shape (n_parameters,)
+        What was learnt.
+    threshold : float, optional
+        Above which units are kept, where that was found.
+    """
     layers = from_centred(plan.architecture, flat, plan.scaling)
     n_encoder_layers = plan.architecture.n_encoder_layers
+    *before, code = layers[:n_encoder_layers]
+    if threshold is not None and code.selection is not None:
+        code = code._replace(selection=code.selection._replace(threshold=threshold))
+        layers = (*before, code, *layers[n_encoder_layers:])
     return FittedNetwork(layers, n_encoder_layers, plan.scaling, plan.penalties.sparsity)
 
 
@@ -110,7 +124,7 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
     before : Fitted, optional
         What the training went on from.
     """
-    penalties, network = plan.penalties, network_of_plan(plan, trained.flat)
+    penalties, network = plan.penalties, network_of_plan(plan, trained.flat, trained.threshold)
     # A beta that was given is told as given, not as the dtype of training rounds it.
     beta = penalties.beta if isinstance(penalties.beta, float) else trained.beta
     assert isinstance(penalties.alpha, float)

@@ -168,6 +168,8 @@ def make_plan(
             specification.rho,
             specification.beta,
             resolve_alpha(specification, specification.alpha, n_features),
+            # Atoms of unit norm do not decay.
+            decays="encoder" if specification.is_dictionary else "all",
         ),
         config=_config_of_rows(
             specification,
@@ -200,7 +202,10 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
         output_activation=specification.output_activation,
         tied_weights=specification.tied_weights,
         selection=selection_of(
-            specification.sparsity, specification.rho, specification.n_components
+            specification.sparsity,
+            specification.rho,
+            specification.n_components,
+            specification.budgets,
         ),
     )
 

@@ -42,7 +42,7 @@ class FitProvider(Protocol):
         Parameters
         ----------
         given : mapping
-            The autoencoder's parameters.
+            The autoencoder's parameters that training goes by.
         specify : callable
             Returns what they ask for, or raises a ValueError if they make no sense.
         X : ndarray or CSR matrix of shape (n_samples, n_features)

@@ -6,8 +6,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from sksae.model.codes import CODES
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
+
+# Parameters that say how a fitted network is read: trainings do not differ by them.
+READ_WITH = ("sparse_output", "transform_n_active")
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Specification(TrainingSpecification):
     ----------
     rho : float
         As a share of units.
+    budgets : tuple of int
+        Numbers of active units that the loss reads; empty where the code is not exact.
     beta : float or "auto"
     activation : str
         Of the code.
@@ -103,6 +109,7 @@ class Specification(TrainingSpecification):
     n_components: int
     sparsity: str | None
     rho: float
+    budgets: tuple[int, ...]
     beta: float | str
     activation: str
     output_activation: str
@@ -112,11 +119,18 @@ class Specification(TrainingSpecification):
     noise: str | None
     noise_level: float
     scale_data: bool
+    sparse_output: bool
+    transform_n_active: int | None
 
     @property
     def is_scaled(self) -> bool:
         """Whether rows have the norm that makes codes sparse."""
         return has_scaled_norm(self.output_activation, self.scale_data)
+
+    @property
+    def is_dictionary(self) -> bool:
+        """Whether each unit of an exact code adds its atom to a row (see `Architecture`)."""
+        return CODES[self.sparsity].is_exact and not self.hidden_layer_sizes
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -125,8 +139,14 @@ class Specification(TrainingSpecification):
 
     def _check(self) -> None:
         super()._check()
+        validation.check_exact(
+            self.sparsity, self.solver, self.output_activation, self.hidden_layer_sizes
+        )
         validation.check_noise(self.noise, self.noise_level)
         validation.check_scaling(self.output_activation, self.scale_data)
+        validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
+        if self.transform_n_active is not None:
+            validation.check_n_active(self.transform_n_active, self.n_components)
 
     def _numbers(self) -> dict[str, float]:
         numbers = {"rho": self.rho} | super()._numbers()
@@ -152,11 +172,17 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
     """
     sparsity = given["sparsity"]
     is_scaled = has_scaled_norm(given["output_activation"], given["scale_data"])
+    hidden_layer_sizes = validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"])
+    n_components = given["n_components"]
+    rho = validation.resolve_rho(given["rho"], n_components)
     return Specification.of(
         given,
         usual,
-        hidden_layer_sizes=validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"]),
+        hidden_layer_sizes=hidden_layer_sizes,
         activation=validation.resolve_activation(given["activation"], sparsity),
-        rho=validation.resolve_rho(given["rho"], given["n_components"]),
+        rho=rho,
+        budgets=validation.resolve_budgets(
+            given["budgets"], sparsity, rho, n_components, len(hidden_layer_sizes)
+        ),
         beta=defaults.resolve_beta(given["beta"], sparsity, is_scaled),
     )

@@ -1,18 +1,21 @@
 """What the parameters of `SparseAutoencoderTransformer` mean together, and which make no sense."""
 
 from collections.abc import Mapping, Sequence
-from math import log
-from numbers import Integral
+from itertools import pairwise
+from math import ceil, log
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-from sksae.model.codes import CODES, listed
+from sksae.model.codes import CODES, listed, n_active_of
 from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
 
 SOLVERS = ("adam", "sgd", "lbfgs")
+# Shares of the active units by which codes are read besides all of them.
+AUTO_BUDGETS = (0.25, 0.5)
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
@@ -41,6 +44,93 @@ def resolve_rho(rho: float, n_components: int) -> float:
             "give a float in (0, 1) for a share of them."
         )
     return int(rho) / n_components
+
+
+def resolve_budgets(
+    budgets: Sequence[float] | str | None,
+    sparsity: str | None,
+    rho: float,
+    n_components: int,
+    n_hidden_layers: int,
+) -> tuple[int, ...]:
+    """Return how many active units the loss reads, one number after another, all of them at last.
+
+    Parameters
+    ----------
+    budgets : sequence of float or int, "auto" or None
+        As it was given: shares of the active units, or numbers of units.
+    sparsity : str or None
+        Name of the code.
+    rho : float
+        Share of active units.
+    n_components : int
+        Units of the code.
+    n_hidden_layers : int
+        Layers between input and code.
+
+    Returns
+    -------
+    budgets : tuple of int
+        Empty where the code is not exact.
+    """
+    facts = CODES[sparsity]
+    if not facts.is_exact:
+        return ()
+    n_active = n_active_of(rho, n_components)
+    if n_active < 1:
+        raise ValueError(
+            f"rho={rho:.4g} of n_components={n_components} rounds to no active unit at all: with "
+            f"sparsity={sparsity!r} give rho as a number of units (rho=1 at least), or raise "
+            "n_components."
+        )
+    if n_hidden_layers > 0 or facts.selects_by_batch:
+        if budgets is None or isinstance(budgets, str):
+            return (n_active,)
+        other = f"sparsity={sparsity!r}" if facts.selects_by_batch else "hidden_layer_sizes"
+        why = (
+            "rows have no number of units that they are read by"
+            if facts.selects_by_batch
+            else "the decoder is not linear, and units do not add up one after another"
+        )
+        raise ValueError(
+            f"budgets={budgets!r} cannot be had with {other}: {why}. Use budgets=None."
+        )
+    if budgets is None:
+        return (n_active,)
+    wanted = AUTO_BUDGETS if isinstance(budgets, str) else tuple(budgets)
+    found = [_budget(each, n_active, budgets) for each in wanted]
+    if any(later < sooner for sooner, later in pairwise(found)) or len(set(wanted)) < len(wanted):
+        raise ValueError(f"budgets must increase, got {budgets!r}.")
+    # Shares of few units may be the same number of them.
+    return tuple(sorted({*found, n_active}))
+
+
+def _budget(budget: float, n_active: int, budgets: Sequence[float] | str) -> int:
+    """Return a budget as a number of units.
+
+    Parameters
+    ----------
+    budget : float or int
+        A share of active units, or a number of them.
+    n_active : int
+        Active units.
+    budgets : sequence of float or int
+        What an error names.
+    """
+    if isinstance(budget, Integral) and not isinstance(budget, bool):
+        if not 1 <= budget <= n_active:
+            raise ValueError(
+                f"budgets={budgets!r} must hold shares in (0, 1], or numbers of units from 1 to "
+                f"the {n_active} that rho makes active; {budget} is none."
+            )
+        return int(budget)
+    if not (isinstance(budget, Real) and 0.0 < budget <= 1.0) or isinstance(budget, bool):
+        raise ValueError(
+            f"budgets={budgets!r} must hold shares of the active units in (0, 1], or numbers of "
+            f"units; {budget!r} is none."
+        )
+    # .3 of 10 is 3, whatever rounding made of it.
+    return max(1, ceil(float(budget) * n_active * (1.0 - 1e-12)))
 
 
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
@@ -76,6 +166,72 @@ def check_scaling(output_activation: str, scale_data: bool) -> None:
         raise ValueError(
             "output_activation='relu' cannot reconstruct scaled data, half of which is negative: "
             "use scale_data=False or output_activation='identity'."
+        )
+
+
+def check_exact(
+    sparsity: str | None, solver: str, output_activation: str, hidden_layer_sizes: Sequence[int]
+) -> None:
+    """Raise if parameters do not go with a code that says how many units are active.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Name of the code.
+    solver, output_activation, hidden_layer_sizes
+        Parameters of these names.
+    """
+    facts = CODES[sparsity]
+    if not facts.is_exact:
+        return
+    if solver == "lbfgs":
+        raise ValueError(
+            f"solver='lbfgs' cannot train sparsity={sparsity!r}: J jumps where other units become "
+            "the largest, and a line search does not get past that. Use solver='adam' or 'sgd'."
+        )
+    if output_activation == "prelu" and not hidden_layer_sizes:
+        raise ValueError(
+            f"output_activation='prelu' cannot be had with sparsity={sparsity!r}, whose atoms have "
+            "unit norm: use output_activation='identity'."
+        )
+    if facts.selects_by_batch and hidden_layer_sizes:
+        by_row = listed(
+            name for name, each in CODES.items() if each.is_exact and not each.selects_by_batch
+        )
+        raise ValueError(
+            f"hidden_layer_sizes={tuple(hidden_layer_sizes)!r} cannot be had with "
+            f"sparsity={sparsity!r}: use sparsity={by_row}, or hidden_layer_sizes=()."
+        )
+
+
+def check_sparse_output(sparse_output: bool, sparsity: str | None, activation: str) -> None:
+    """Raise if codes are to be sparse matrices and hardly any of their entries would be 0.
+
+    Parameters
+    ----------
+    sparse_output : bool
+        Whether they are to be.
+    sparsity : str or None
+        Name of the code.
+    activation : str
+        Of its units.
+    """
+    if not sparse_output or CODES[sparsity].is_sparse(activation):
+        return
+    suited = listed(name for name, facts in CODES.items() if facts.is_sparse("relu"))
+    raise ValueError(
+        f"sparse_output=True needs codes most of whose entries are exactly 0, which "
+        f"sparsity={sparsity!r} with activation={activation!r} does not make: use "
+        f"sparsity={suited} with activation='relu', or sparse_output=False."
+    )
+
+
+def check_n_active(n_active: int, n_components: int) -> None:
+    """Raise if codes cannot have so many active units."""
+    if not isinstance(n_active, Integral) or not 1 <= n_active <= n_components:
+        raise ValueError(
+            f"transform_n_active={n_active!r} is a number of active units: it must be an int from "
+            f"1 to n_components={n_components}, or None."
         )
 
 
@@ -135,7 +291,7 @@ def check_learning_rate(learning_rate: float | str, solver: str, dtype: str) -> 
 def warn_of_idle_penalty(
     sparsity: str | None, given: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> None:
-    """Warn of a rho or beta set by the user that has no effect with this sparsity.
+    """Warn of parameters, set by the user, that have no effect with this sparsity.
 
     Parameters
     ----------
@@ -145,10 +301,34 @@ def warn_of_idle_penalty(
         Parameters by name, as they are and by default.
     """
     facts = CODES[sparsity]
-    has_effect = {"rho": facts.uses_rho(given["beta"]), "beta": facts.has_penalty}
+    has_effect = {
+        "rho": facts.uses_rho(given["beta"]),
+        "beta": facts.has_penalty,
+        "budgets": facts.is_exact,
+        "transform_n_active": facts.is_read_at_will,
+    }
     for name, has in has_effect.items():
-        if not has and given[name] != defaults[name]:
+        if not has and given[name] is not None and given[name] != defaults[name]:
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
+
+
+def warn_of_idle_decay(sparsity: str | None, alpha: float | None, tied_weights: bool) -> None:
+    """Warn of a weight decay set by the user where only the encoder decays, and it is not free to.
+
+    Parameters
+    ----------
+    sparsity : str or None
+        Name of the code.
+    alpha : float or None
+        Weight decay as it was given.
+    tied_weights : bool
+        Whether the encoder has the atoms as its weights.
+    """
+    if CODES[sparsity].is_exact and alpha and tied_weights:
+        warn_user(
+            f"alpha={alpha!s} has no effect with sparsity={sparsity!r} and tied_weights=True: the "
+            "encoder's weights are the atoms, which have unit norm."
+        )
 
 
 def warn_of_idle_noise(noise: str | None, level: float, default: float) -> None:

@@ -40,7 +40,7 @@ def selector(selection: Selection | None) -> Callable[[Tensor, int], None] | Non
     code = make_code(selection.code, CODES[selection.code].activation)
 
     def select(activations: Tensor, axis: int) -> None:
-        code.select(activations, selection.n_active, axis)
+        code.select(activations, selection, axis)
 
     return select
 
@@ -57,7 +57,7 @@ def check_complete(name: str, kind: type[Code]) -> None:
     facts = CODES[name]
     needed: tuple[str, ...] = ()
     if facts.is_exact:
-        needed = ("select",)
+        needed = ("select", "active", *(("bound",) if facts.selects_by_batch else ()))
     elif facts.aims_at_mean:
         needed = ("mean_penalty", "mean_gradient", "activity")
     elif facts.has_penalty:

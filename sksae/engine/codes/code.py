@@ -2,7 +2,8 @@
 
 A code has up to five parts, each a method or an attribute below with a default that does nothing:
 
-1. how it is made: `select` changes activations in place, in training and at inference;
+1. how it is made: `select` changes activations in place; where each unit adds its atom to the
+   row that is made, training asks for the active ones alone (`active`, and before it `bound`);
 2. parameters of its units that are learnt besides weights and biases: those of its activation;
 3. the penalty S, of mean codes (`mean_penalty`) or of each row's code (`row_penalty`);
 4. how beta="auto" moves beta: `law`, and the `activity` that is brought to rho;
@@ -11,14 +12,15 @@ A code has up to five parts, each a method or an attribute below with a default 
 Nothing else in the engine asks which code it is.
 """
 
-from collections.abc import Mapping
-from typing import ClassVar, Protocol
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
 
 from sksae.engine.control_law import ControlLaw
 from sksae.model.architecture import Architecture
+from sksae.model.codes import Selection
 
 
 class Networks(Protocol):
@@ -35,6 +37,27 @@ class Networks(Protocol):
     @property
     def biases(self) -> list[Tensor]:
         """Of each layer, shape (n_models, n_outputs, 1)."""
+
+
+class Active(NamedTuple):
+    """The entries of some rows' codes that are kept, row after row.
+
+    Attributes
+    ----------
+    units : Tensor of int32 of shape (n_entries,)
+        Of all models: those of the second one follow those of the first.
+    values : Tensor of shape (n_entries,)
+        Activations; what is kept may be 0.
+    rows : Tensor of int32 of shape (n_entries,)
+        In which row, likewise of all models.
+    n_of_each : int or None
+        How many entries each row has, the largest first; None where rows differ.
+    """
+
+    units: Tensor
+    values: Tensor
+    rows: Tensor
+    n_of_each: int | None = None
 
 
 class Upkeep(Protocol):
@@ -89,18 +112,52 @@ class Code:
     def __init__(self, activation: str) -> None:
         self.activation = activation
 
-    def select(self, code: Tensor, n_active: int, axis: int) -> None:
+    def select(self, code: Tensor, selection: Selection, axis: int) -> None:
         """Leave of activations what the code keeps, in place.
 
         Parameters
         ----------
         code : Tensor
             Activations; what is not kept becomes 0, where the activation must have no gradient.
-        n_active : int
-            How many units are kept in each row.
+        selection : Selection
+            How many units are kept.
         axis : int
             Along which the units of a row lie.
         """
+
+    def bound(
+        self, parts: Sequence[Tensor], selection: Selection, guess: np.ndarray
+    ) -> np.ndarray | None:
+        """Return what couples the rows of a minibatch: above which pre-activation units are kept.
+
+        Parameters
+        ----------
+        parts : sequence of Tensor of shape (n_models, n_rows, n_components)
+            Pre-activations; together they are those of the minibatch.
+        selection : Selection
+            How many units are kept.
+        guess : ndarray of shape (n_models,)
+            What was returned for another minibatch; zeros at first.
+
+        Returns
+        -------
+        bound : ndarray of shape (n_models,), or None where each row decides for itself
+        """
+        return None
+
+    def active(self, pre: Tensor, selection: Selection, bound: np.ndarray | None) -> Active:
+        """Return the entries of codes that are kept.
+
+        Parameters
+        ----------
+        pre : Tensor of shape (n_models, n_rows, n_components)
+            Pre-activations.
+        selection : Selection
+            How many units are kept.
+        bound : ndarray of shape (n_models,) or None
+            What `bound` returned for the minibatch, or a threshold.
+        """
+        raise NotImplementedError
 
     def activity(self, mean_code: Tensor) -> Tensor:
         """Return the mean over units of the mean activation, where rho is compared with that."""

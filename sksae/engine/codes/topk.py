@@ -5,17 +5,38 @@ others are 0, and the gradient passes by the support alone. Here activations are
 that fewer than k units are active in rows that have fewer positive pre-activations.
 """
 
+import numpy as np
+import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Code
+from sksae.engine.codes.code import Active, Code
+from sksae.engine.largest import k_largest
+from sksae.model.codes import Selection
 
 
 class TopK(Code):
     """The k largest positive pre-activations of each row; there is no penalty."""
 
-    def select(self, code: Tensor, n_active: int, axis: int) -> None:
-        kept = code.topk(n_active, dim=axis)
-        code.zero_().scatter_(axis, kept.indices, kept.values)
+    def select(self, code: Tensor, selection: Selection, axis: int) -> None:
+        rows = code.movedim(axis, -1)
+        flat = rows.reshape(-1, rows.shape[-1])
+        kept = k_largest(flat, selection.n_active)
+        code.zero_()
+        shape = (*rows.shape[:-1], selection.n_active)
+        rows.scatter_(-1, kept.columns.view(shape), kept.values.view(shape))
+
+    def active(self, pre: Tensor, selection: Selection, bound: np.ndarray | None) -> Active:
+        n_models, n_rows, n_components = pre.shape
+        k = selection.n_active
+        values, units = k_largest(pre.view(-1, n_components), k)
+        units = units.to(torch.int32)
+        if n_models > 1:
+            first = torch.arange(n_models, dtype=torch.int32, device=pre.device) * n_components
+            units = units.view(n_models, -1).add_(first.unsqueeze(1))
+        rows = torch.arange(n_models * n_rows, dtype=torch.int32, device=pre.device)
+        return Active(
+            units.reshape(-1), values.reshape(-1).clamp_(min=0.0), rows.repeat_interleave(k), k
+        )
 
 
 CODE = TopK

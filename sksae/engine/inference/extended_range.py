@@ -11,6 +11,7 @@ from sksae.model.numbers import (
     Matrix,
     add,
     affine,
+    as_dense,
     divide,
     extend,
     to_floats,
@@ -19,9 +20,8 @@ from sksae.model.numbers import (
 
 def seen_of(network: FittedNetwork, X: Matrix) -> Extended:
     """Return what the network sees of rows, whatever its size."""
-    rows = X if isinstance(X, np.ndarray) else X.toarray()
     scaling = network.scaling
-    difference = add(extend(rows), extend(-scaling.centre[None]))
+    difference = add(extend(as_dense(X)), extend(-scaling.centre[None]))
     return add(divide(difference, scaling.scale), extend(scaling.offset[None]))
 
 

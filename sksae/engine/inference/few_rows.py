@@ -47,14 +47,14 @@ def encode_few(layers: Layers, X: Matrix, n_layers: int) -> np.ndarray | None:
     return None if rows is None else _run(layers, rows, 0, n_layers)
 
 
-def decode_few(layers: Layers, codes: np.ndarray) -> np.ndarray | None:
+def decode_few(layers: Layers, codes: Matrix) -> np.ndarray | None:
     """Return the rows that a few codes stand for, or None if they are not few or not ordinary.
 
     Parameters
     ----------
     layers : Layers
         The network.
-    codes : ndarray of shape (n_samples, n_components)
+    codes : ndarray or CSR matrix of shape (n_samples, n_components)
         Codes.
 
     Returns

@@ -1,4 +1,4 @@
-"""The first layer of a trained network, for dense rows and for sparse ones."""
+"""The first layer of a trained network, for dense rows and for sparse ones; and of its decoder."""
 
 from copy import copy
 from typing import Self
@@ -121,6 +121,33 @@ class FirstOfSparse:
             )
             pre.addmm_(centred.to(layers.device), self._weight_of_far)
         return None, layers.activate(0, pre)
+
+
+class LayerOfSparse:
+    """A layer behind sparse codes, which are not made dense.
+
+    Parameters
+    ----------
+    layers : Layers
+        The network.
+    layer : int
+        Which of them.
+    codes : CSR matrix of shape (n_samples, n_in)
+        What enters it.
+    """
+
+    def __init__(self, layers: Layers, layer: int, codes: sp.csr_array | sp.csr_matrix) -> None:
+        self._layers, self._layer, self._codes = layers, layer, codes
+        one = layers.network.layers[layer]
+        self._weight = one.coef.astype(layers.dtype, copy=False)
+        self._bias = one.intercept.astype(layers.dtype, copy=False)
+
+    def __call__(self, which: slice) -> Tensor | None:
+        """Return the activation of some rows, or None if there was no room for it."""
+        part = self._codes[which].astype(self._layers.dtype, copy=False)
+        pre = part @ self._weight
+        pre += self._bias
+        return self._layers.activate(self._layer, self._layers.as_tensor(pre))
 
 
 def _is_far(centre: np.ndarray) -> np.ndarray:

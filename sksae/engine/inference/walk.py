@@ -15,11 +15,21 @@ from torch import Tensor
 from sksae.engine.device import to_float64
 from sksae.engine.inference import extended_range
 from sksae.engine.inference.few_rows import decode_few, encode_few
-from sksae.engine.inference.first_layer import FirstOfCentred, FirstOfSparse
+from sksae.engine.inference.first_layer import FirstOfCentred, FirstOfSparse, LayerOfSparse
 from sksae.engine.inference.layers import Layers
+from sksae.engine.inference.outlets import DenseCodes, Outlet, SparseCodes
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.model.network import FittedNetwork
-from sksae.model.numbers import Extended, Matrix, add, extend, float_dtype, multiply, norms
+from sksae.model.numbers import (
+    Extended,
+    Matrix,
+    add,
+    as_dense,
+    extend,
+    float_dtype,
+    multiply,
+    norms,
+)
 from sksae.model.slices import chunk_slices, equal_slices
 from sksae.process.shortage import AT_WORK, explained_shortage
 
@@ -99,8 +109,65 @@ def encode(
         n_layers = network.n_encoder_layers
     if (of_few := encode_few(layers, X, n_layers)) is not None:
         return of_few
-    codes = np.empty((X.shape[0], network.layers[n_layers - 1].coef.shape[1]), layers.dtype)
-    on_cpu = layers.device.type == "cpu"
+    codes = DenseCodes(layers, X.shape[0], network.layers[n_layers - 1].coef.shape[1])
+    _encode_to(codes, layers, X, n_layers, check)
+    return codes.array
+
+
+@explained_shortage(AT_WORK)
+@np.errstate(all="ignore")
+def encode_sparse(
+    network: FittedNetwork,
+    X: Matrix,
+    device: str,
+    check: Callable[[], object] | None = None,
+) -> sp.csr_array:
+    """Return the codes of some rows by their entries; all codes are never there as an array.
+
+    Parameters
+    ----------
+    network, X, device, check
+        As in `encode`.
+
+    Returns
+    -------
+    codes : csr_array of shape (n_samples, n_components), float32 if X is, else float64
+        With sorted indices, and no zeros among its entries.
+
+    Raises
+    ------
+    ValueError
+        If codes are beyond the range of that precision.
+    """
+    layers = Layers(network, float_dtype(X), device)
+    n_layers = network.n_encoder_layers
+    codes = SparseCodes(layers, X.shape[0], network.n_components)
+    if (of_few := encode_few(layers, X, n_layers)) is not None:
+        codes.writer().write(slice(0, len(of_few)), of_few)
+    else:
+        _encode_to(codes, layers, X, n_layers, check)
+    return codes.to_csr()
+
+
+def _encode_to(
+    codes: Outlet,
+    layers: Layers,
+    X: Matrix,
+    n_layers: int,
+    check: Callable[[], object] | None,
+) -> None:
+    """Make codes and hand them over, chunk by chunk.
+
+    Parameters
+    ----------
+    codes : Outlet
+        Where they go.
+    layers : Layers
+        The network.
+    X, n_layers, check
+        As in `encode`.
+    """
+    network = layers.network
     first: FirstOfCentred | FirstOfSparse
     if sp.issparse(X):
         first = FirstOfSparse(layers, X)
@@ -108,39 +175,38 @@ def encode(
         first = FirstOfCentred(layers, X, only_forward=True)
 
     def encode_rows(chunks: Iterator[slice]) -> None:
-        enter = first.reader()
+        enter, writer = first.reader(), codes.writer()
         for which in chunks:
             n_rows = which.stop - which.start
             # On the CPU the last layer writes where the codes are to be.
-            target = torch.from_numpy(codes[which]) if on_cpu else None
+            target = writer.room_for(which)
             out = target if n_layers == 1 else None
             _, hidden = enter(which, layers.memory_for(0, n_rows) if out is None else out)
             found = layers.run(hidden, 1, n_layers, target)
-            if found is None:
-                if check is not None:
-                    check()
-                exact = extended_range.run(
-                    network, extended_range.seen_of(network, X[which]), 0, n_layers
-                )
-                codes[which] = extended_range.as_dtype(exact, codes.dtype, "codes of")
-            elif target is None or found.data_ptr() != target.data_ptr():
-                codes[which] = found.cpu().numpy()
+            if found is not None:
+                writer.write(which, found)
+                continue
+            if check is not None:
+                check()
+            exact = extended_range.run(
+                network, extended_range.seen_of(network, X[which]), 0, n_layers
+            )
+            writer.write(which, extended_range.as_dtype(exact, layers.dtype, "codes of"))
 
     _walk(layers, X.shape[0], 0, n_layers, encode_rows)
-    return codes
 
 
 @explained_shortage(AT_WORK)
 @np.errstate(all="ignore")
-def decode(network: FittedNetwork, codes: np.ndarray, device: str) -> np.ndarray:
+def decode(network: FittedNetwork, codes: Matrix, device: str) -> np.ndarray:
     """Return the rows that some codes stand for, in the units of X.
 
     Parameters
     ----------
     network : FittedNetwork
         The network.
-    codes : ndarray of shape (n_samples, n_components)
-        Codes.
+    codes : ndarray or CSR matrix of shape (n_samples, n_components)
+        Codes; those of a CSR matrix are not made dense.
     device : str
         Where to compute.
 
@@ -163,17 +229,20 @@ def decode(network: FittedNetwork, codes: np.ndarray, device: str) -> np.ndarray
         1.0 / layers.large < size < layers.large
         for size in (scaling.scale, 1.0 + float(np.abs(scaling.mean).max()))
     )
+    by_entries = LayerOfSparse(layers, middle, codes) if sp.issparse(codes) else None
 
     def decode_rows(chunks: Iterator[slice]) -> None:
         for which in chunks:
             output = None
-            if has_room:
+            if has_room and by_entries is not None:
+                output = layers.run(by_entries(which), middle + 1, last)
+            elif has_room:
                 output = layers.run(layers.as_tensor(codes[which]), middle, last)
             if output is not None:
                 found = output.sub_(scaling.shift).mul_(scaling.scale).cpu().numpy()
                 np.add(found, scaling.mean, out=X[which], casting="same_kind")
             else:
-                exact = extended_range.run(network, extend(codes[which]), middle, last)
+                exact = extended_range.run(network, extend(as_dense(codes[which])), middle, last)
                 moved = add(exact, extend(np.full((1, 1), -scaling.shift)))
                 exact = add(multiply(moved, scaling.scale), extend(scaling.mean[None]))
                 X[which] = extended_range.as_dtype(exact, X.dtype, "rows of the codes in")

@@ -1,0 +1,127 @@
+"""How fitted networks are read: at how many active units, and into what container codes go."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import scipy.sparse as sp
+from sklearn import get_config
+from sklearn.utils._set_output import _get_output_config
+
+from sksae.base.protocols import Autoencoder
+from sksae.model.codes import CODES, Selection
+from sksae.model.network import FittedNetwork
+from sksae.process.warning import warn_user
+from sksae.training.validation import check_n_active, check_sparse_output
+
+
+def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
+    """Return a network whose codes have another number of active units.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        As it was trained.
+    n_active : int or None
+        Of each row; None is as it was trained, and so it is for a code that has no such number.
+
+    Raises
+    ------
+    ValueError
+        If it is no number of units, or there are not so many.
+    """
+    if n_active is None:
+        return network
+    check_n_active(n_active, network.n_components)
+    code = network.n_encoder_layers - 1
+    selection = _selection_of(network)
+    if selection is None:
+        return network
+    layers = list(network.layers)
+    layers[code] = layers[code]._replace(selection=selection._replace(n_active=int(n_active)))
+    return replace(network, layers=tuple(layers))
+
+
+def network_as_read(member: Autoencoder) -> FittedNetwork:
+    """Return the network of a fitted autoencoder as its `transform` reads it."""
+    return as_read(member.__sksae_network__(), member.transform_n_active)
+
+
+def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
+    """Warn of a number of active units that the network was not trained for.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        As it was trained.
+    n_active : int or None
+        As in `as_read`.
+    """
+    selection = _selection_of(network)
+    if n_active is None or selection is None:
+        return
+    trained_for = selection.n_active
+    if n_active > trained_for:
+        warn_user(
+            f"transform_n_active={n_active} is more than the {trained_for} active units that the "
+            "model was trained with: further ones were never asked to help. Fit with a larger rho."
+        )
+    elif n_active < trained_for and len(selection.readings) == 1:
+        warn_user(
+            f"transform_n_active={n_active} is another number of active units than the "
+            f"{trained_for} that the model was trained for alone: such codes rebuild less than "
+            "those of a model that was trained for them. Fit with budgets='auto'."
+        )
+
+
+def warn_of_readings(members: Sequence[Autoencoder]) -> None:
+    """Warn of members whose codes have another number of active units than they were trained for.
+
+    See `warn_of_reading`.
+    """
+    for member in members:
+        if member.transform_n_active is not None:
+            warn_of_reading(member.__sksae_network__(), member.transform_n_active)
+
+
+def _selection_of(network: FittedNetwork) -> Selection | None:
+    """Return what a code selects of each row's units, if it can be read at another number."""
+    return network.encoder[-1].selection if CODES[network.sparsity].is_read_at_will else None
+
+
+def check_output(estimator: object, network: FittedNetwork, *, is_sparse: bool) -> None:
+    """Raise, before the work, if codes cannot be what an estimator is asked to return.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose `set_output` is asked.
+    network : FittedNetwork
+        What makes the codes.
+    is_sparse : bool
+        Whether they are to be a sparse matrix.
+
+    Raises
+    ------
+    ValueError
+        If they are to be sparse and few entries are 0, or to be a table besides.
+    """
+    if not is_sparse:
+        return
+    check_sparse_output(is_sparse, network.sparsity, network.code_activation)
+    check_container(estimator)
+
+
+def check_container(estimator: object) -> None:
+    """Raise if the output of an estimator, which is sparse, is to be put into a table."""
+    container = _get_output_config("transform", estimator)["dense"]
+    if container != "default":
+        raise ValueError(
+            f"{container.capitalize()} output does not support sparse data. "
+            f"sparse_output=True and set_output(transform={container!r}) exclude each other: use "
+            "sparse_output=False, or set_output(transform='default')."
+        )
+
+
+def as_configured(codes: sp.csr_array) -> sp.csr_array | sp.csr_matrix:
+    """Return sparse codes in the container of scipy's two that scikit-learn is set to return."""
+    return codes if get_config()["sparse_interface"] == "sparray" else sp.csr_matrix(codes)

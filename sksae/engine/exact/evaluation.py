@@ -1,0 +1,202 @@
+"""What dictionaries come to over all rows: walked in chunks, of whose codes entries are kept."""
+
+from collections.abc import Iterator
+from functools import partial
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.batches import Batch, Rows
+from sksae.engine.codes.code import Active
+from sksae.engine.device import to_float64
+from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
+from sksae.engine.exact.entries import Readings
+from sksae.engine.exact.passes import Passage, mean_over_readings, selection_of
+from sksae.engine.exact.threshold import LargestOfAll
+from sksae.engine.losses import Loss
+from sksae.engine.parameters import Parameters
+from sksae.engine.threads import Crew, n_parts
+from sksae.model.codes import CODES
+from sksae.model.settings import Penalties
+from sksae.model.slices import chunk_slices, equal_slices
+
+# On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
+MOST_CHUNK_ROWS = 512
+
+
+class _Lane(NamedTuple):
+    """The rows that one member of the crew walks over, in chunks, and its room for each length."""
+
+    rows: Rows
+    chunks: list[slice]
+    passages: dict[int, Passage]
+
+    def walk(self) -> Iterator[tuple[Batch, Passage, Tensor]]:
+        """Yield the rows of each chunk, its room, and their pre-activations."""
+        for which in self.chunks:
+            batch, passage = self.rows.batch(which), self.passages[which.stop - which.start]
+            yield batch, passage, passage.encode(batch.rows)
+
+
+class ExactEvaluation(WalkedEvaluation):
+    """What dictionaries come to over all rows.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The dictionaries.
+    rows : Rows
+        All of them.
+    loss : Loss
+        Of the output.
+    crew : Crew, optional
+        Who walks.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        rows: Rows,
+        loss: Loss,
+        *,
+        crew: Crew | None = None,
+    ) -> None:
+        super().__init__(penalties, parameters, loss, crew)
+        self._rows, self._selection = rows, selection_of(parameters)
+        architecture = parameters.architecture
+        self._readings = Readings(self._selection.readings)
+        self._activation = ACTIVATIONS[architecture.activations[-1]]
+        widest = max(architecture.sizes) * parameters.n_models
+        on_cpu = parameters.flat.device.type == "cpu"
+        n_members = n_parts(
+            1.0 * rows.n_rows * len(parameters.flat), rows.n_rows, self._crew.n_members
+        )
+        self._lanes = []
+        for own in equal_slices(rows.n_rows, n_members):
+            length = own.stop - own.start
+            chunks = [
+                slice(own.start + chunk.start, own.start + chunk.stop)
+                for chunk in chunk_slices(length, widest, MOST_CHUNK_ROWS if on_cpu else None)
+            ]
+            passages = {
+                n_rows: Passage(parameters, n_rows, self._readings)
+                for n_rows in {which.stop - which.start for which in chunks}
+            }
+            self._lanes.append(_Lane(rows.reader(), chunks, passages))
+
+    def evaluate(self) -> Evaluation:
+        self._thresholds: np.ndarray | None = None
+        is_to_be_found = CODES[self._selection.code].selects_by_batch
+        if self._selection.threshold is not None:
+            self._thresholds = np.full(self.parameters.n_models, self._selection.threshold)
+        elif is_to_be_found:
+            self._thresholds = self.thresholds()
+        found = super().evaluate()
+        if self._selection.threshold is not None or not is_to_be_found:
+            return found
+        return found._replace(thresholds=torch.from_numpy(self._thresholds))
+
+    def thresholds(self) -> np.ndarray:
+        """Return above which pre-activation k units are kept on average, of shape (n_models,)."""
+        n_models, n_rows = self.parameters.n_models, self._rows.n_rows
+        # Weights are relative to their mean.
+        wanted = float(self._selection.n_active * n_rows)
+
+        def find(lane: _Lane) -> list[LargestOfAll]:
+            largest = [LargestOfAll(wanted) for _ in range(n_models)]
+            for batch, _, pre in lane.walk():
+                for own, of_model in zip(largest, pre, strict=True):
+                    above = of_model > own.bound
+                    weights = None
+                    if batch.weight is not None:
+                        of_entries = batch.weight[0].expand(of_model.shape)[above]
+                        weights = to_float64(of_entries).cpu().numpy()
+                    own.add(of_model[above].cpu().numpy(), weights)
+            return largest
+
+        lanes = self._crew.run([partial(find, lane) for lane in self._lanes])
+        for other in lanes[1:]:
+            for own, of_other in zip(lanes[0], other, strict=True):
+                own.merge(of_other)
+        return np.array([own.threshold() for own in lanes[0]])
+
+    def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
+        if not is_whole:
+            # Each chunk then stands for all rows: a walk to find the threshold takes as long.
+            self._thresholds = None
+        found = [UnitSums(self._new_sums()) for _ in self._lanes]
+        return [
+            (own.sums, self._sum_up(lane, own))
+            for lane, own in zip(self._lanes, found, strict=True)
+        ]
+
+    def _sum_up(self, lane: _Lane, found: "UnitSums") -> Iterator[bool]:
+        """Add what each chunk of a lane comes to, and yield True after each."""
+        terms, sums, n_models = self._terms, found.sums, self.parameters.n_models
+        for batch, passage, pre in lane.walk():
+            bound = self._thresholds
+            if bound is None:
+                bound = terms.code.bound([pre], self._selection, np.zeros(n_models))
+            active = terms.code.active(pre, self._selection, bound)
+            output = passage.decode(active).output
+            self._activation.forward(output, output, {})
+            norms = terms.loss(output, batch.target.unsqueeze(2), output, -1)
+            n_rows = pre.shape[1]
+            row_weights = pre.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
+            if batch.weight is not None:
+                row_weights = row_weights * batch.weight
+            if sums.errors is not None:
+                sums.errors.add(row_weights, batch, norms[..., -1])
+            values = terms.loss.values(to_float64(mean_over_readings(norms)))
+            sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
+            found.add(active, row_weights, n_rows)
+            yield True
+
+
+class UnitSums:
+    """What is summed up for each unit, by entries.
+
+    Parameters
+    ----------
+    sums : EvaluationSums
+        Written to.
+    """
+
+    def __init__(self, sums: EvaluationSums) -> None:
+        self.sums = sums
+
+    def add(self, active: Active, row_weights: Tensor, n_rows: int) -> None:
+        """Take up the codes of some rows.
+
+        Parameters
+        ----------
+        active : Active
+            Their entries.
+        row_weights : Tensor of shape (1, n_rows, 1)
+            What each row counts.
+        n_rows : int
+            How many there are.
+        """
+        sums, units = self.sums, active.units.long()
+        rows = active.rows % n_rows if len(sums.mean_code) > 1 else active.rows
+        counted = to_float64(row_weights.view(-1)[rows.long()])
+        total, values = sums.mean_code.view(-1), active.values
+        total.index_add_(0, units.to(total.device), to_float64(values) * counted)
+        # A unit that is not kept in some row is 0 there.
+        in_all = torch.bincount(units, minlength=len(total)) == n_rows
+        least = torch.where(in_all, inf, 0.0).to(values)
+        least.scatter_reduce_(0, units[in_all[units]], values[in_all[units]], "amin")
+        most = torch.where(in_all, -inf, 0.0).to(values)
+        most.scatter_reduce_(0, units, values, "amax")
+        for known, of_rows, pick in (
+            (sums.lowest, least, torch.minimum),
+            (sums.highest, most, torch.maximum),
+        ):
+            pick(known, of_rows.view_as(known), out=known)

@@ -1,0 +1,117 @@
+"""Some rows on their way through a dictionary: to pre-activations, and from active units to rows.
+
+    p = W_enc z + c,    a_j = max(p_j, 0) of the units that the code keeps,
+    z_hat_q = f(b + sum of a_j D_j over the q largest of them),    for each budget q.
+
+With rows z less their mean this is W_enc (z - b) + c' for c' = c + W_enc b: b may move without c.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sksae.engine.codes.code import Active
+from sksae.engine.exact.entries import Bags, Readings, sum_in_bags
+from sksae.engine.parameters import Parameters
+from sksae.engine.products import HalfProducts, Operand, products_for
+from sksae.model.codes import Selection
+
+
+def selection_of(parameters: Parameters) -> Selection:
+    """Return what the code of a dictionary keeps."""
+    selection = parameters.architecture.selections[parameters.architecture.code_layer]
+    assert selection is not None
+    return selection
+
+
+def atoms_of(parameters: Parameters) -> Tensor:
+    """Return the atoms of all models, those of the second one below those of the first.
+
+    Returns
+    -------
+    atoms : Tensor of shape (n_models * n_components, n_features)
+        A view.
+    """
+    return parameters.weights[1].view(-1, parameters.architecture.sizes[-1])
+
+
+class Decoded(NamedTuple):
+    """What entries add up to.
+
+    Attributes
+    ----------
+    output : Tensor of shape (n_models, n_rows, n_readings, n_features)
+        Rows that are made, before the output's activation.
+    bags : Bags
+        The entries of each row and reading.
+    """
+
+    output: Tensor
+    bags: Bags
+
+
+class Passage:
+    """Room for some rows, and their ways through a dictionary.
+
+    Attributes
+    ----------
+    pre : Tensor of shape (n_models, n_rows, n_components)
+        Pre-activations.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Of dictionaries side by side (see `Architecture.is_dictionary`).
+    n_rows : int
+        How many rows.
+    readings : Readings
+        By which budgets they are read.
+    half : bool, default=False
+        Whether the encoder's product is in bfloat16.
+    """
+
+    def __init__(
+        self, parameters: Parameters, n_rows: int, readings: Readings, *, half: bool = False
+    ) -> None:
+        self.parameters, self._readings = parameters, readings
+        flat, n_components = parameters.flat, parameters.architecture.n_components
+        self.pre = flat.new_empty(parameters.n_models, n_rows, n_components)
+        self._pre = Operand(self.pre)
+        self._products = HalfProducts(flat.device) if half else products_for(flat.device)
+        self._rows: Operand | None = None
+
+    def encode(self, rows: Tensor) -> Tensor:
+        """Return the pre-activations of rows of shape (1, n_rows, n_features)."""
+        operand = Operand(rows)
+        if self._rows is None or not operand.is_same_as(self._rows):
+            self._rows = operand
+            weight = self.parameters.operands[0].mT
+            self._affine = self._products.affine(operand, weight, self._pre)
+        self._affine(self.parameters.biases[0].mT)
+        return self.pre
+
+    def decode(self, active: Active) -> Decoded:
+        """Return what the active units of all rows add up to, for each reading."""
+        n_models, n_rows, _ = self.pre.shape
+        atoms, n_readings = atoms_of(self.parameters), self._readings.n_readings
+        bags = self._readings.bags_of(active, n_models * n_rows)
+        sums = sum_in_bags(atoms, active.units, bags.starts, active.values)
+        output = sums.view(n_models, n_rows, n_readings, atoms.shape[1])
+        output[:, :, 0].add_(self.parameters.biases[1])
+        for reading in range(1, n_readings):
+            output[:, :, reading].add_(output[:, :, reading - 1])
+        return Decoded(output, bags)
+
+
+def mean_over_readings(norms: Tensor) -> Tensor:
+    """Return what has the mean over readings of squares as its square.
+
+    Parameters
+    ----------
+    norms : Tensor of shape (..., n_readings)
+        Numbers.
+    """
+    if norms.shape[-1] == 1:
+        return norms[..., 0]
+    return torch.linalg.vector_norm(norms, dim=-1).div_(norms.shape[-1] ** 0.5)

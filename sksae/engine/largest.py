@@ -1,0 +1,110 @@
+"""The k largest numbers of each row, and the n-th largest of many.
+
+On the CPU torch's topk sorts every row, which takes as long as the product that made it. But the
+k-th largest of the maxima of some blocks is at most the k-th largest number: the few that reach it
+are found in one pass, and only these are sorted.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Rows are cut into blocks so long, if that gives so many blocks for each number that is wanted.
+BLOCK, BLOCKS_PER_WANTED = 16, 2
+# The next bound is looked for above this share of the last one.
+LIKELY = 0.8
+
+
+class Largest(NamedTuple):
+    """The k largest numbers of each row, in falling order, the first one where some are equal.
+
+    Attributes
+    ----------
+    values : Tensor of shape (n_rows, k)
+        nan in rows that have some.
+    columns : Tensor of int of shape (n_rows, k)
+        Where they stand.
+    """
+
+    values: Tensor
+    columns: Tensor
+
+
+def k_largest(rows: Tensor, k: int) -> Largest:
+    """Return the k largest numbers of each row.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_rows, n_columns)
+        Numbers.
+    k : int
+        From 1 to n_columns.
+    """
+    n_rows, n_columns = rows.shape
+    if rows.device.type != "cpu" or n_columns // BLOCK < BLOCKS_PER_WANTED * k:
+        return Largest(*rows.topk(k))
+    candidates, columns = _candidates(rows.numpy(), k)
+    # Equal ones stay in the order of columns, so that a row's choice is the same in any company.
+    order = np.argsort(-candidates, axis=1, kind="stable")[:, :k]
+    order += np.arange(n_rows)[:, None] * candidates.shape[1]
+    values, found = candidates.reshape(-1)[order], columns.reshape(-1)[order]
+    return Largest(torch.from_numpy(values), torch.from_numpy(found))
+
+
+def _candidates(rows: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return numbers among which are the k largest, and their columns, in order.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_rows, n_columns)
+        Numbers.
+    k : int
+        How many of each row are wanted.
+    """
+    n_rows, n_columns = rows.shape
+    n_blocks = n_columns // BLOCK
+    # A block is every n_blocks-th column: maxima are taken along the memory.
+    maxima = rows[:, : BLOCK * n_blocks].reshape(n_rows, BLOCK, n_blocks).max(axis=1)
+    maxima.partition(n_blocks - k, axis=1)
+    least = maxima[:, n_blocks - k, None]
+    found = np.flatnonzero(rows >= least)
+    row, column = np.divmod(found, n_columns)
+    counts = np.bincount(row, minlength=n_rows)
+    place = np.arange(len(found)) - np.repeat(np.cumsum(counts) - counts, counts)
+    width = max(int(counts.max(initial=0)), k)
+    # Nothing reaches nan: such a row shall say so, whatever becomes of its code.
+    candidates = np.where(np.isnan(least), least, -np.inf).repeat(width, axis=1)
+    columns = np.zeros((n_rows, width), np.int64)
+    candidates[row, place], columns[row, place] = rows.reshape(-1)[found], column
+    return candidates, columns
+
+
+def nth_largest(above: Callable[[float], list[Tensor]], n: int, guess: float) -> float:
+    """Return the n-th largest of some positive numbers; 0 if there are fewer.
+
+    Parameters
+    ----------
+    above : callable
+        ``above(bound)`` returns all numbers that are above a bound, in pieces.
+    n : int
+        At least 1.
+    guess : float
+        What it may be: the nearer, the fewer numbers are looked at.
+    """
+    bound = LIKELY * guess
+    while True:
+        pieces = above(bound)
+        if sum(len(piece) for piece in pieces) >= n:
+            return float(torch.cat(pieces).topk(n, sorted=False).values.min())
+        if bound == 0.0:
+            return 0.0
+        bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0
+
+
+def just_below(value: float, dtype: torch.dtype) -> float:
+    """Return the next smaller number of a precision, at least 0: what is above it is the rest."""
+    narrow = torch.tensor(value, dtype=dtype, device="cpu")
+    return max(float(torch.nextafter(narrow, torch.full_like(narrow, -torch.inf))), 0.0)
