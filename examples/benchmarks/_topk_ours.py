@@ -14,8 +14,6 @@ FROZEN = "rows as atoms"
 
 def fit_ours(sparsity: str, rows: Rows, setting: Setting, **parameters: Any) -> Dictionary:
     """Fit the public estimator."""
-    import torch
-
     from sksae import SparseAutoencoderTransformer
 
     if setting.rate is not None:
@@ -31,10 +29,16 @@ def fit_ours(sparsity: str, rows: Rows, setting: Setting, **parameters: Any) -> 
     )
     start = time.perf_counter()
     model.fit(rows.X_train)
-    seconds = time.perf_counter() - start
+    return dictionary_of(model, time.perf_counter() - start)
+
+
+def dictionary_of(model, seconds: float) -> Dictionary:
+    """Return what a fitted estimator has learnt, and how long that took."""
+    import torch
+
     return Dictionary(
         **weights(model),
-        threshold=float(getattr(model, "threshold_", None) or np.nan),
+        threshold=np.nan if model.threshold_ is None else model.threshold_,
         seconds=seconds,
         threads=torch.get_num_threads(),
         version=version("sksae"),
@@ -95,6 +99,7 @@ def fit_frozen(rows: Rows, setting: Setting) -> Dictionary:
 
 OURS: dict[str, Callable[[Rows, Setting], Dictionary]] = {
     "sksae topk": lambda rows, setting: fit_ours("topk", rows, setting),
+    "sksae topk, one budget": lambda rows, setting: fit_ours("topk", rows, setting, budgets=None),
     "sksae batchtopk": lambda rows, setting: fit_ours("batchtopk", rows, setting),
     FROZEN: fit_frozen,
 }
