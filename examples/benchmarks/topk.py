@@ -60,7 +60,7 @@ DEAD_EPOCHS = 2
 RATES: dict[str, tuple[float, float, bool]] = {
     "SAELens TopK": (3e-4, 0.0027, True),
     "SAELens BatchTopK": (3e-4, 0.0027, True),
-    "sparsify TopK": (0.011547, 0.0115, True),
+    "sparsify TopK": (0.011547, 0.00385, True),
     "dictionary_learning TopK": (4.6188e-4, 0.00416, True),
     "dictionary_learning BatchTopK": (4.6188e-4, 0.00416, True),
     "overcomplete TopK": (5e-4, 0.0045, False),

@@ -14,8 +14,9 @@ FVU, dead, rate
     Of the same dictionary as match: what its 8 largest activations leave of rows that are not
     trained on, units that are never active, and the rate.
 
-All learners have five rates: packages a factor of 3 apart about their default, sksae "auto" and
-four. Packages run as in topk.py, with units dead after two epochs.
+All learners have three rates: packages their default and 3 and 9 times as much, sparsify, whose
+default is large, as little, and sksae "auto" and two. Packages run as in topk.py, with units dead
+after two epochs.
 
     python topk_known.py --peers peers --cache kept
 """
@@ -33,10 +34,11 @@ from _topk_figures import figures_of
 from _topk_ours import FROZEN, OURS
 from _topk_peers import PEERS
 from _topk_runs import available, learn
-from topk import DEAD_EPOCHS, FACTORS, RATES
+from topk import DEAD_EPOCHS, RATES
 
 SETTING = Setting(width=N_ATOMS, k=N_ACTIVE, batch=1024, epochs=40, seed=0)
-OUR_RATES = (None, 3e-4, 1e-3, 3e-3, 1e-2)  # None is "auto"
+FACTORS = (1, 3, 9)
+OUR_RATES = (None, 3e-3, 1e-2)  # None is "auto"
 # Of their defaults, those that are known depend on the width.
 WIDTH_OF_RATES = 3072
 
@@ -62,7 +64,8 @@ def settings_of(name: str, seed: int) -> Iterator[Setting]:
     if name.startswith(("sparsify", "dictionary_learning")):
         default *= (WIDTH_OF_RATES / N_ATOMS) ** 0.5
     for factor in FACTORS:
-        rate = float(f"{factor * default:.3g}")
+        rate = default / factor if name.startswith("sparsify") else default * factor
+        rate = float(f"{rate:.3g}")
         yield replace(base, rate=rate, dead_epochs=DEAD_EPOCHS if cares else None)
 
 
