@@ -69,8 +69,14 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
       :math:`a_j`, or of :math:`(1 + a_j) / 2` for a tanh code;
     - "l1": the mean over rows of :math:`\sum_j |a_{ij}|`;
     - "l2": the mean over rows of :math:`\tfrac12 \sum_j a_{ij}^2`;
-    - "topk": none. Of each row the :math:`\rho h` largest positive pre-activations of the h units
-      are the code, all others are 0 [6]_.
+    - "topk" and "batchtopk": none. Of each row the :math:`k = \rho h` largest positive
+      pre-activations of the h units are the code, all others are 0 [6]_; with "batchtopk" it is k
+      on average over the rows of a minibatch, so that rows may differ, and those above
+      ``threshold_`` once it is fitted [8]_. The loss of "topk" is the mean over ``budgets`` q of
+      :math:`\tfrac12 \lVert b + \sum_{j \le q} a_j D_j - z \rVert^2`, where the active units j
+      stand in falling order of activation [7]_. Without hidden layers atoms have unit norm, the
+      encoder's weights begin as the atoms, and units that no row keeps learn what the others leave
+      over (see Notes).
 
     Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
     fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
@@ -80,23 +86,27 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
 
-    sparsity : {"kl", "l1", "l2", "topk"} or None, default="kl"
+    sparsity : {"kl", "l1", "l2", "topk", "batchtopk"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
         or tanh); "l1" makes exact zeros, and where few directions hold most of the variance it may
-        leave units dead unless ``beta`` is "auto"; "l2" makes activations small; "topk" keeps so
-        many units of each row as ``rho`` says, of relu, and leaves units dead that no row keeps.
+        leave units dead unless ``beta`` is "auto"; "l2" makes activations small; "topk" keeps
+        exactly as many relu units of each row as ``rho`` says, for wide dictionaries of embeddings
+        and activations above all, and "batchtopk" as many on average, more in rows that need them.
+        Both are trained by the active units alone, by "adam" or "sgd". Without hidden layers the
+        output is not "prelu"; "batchtopk" is without hidden layers.
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
         ``n_components``, which it must be less than. The smaller it is, the sparser are rows, the
         clearer are atoms and the less of a row they rebuild: 0.01 gives oriented edges on patches
-        of natural images. The target of "kl", and of ``beta="auto"``; what "topk" keeps of each
-        row, at least one unit; without effect (and a warning, if set) otherwise.
+        of natural images. The target of "kl", and of ``beta="auto"``; what "topk" and
+        "batchtopk" keep, rounded to a number of units (a ValueError if it is none); without effect
+        (and a warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
         rows do not have the norm that ``scale_data`` gives them (see there) 1.0 for "kl" and 0.02
-        for "l1". Without effect if ``sparsity`` is None; an error with "topk".
+        for "l1". Without effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
@@ -112,11 +122,21 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "l2" makes units small rather than silent, so that a small rho leaves next to nothing of the
         reconstruction. A ValueError if ``sparsity`` is None.
 
+    budgets : sequence of float or int, "auto" or None, default="auto"
+        Of "topk", numbers of active units that the loss reads, one after another, besides all k of
+        them: shares of k in (0, 1], rounded up, or numbers of units from 1 to k; they increase.
+        "auto" is (0.25, 0.5), None is k alone. A model that was trained so can be read at another
+        number of active units (``transform_n_active``), and its atoms depend less on the seed; at k
+        it rebuilds as much. With hidden layers and "batchtopk" it is k alone, and anything else a
+        ValueError; without effect (and a warning, if set) for other codes.
+
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
         0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
-        ``scale_data`` gives them. The larger it is, the smoother are the atoms and the less of a
+        ``scale_data`` gives them. "topk" and "batchtopk" without hidden layers have 0, and what
+        is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
+        nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
         row they rebuild; beyond 0.1 the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
@@ -168,21 +188,23 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
         and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
-        instead of 6.6 GB. For "topk", and for "l1" with relu, which takes as much memory as dense
-        codes where half of the entries are not 0; a ValueError with any other code, which has
-        hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn puts
-        sparse codes into no table: use ``set_output(transform="default")``.
+        instead of 6.6 GB. For "topk" and "batchtopk", and for "l1" with relu, which takes as much
+        memory as dense codes where half of the entries are not 0; a ValueError with any other code,
+        which has hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn
+        puts sparse codes into no table: use ``set_output(transform="default")``.
 
     transform_n_active : int >= 1 or None, default=None
         How many of the largest positive activations of each row `transform`, `score` and
         `score_samples` keep of a "topk" code, at most ``n_components``. None is as many as `fit`
         did. It can be set after `fit`, which does not go by it. Codes of fewer units than the model
-        was trained for rebuild less than those of a model trained for so few, and of more units
-        hardly any better: both warn. Without effect (and a warning in `fit`) for other codes.
+        was trained for rebuild less than those of a model trained for so few, unless ``budgets``
+        trained it for both, and of more units hardly any better: both warn. Without effect (and a
+        warning in `fit`) for other codes.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
-        on small data and for a precise optimum.
+        on small data and for a precise optimum. A ValueError with "topk" and "batchtopk", whose J
+        jumps where other units become the largest.
 
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
@@ -272,7 +294,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
-        ``sparsity`` is None or "topk".
+        ``sparsity`` is None, "topk" or "batchtopk".
+    threshold_ : float or None
+        Of "batchtopk", above which pre-activation a unit is active: midway between the (n k)-th
+        largest of all n training rows and the next, rows counted by their weight, at least 0. After
+        `partial_fit` it is that of the last rows given. None for other codes.
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
@@ -312,6 +338,13 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     batches and, in `fit`, an epoch at most): few rows tell little about a small rho, and a mean of
     many lags behind, which makes units swing. With hidden layers it is that of the batch.
 
+    "topk" and "batchtopk" without hidden layers: a unit is dead that no row has kept for an epoch
+    and for 1000 rows. Of each row min(k, n_dead / 2) of the dead units with the largest
+    pre-activations rebuild the error e of the minibatch, which is held fixed, and :math:`\tfrac12
+    \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After each step atoms
+    are divided by their norms; before it gradients lose the part along their atoms. The encoder is
+    :math:`W z + c` of centred rows: with :math:`W (z - b) + c` nothing was gained.
+
     Units of "kl" are active in few rows and near zero in all others. A linear model with a penalty
     on its weights does better on such codes after a
     :class:`~sklearn.preprocessing.StandardScaler`.
@@ -326,6 +359,12 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     .. [5] P. Vincent, H. Larochelle, Y. Bengio and P.-A. Manzagol, "Extracting and composing
            robust features with denoising autoencoders", ICML 2008.
     .. [6] A. Makhzani and B. Frey, "k-sparse autoencoders", 2013, arXiv:1312.5663.
+    .. [7] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093
+           (Multi-TopK, unit norm, auxiliary loss); and N. Balagansky et al., "Train one sparse
+           autoencoder across multiple sparsity budgets to preserve interpretability and accuracy",
+           2025, arXiv:2505.24473.
+    .. [8] B. Bussmann, P. Leask and N. Nanda, "BatchTopK sparse autoencoders", 2024,
+           arXiv:2412.06410.
 
     Examples
     --------

@@ -37,7 +37,7 @@ MATRIX |= {
 }
 MATRIX |= {
     "topk-sparse-output": SparseAutoencoderTransformer(
-        sparsity="topk", rho=0.5, sparse_output=True, **QUICK
+        sparsity="topk", rho=0.6, sparse_output=True, **QUICK
     )
 }
 MATRIX |= {

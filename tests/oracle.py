@@ -8,6 +8,7 @@ small network and its rows, which both sides can be asked about.
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.architecture import Architecture
-from sksae.model.codes import selection_of
+from sksae.model.codes import CODES, Selection, selection_of
 from sksae.model.settings import Penalties
 
 
@@ -39,8 +40,8 @@ class Network:
     activations: tuple[str, ...]
     input_scales: tuple[float, ...] | None = None
     n_encoder_layers: int | None = None
-    # Of each layer (name of a code, how many units it keeps) or None.
-    selections: tuple[tuple[str, int] | None, ...] | None = None
+    # Of each layer which units it keeps; None is all.
+    selections: tuple[Selection | None, ...] | None = None
 
     @property
     def code_layer(self):
@@ -89,14 +90,30 @@ def forward(xp, network, rows, masks=None):
         pres.append((input_scale * passed) @ coef + intercept)
         outs.append(activate(xp, name, pres[-1], slope))
         if selection is not None:
-            code, n_active = selection
-            outs[-1] = outs[-1] * KEPT[code](outs[-1], n_active)
+            outs[-1] = outs[-1] * KEPT[selection.code](outs[-1], selection)
         passed = outs[-1] * (masks or {}).get(len(outs) - 1, 1.0)
     return pres, outs
 
 
 # What codes that keep some units only keep: 1 where a unit is kept and 0 elsewhere.
-KEPT = {"topk": lambda out, k: 1.0 * ((-out).argsort(1).argsort(1) < k)}
+KEPT = {
+    "topk": lambda out, kept: 1.0 * ((-out).argsort(1).argsort(1) < kept.n_active),
+    "batchtopk": lambda out, kept: 1.0 * (out > kept.threshold),
+}
+
+
+def readings_of(network):
+    """Return the network once for each number of active units by which J reads codes."""
+    layer = network.code_layer
+    selection = None if network.selections is None else network.selections[layer]
+    if selection is None or not selection.budgets:
+        return [network]
+    read = []
+    for budget in selection.budgets:
+        selections = list(network.selections)
+        selections[layer] = selection._replace(n_active=budget)
+        read.append(replace(network, selections=tuple(selections)))
+    return read
 
 
 def mean_activation(network, code, share):
@@ -131,8 +148,10 @@ def cross_entropy(xp, output, labels):
 def objective(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
     outs = forward(xp, network, rows, masks)[1]
-    error = share @ loss(xp, outs[-1], target)
-    decayed = network.coefs[-1:] if terms.decays == "last" else network.coefs
+    outputs = [forward(xp, each, rows, masks)[1][-1] for each in readings_of(network)]
+    error = sum(share @ loss(xp, output, target) for output in outputs) / len(outputs)
+    decayed = {"all": network.coefs, "last": network.coefs[-1:], "encoder": network.coefs[:1]}
+    decayed = decayed[terms.decays]
     decay = terms.alpha / 2 * sum((coef**2).sum() for coef in decayed)
     code = outs[network.code_layer]
     return error + terms.beta * penalty(xp, network, terms, code, share) + decay
@@ -155,6 +174,11 @@ def network_of(model):
 
     rho = model.rho / model.n_components if isinstance(model.rho, int) else model.rho
     selection = selection_of(model.sparsity, rho, model.n_components)
+    if selection is not None:
+        k, budgets = selection.n_active, ()
+        if not depth and model.budgets is not None and model.threshold_ is None:
+            budgets = tuple(sorted({ceil(k / 4), ceil(k / 2), k}))
+        selection = selection._replace(budgets=budgets, threshold=model.threshold_)
     none = (None,) * depth
     return Network(
         wide(model.coefs_),
@@ -167,7 +191,10 @@ def network_of(model):
 
 def terms_of(model):
     alpha = getattr(model, "alpha_", model.alpha)
-    return Terms(model.sparsity, model.rho, getattr(model, "beta_", model.beta) or 0.0, alpha)
+    beta = getattr(model, "beta_", model.beta) or 0.0
+    is_dictionary = CODES[model.sparsity].is_exact and len(model.coefs_) == 2
+    decays = "encoder" if is_dictionary else "all"
+    return Terms(model.sparsity, model.rho, beta, alpha, decays=decays)
 
 
 def scaled(model, X):

@@ -10,6 +10,14 @@ SPARSITIES = tuple(CODES)
 WITH_BETA = tuple(name for name, facts in CODES.items() if facts.has_penalty)
 # The activation of each by default.
 AUTO = {name: facts.activation for name, facts in CODES.items()}
+EXACT = tuple(name for name, facts in CODES.items() if facts.is_exact)
+# Those that networks with hidden layers can have.
+LAYERED = tuple(name for name, facts in CODES.items() if not facts.selects_by_batch)
+SOLVERS = ("adam", "sgd", "lbfgs")
+# Each with the solvers that can train it.
+TRAININGS = [
+    (name, solver) for name in CODES for solver in SOLVERS if name not in EXACT or solver != "lbfgs"
+]
 # Each with every activation that it can have.
 CODE_ACTIVATIONS = [
     (name, activation)
@@ -24,5 +32,22 @@ SMOOTH = tuple(
 )
 
 each_sparsity = pytest.mark.parametrize("sparsity", SPARSITIES)
+each_layered_sparsity = pytest.mark.parametrize("sparsity", LAYERED)
+each_training = pytest.mark.parametrize(("sparsity", "solver"), TRAININGS)
 each_with_beta = pytest.mark.parametrize("sparsity", WITH_BETA)
 each_smooth = pytest.mark.parametrize("sparsity", SMOOTH)
+
+
+def with_depths(codes, layers):
+    """Return codes and activations with each of some hidden layers, as far as they go together."""
+    return [
+        pytest.param(name, activation, of_layers, id=f"{name}-{activation}-{depth}")
+        for name, activation in codes
+        for depth, of_layers in layers.items()
+        if name not in EXACT or (name in LAYERED and of_layers[0])
+    ]
+
+
+def rho_of(sparsity, rho, units=1):
+    """Return rho, or a number of units where it is one of a code of few units."""
+    return units if sparsity in EXACT else rho

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plans import plan_of
-from registered import CODE_ACTIVATIONS, each_sparsity
+from registered import CODE_ACTIVATIONS, LAYERED, TRAININGS, each_sparsity, each_training
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import codes
@@ -30,7 +30,6 @@ BASE = {
     "learning_rate_schedule": "constant",
     "random_state": 0,
 }
-each_solver = pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +73,7 @@ def test_files_are_loaded_when_they_are_asked_for():
     [
         (CodeFacts(), "row_penalty, row_gradient, law"),
         (CodeFacts(aims_at_mean=True), "mean_penalty, mean_gradient, activity, law"),
-        (CodeFacts(has_penalty=False, is_exact=True), "select"),
+        (CodeFacts(has_penalty=False, is_exact=True), "select, active"),
     ],
     ids=["rows", "means", "exact"],
 )
@@ -87,8 +86,8 @@ def test_a_forgotten_part_is_named(monkeypatch, facts, missing):
 # In every estimator.
 
 
-@each_solver
-@each_sparsity
+# A minibatch of batchtopk chooses among rows, whatever they weigh.
+@pytest.mark.parametrize(("sparsity", "solver"), [each for each in TRAININGS if each[0] in LAYERED])
 def test_weights_count_as_repeated_rows_do(X, sparsity, solver):
     weight = np.random.default_rng(1).integers(1, 4, len(X))
     repeated = np.repeat(X, weight, axis=0)
@@ -120,8 +119,7 @@ def test_passes_over_pieces_learn(X, sparsity, solver):
     assert model.loss_curve_[-1] < model.loss_curve_[0]
 
 
-@each_solver
-@each_sparsity
+@each_training
 def test_a_pickle_gives_the_same_codes(X, sparsity, solver):
     model = make(sparsity, solver=solver).fit(X)
     again, code = pickle.loads(pickle.dumps(model)), model.transform(X)
@@ -138,8 +136,7 @@ def test_side_by_side_is_as_alone(X, sparsity):
         assert_allclose(together.loss_curve, alone.loss_curve, rtol=1e-9)
 
 
-@each_solver
-@each_sparsity
+@each_training
 def test_float32_is_float64_but_for_rounding(X, sparsity, solver):
     wide, narrow = (
         make(sparsity, solver=solver, dtype=dtype, max_iter=2).fit(X)

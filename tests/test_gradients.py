@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from oracle import Problem, relative_error
-from registered import ACTIVATIONS, CODE_ACTIVATIONS
+from registered import ACTIVATIONS, CODE_ACTIVATIONS, with_depths
 
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.minibatch import MinibatchObjective
@@ -21,8 +21,15 @@ LAYERS = {
     "prelu-prelu": ((6, 5), "prelu"),
 }
 
-each_code = pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
-each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+DEEP = [each.values[:2] for each in with_depths(CODE_ACTIVATIONS, {"deep": ((5,), "relu")})]
+
+
+def each_code_and_depth(layers=LAYERS):
+    values = with_depths(CODE_ACTIVATIONS, layers)
+    return pytest.mark.parametrize(("sparsity", "activation", "layers"), values)
+
+
+each_deep_code = pytest.mark.parametrize(("sparsity", "activation"), DEEP)
 each_weighting = pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
 
@@ -53,9 +60,8 @@ def check_gradients(problem):
 
 
 @each_weighting
-@each_depth
 @pytest.mark.parametrize("output_activation", ACTIVATIONS)
-@each_code
+@each_code_and_depth()
 def test_gradient_is_that_of_autograd_and_of_differences(
     sparsity, activation, output_activation, layers, weighted
 ):
@@ -65,18 +71,17 @@ def test_gradient_is_that_of_autograd_and_of_differences(
 
 
 @pytest.mark.parametrize("hidden_activation", ["sigmoid", "tanh", "identity"])
-@each_code
+@each_deep_code
 def test_gradient_passes_other_hidden_activations(sparsity, activation, hidden_activation):
     check_gradients(Problem.draw(sparsity, activation, "identity", (6, 5), hidden_activation))
 
 
-@each_depth
 @pytest.mark.parametrize(
     ("tied", "scales"),
     [(True, False), (False, True), (True, True)],
     ids=["tied", "gains", "tied-gains"],
 )
-@each_code
+@each_code_and_depth()
 def test_gradient_of_tied_weights_and_of_scaled_inputs(sparsity, activation, tied, scales, layers):
     input_scales = (0.7, 1.9, 0.4, 1.3, 2.1, 0.6)[: 2 * len(layers[0]) + 2] if scales else ()
     check_gradients(
@@ -92,7 +97,7 @@ def test_gradient_of_tied_weights_and_of_scaled_inputs(sparsity, activation, tie
     )
 
 
-@each_code
+@each_deep_code
 def test_float32_gradient_is_that_of_float64_to_its_own_rounding(sparsity, activation):
     problem = Problem.draw(sparsity, activation, "sigmoid", (5,), "prelu", weighted=True)
     for objective in (problem.full, problem.minibatch):
@@ -148,8 +153,7 @@ def per_model(problems):
 
 @each_objective
 @each_weighting
-@pytest.mark.parametrize("layers", [LAYERS["shallow"], LAYERS["prelu"]], ids=["shallow", "prelu"])
-@each_code
+@each_code_and_depth({name: LAYERS[name] for name in ("shallow", "prelu")})
 def test_two_models_side_by_side_get_the_gradients_that_each_gets_alone(
     sparsity, activation, layers, weighted, objective
 ):

@@ -4,9 +4,7 @@ import gc
 import os
 import subprocess
 import sys
-import tracemalloc
 import weakref
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -15,6 +13,7 @@ import torch
 from batched import assert_same_results
 from plans import plan_of
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
+from tracing import traced
 
 from sksae import SparseAutoencoderTransformer, StackedSparseAutoencoder
 from sksae.engine import batches, threads
@@ -29,30 +28,6 @@ from sksae.training.fit import rows_of as rows_of_plan
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 MB = 1e6
-
-
-class Traced:
-    """Of numpy's memory, what is allocated and the most that was, in bytes beyond the start."""
-
-    def __init__(self):
-        self._before = tracemalloc.get_traced_memory()[0]
-
-    @property
-    def now(self):
-        return tracemalloc.get_traced_memory()[0] - self._before
-
-    @property
-    def peak(self):
-        return tracemalloc.get_traced_memory()[1] - self._before
-
-
-@contextmanager
-def traced():
-    tracemalloc.start()
-    try:
-        yield Traced()
-    finally:
-        tracemalloc.stop()
 
 
 def make(**params):

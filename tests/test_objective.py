@@ -8,7 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracle import Problem, Terms, relative_error, small_parts
-from registered import ACTIVATIONS, AUTO, CODE_ACTIVATIONS, WITH_BETA, each_smooth, each_sparsity
+from registered import (
+    ACTIVATIONS,
+    AUTO,
+    CODE_ACTIVATIONS,
+    EXACT,
+    SPARSITIES,
+    WITH_BETA,
+    each_layered_sparsity,
+    each_smooth,
+    each_sparsity,
+    each_training,
+    rho_of,
+    with_depths,
+)
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import epoch_loss, full_batch, threads
@@ -30,8 +43,17 @@ LAYERS = {"shallow": ((), "relu"), "prelu": ((5,), "prelu"), "relu-relu": ((6, 5
 # Relative agreement of J and gradients that differ by the order of their sums alone.
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
 
-each_code = pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
-each_depth = pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+DEEP = with_depths(CODE_ACTIVATIONS, {"deep": ((5,), "relu")})
+# Without hidden layers exact codes have passes of their own (tests/test_exact_gradients.py).
+each_dense_sparsity = pytest.mark.parametrize(
+    "sparsity", [name for name in SPARSITIES if name not in EXACT]
+)
+each_deep_code = pytest.mark.parametrize(
+    ("sparsity", "activation"), [each.values[:2] for each in DEEP]
+)
+each_code_and_depth = pytest.mark.parametrize(
+    ("sparsity", "activation", "layers"), with_depths(CODE_ACTIVATIONS, LAYERS)
+)
 each_dtype = pytest.mark.parametrize("dtype", ROUNDING, ids=["float64", "float32"])
 each_objective = pytest.mark.parametrize("objective", ["minibatch", "full"])
 # The default code of each sparsity.
@@ -62,6 +84,7 @@ def make_model(**params):
     given |= params
     if given.get("sparsity", "kl") not in WITH_BETA:
         given["beta"] = SparseAutoencoderTransformer().beta  # anything else draws a warning
+    given["rho"] = rho_of(given.get("sparsity", "kl"), given["rho"])
     return SparseAutoencoderTransformer(**given)
 
 
@@ -82,8 +105,8 @@ def check_loss(weighted, **params):
 @never_converges
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("scale_data", [False, True])
-@each_depth
-@each_code
+@pytest.mark.parametrize("layers", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize(("sparsity", "activation"), CODE_ACTIVATIONS)
 def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
     sparsity, activation, layers, scale_data, weighted
 ):
@@ -101,7 +124,7 @@ def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
 @never_converges
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize(("output_activation", "scale_data"), OUTPUTS)
-@each_sparsity
+@each_layered_sparsity
 def test_loss_and_mean_activation_are_the_formula_for_every_output(
     sparsity, output_activation, scale_data, weighted
 ):
@@ -116,9 +139,8 @@ def test_loss_and_mean_activation_are_the_formula_for_every_output(
 
 
 @never_converges
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize("scale_data", [False, True])
-@each_sparsity
+@each_training
 def test_loss_is_the_formula_after_every_solver(sparsity, scale_data, solver):
     X = make_rows()
     model = make_model(
@@ -173,7 +195,7 @@ def test_an_int_rho_counts_units():
 
 
 @never_converges
-@each_sparsity
+@each_dense_sparsity
 def test_training_starts_from_small_weights_at_the_trivial_solution(sparsity):
     X = make_rows(200)
     # A step this short changes nothing, so what is returned is the start.
@@ -208,8 +230,8 @@ def assert_same(problem, other, objective, dtype):
 @st.composite
 def problems(draw):
     """Draw a problem of some sparsity, code and depth."""
-    sparsity, activation = draw(st.sampled_from(CODE_ACTIVATIONS))
-    layers = draw(st.sampled_from(list(LAYERS.values())))
+    codes = [each.values for each in with_depths(CODE_ACTIVATIONS, LAYERS)]
+    sparsity, activation, layers = draw(st.sampled_from(codes))
     seed = draw(st.integers(0, 99))
     return Problem.draw(sparsity, activation, "sigmoid", *layers, seed=seed)
 
@@ -272,8 +294,7 @@ def test_the_objective_of_weighted_rows_is_the_formula(problem, count):
 
 @pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
-@each_depth
-@each_code
+@each_code_and_depth
 def test_chunks_add_up_to_one_walk_over_all_rows(
     sparsity, activation, layers, weighted, kept_entries, monkeypatch
 ):
@@ -291,7 +312,7 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("n_members", [2, 3])
 @pytest.mark.parametrize("chunk_rows", [1, 5, 23])
-@each_code
+@each_deep_code
 def test_walks_side_by_side_add_up_to_one_over_all_rows(
     sparsity, activation, chunk_rows, n_members, weighted
 ):
@@ -306,7 +327,7 @@ def test_walks_side_by_side_add_up_to_one_over_all_rows(
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("n_members", [2, 3])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
-@each_code
+@each_deep_code
 def test_parts_of_a_minibatch_add_up_to_the_whole(sparsity, activation, tied, n_members, weighted):
     problem = Problem.draw(
         sparsity, activation, "prelu", (5,), weighted=weighted, tied=tied, n_rows=23
@@ -335,7 +356,7 @@ def test_minibatches_cover_all_rows_and_are_nearly_equal(n_rows, batch_size):
 
 
 @pytest.mark.parametrize("n_chunks", [1, 4])
-@each_code
+@each_deep_code
 def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     sparsity, activation, n_chunks, monkeypatch
 ):
@@ -354,7 +375,7 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
 
 
 @pytest.mark.parametrize("n_members", [1, 2])
-@each_code
+@each_deep_code
 def test_some_rows_tell_that_the_objective_is_above_a_limit(
     sparsity, activation, n_members, monkeypatch
 ):
@@ -375,7 +396,7 @@ def test_some_rows_tell_that_the_objective_is_above_a_limit(
 
 @pytest.mark.parametrize("resident", [False, True], ids=["read", "resident"])
 @pytest.mark.parametrize("form", [np.asarray, sp.csr_array, sp.csr_matrix])
-@each_sparsity
+@each_dense_sparsity
 def test_the_form_of_rows_is_nothing_to_the_objective(sparsity, form, resident):
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=12)
     problem = problem.but(X=problem.X * (problem.X > 0.5))
@@ -488,7 +509,7 @@ def test_a_minibatch_objective_resumes_from_its_state(weighted):
     assert resumed.epoch_loss() == objective.epoch_loss()
 
 
-@each_sparsity
+@each_dense_sparsity
 def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeypatch):
     problem = Problem.draw(sparsity, AUTO[sparsity], weighted=True, n_rows=24)
     losses = []
@@ -549,8 +570,7 @@ def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
 
 
 @never_converges
-@pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
-@each_sparsity
+@each_training
 def test_rows_of_weight_zero_leave_no_trace_in_training(sparsity, solver):
     X, count, _ = weights_and_repeats()
     some = count > 0

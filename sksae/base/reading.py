@@ -37,7 +37,7 @@ def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
     if selection is None:
         return network
     layers = list(network.layers)
-    layers[code] = layers[code]._replace(selection=selection._replace(n_active=int(n_active)))
+    layers[code] = layers[code]._replace(selection=selection.reading(int(n_active)))
     return replace(network, layers=tuple(layers))
 
 
@@ -54,11 +54,12 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
     network : FittedNetwork
         As it was trained.
     n_active : int or None
-        As in `as_read`.
+        As in `as_read`, which raises the same.
     """
     selection = _selection_of(network)
     if n_active is None or selection is None:
         return
+    check_n_active(n_active, network.n_components)
     trained_for = selection.n_active
     if n_active > trained_for:
         warn_user(
@@ -66,10 +67,11 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
             "model was trained with: further ones were never asked to help. Fit with a larger rho."
         )
     elif n_active < trained_for and len(selection.readings) == 1:
+        advice = "" if len(network.layers) > 2 else " Fit with budgets='auto'."
         warn_user(
             f"transform_n_active={n_active} is another number of active units than the "
             f"{trained_for} that the model was trained for alone: such codes rebuild less than "
-            "those of a model that was trained for them. Fit with budgets='auto'."
+            f"those of a model that was trained for them.{advice}"
         )
 
 

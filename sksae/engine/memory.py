@@ -34,10 +34,7 @@ def bytes_side_by_side(
     dtype : {"float32", "float64", "bfloat16"}
         Precision of training.
     """
-    n_units = sum(architecture.sizes[1:])
-    layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
-    # Of each unit an activation and its gradient, and where it is needed the pre-activation too.
-    per_row = 2 * n_units + sum(size for size, name in layers if ACTIVATIONS[name].keeps_pre)
+    per_row = _entries_of_row(architecture)
 
     def working(slices: list[slice]) -> int:
         """Return the entries of the buffers for all lengths of slices, of one network."""
@@ -54,3 +51,17 @@ def bytes_side_by_side(
         largest = max(architecture.sizes) * max(batch_size, *architecture.sizes)
         n_bytes += 3 * n_networks * largest * 2
     return n_bytes
+
+
+def _entries_of_row(architecture: Architecture) -> int:
+    """Return how many entries a row has in the buffers of a pass."""
+    if architecture.is_dictionary:
+        (selection, _), (n_features, n_components, _) = architecture.selections, architecture.sizes
+        assert selection is not None
+        # Pre-activations; the residuals of each reading, by turns in three places; and of each
+        # active unit some numbers, in the order of rows and in that of units.
+        return n_components + 3 * len(selection.readings) * n_features + 12 * selection.n_active
+    n_units = sum(architecture.sizes[1:])
+    layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
+    # Of each unit an activation and its gradient, and where it is needed the pre-activation too.
+    return 2 * n_units + sum(size for size, name in layers if ACTIVATIONS[name].keeps_pre)

@@ -120,7 +120,12 @@ class MinibatchTraining:
         self._pace = config.pace / self._steps_per_batch
         self._slices = batch_slices(rows.n_rows, config.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
-        self._parameters = Parameters.stacked(architecture, [task.start for task in tasks], like)
+        self._parameters = Parameters.stacked(
+            architecture,
+            [task.start for task in tasks],
+            like,
+            [task.selection for task in tasks],
+        )
         self._full: FullObjective | None = None
         self._running = [
             Running.begin(task, len(self._slices), has_scorer=scorer is not None) for task in tasks

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
-from sksae.engine.codes import selector
+from sksae.engine.codes import selector, selector_of_models
 from sksae.engine.products import Operand
 from sksae.model.architecture import Architecture
+from sksae.model.codes import Selection
 
 
 class Parameters:
@@ -33,9 +34,22 @@ class Parameters:
         The memory to view.
     n_models : int
         Networks side by side.
+    selections : sequence of Selection, optional
+        What each one's code keeps, where they differ; by default what the architecture says.
+
+    Attributes
+    ----------
+    selections : tuple of Selection or None
+        What each network's code keeps; of None all.
     """
 
-    def __init__(self, architecture: Architecture, flat: Tensor, n_models: int = 1) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        flat: Tensor,
+        n_models: int = 1,
+        selections: Sequence[Selection | None] | None = None,
+    ) -> None:
         self.architecture = architecture
         self.flat = flat
         self.n_models = n_models
@@ -59,6 +73,11 @@ class Parameters:
         ]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
         self.selectors = [selector(selection) for selection in architecture.selections]
+        at = architecture.code_layer
+        common = architecture.selections[at] if at >= 0 else None
+        self.selections = (common,) * n_models if selections is None else tuple(selections)
+        if any(each != common for each in self.selections):
+            self.selectors[at] = selector_of_models(self.selections)
 
     @classmethod
     def zeros(
@@ -69,18 +88,32 @@ class Parameters:
 
     def with_flat(self, flat: Tensor) -> "Parameters":
         """Return the same views of another vector of the same size."""
-        return Parameters(self.architecture, flat, self.n_models)
+        return Parameters(self.architecture, flat, self.n_models, self.selections)
 
     @classmethod
     def stacked(
-        cls, architecture: Architecture, flats: Sequence[np.ndarray | Tensor], like: Tensor
+        cls,
+        architecture: Architecture,
+        flats: Sequence[np.ndarray | Tensor],
+        like: Tensor,
+        selections: Sequence[Selection | None] | None = None,
     ) -> "Parameters":
-        """Return networks side by side, given each one's own flat vector of shape (n_parameters,).
+        """Return networks side by side.
 
-        ``like`` gives precision and device.
+        Parameters
+        ----------
+        architecture : Architecture
+            Layers of each.
+        flats : sequence of ndarray or Tensor of shape (n_parameters,)
+            Each one's own flat vector.
+        like : Tensor
+            Gives precision and device.
+        selections : sequence of Selection, optional
+            What each one's code keeps, where they differ.
         """
         n_models = len(flats)
-        stacked = cls(architecture, like.new_empty(n_models * architecture.n_parameters), n_models)
+        memory = like.new_empty(n_models * architecture.n_parameters)
+        stacked = cls(architecture, memory, n_models, selections)
         bounds = np.cumsum([prod(shape) for shape in architecture.shapes])[:-1].tolist()
         for model, flat in enumerate(flats):
             given = flat if isinstance(flat, Tensor) else torch.from_numpy(flat)
@@ -98,7 +131,8 @@ class Parameters:
     def models(self, indices: list[int]) -> "Parameters":
         """Return some of the networks, in memory of their own."""
         flat = torch.cat([block[indices].view(-1) for block in self.blocks])
-        return Parameters(self.architecture, flat, len(indices))
+        selections = [self.selections[index] for index in indices]
+        return Parameters(self.architecture, flat, len(indices), selections)
 
     def spread(self, values: list[float]) -> Tensor:
         """Return a vector like ``flat`` that holds each network's value for all its parameters."""

@@ -20,7 +20,7 @@ def starting_parameters(
 
     Weights are uniform in +-sqrt(6 / (fan_in + fan_out + 1)) (UFLDL notes, "Backpropagation";
     Glorot & Bengio 2010). Atoms of exact codes have unit norm and directions that are uniform on
-    the sphere, and the encoder has the same ones (Gao et al. 2024, arXiv 2406.04093, appendix A.1).
+    the sphere, and the encoder has the same ones (Gao et al. 2024, arXiv 2406.04093).
 
     Biases stand where the trivial solution already is: the code's at
     ``code_bias``, the output's at the inverse output activation of the target's mean; others

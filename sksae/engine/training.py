@@ -51,7 +51,7 @@ def train(
     Parameters
     ----------
     architecture : Architecture
-        Layers of each.
+        Layers of each; tasks may keep other numbers of units.
     tasks : sequence of TrainingTask
         One, or several of the same sparsity whose configs have ``common`` alike; with beta to be
         found, all of them and with ``max_iter`` alike. With solver "lbfgs" a single one.
@@ -133,7 +133,9 @@ def _evaluate(
     if not done:
         return
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
-    parameters = Parameters.stacked(architecture, [trained.flat for _, _, trained in done], like)
+    selections = [task.selection for _, task, _ in done]
+    flats = [trained.flat for _, _, trained in done]
+    parameters = Parameters.stacked(architecture, flats, like, selections)
     penalties = [replace(task.penalties, beta=trained.beta) for _, task, trained in done]
     side_by_side = Penalties.side_by_side(penalties)
     full: FullObjective | ExactEvaluation
@@ -166,7 +168,7 @@ def _evaluate(
     draws = config.noise is not None or config.dropout is not None
     if with_start and not draws and not config.is_one_pass:
         starts = [task.start for _, task, _ in done]
-        parameters.flat.copy_(Parameters.stacked(architecture, starts, like).flat)
+        parameters.flat.copy_(Parameters.stacked(architecture, starts, like, selections).flat)
         limit = found.loss
         if architecture.output_layout == "rows":
             # One that goes on may lose half of what had been gained (see `outcome`).

@@ -1,7 +1,7 @@
 """Sizes and activations of a network's layers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
 from typing import Self
@@ -148,6 +148,15 @@ class Architecture:
             and self.input_scales == (1.0, 1.0)
             and not any(self.unit_parameters)
         )
+
+    @cached_property
+    def without_numbers(self) -> Self:
+        """The same but for how many units are kept: networks may differ in it side by side."""
+        kept = [
+            each and each._replace(n_active=0, budgets=(0,) * len(each.readings))
+            for each in self.selections
+        ]
+        return replace(self, selections=tuple(kept))
 
     @property
     def unit_parameters(self) -> tuple[tuple[str, ...], ...]:

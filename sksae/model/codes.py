@@ -147,6 +147,16 @@ class Selection(NamedTuple):
         """How many of the largest units the loss reads, increasing."""
         return self.budgets or (self.n_active,)
 
+    @property
+    def reading_all(self) -> "Selection":
+        """The selection of as many units, which are read all at once."""
+        return self._replace(budgets=())
+
+    def reading(self, n_active: int) -> "Selection":
+        """Return the selection of another number of units; its budgets are those below, and it."""
+        budgets = (*(budget for budget in self.budgets if budget < n_active), n_active)
+        return self._replace(n_active=n_active, budgets=budgets)
+
 
 def n_active_of(rho: float, n_components: int) -> int:
     """Return how many units a share of them is; it may be 0."""

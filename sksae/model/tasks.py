@@ -7,6 +7,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from sksae.model.codes import Selection
 from sksae.model.settings import Penalties, TrainingConfig
 
 # What the next step of a solver depends on.
@@ -111,6 +112,8 @@ class TrainingTask:
         Solver, length and steps.
     start : ndarray of shape (n_parameters,)
         Parameters to start from, for centred rows.
+    selection : Selection or None
+        What its code keeps of its units.
     state : dict of ndarray, optional
         ``TrainingResult.state`` of the training that this one continues; of a single task only.
     monitor : Monitor, optional
@@ -120,6 +123,7 @@ class TrainingTask:
     penalties: Penalties
     config: TrainingConfig
     start: np.ndarray
+    selection: Selection | None = None
     state: State | None = None
     monitor: Monitor | None = None
 

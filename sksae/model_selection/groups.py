@@ -250,7 +250,7 @@ def _likeness(request: FitRequest, plan: Plan) -> object:
     _, *data = request.key
     return (
         tuple(data),
-        plan.architecture,
+        plan.architecture.without_numbers,
         plan.penalties.sparsity,
         plan.config.common,
         # A beta that is to be found goes by the length of the training.

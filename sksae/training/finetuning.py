@@ -154,6 +154,10 @@ def plan_layers(
     """
     layout = "rows" if rest.get("target") is None else "columns"
     architecture = architecture_of(layers, n_encoder_layers, output_layout=layout)
+    if not architecture.is_dictionary:
+        # J reads all active units at once, where each does not add its atom to the row.
+        selections = (each and each.reading_all for each in architecture.selections)
+        architecture = replace(architecture, selections=tuple(selections))
     return Plan(
         architecture=architecture,
         penalties=penalties,

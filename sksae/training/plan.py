@@ -80,7 +80,9 @@ class Plan:
 
     def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
-        return TrainingTask(self.penalties, self.config, self.start, self.state, monitor)
+        at = self.architecture.code_layer
+        selection = self.architecture.selections[at] if at >= 0 else None
+        return TrainingTask(self.penalties, self.config, self.start, selection, self.state, monitor)
 
 
 def check_device(specification: TrainingSpecification) -> None:

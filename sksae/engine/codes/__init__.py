@@ -4,7 +4,7 @@
 that of the file.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import numpy as np
@@ -41,6 +41,20 @@ def selector(selection: Selection | None) -> Callable[[Tensor, int], None] | Non
 
     def select(activations: Tensor, axis: int) -> None:
         code.select(activations, selection, axis)
+
+    return select
+
+
+def selector_of_models(
+    selections: Sequence[Selection | None],
+) -> Callable[[Tensor, int], None]:
+    """Return what selects the units of a layer, for models each of which keeps others."""
+    selectors = [selector(selection) for selection in selections]
+
+    def select(activations: Tensor, axis: int) -> None:
+        for own, of_model in zip(selectors, activations, strict=True):
+            if own is not None:
+                own(of_model, axis)
 
     return select
 

@@ -35,27 +35,21 @@ class BatchTopK(Code):
             model.mul_(model > bound)
 
     def bound(
-        self, parts: Sequence[Tensor], selection: Selection, guess: np.ndarray
+        self, parts: Sequence[Tensor], n_active: Sequence[int], guess: np.ndarray
     ) -> np.ndarray | None:
         n_rows = sum(part.shape[1] for part in parts)
-        found = [
-            nth_largest(
-                partial(_above, [part[model] for part in parts]),
-                selection.n_active * n_rows,
-                float(guess[model]),
-            )
-            for model in range(len(guess))
-        ]
-        return np.array([just_below(value, parts[0].dtype) for value in found])
+        found = []
+        for model, each in enumerate(n_active):
+            above = partial(_above, [part[model] for part in parts])
+            value = nth_largest(above, each * n_rows, float(guess[model]))
+            found.append(just_below(value, parts[0].dtype))
+        return np.array(found)
 
-    def active(self, pre: Tensor, selection: Selection, bound: np.ndarray | None) -> Active:
+    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
         assert bound is not None
-        n_models, n_rows, n_components = pre.shape
-        kept = (pre > pre.new_tensor(bound).view(-1, 1, 1)).view(-1).nonzero()[:, 0]
-        rows = torch.div(kept, n_components, rounding_mode="floor")
-        units = kept - n_components * rows
-        if n_models > 1:
-            units += n_components * torch.div(rows, n_rows, rounding_mode="floor")
+        kept = (pre > bound).view(-1).nonzero()[:, 0]
+        rows = torch.div(kept, pre.shape[1], rounding_mode="floor")
+        units = kept - pre.shape[1] * rows
         return Active(units.to(torch.int32), pre.view(-1)[kept], rows.to(torch.int32))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from sksae.engine.control_law import ControlLaw
@@ -45,19 +46,39 @@ class Active(NamedTuple):
     Attributes
     ----------
     units : Tensor of int32 of shape (n_entries,)
-        Of all models: those of the second one follow those of the first.
+        Of models side by side those of the second one follow those of the first.
     values : Tensor of shape (n_entries,)
         Activations; what is kept may be 0.
     rows : Tensor of int32 of shape (n_entries,)
-        In which row, likewise of all models.
-    n_of_each : int or None
-        How many entries each row has, the largest first; None where rows differ.
+        In which row, likewise.
+    is_even : bool
+        Whether each row has as many entries as the code keeps, the largest first.
     """
 
     units: Tensor
     values: Tensor
     rows: Tensor
-    n_of_each: int | None = None
+    is_even: bool = False
+
+    @classmethod
+    def of_models(cls, models: "Sequence[Active]", n_components: int, n_rows: int) -> "Active":
+        """Return the entries of models side by side.
+
+        Parameters
+        ----------
+        models : sequence of Active
+            Of each model, its own units and rows counted from 0.
+        n_components, n_rows : int
+            Of each.
+        """
+        if len(models) == 1:
+            return models[0]
+        return cls(
+            torch.cat([each.units + at * n_components for at, each in enumerate(models)]),
+            torch.cat([each.values for each in models]),
+            torch.cat([each.rows + at * n_rows for at, each in enumerate(models)]),
+            models[0].is_even,
+        )
 
 
 class Upkeep(Protocol):
@@ -126,7 +147,7 @@ class Code:
         """
 
     def bound(
-        self, parts: Sequence[Tensor], selection: Selection, guess: np.ndarray
+        self, parts: Sequence[Tensor], n_active: Sequence[int], guess: np.ndarray
     ) -> np.ndarray | None:
         """Return what couples the rows of a minibatch: above which pre-activation units are kept.
 
@@ -134,8 +155,8 @@ class Code:
         ----------
         parts : sequence of Tensor of shape (n_models, n_rows, n_components)
             Pre-activations; together they are those of the minibatch.
-        selection : Selection
-            How many units are kept.
+        n_active : sequence of int
+            How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)
             What was returned for another minibatch; zeros at first.
 
@@ -145,16 +166,16 @@ class Code:
         """
         return None
 
-    def active(self, pre: Tensor, selection: Selection, bound: np.ndarray | None) -> Active:
-        """Return the entries of codes that are kept.
+    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
+        """Return the entries of one model's codes that are kept.
 
         Parameters
         ----------
-        pre : Tensor of shape (n_models, n_rows, n_components)
+        pre : Tensor of shape (n_rows, n_components)
             Pre-activations.
-        selection : Selection
+        n_active : int
             How many units are kept.
-        bound : ndarray of shape (n_models,) or None
+        bound : float or None
             What `bound` returned for the minibatch, or a threshold.
         """
         raise NotImplementedError

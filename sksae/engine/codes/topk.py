@@ -5,7 +5,6 @@ others are 0, and the gradient passes by the support alone. Here activations are
 that fewer than k units are active in rows that have fewer positive pre-activations.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,17 +24,14 @@ class TopK(Code):
         shape = (*rows.shape[:-1], selection.n_active)
         rows.scatter_(-1, kept.columns.view(shape), kept.values.view(shape))
 
-    def active(self, pre: Tensor, selection: Selection, bound: np.ndarray | None) -> Active:
-        n_models, n_rows, n_components = pre.shape
-        k = selection.n_active
-        values, units = k_largest(pre.view(-1, n_components), k)
-        units = units.to(torch.int32)
-        if n_models > 1:
-            first = torch.arange(n_models, dtype=torch.int32, device=pre.device) * n_components
-            units = units.view(n_models, -1).add_(first.unsqueeze(1))
-        rows = torch.arange(n_models * n_rows, dtype=torch.int32, device=pre.device)
+    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
+        values, units = k_largest(pre, n_active)
+        rows = torch.arange(len(pre), dtype=torch.int32, device=pre.device)
         return Active(
-            units.reshape(-1), values.reshape(-1).clamp_(min=0.0), rows.repeat_interleave(k), k
+            units.to(torch.int32).view(-1),
+            values.reshape(-1).clamp_(min=0.0),
+            rows.repeat_interleave(n_active),
+            is_even=True,
         )
 
 

@@ -1,12 +1,12 @@
 """Units that no row keeps any more learn what the others leave over (AuxK).
 
-Gao et al. 2024, "Scaling and evaluating sparse autoencoders", appendix A.2
-(https://arxiv.org/abs/2406.04093): of each row the error e = z - z_hat, held fixed, is rebuilt by
-the largest units among the dead ones, without b, and 1/2 ||e - e_hat||^2 is added to the loss of
-the minibatch. Three things are otherwise than there, after trials on images and embeddings: e is
-not divided by its norm; pre-activations are taken as they are, negative ones too, so that units
-which lie far on the wrong side come back as well; and a row teaches as many units as a code has
-active ones, or half of the dead if these are fewer, so that dead units do not all learn the same.
+Gao et al. 2024, "Scaling and evaluating sparse autoencoders", https://arxiv.org/abs/2406.04093: of
+each row the error e = z - z_hat, held fixed, is rebuilt by the largest units among the dead ones,
+without b, and 1/2 ||e - e_hat||^2 is added to the loss of the minibatch. Three things are otherwise
+than there, after trials on images and embeddings: e is not divided by its norm; pre-activations are
+taken as they are, negative ones too, so that units which lie far on the wrong side come back as
+well; and a row teaches as many units as a code has active ones, or half of the dead if these are
+fewer, so that dead units do not all learn the same.
 """
 
 from collections.abc import Mapping, Sequence

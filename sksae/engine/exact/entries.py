@@ -5,6 +5,7 @@ budgets (see `Readings`) each row has a bag of entries for each budget. All sums
 embedding bags, in which an entry adds a row of a matrix, times a number, to its bag.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -80,8 +81,9 @@ class Readings:
 
     Parameters
     ----------
-    budgets : tuple of int
-        These numbers, increasing. More than one asks for entries in falling order.
+    budgets : sequence of tuple of int
+        These numbers for each model, increasing; all models have as many. More than one asks for
+        entries in falling order.
 
     Attributes
     ----------
@@ -89,9 +91,11 @@ class Readings:
         How many there are, and bags of each row.
     """
 
-    def __init__(self, budgets: tuple[int, ...]) -> None:
-        self.n_readings = len(budgets)
-        self._lengths = [stop - start for start, stop in pairwise((0, *budgets))]
+    def __init__(self, budgets: Sequence[tuple[int, ...]]) -> None:
+        self.n_readings = len(budgets[0])
+        self._lengths = [
+            [stop - start for start, stop in pairwise((0, *of_model))] for of_model in budgets
+        ]
         # Where all rows have as many entries, the bags of as many rows are always the same.
         self._known: dict[int, Bags] = {}
 
@@ -103,14 +107,15 @@ class Readings:
         active : Active
             Entries.
         n_rows : int
-            Of all models together.
+            Of each model.
         """
         device = active.units.device
-        if active.n_of_each is None:
-            counts = torch.bincount(active.rows, minlength=n_rows)
+        if not active.is_even:
+            counts = torch.bincount(active.rows, minlength=n_rows * len(self._lengths))
             return Bags(_starts(counts), active.rows)
         if n_rows not in self._known:
-            counts = torch.tensor(self._lengths, device=device).repeat(n_rows)
+            lengths = [torch.tensor(of_model, device=device) for of_model in self._lengths]
+            counts = torch.cat([of_model.repeat(n_rows) for of_model in lengths])
             bags = torch.arange(len(counts), dtype=torch.int32, device=device)
             self._known[n_rows] = Bags(_starts(counts), bags.repeat_interleave(counts))
         return self._known[n_rows]

@@ -15,7 +15,7 @@ from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
 from sksae.engine.exact.entries import Readings
-from sksae.engine.exact.passes import Passage, mean_over_readings, selection_of
+from sksae.engine.exact.passes import Passage, fixed_bounds, mean_over_readings, selections_of
 from sksae.engine.exact.threshold import LargestOfAll
 from sksae.engine.losses import Loss
 from sksae.engine.parameters import Parameters
@@ -69,9 +69,15 @@ class ExactEvaluation(WalkedEvaluation):
         crew: Crew | None = None,
     ) -> None:
         super().__init__(penalties, parameters, loss, crew)
-        self._rows, self._selection = rows, selection_of(parameters)
+        self._rows, selections = rows, selections_of(parameters)
+        self._n_active = [selection.n_active for selection in selections]
+        self._fixed_bounds = fixed_bounds(selections)
         architecture = parameters.architecture
-        self._readings = Readings(self._selection.readings)
+        self._readings = Readings([selection.readings for selection in selections])
+        # A code that selects by the batch then goes by them.
+        self._finds_thresholds = (
+            CODES[selections[0].code].selects_by_batch and self._fixed_bounds is None
+        )
         self._activation = ACTIVATIONS[architecture.activations[-1]]
         widest = max(architecture.sizes) * parameters.n_models
         on_cpu = parameters.flat.device.type == "cpu"
@@ -92,25 +98,19 @@ class ExactEvaluation(WalkedEvaluation):
             self._lanes.append(_Lane(rows.reader(), chunks, passages))
 
     def evaluate(self) -> Evaluation:
-        self._thresholds: np.ndarray | None = None
-        is_to_be_found = CODES[self._selection.code].selects_by_batch
-        if self._selection.threshold is not None:
-            self._thresholds = np.full(self.parameters.n_models, self._selection.threshold)
-        elif is_to_be_found:
-            self._thresholds = self.thresholds()
+        self._bounds = self.thresholds() if self._finds_thresholds else self._fixed_bounds
         found = super().evaluate()
-        if self._selection.threshold is not None or not is_to_be_found:
+        if not self._finds_thresholds:
             return found
-        return found._replace(thresholds=torch.from_numpy(self._thresholds))
+        return found._replace(thresholds=torch.from_numpy(self._bounds))
 
     def thresholds(self) -> np.ndarray:
         """Return above which pre-activation k units are kept on average, of shape (n_models,)."""
-        n_models, n_rows = self.parameters.n_models, self._rows.n_rows
-        # Weights are relative to their mean.
-        wanted = float(self._selection.n_active * n_rows)
+        n_rows = self._rows.n_rows
 
         def find(lane: _Lane) -> list[LargestOfAll]:
-            largest = [LargestOfAll(wanted) for _ in range(n_models)]
+            # Weights are relative to their mean.
+            largest = [LargestOfAll(float(n_active * n_rows)) for n_active in self._n_active]
             for batch, _, pre in lane.walk():
                 for own, of_model in zip(largest, pre, strict=True):
                     above = of_model > own.bound
@@ -130,7 +130,7 @@ class ExactEvaluation(WalkedEvaluation):
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         if not is_whole:
             # Each chunk then stands for all rows: a walk to find the threshold takes as long.
-            self._thresholds = None
+            self._bounds = self._fixed_bounds
         found = [UnitSums(self._new_sums()) for _ in self._lanes]
         return [
             (own.sums, self._sum_up(lane, own))
@@ -141,10 +141,10 @@ class ExactEvaluation(WalkedEvaluation):
         """Add what each chunk of a lane comes to, and yield True after each."""
         terms, sums, n_models = self._terms, found.sums, self.parameters.n_models
         for batch, passage, pre in lane.walk():
-            bound = self._thresholds
+            bound = self._bounds
             if bound is None:
-                bound = terms.code.bound([pre], self._selection, np.zeros(n_models))
-            active = terms.code.active(pre, self._selection, bound)
+                bound = terms.code.bound([pre], self._n_active, np.zeros(n_models))
+            active = passage.choose(terms.code, bound)
             output = passage.decode(active).output
             self._activation.forward(output, output, {})
             norms = terms.loss(output, batch.target.unsqueeze(2), output, -1)

@@ -4,9 +4,10 @@ In falling order of p the loss reads a row's units up to each of the budgets Q,
 
     l = mean over q in Q of 1/2 ||z_hat_q - z||^2
 
-(several k at once: Gao et al. 2024, section 3.4, https://arxiv.org/abs/2406.04093). With the
-residual r_q = z_hat_q - z and R_i the sum of r_q over q >= i, divided by the number of budgets, the
-gradient by the atom of the unit at rank i is a_i R_i, by its activation D_i . R_i, and by b R_1.
+(Balagansky et al. 2025, https://arxiv.org/abs/2505.24473; "Multi-TopK" of Gao et al. 2024,
+https://arxiv.org/abs/2406.04093). With the residual r_q = z_hat_q - z and R_i the sum of r_q over
+q >= i, divided by the number of budgets, the gradient by the atom of the unit at rank i is a_i R_i,
+by its activation D_i . R_i, and by b R_1.
 """
 
 from functools import partial
@@ -20,7 +21,13 @@ from sksae.engine.batches import Batch
 from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.exact.dead_units import DeadUnits, n_taught
 from sksae.engine.exact.entries import Bags, ByUnit, Entries, Readings, sum_in_bags
-from sksae.engine.exact.passes import Passage, atoms_of, mean_over_readings, selection_of
+from sksae.engine.exact.passes import (
+    Passage,
+    atoms_of,
+    fixed_bounds,
+    mean_over_readings,
+    selections_of,
+)
 from sksae.engine.exact.unit_norm import have_unit_norm, normalise, remove_growth
 from sksae.engine.largest import k_largest
 from sksae.engine.losses import Loss
@@ -81,7 +88,7 @@ class ExactPart:
         self._which, self._parameters, self._terms = which, parameters, terms
         n_own, n_bags = which.stop - which.start, parameters.n_models * readings.n_readings
         self._passage = Passage(parameters, n_own, readings, half=half)
-        self._selection = selection_of(parameters)
+        self._selections = selections_of(parameters)
         self._first, self._end = n_bags * which.start, len(residuals)
         own = residuals[self._first : n_bags * which.stop]
         self._residuals = own.view(parameters.n_models, n_own, readings.n_readings, -1)
@@ -109,7 +116,7 @@ class ExactPart:
             Of each model the units that are dead.
         """
         terms, residuals = self._terms, self._residuals
-        self.active = active = terms.code.active(self._passage.pre, self._selection, bound)
+        self.active = active = self._passage.choose(terms.code, bound)
         output, bags = self._passage.decode(active)
         error = self._loss(output)
         lacking = error[:, :, -1].clone() if any(map(len, dead)) else None
@@ -168,7 +175,10 @@ class ExactPart:
             Minus what the rows lack.
         """
         n_rows, n_components = self._passage.pre.shape[1:]
-        atoms, k = atoms_of(self._parameters), n_taught(self._selection.n_active, len(units))
+        atoms, k = (
+            atoms_of(self._parameters),
+            n_taught(self._selections[model].n_active, len(units)),
+        )
         kept = k_largest(self._passage.pre[model].index_select(1, units), k)
         index = units[kept.columns].add_(model * n_components).to(torch.int32).view(-1)
         values = kept.values.reshape(-1)
@@ -230,8 +240,10 @@ class ExactObjective:
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         self._terms = ObjectiveTerms(penalties, parameters, loss)
         self._n_rows, self._pace, self._crew, self._half = n_rows, pace, crew or Crew(1), half
-        self._selection = selection_of(parameters)
-        self._readings = Readings(self._selection.readings)
+        selections = selections_of(parameters)
+        self._n_active = [selection.n_active for selection in selections]
+        self._fixed_bounds = fixed_bounds(selections)
+        self._readings = Readings([selection.readings for selection in selections])
         self._dead_units = DeadUnits(parameters, n_rows, state or {})
         self._epoch_loss = EpochLoss(self._terms)
         # By the number of rows.
@@ -244,17 +256,16 @@ class ExactObjective:
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
-        n_rows, selection, dead = batch.rows.shape[1], self._selection, self._dead_units.find()
+        n_rows, dead = batch.rows.shape[1], self._dead_units.find()
         if n_rows not in self._parts:
             self._parts[n_rows] = self._make_parts(n_rows)
         parts = self._parts[n_rows]
         for part in parts:
             part.take(batch)
         pre = self._crew.run([part.encode for part in parts])
-        if selection.threshold is not None:
-            bound: np.ndarray | None = np.full(self.parameters.n_models, selection.threshold)
-        else:
-            bound = self._terms.code.bound(pre, selection, self._guess)
+        bound = self._fixed_bounds
+        if bound is None:
+            bound = self._terms.code.bound(pre, self._n_active, self._guess)
             self._guess = self._guess if bound is None else bound
         self._crew.run([partial(part.go_back, bound, dead) for part in parts])
         self._sum_by_units(batch.rows[0], parts)

@@ -6,23 +6,29 @@
 With rows z less their mean this is W_enc (z - b) + c' for c' = c + W_enc b: b may move without c.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active
+from sksae.engine.codes.code import Active, Code
 from sksae.engine.exact.entries import Bags, Readings, sum_in_bags
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import HalfProducts, Operand, products_for
 from sksae.model.codes import Selection
 
 
-def selection_of(parameters: Parameters) -> Selection:
-    """Return what the code of a dictionary keeps."""
-    selection = parameters.architecture.selections[parameters.architecture.code_layer]
-    assert selection is not None
-    return selection
+def selections_of(parameters: Parameters) -> list[Selection]:
+    """Return what the code of each dictionary keeps."""
+    return [selection for selection in parameters.selections if selection is not None]
+
+
+def fixed_bounds(selections: Sequence[Selection]) -> np.ndarray | None:
+    """Return the thresholds of models side by side, where they are known, shape (n_models,)."""
+    thresholds = [selection.threshold for selection in selections]
+    return None if None in thresholds else np.array(thresholds)
 
 
 def atoms_of(parameters: Parameters) -> Tensor:
@@ -75,6 +81,7 @@ class Passage:
         self, parameters: Parameters, n_rows: int, readings: Readings, *, half: bool = False
     ) -> None:
         self.parameters, self._readings = parameters, readings
+        self._selections = selections_of(parameters)
         flat, n_components = parameters.flat, parameters.architecture.n_components
         self.pre = flat.new_empty(parameters.n_models, n_rows, n_components)
         self._pre = Operand(self.pre)
@@ -91,11 +98,28 @@ class Passage:
         self._affine(self.parameters.biases[0].mT)
         return self.pre
 
+    def choose(self, code: Code, bound: np.ndarray | None) -> Active:
+        """Return the entries of the codes of the rows that were encoded.
+
+        Parameters
+        ----------
+        code : Code
+            Says which are kept.
+        bound : ndarray of shape (n_models,) or None
+            What couples these rows to others.
+        """
+        found = []
+        for model, selection in enumerate(self._selections):
+            of_model = None if bound is None else float(bound[model])
+            found.append(code.active(self.pre[model], selection.n_active, of_model))
+        _, n_rows, n_components = self.pre.shape
+        return Active.of_models(found, n_components, n_rows)
+
     def decode(self, active: Active) -> Decoded:
         """Return what the active units of all rows add up to, for each reading."""
         n_models, n_rows, _ = self.pre.shape
         atoms, n_readings = atoms_of(self.parameters), self._readings.n_readings
-        bags = self._readings.bags_of(active, n_models * n_rows)
+        bags = self._readings.bags_of(active, n_rows)
         sums = sum_in_bags(atoms, active.units, bags.starts, active.values)
         output = sums.view(n_models, n_rows, n_readings, atoms.shape[1])
         output[:, :, 0].add_(self.parameters.biases[1])

@@ -1,7 +1,7 @@
 """Atoms of unit norm: a gradient has no part along its atom, and a step is followed by a division.
 
 So that activations, not the lengths of atoms, say how much of an atom a row has (Gao et al. 2024,
-appendix A.1, https://arxiv.org/abs/2406.04093; Bricken et al. 2023).
+https://arxiv.org/abs/2406.04093; Bricken et al. 2023).
 """
 
 import torch
