@@ -113,3 +113,34 @@ def test_threads_wait_passively_unless_the_user_says_otherwise(users, expected):
         text=True,
     ).stdout
     assert said.split() == expected
+
+
+# --- dictionaries with k active units --------------------------------------------------------
+
+
+@pytest.mark.parametrize("sparsity", ["topk", "batchtopk"])
+def test_a_dictionary_is_read_as_the_estimator_reads_it(sparsity, module, X):
+    figures, ours = module("_topk_figures"), module("_topk_ours")
+    rows = module("_topk_data").Rows("test", X, X[:100])
+    model = sksae.SparseAutoencoderTransformer(
+        20, sparsity=sparsity, rho=3, batch_size=100, max_iter=5, random_state=0
+    ).fit(X)
+    dictionary = ours.dictionary_of(model, seconds=1.0)
+    codes = figures.codes(dictionary, X, 3)
+    np.testing.assert_allclose(codes.toarray(), model.transform(X), rtol=1e-3, atol=1e-4)
+    rebuilt = codes @ dictionary.W_dec + dictionary.b_dec
+    expected = model.inverse_transform(model.transform(X))
+    np.testing.assert_allclose(rebuilt, expected, rtol=1e-3, atol=1e-4)
+    assert figures.figures_of(dictionary, rows, (3, 1))["active"] <= 20
+
+
+@pytest.mark.parametrize("codes", ["independent", "correlated", "hierarchical"])
+def test_known_codes_are_as_active_as_they_are_said_to_be(codes, module):
+    data = module("_topk_data")
+    is_on = data.CODES[codes](np.random.default_rng(0), 20_000)
+    assert is_on.sum(axis=1).mean() == pytest.approx(data.N_ACTIVE, rel=0.02)
+    together = np.corrcoef(is_on[:, [0, 1, data.N_ATOMS // 4, data.N_ATOMS // 4 + 1]].T)
+    assert (together[0, 1] > 0.1) == (codes == "correlated")
+    assert (together[0, 2] > 0.1) == (codes == "hierarchical")
+    if codes == "hierarchical":
+        assert not np.any(is_on[:, data.N_ATOMS // 4] & ~is_on[:, 0])
