@@ -125,9 +125,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     budgets : sequence of float or int, "auto" or None, default="auto"
         Of "topk", numbers of active units that the loss reads, one after another, besides all k of
         them: shares of k in (0, 1], rounded up, or numbers of units from 1 to k; they increase.
-        "auto" is (0.25, 0.5), None is k alone. A model that was trained so can be read at another
-        number of active units (``transform_n_active``), and its atoms depend less on the seed; at k
-        it rebuilds as much. With hidden layers and "batchtopk" it is k alone, and anything else a
+        "auto" is (0.25, 0.5), None is k alone. A model that was trained so can be read at fewer
+        active units (``transform_n_active``); by all k it rebuilds a little less, and atoms that
+        are active together are more often learnt as one. With hidden layers and "batchtopk" it is k alone, and anything else a
         ValueError; without effect (and a warning, if set) for other codes.
 
     alpha : float >= 0 or None, default=None
