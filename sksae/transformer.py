@@ -127,8 +127,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         them: shares of k in (0, 1], rounded up, or numbers of units from 1 to k; they increase.
         "auto" is (0.25, 0.5), None is k alone. A model that was trained so can be read at fewer
         active units (``transform_n_active``); by all k it rebuilds a little less, and atoms that
-        are active together are more often learnt as one. With hidden layers and "batchtopk" it is k alone, and anything else a
-        ValueError; without effect (and a warning, if set) for other codes.
+        are active together are more often learnt as one. With hidden layers and "batchtopk" it is
+        k alone, and anything else a ValueError; without effect (and a warning, if set) for other
+        codes.
 
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
