@@ -345,7 +345,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     many lags behind, which makes units swing. With hidden layers it is that of the batch.
 
     "topk" and "batchtopk" without hidden layers: a unit is dead that no row has kept for an epoch
-    and for 1000 rows. Of each row min(k, n_dead / 2) of the dead units with the largest
+    and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with the largest
     pre-activations rebuild the error e of the minibatch, which is held fixed, and :math:`\tfrac12
     \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After each step atoms
     are divided by their norms; before it gradients lose the part along their atoms. The encoder is

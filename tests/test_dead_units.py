@@ -5,7 +5,7 @@ import pytest
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine.exact import minibatch
-from sksae.engine.exact.dead_units import LEAST_ROWS, n_taught
+from sksae.engine.exact.dead_units import LEAST_STEPS, n_taught
 from sksae.metrics import dead_fraction
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -44,32 +44,37 @@ def test_without_what_they_are_taught_they_stay_dead(sparsity, monkeypatch):
     assert dead_fraction(model.transform(X)) >= 0.5
 
 
-def test_rows_are_counted_in_training_alone():
+def test_steps_are_counted_in_training_alone():
     X = make_rows()
     model = out_of_reach("topk")
-    idle = model._state["idle_rows"].copy()
+    idle = model._state["idle_steps"].copy()
     assert idle.shape == (1, 200, 1)
-    idle[0, :100] = model._state["idle_rows"][0, :100] = 0.0
+    n_steps = model.n_steps_
+    idle[0, :100] = model._state["idle_steps"][0, :100] = 0.0
     model.transform(X)
     model.score(X)
     model.score_samples(X)
-    np.testing.assert_array_equal(model._state["idle_rows"], idle)
+    np.testing.assert_array_equal(model._state["idle_steps"], idle)
     # An epoch with rows held out, which are looked at but not counted.
     model.set_params(early_stopping=True, max_iter=1).fit(X)
-    np.testing.assert_array_equal(model._state["idle_rows"][0, :100], 0.9 * len(X))
+    np.testing.assert_array_equal(model._state["idle_steps"][0, :100], model.n_steps_ - n_steps)
 
 
-def test_a_unit_is_dead_after_an_epoch_of_some_length():
-    few = SparseAutoencoderTransformer(
-        20, sparsity="topk", rho=2, max_iter=1, warm_start=True, random_state=0
-    ).fit(make_rows(100))
-    few.intercepts_[0][:10] = -50.0
-    for n_epochs in range(1, 9):
-        few.fit(make_rows(100))
-        # Nobody teaches them yet, for fewer rows have passed than it takes to tell.
-        assert (few._state["idle_rows"][0, :10, 0] >= 100 * n_epochs).all()
-        assert few._state["idle_rows"].max() < LEAST_ROWS
-        np.testing.assert_allclose(few.intercepts_[0][:10], -50.0, atol=0.5)
+def test_a_unit_is_dead_after_some_steps():
+    X = make_rows(100)
+    model = SparseAutoencoderTransformer(
+        20, sparsity="topk", rho=2, batch_size=50, max_iter=1, warm_start=True, random_state=0
+    ).fit(X)
+    model.intercepts_[0][:10] = -50.0
+    model._state["idle_steps"][0, :10] = 0.0
+    for n_epochs in range(1, LEAST_STEPS // 2 + 1):
+        model.fit(X)
+        assert (model._state["idle_steps"][0, :10] == 2 * n_epochs).all()
+        # Nobody has taught them yet: they drift by what the solver remembers.
+        np.testing.assert_allclose(model.intercepts_[0][:10], -50.0, atol=0.5)
+    for _ in range(30):
+        model.fit(X)
+    assert (abs(model.intercepts_[0][:10] + 50.0) > 0.5).all()
 
 
 @pytest.mark.parametrize(

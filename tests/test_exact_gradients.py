@@ -47,7 +47,7 @@ class Problem:
         self.parameters = Parameters(architecture, flat, n_models, selections)
         self.rows = torch.from_numpy(rng.normal(size=(1, N_ROWS, N_FEATURES)))
         self.weight = torch.from_numpy(rng.random((1, N_ROWS, 1)) * 2) if weighted else None
-        self.state = {} if idle is None else {"idle_rows": idle}
+        self.state = {} if idle is None else {"idle_steps": idle}
 
     def ours(self, n_members=1):
         """Return J and its gradient, by the engine."""
@@ -58,7 +58,7 @@ class Problem:
                 penalties,
                 self.parameters,
                 SquaredError(),
-                n_rows=N_ROWS,
+                n_steps=1,
                 crew=crew,
                 state=self.state,
             )

@@ -14,12 +14,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def expected_threshold(values, weights, wanted):
-    """Return what lies midway between the last wanted number and the next, by a plain sort."""
-    order = np.argsort(-values, kind="stable")
-    falling, reached = values[order], np.cumsum(weights[order]) >= wanted
-    # An entry counts with all its weight or not at all.
-    last = int(reached.argmax()) if reached.any() else len(falling)
-    return (falling[last] + falling[last + 1]) / 2 if last + 1 < len(falling) else 0.0
+    """Return what lies midway between the last wanted number and the next smaller, by a sort."""
+    repeated = -np.sort(-np.repeat(values, weights))
+    if wanted > len(repeated):
+        return 0.0
+    last = repeated[wanted - 1]
+    smaller = repeated[repeated < last]
+    return (last + smaller[0]) / 2 if len(smaller) else 0.0
 
 
 @pytest.fixture

@@ -210,4 +210,4 @@ def test_several_threads_train_to_the_same_bits_again_and_to_what_one_does(
     limit = 1e-10 if params.get("dtype") == "float64" else 2e-3
     for a, b in zip(alone.coefs_, first.coefs_, strict=True):
         np.testing.assert_allclose(a, b, rtol=limit, atol=limit)
-    assert first.loss_ == pytest.approx(alone.loss_, rel=1e-4)
+    assert first.loss_ == pytest.approx(alone.loss_, rel=5e-4)

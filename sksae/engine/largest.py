@@ -20,6 +20,8 @@ BLOCK, BLOCKS_PER_WANTED = 16, 2
 LIKELY = 0.8
 # Of sums of weights.
 ROUNDING = 1e-6
+# Two numbers are the same that differ by so many units in the last place.
+SAME = 64.0
 
 
 class Largest(NamedTuple):
@@ -126,7 +128,17 @@ def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float)
         bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0
 
 
-def just_below(value: float, dtype: torch.dtype) -> float:
-    """Return the next smaller number of a precision, at least 0: what is above it is the rest."""
-    narrow = torch.tensor(value, dtype=dtype, device="cpu")
-    return max(float(torch.nextafter(narrow, torch.full_like(narrow, -torch.inf))), 0.0)
+def just_below(value: float, eps: float) -> float:
+    """Return a number, at least 0, above which are those that are a positive one but for rounding.
+
+    Equal rows have pre-activations that differ in the last digits, by where they stand in a
+    product: they are kept together.
+
+    Parameters
+    ----------
+    value : float
+        The number.
+    eps : float
+        Of the precision.
+    """
+    return value * (1.0 - SAME * eps)

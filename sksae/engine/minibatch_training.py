@@ -155,7 +155,7 @@ class MinibatchTraining:
                 self._penalties,
                 parameters,
                 self._loss,
-                n_rows=self._rows.n_rows,
+                n_steps=len(self._slices),
                 pace=self._pace,
                 crew=self._crew,
                 half=config.half,

@@ -50,7 +50,7 @@ class BatchTopK(Code):
             if bound is None:
                 n_kept = selection.n_active * (model.numel() // model.shape[axis])
                 value = nth_largest(partial(_above, [model], [None]), n_kept, 0.0)
-                bound = just_below(value, code.dtype)
+                bound = just_below(value, torch.finfo(code.dtype).eps)
             model.mul_(model > bound)
 
     def bound(
@@ -68,7 +68,7 @@ class BatchTopK(Code):
         for model, each in enumerate(n_active):
             above = partial(_above, [part[model] for part in parts], weights)
             value = nth_largest(above, each * n_rows, float(guess[model]))
-            found.append(just_below(value, parts[0].dtype))
+            found.append(just_below(value, torch.finfo(parts[0].dtype).eps))
         return np.array(found)
 
     def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:

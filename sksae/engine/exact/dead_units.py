@@ -18,31 +18,32 @@ from torch import Tensor
 from sksae.engine.codes.code import Active
 from sksae.engine.parameters import Parameters
 
-# A unit is dead that no row has kept in an epoch, and in so many rows at least.
-LEAST_ROWS = 1000
+# A unit is dead that no row has kept in an epoch, and in so many steps at least: in rows a row of
+# weight 2 would not be as much as two rows.
+LEAST_STEPS = 20
 
 
 class DeadUnits:
-    """Counts for each unit the rows since it was active, in training alone.
+    """Counts for each unit the steps since it was active, in training alone.
 
     Parameters
     ----------
     parameters : Parameters
         Of dictionaries side by side.
-    n_rows : int
-        Rows of an epoch.
+    n_steps : int
+        Steps of an epoch.
     state : mapping of str to ndarray
         What `state` gave, when a training goes on; {} when it begins.
     """
 
     def __init__(
-        self, parameters: Parameters, n_rows: int, state: Mapping[str, np.ndarray]
+        self, parameters: Parameters, n_steps: int, state: Mapping[str, np.ndarray]
     ) -> None:
         n_models, n_components = parameters.n_models, parameters.architecture.n_components
         self._idle = parameters.flat.new_zeros(n_models, n_components)
-        self._limit = max(n_rows, LEAST_ROWS)
-        if "idle_rows" in state:
-            self._idle.copy_(torch.from_numpy(state["idle_rows"][..., 0]))
+        self._limit = max(n_steps, LEAST_STEPS)
+        if "idle_steps" in state:
+            self._idle.copy_(torch.from_numpy(state["idle_steps"][..., 0]))
 
     def find(self) -> list[Tensor]:
         """Return for each model the units that are dead, as a vector of ints."""
@@ -51,26 +52,24 @@ class DeadUnits:
             return [dead.new_empty(0, dtype=torch.long)] * len(dead)
         return [model.nonzero()[:, 0] for model in dead]
 
-    def watch(self, parts: Sequence[Active], n_rows: int, pace: float) -> None:
+    def watch(self, parts: Sequence[Active], pace: float) -> None:
         """Take note of the codes of a minibatch.
 
         Parameters
         ----------
         parts : sequence of Active
             Its entries.
-        n_rows : int
-            Its rows.
         pace : float
             How many times it counts.
         """
-        self._idle.add_(pace * n_rows)
+        self._idle.add_(pace)
         idle = self._idle.view(-1)
         for part in parts:
             idle[part.units[part.values > 0].long()] = 0.0
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what is known of the units; arrays are (n_models, n_components, 1)."""
-        return {"idle_rows": self._idle.cpu().numpy().copy()[..., None]}
+        return {"idle_steps": self._idle.cpu().numpy().copy()[..., None]}
 
 
 def n_taught(n_active: int, n_dead: int) -> int:

@@ -209,8 +209,8 @@ class ExactObjective:
         calls.
     loss : Loss
         Of the output.
-    n_rows : int
-        Training rows.
+    n_steps : int
+        Steps of an epoch.
     pace : float, default=1.0
         For how many steps each step counts (see `TrainingConfig`).
     crew : Crew, optional
@@ -232,7 +232,7 @@ class ExactObjective:
         parameters: Parameters,
         loss: Loss,
         *,
-        n_rows: int,
+        n_steps: int,
         pace: float = 1.0,
         crew: Crew | None = None,
         half: bool = False,
@@ -241,12 +241,12 @@ class ExactObjective:
         self.parameters = parameters
         self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         self._terms = ObjectiveTerms(penalties, parameters, loss)
-        self._n_rows, self._pace, self._crew, self._half = n_rows, pace, crew or Crew(1), half
+        self._n_steps, self._pace, self._crew, self._half = n_steps, pace, crew or Crew(1), half
         selections = selections_of(parameters)
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
         self._readings = Readings([selection.readings for selection in selections])
-        self._dead_units = DeadUnits(parameters, n_rows, state or {})
+        self._dead_units = DeadUnits(parameters, n_steps, state or {})
         self._epoch_loss = EpochLoss(self._terms)
         # By the number of rows.
         self._parts: dict[int, list[ExactPart]] = {}
@@ -275,7 +275,7 @@ class ExactObjective:
         for part in parts:
             self._epoch_loss.add_rows(part.row_weights, part.losses, None)
         self._epoch_loss.end_batch(None)
-        self._dead_units.watch([part.active for part in parts], n_rows, self._pace)
+        self._dead_units.watch([part.active for part in parts], self._pace)
 
     def _make_parts(self, n_rows: int) -> list[ExactPart]:
         parameters, readings = self.parameters, self._readings
@@ -384,7 +384,7 @@ class ExactObjective:
             penalties,
             parameters,
             self._terms.loss,
-            n_rows=self._n_rows,
+            n_steps=self._n_steps,
             pace=self._pace,
             crew=self._crew,
             half=self._half,

@@ -7,6 +7,8 @@ such thing: it lags behind the weights, and held-out rows have other numbers of 
 
 import numpy as np
 
+from sksae.engine.largest import just_below
+
 # The largest are told apart from the others when so many new ones have come, by the number of
 # those that are kept, and so many at least.
 NEW_PER_KEPT, LEAST_NEW = 1.0, 2**16
@@ -56,34 +58,54 @@ class LargestOfAll:
             self.add(values, other._weights[at] if other._weights else None)
 
     def threshold(self) -> float:
-        """Return what lies midway between the last one that is wanted and the next, at least 0."""
-        n_wanted = self._keep_largest()
-        values = self._values[0]
-        if n_wanted >= len(values):
-            # There are no more positive numbers than are wanted.
-            return 0.0
-        # The next one has the last place.
-        return max(0.0, (float(values[:n_wanted].min()) + float(values[n_wanted])) / 2.0)
+        """Return what lies midway between the last number that is wanted and the next smaller one.
 
-    def _keep_largest(self) -> int:
-        """Forget all numbers but those that are wanted and the next; return how many those are."""
+        0 where there is none: then all positive numbers are wanted.
+        """
+        found = self._keep_largest()
+        return 0.0 if found is None else (found[0] + found[1]) / 2.0
+
+    def _keep_largest(self) -> tuple[float, float] | None:
+        """Forget all numbers but those that are wanted and the next smaller one.
+
+        Returns
+        -------
+        last, following : float
+            The smallest that is wanted and the next smaller one; None if there are no more numbers
+            than are wanted.
+        """
         values = np.concatenate(self._values or [np.empty(0)])
-        if self._weights:
-            order = np.argsort(-values, kind="stable")
-            values, weights = values[order], np.concatenate(self._weights)[order]
-            # A sum of so many is rounded.
-            reached = np.cumsum(weights) >= self._wanted * (1.0 - 1e-9)
-            n_wanted = int(reached.argmax()) + 1 if reached.any() else len(values)
-            self._weights = [weights[: n_wanted + 1]]
-        else:
-            n_wanted = round(self._wanted)
-            if n_wanted < len(values):
-                # In rising order those before the last n_wanted are the largest of the rest.
-                at = len(values) - n_wanted
-                values.partition((at - 1, at))
-                values = values[at - 1 :][::-1]
-        if n_wanted < len(values):
-            values = values[: n_wanted + 1].copy()
-            self.bound = float(values[-1])
+        weights = np.concatenate(self._weights) if self._weights else None
+        last, found = self._last_wanted(values, weights), None
+        if last is not None:
+            # Equal numbers are wanted together, as a row of weight 2 is two rows.
+            is_wanted = values > just_below(last, float(np.finfo(values.dtype).eps))
+            rest = values[~is_wanted]
+            if len(rest):
+                at = int(np.flatnonzero(~is_wanted)[rest.argmax()])
+                is_wanted[at] = True
+                found = last, float(values[at])
+                self.bound = found[1]
+                values = values[is_wanted]
+                weights = None if weights is None else weights[is_wanted]
         self._values, self._n_kept, self._n_new = [values], len(values), 0
-        return n_wanted
+        self._weights = [] if weights is None else [weights]
+        return found
+
+    def _last_wanted(self, values: np.ndarray, weights: np.ndarray | None) -> float | None:
+        """Return the smallest number that is wanted, or None if all are and more would be.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n,)
+            Numbers.
+        weights : ndarray of shape (n,) or None
+            What each counts.
+        """
+        if weights is None:
+            at = len(values) - round(self._wanted)
+            return float(np.partition(values, at)[at]) if at >= 0 else None
+        order = np.argsort(-values, kind="stable")
+        # A sum of so many is rounded.
+        reached = np.cumsum(weights[order]) >= self._wanted * (1.0 - 1e-9)
+        return float(values[order[reached.argmax()]]) if reached.any() else None
