@@ -68,8 +68,6 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
     X, weight = rng.random((40, 4)), rng.integers(0, 4, 40)
     # L-BFGS is only comparable where it has converged, which float32 does where J is not too flat.
     max_iter = 3000 if estimator.solver == "lbfgs" else 30
-    if estimator.sparsity == "batchtopk":
-        max_iter = 3  # in float32 rounding soon decides which entries of a batch come last
     weighted = clone(estimator).set_params(
         n_components=2,
         alpha=0.01,
@@ -82,7 +80,9 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
         weighted.set_params(beta=0.03)
     repeated = clone(weighted).fit(csr_array(X.repeat(weight, axis=0)))
     weighted.fit(csr_array(X), sample_weight=weight)
-    assert weighted.loss_ == pytest.approx(repeated.loss_, rel=1e-4)
+    # In float32 it is rounding that decides which entries of a batch come last.
+    rel = 1e-3 if (estimator.sparsity, estimator.dtype) == ("batchtopk", "float32") else 1e-4
+    assert weighted.loss_ == pytest.approx(repeated.loss_, rel=rel)
 
 
 @pytest.mark.parametrize("check", sorted(WEIGHT_EQUIVALENCE))
@@ -98,7 +98,9 @@ def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
     ],
     ids=["stack", "greedy", "classifier", "regressor"],
 )
-def test_weights_equal_repetitions_in_stacks_by_minibatches_in_float64(estimator, check, monkeypatch):
+def test_weights_equal_repetitions_in_stacks_by_minibatches_in_float64(
+    estimator, check, monkeypatch
+):
     if isinstance(estimator, SparseAutoencoderRegressor):
         # Two linear layers that are not trained to the end may end an iteration apart.
         monkeypatch.setattr(supervised, "TOP_TOL", 0.0)
