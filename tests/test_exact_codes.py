@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse as sp
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from registered import EXACT
 from sklearn.model_selection import GridSearchCV
@@ -14,6 +15,9 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.engine import threads
+from sksae.engine.exact import minibatch
+from sksae.engine.exact.unit_norm import normalise
 from sksae.model_selection import BatchedGridSearchCV
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -82,9 +86,40 @@ def test_training_starts_at_unit_atoms_that_the_encoder_shares(X, sparsity):
 
 @each_exact
 def test_a_model_of_another_code_goes_on_with_unit_atoms(X, sparsity):
-    model = make("l1", rho=0.05, warm_start=True).fit(X)
+    model = make("l1", rho=0.05, warm_start=True, max_iter=30).fit(X)
     assert abs(atom_norms(model) - 1.0).max() > 0.1
-    model.set_params(sparsity=sparsity, rho=4).fit(X)
+    score = model.score(X)
+    # It makes of rows what it made before, but for the units that are no longer kept.
+    model.set_params(sparsity=sparsity, rho=29, learning_rate=1e-12, max_iter=1).fit(X)
+    assert_allclose(atom_norms(model), 1.0, atol=1e-12)
+    assert model.score(X) == pytest.approx(score, abs=1e-3)
+
+
+def test_atoms_whose_squares_overflow_keep_their_directions():
+    atoms = torch.tensor([[3e30, 4e30], [0.6, -0.8]])
+    normalise(atoms)
+    torch.testing.assert_close(atoms, torch.tensor([[0.6, 0.8], [0.6, -0.8]]))
+
+
+def test_a_row_beyond_the_range_of_floats_does_not_change_the_codes_of_others(X):
+    model = make("batchtopk").fit(X)
+    far = np.vstack([X[:40], [[1e200] + [1.0] * 11]])
+    assert_allclose(model.transform(far)[:40], model.transform(X[:40]), rtol=1e-9, atol=1e-12)
+    assert (model.transform(far)[40] > 0).any()
+    assert_allclose(model.score_samples(far[:40]), model.score_samples(X[:40]), rtol=1e-9)
+    narrow = (
+        make("batchtopk")
+        .fit(X)
+        .transform(np.vstack([X[:40], [[1e30] + [1.0] * 11]]).astype(np.float32))
+    )
+    assert_allclose(narrow[:40], model.transform(X[:40].astype(np.float32)), rtol=1e-4, atol=1e-5)
+
+
+@each_exact
+def test_more_members_of_a_crew_than_units(X, sparsity, monkeypatch):
+    monkeypatch.setattr(minibatch, "n_parts", lambda work, n_rows, n_members: 3)
+    monkeypatch.setattr(threads, "n_cores", lambda: 3)
+    model = make(sparsity, n_components=2, rho=1).fit(X)
     assert_allclose(atom_norms(model), 1.0, atol=1e-12)
 
 
@@ -258,6 +293,7 @@ def test_what_makes_no_sense_is_an_error_that_names_it(X, sparsity, params, word
         ({"budgets": ("a",)}, "'a' is none"),
         ({"budgets": (True,)}, "True is none"),
         ({"budgets": "some"}, "budgets"),
+        ({"budgets": np.array(3)}, "must be a sequence"),
         ({"budgets": (1,), "hidden_layer_sizes": (5,)}, "budgets.*with hidden_layer_sizes"),
         ({"budgets": (1,), "sparsity": "batchtopk"}, "budgets.*with sparsity='batchtopk'"),
         ({"sparsity": "batchtopk", "hidden_layer_sizes": (5,)}, "hidden_layer_sizes.*'batchtopk'"),

@@ -169,7 +169,8 @@ def test_float32_gradient_is_that_of_float64_to_its_own_rounding():
     problem.parameters = problem.parameters.with_flat(problem.parameters.flat.float())
     problem.rows, problem.weight = problem.rows.float(), problem.weight.float()
     _, narrow = problem.ours()
-    torch.testing.assert_close(narrow.flat.double(), wide.flat, rtol=0.0, atol=1e-6)
+    scale = float(wide.flat.abs().max())
+    torch.testing.assert_close(narrow.flat.double(), wide.flat, rtol=0.0, atol=1e-5 * scale)
 
 
 def test_a_row_with_nothing_to_keep_has_an_output_and_a_gradient():

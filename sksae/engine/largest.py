@@ -25,7 +25,9 @@ SAME = 64.0
 
 
 class Largest(NamedTuple):
-    """The k largest numbers of each row, in falling order, the first one where some are equal.
+    """The k largest numbers of each row, in falling order.
+
+    Which of equal ones, and in what order, depends on nothing but the row.
 
     Attributes
     ----------

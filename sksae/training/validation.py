@@ -97,10 +97,18 @@ def resolve_budgets(
         )
     if budgets is None:
         return (n_active,)
+    if not isinstance(budgets, str) and np.ndim(budgets) != 1:
+        raise ValueError(
+            f"budgets={budgets!r} must be a sequence of shares of the active units or of numbers "
+            "of units, 'auto' or None."
+        )
     wanted = AUTO_BUDGETS if isinstance(budgets, str) else tuple(budgets)
     found = [_budget(each, n_active, budgets) for each in wanted]
     if any(later < sooner for sooner, later in pairwise(found)) or len(set(wanted)) < len(wanted):
-        raise ValueError(f"budgets must increase, got {budgets!r}.")
+        raise ValueError(
+            f"budgets must increase, got {budgets!r}: of {n_active} active units they are {found} "
+            "(floats are shares, ints numbers of units)."
+        )
     # Shares of few units may be the same number of them.
     return tuple(sorted({*found, n_active}))
 

@@ -28,7 +28,12 @@ from sksae.engine.exact.passes import (
     mean_over_readings,
     selections_of,
 )
-from sksae.engine.exact.unit_norm import have_unit_norm, normalise, remove_growth
+from sksae.engine.exact.unit_norm import (
+    give_unit_norm,
+    have_unit_norm,
+    normalise,
+    remove_growth,
+)
 from sksae.engine.largest import k_largest
 from sksae.engine.losses import Loss
 from sksae.engine.objective import ObjectiveTerms
@@ -254,7 +259,7 @@ class ExactObjective:
         self._guess = np.zeros(parameters.n_models)
         # Those of a network that was trained with another code have other norms.
         if not have_unit_norm(atoms_of(parameters)):
-            normalise(atoms_of(parameters))
+            give_unit_norm(parameters)
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
@@ -323,7 +328,9 @@ class ExactObjective:
                 of_detectors[units] = detectors
             remove_growth(of_atoms[units], atoms[units])
 
-        self._crew.run([partial(sum_up, each) for each in equal_slices(n_units, len(parts))])
+        self._crew.run(
+            [partial(sum_up, each) for each in equal_slices(n_units, min(n_units, len(parts)))]
+        )
         gradient.biases[1].copy_(torch.stack([part.bias_gradient for part in parts]).sum(dim=0))
         # The decay of atoms has no part but that along them.
         if self._terms.decayed[0] and not is_tied and alpha.any():
@@ -332,12 +339,12 @@ class ExactObjective:
     def after_step(self) -> None:
         """Give the atoms unit norm again, after the solver has moved them."""
         atoms = atoms_of(self.parameters)
-        self._crew.run(
-            [partial(normalise, atoms[units]) for units in equal_slices(len(atoms), self._n_busy)]
-        )
+        slices = equal_slices(len(atoms), min(len(atoms), self._n_busy))
+        self._crew.run([partial(normalise, atoms[units]) for units in slices])
 
     @property
     def _n_busy(self) -> int:
+        """Members of the crew that have had something to do: for others it is too little here."""
         return max((len(parts) for parts in self._parts.values()), default=1)
 
     @property

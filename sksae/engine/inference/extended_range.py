@@ -4,6 +4,7 @@ import numpy as np
 
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.codes import select_columns
+from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import (
     HOMOGENEOUS,
@@ -44,10 +45,29 @@ def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extend
             out, exponent = ACTIVATIONS[name].evaluate(pre.values, layer.units), pre.exponent
         else:
             out, exponent = ACTIVATIONS[name].evaluate(to_floats(pre), {}), np.zeros((), int)
-        # Rows have one exponent each: their units compare as they are.
-        select_columns(layer.selection, out)
+        _select(layer.selection, out, exponent)
         rows = extend(out, exponent)
     return rows
+
+
+def _select(selection: Selection | None, out: np.ndarray, exponent: np.ndarray) -> None:
+    """Leave of activations what a layer keeps, in place.
+
+    Parameters
+    ----------
+    selection : Selection or None
+        What that is; None is all.
+    out : ndarray of shape (n_rows, n_units)
+        Activations, but for the exponent.
+    exponent : ndarray of int of shape (n_rows, 1) or ()
+        Of each row.
+    """
+    if selection is None or selection.threshold is None:
+        # Rows have one exponent each: their units compare as they are.
+        select_columns(selection, out)
+    else:
+        threshold = Extended(np.full(exponent.shape, selection.threshold), -exponent)
+        out[out <= to_floats(threshold)] = 0.0
 
 
 def as_dtype(rows: Extended, dtype: np.dtype, what: str) -> np.ndarray:
