@@ -195,11 +195,13 @@ def test_several_threads_train_to_the_same_bits_again_and_to_what_one_does(
     n_members, solver, params, monkeypatch
 ):
     X = np.random.default_rng(0).normal(size=(200, 12)) @ np.diag(np.linspace(2.0, 0.2, 12))
+    # Every search along a line adds to what rounding has made different.
+    n_iter = 2 if solver == "lbfgs" else 4
 
     def fitted(n_threads):
         monkeypatch.setattr(threads, "n_cores", lambda: n_threads)
         model = SparseAutoencoderTransformer(
-            6, solver=solver, max_iter=4, tol=0, device="cpu", random_state=0, **params
+            6, solver=solver, max_iter=n_iter, tol=0, device="cpu", random_state=0, **params
         )
         return model.fit(X)
 
@@ -210,4 +212,4 @@ def test_several_threads_train_to_the_same_bits_again_and_to_what_one_does(
     limit = 1e-10 if params.get("dtype") == "float64" else 2e-3
     for a, b in zip(alone.coefs_, first.coefs_, strict=True):
         np.testing.assert_allclose(a, b, rtol=limit, atol=limit)
-    assert first.loss_ == pytest.approx(alone.loss_, rel=5e-4)
+    assert first.loss_ == pytest.approx(alone.loss_, rel=1e-4)
