@@ -23,7 +23,7 @@ from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.architecture import Architecture
-from sksae.model.codes import CODES, Selection, selection_of
+from sksae.model.codes import CODES, Selection
 from sksae.model.settings import Penalties
 
 
@@ -106,12 +106,12 @@ def readings_of(network):
     """Return the network once for each number of active units by which J reads codes."""
     layer = network.code_layer
     selection = None if network.selections is None else network.selections[layer]
-    if selection is None or not selection.budgets:
+    if selection is None:
         return [network]
     read = []
     for budget in selection.budgets:
         selections = list(network.selections)
-        selections[layer] = selection._replace(n_active=budget)
+        selections[layer] = selection._replace(budgets=(budget,))
         read.append(replace(network, selections=tuple(selections)))
     return read
 
@@ -173,12 +173,12 @@ def network_of(model):
         return [None if array is None else np.asarray(array, np.float64) for array in arrays]
 
     rho = model.rho / model.n_components if isinstance(model.rho, int) else model.rho
-    selection = selection_of(model.sparsity, rho, model.n_components)
-    if selection is not None:
-        k, budgets = selection.n_active, ()
-        if not depth and model.budgets is not None and model.threshold_ is None:
-            budgets = tuple(sorted({ceil(k / 4), ceil(k / 2), k}))
-        selection = selection._replace(budgets=budgets, threshold=model.threshold_)
+    selection = None
+    if CODES[model.sparsity].is_exact:
+        k = round(rho * model.n_components)
+        reads_several = not depth and model.budgets is not None and model.threshold_ is None
+        budgets = {ceil(k / 4), ceil(k / 2), k} if reads_several else {k}
+        selection = Selection(model.sparsity, tuple(sorted(budgets)), model.threshold_)
     none = (None,) * depth
     return Network(
         wide(model.coefs_),
@@ -260,7 +260,7 @@ class Problem:
     ):
         """Draw a problem in which no kink lies near: no pre-activation is within 1e-3 of 0."""
         rng = np.random.default_rng(seed)
-        selection = selection_of(sparsity, 0.2, 3)
+        selection = Selection(sparsity, (1,)) if CODES[sparsity].is_exact else None
         architecture = Architecture.autoencoder(
             4,
             3,

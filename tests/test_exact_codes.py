@@ -308,5 +308,7 @@ def test_budgets_that_make_no_sense(X, params, words):
 def test_what_has_no_effect_is_said(X):
     with pytest.warns(UserWarning, match=r"budgets=\(0.5,\) has no effect with sparsity='kl'"):
         make("kl", rho=0.1, budgets=(0.5,)).fit(X)
+    with pytest.warns(UserWarning, match=r"budgets=\[0.5 1. \] has no effect with sparsity='kl'"):
+        make("kl", rho=0.1, budgets=np.array([0.5, 1.0])).fit(X)
     with pytest.warns(UserWarning, match="alpha=0.1 has no effect.*tied_weights=True"):
         make(alpha=0.1, tied_weights=True).fit(X)

@@ -81,7 +81,7 @@ class Problem:
                 output = OUTPUTS[self.output](rest + code @ atoms)
                 error = output - z
                 losses[-1] += (weight * error.square().sum(dim=1)).mean() / 2
-            losses[-1] /= len(selection.readings)
+            losses[-1] /= len(selection.budgets)
             if dead is not None:
                 units = dead[model].nonzero()[:, 0]
                 k = min(selection.n_active, max(1, len(units) // 2))
@@ -102,7 +102,7 @@ def codes_of(pre, selection, weight):
     """Return the codes of each reading, by dense masks."""
     if selection.code == "topk":
         order = (-pre.detach()).argsort(dim=1).argsort(dim=1)
-        return [torch.relu(pre) * (order < budget) for budget in selection.readings]
+        return [torch.relu(pre) * (order < budget) for budget in selection.budgets]
     flat, order = pre.detach().flatten().sort(descending=True)
     counted = weight.repeat_interleave(pre.shape[1])[order].cumsum(0)
     least = flat[(counted < selection.n_active * weight.sum() * (1 - 1e-9)).sum()]
@@ -122,11 +122,11 @@ def check(problem, n_members=1, dead=None):
 
 
 SELECTIONS = {
-    "one budget": [Selection("topk", 4)],
-    "three": [Selection("topk", 4, (1, 2, 4))],
-    "batch": [Selection("batchtopk", 4)],
-    "side by side": [Selection("topk", k, (1, k)) for k in (4, 2, 7)],
-    "batches side by side": [Selection("batchtopk", k) for k in (4, 2)],
+    "one budget": [Selection("topk", (4,))],
+    "three": [Selection("topk", (1, 2, 4))],
+    "batch": [Selection("batchtopk", (4,))],
+    "side by side": [Selection("topk", (1, k)) for k in (4, 2, 7)],
+    "batches side by side": [Selection("batchtopk", (k,)) for k in (4, 2)],
 }
 each_code = pytest.mark.parametrize("selections", SELECTIONS.values(), ids=SELECTIONS)
 
@@ -174,7 +174,7 @@ def test_float32_gradient_is_that_of_float64_to_its_own_rounding():
 
 
 def test_a_row_with_nothing_to_keep_has_an_output_and_a_gradient():
-    problem = Problem([Selection("batchtopk", 1)])
+    problem = Problem([Selection("batchtopk", (1,))])
     problem.parameters.biases[0].fill_(-1e3)
     loss, gradient = problem.ours()
     assert loss.isfinite().all()

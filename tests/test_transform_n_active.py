@@ -262,7 +262,7 @@ def test_budgets_are_those_of_the_last_training(X, y, n_members):
 
     def budgets(estimator):
         networks = [member.__sksae_network__() for member in estimator.autoencoders_]
-        return [network.encoder[-1].selection.readings for network in networks]
+        return [network.encoder[-1].selection.budgets for network in networks]
 
     alone, several = [(6,), (4,)][:n_members], [(2, 6), (2, 4)][:n_members]
     # A softmax reads all active units, and so does a decoder of many layers.

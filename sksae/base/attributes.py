@@ -48,7 +48,6 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
         "_sparsity": network.sparsity,
-        "_n_active": None if selection is None else selection.n_active,
         "_budgets": None if selection is None else selection.budgets,
         "threshold_": None if selection is None else selection.threshold,
     }
@@ -69,7 +68,7 @@ def network_of(estimator: Any) -> FittedNetwork:
             f"arranged fitted attributes otherwise (layout {layout}, here {LAYOUT}): fit it again, "
             "or load it with that version."
         )
-    n_encoder_layers, n_active = len(estimator.coefs_) // 2, estimator._n_active
+    n_encoder_layers, budgets = len(estimator.coefs_) // 2, estimator._budgets
     parts = zip(
         estimator.coefs_,
         estimator.intercepts_,
@@ -81,11 +80,9 @@ def network_of(estimator: Any) -> FittedNetwork:
         Layer(*each, is_tied=estimator._tied and at < n_encoder_layers)
         for at, each in enumerate(parts)
     ]
-    if n_active is not None:
+    if budgets is not None:
         code = n_encoder_layers - 1
-        selection = Selection(
-            estimator._sparsity, n_active, estimator._budgets, estimator.threshold_
-        )
+        selection = Selection(estimator._sparsity, budgets, estimator.threshold_)
         layers[code] = layers[code]._replace(selection=selection)
     scaling = Scaling(
         mean=estimator.mean_,

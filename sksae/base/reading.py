@@ -37,7 +37,7 @@ def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
     if selection is None:
         return network
     layers = list(network.layers)
-    layers[code] = layers[code]._replace(selection=selection.reading(int(n_active)))
+    layers[code] = layers[code]._replace(selection=selection.with_n_active(int(n_active)))
     return replace(network, layers=tuple(layers))
 
 
@@ -66,7 +66,7 @@ def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
             f"transform_n_active={n_active} is more than the {trained_for} active units that the "
             "model was trained with: further ones were never asked to help. Fit with a larger rho."
         )
-    elif n_active < trained_for and len(selection.readings) == 1:
+    elif n_active < trained_for and len(selection.budgets) == 1:
         advice = "" if len(network.layers) > 2 else " Fit with budgets='auto'."
         warn_user(
             f"transform_n_active={n_active} is another number of active units than the "

@@ -56,11 +56,11 @@ def bytes_side_by_side(
 def _entries_of_row(architecture: Architecture) -> int:
     """Return how many entries a row has in the buffers of a pass."""
     if architecture.is_dictionary:
-        (selection, _), (n_features, n_components, _) = architecture.selections, architecture.sizes
+        selection, (n_features, n_components, _) = architecture.selection, architecture.sizes
         assert selection is not None
         # Pre-activations; the residuals of each reading, by turns in three places; and of each
         # active unit some numbers, in the order of rows and in that of units.
-        return n_components + 3 * len(selection.readings) * n_features + 12 * selection.n_active
+        return n_components + 3 * len(selection.budgets) * n_features + 12 * selection.n_active
     n_units = sum(architecture.sizes[1:])
     layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
     # Of each unit an activation and its gradient, and where it is needed the pre-activation too.

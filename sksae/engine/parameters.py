@@ -73,11 +73,10 @@ class Parameters:
         ]
         self.activations = [ACTIVATIONS[name] for name in architecture.activations]
         self.selectors = [selector(selection) for selection in architecture.selections]
-        at = architecture.code_layer
-        common = architecture.selections[at] if at >= 0 else None
+        common = architecture.selection
         self.selections = (common,) * n_models if selections is None else tuple(selections)
         if any(each != common for each in self.selections):
-            self.selectors[at] = selector_of_models(self.selections)
+            self.selectors[architecture.code_layer] = selector_of_models(self.selections)
 
     @classmethod
     def zeros(

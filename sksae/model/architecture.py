@@ -116,6 +116,11 @@ class Architecture:
         return self.sizes[self.n_encoder_layers]
 
     @property
+    def selection(self) -> Selection | None:
+        """Which units of the code are kept; None is all, or that there is no code."""
+        return self.selections[self.code_layer] if self.n_encoder_layers else None
+
+    @property
     def code_activation(self) -> str:
         """Of the code."""
         return self.activations[self.code_layer]
@@ -143,7 +148,7 @@ class Architecture:
         return (
             self.n_layers == 2
             and self.n_encoder_layers == 1
-            and self.selections[0] is not None
+            and self.selection is not None
             and self.output_layout == "rows"
             and self.input_scales == (1.0, 1.0)
             and not any(self.unit_parameters)
@@ -153,8 +158,7 @@ class Architecture:
     def without_numbers(self) -> Self:
         """The same but for how many units are kept: networks may differ in it side by side."""
         kept = [
-            each and each._replace(n_active=0, budgets=(0,) * len(each.readings))
-            for each in self.selections
+            each and each._replace(budgets=(0,) * len(each.budgets)) for each in self.selections
         ]
         return replace(self, selections=tuple(kept))
 

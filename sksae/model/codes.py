@@ -128,61 +128,31 @@ class Selection(NamedTuple):
     ----------
     code : str
         The name of the code that selects.
-    n_active : int
-        How many units: of each row, or of a batch's rows on average.
-    budgets : tuple of int, optional
-        How many of them the loss reads, one number after another: increasing, ``n_active`` at
-        last. By default all at once.
+    budgets : tuple of int
+        Numbers of units by which the loss reads a row, increasing; the last one is how many are
+        kept, of each row or of a batch's rows on average.
     threshold : float, optional
         Where units above it are kept, however many these are.
     """
 
     code: str
-    n_active: int
-    budgets: tuple[int, ...] = ()
+    budgets: tuple[int, ...]
     threshold: float | None = None
 
     @property
-    def readings(self) -> tuple[int, ...]:
-        """How many of the largest units the loss reads, increasing."""
-        return self.budgets or (self.n_active,)
+    def n_active(self) -> int:
+        """How many units are kept."""
+        return self.budgets[-1]
 
     @property
-    def reading_all(self) -> "Selection":
-        """The selection of as many units, which are read all at once."""
-        return self._replace(budgets=())
+    def with_one_budget(self) -> "Selection":
+        """The selection of as many units, by all of which the loss reads a row at once."""
+        return self._replace(budgets=self.budgets[-1:])
 
-    def reading(self, n_active: int) -> "Selection":
+    def with_n_active(self, n_active: int) -> "Selection":
         """Return the selection of another number of units; its budgets are those below, and it."""
-        budgets = (*(budget for budget in self.budgets if budget < n_active), n_active)
-        return self._replace(n_active=n_active, budgets=budgets)
-
-
-def n_active_of(rho: float, n_components: int) -> int:
-    """Return how many units a share of them is; it may be 0."""
-    return round(rho * n_components)
-
-
-def selection_of(
-    sparsity: str | None, rho: float, n_components: int, budgets: tuple[int, ...] = ()
-) -> Selection | None:
-    """Return what a code keeps of its units; None where it keeps all.
-
-    Parameters
-    ----------
-    sparsity : str or None
-        Name of the code.
-    rho : float
-        Share of active units.
-    n_components : int
-        Units of the code.
-    budgets : tuple of int, optional
-        How many of the active ones the loss reads.
-    """
-    if not CODES[sparsity].is_exact:
-        return None
-    assert sparsity is not None
-    return Selection(sparsity, n_active_of(rho, n_components), budgets)
+        below = (budget for budget in self.budgets if budget < n_active)
+        return self._replace(budgets=(*below, n_active))
 
 
 def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:

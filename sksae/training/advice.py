@@ -49,7 +49,7 @@ def warn_before_training(
     """
     given, usual = specification.given, specification.usual
     validation.warn_of_idle_penalty(specification.sparsity, given, usual)
-    if specification.is_dictionary:
+    if plan.architecture.is_dictionary:
         validation.warn_of_idle_decay(
             specification.sparsity, specification.alpha, specification.tied_weights
         )

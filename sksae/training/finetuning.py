@@ -159,7 +159,7 @@ def plan_layers(
             validation.check_exact_solver(selection.code, config.solver)
     if not architecture.is_dictionary:
         # J reads all active units at once, where each does not add its atom to the row.
-        selections = (each and each.reading_all for each in architecture.selections)
+        selections = (each and each.with_one_budget for each in architecture.selections)
         architecture = replace(architecture, selections=tuple(selections))
     return Plan(
         architecture=architecture,

@@ -7,7 +7,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.model.architecture import Architecture
-from sksae.model.codes import selection_of
 from sksae.model.numbers import HALF, Matrix
 from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Noise, Penalties, TrainingConfig
@@ -80,8 +79,7 @@ class Plan:
 
     def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
-        at = self.architecture.code_layer
-        selection = self.architecture.selections[at] if at >= 0 else None
+        selection = self.architecture.selection
         return TrainingTask(self.penalties, self.config, self.start, selection, self.state, monitor)
 
 
@@ -171,7 +169,7 @@ def make_plan(
             specification.beta,
             resolve_alpha(specification, specification.alpha, n_features),
             # Atoms of unit norm do not decay.
-            decays="encoder" if specification.is_dictionary else "all",
+            decays="encoder" if architecture.is_dictionary else "all",
         ),
         config=_config_of_rows(
             specification,
@@ -203,12 +201,7 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
         activation=specification.activation,
         output_activation=specification.output_activation,
         tied_weights=specification.tied_weights,
-        selection=selection_of(
-            specification.sparsity,
-            specification.rho,
-            specification.n_components,
-            specification.budgets,
-        ),
+        selection=specification.selection,
     )
 
 

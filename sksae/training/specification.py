@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.model.codes import CODES
+from sksae.model.codes import Selection
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
 
@@ -128,9 +128,11 @@ class Specification(TrainingSpecification):
         return has_scaled_norm(self.output_activation, self.scale_data)
 
     @property
-    def is_dictionary(self) -> bool:
-        """Whether each unit of an exact code adds its atom to a row (see `Architecture`)."""
-        return CODES[self.sparsity].is_exact and not self.hidden_layer_sizes
+    def selection(self) -> Selection | None:
+        """What the code keeps of its units; None is all."""
+        if self.sparsity is None or not self.budgets:
+            return None
+        return Selection(self.sparsity, self.budgets)
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:

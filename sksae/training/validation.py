@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sksae.model.codes import CODES, listed, n_active_of
+from sksae.model.codes import CODES, listed
 from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
@@ -76,7 +76,7 @@ def resolve_budgets(
     facts = CODES[sparsity]
     if not facts.is_exact:
         return ()
-    n_active = n_active_of(rho, n_components)
+    n_active = round(rho * n_components)
     if n_active < 1:
         raise ValueError(
             f"rho={rho:.4g} of n_components={n_components} rounds to no active unit at all: with "
@@ -321,7 +321,10 @@ def warn_of_idle_penalty(
         "transform_n_active": facts.is_read_at_will,
     }
     for name, has in has_effect.items():
-        if not has and given[name] is not None and given[name] != defaults[name]:
+        value = given[name]
+        # Of arrays it is not asked whether they are the default, which is none.
+        is_set = value is not None and (np.ndim(value) > 0 or value != defaults[name])
+        if is_set and not has:
             warn_user(f"{name}={given[name]!s} has no effect with sparsity={sparsity!r}.")
 
 
@@ -337,7 +340,7 @@ def warn_of_idle_decay(sparsity: str | None, alpha: float | None, tied_weights: 
     tied_weights : bool
         Whether the encoder has the atoms as its weights.
     """
-    if CODES[sparsity].is_exact and alpha and tied_weights:
+    if alpha and tied_weights:
         warn_user(
             f"alpha={alpha!s} has no effect with sparsity={sparsity!r} and tied_weights=True: the "
             "encoder's weights are the atoms, which have unit norm."

@@ -73,7 +73,7 @@ class ExactEvaluation(WalkedEvaluation):
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
         architecture = parameters.architecture
-        self._readings = Readings([selection.readings for selection in selections])
+        self._readings = Readings([selection.budgets for selection in selections])
         # A code that selects by the batch then goes by them.
         self._finds_thresholds = (
             CODES[selections[0].code].selects_by_batch and self._fixed_bounds is None

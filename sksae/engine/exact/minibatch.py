@@ -250,7 +250,7 @@ class ExactObjective:
         selections = selections_of(parameters)
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
-        self._readings = Readings([selection.readings for selection in selections])
+        self._readings = Readings([selection.budgets for selection in selections])
         self._dead_units = DeadUnits(parameters, n_steps, state or {})
         self._epoch_loss = EpochLoss(self._terms)
         # By the number of rows.
