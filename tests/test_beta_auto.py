@@ -234,15 +234,15 @@ def test_a_grid_may_hold_auto_among_numbers(X):
 # The rule.
 
 
-@pytest.mark.parametrize("two_sided", [False, True])
-def test_the_error_by_formula(two_sided):
+@pytest.mark.parametrize("band", [None, 0.05])
+def test_the_error_by_formula(band):
     activity, rho = np.array([0.0, 0.01, 0.05, 0.0526, 0.06, 0.9]), np.full(6, 0.05)
     target = np.array([0.05, 0.05, 0.05, 0.05, 0.1, 0.05])
     ratio = np.log(np.maximum(activity, np.finfo(np.float64).eps) / target)
-    if two_sided:
+    if band is not None:
         off = np.log(rho / np.maximum(activity, np.finfo(np.float64).eps))
-        ratio = np.maximum(ratio, off) - 0.05
-    got = control_law.control_error(activity, target, rho, two_sided=two_sided)
+        ratio = np.maximum(ratio, off) - band
+    got = control_law.control_error(activity, target, rho, band=band)
     np.testing.assert_allclose(got, np.clip(ratio, -1, 1), rtol=1e-12)
 
 

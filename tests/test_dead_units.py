@@ -38,7 +38,7 @@ def test_units_out_of_reach_come_back(sparsity):
 
 @pytest.mark.parametrize("sparsity", ["topk", "batchtopk"])
 def test_without_what_they_are_taught_they_stay_dead(sparsity, monkeypatch):
-    monkeypatch.setattr(minibatch.ExactPart, "_teach", lambda *_: None)
+    monkeypatch.setattr(minibatch.ExactPart, "teach", lambda *_: [])
     X = make_rows()
     model = out_of_reach(sparsity).set_params(max_iter=60, tol=0.0).fit(X)
     assert dead_fraction(model.transform(X)) >= 0.5

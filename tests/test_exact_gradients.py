@@ -58,7 +58,7 @@ class Problem:
                 penalties,
                 self.parameters,
                 SquaredError(),
-                n_steps=1,
+                batches_per_epoch=1,
                 crew=crew,
                 state=self.state,
             )

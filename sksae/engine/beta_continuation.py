@@ -5,13 +5,15 @@ from math import exp
 import numpy as np
 
 from sksae.engine.activity import is_met
-from sksae.engine.control_law import BAND, FURTHEST, ControlLaw, control_error
+from sksae.engine.control_law import FURTHEST, ControlLaw, control_error
 
-# Integral action of one round; rounds in all iterations, and the most iterations of one; how large
-# errors of a two-sided controller are left alone. No proportional action, as each round has left
-# the last one's error behind.
+# Integral action of one round; rounds in all iterations, and the most iterations of one. No
+# proportional action, as each round has left the last one's error behind.
 ROUND_INTEGRAL = 0.5
-ROUNDS, LONGEST_ROUND, ROUND_TOLERANCE = 40, 20, 0.03
+ROUNDS, LONGEST_ROUND = 40, 20
+# So far off rho, as a share of it, an activity is left alone; or where that may be on either side,
+# so large an error.
+NEAR_ENOUGH, NEAR_ERROR = 0.05, 0.03
 
 
 class BetaContinuation:
@@ -30,7 +32,7 @@ class BetaContinuation:
     """
 
     def __init__(self, law: ControlLaw, rho: float, max_iter: int, log_beta: float) -> None:
-        self._two_sided = law.is_two_sided
+        self._band = law.band
         self._rho = np.asarray(rho)
         self._length = int(np.clip(max_iter // ROUNDS, 1, LONGEST_ROUND))
         self._log_beta = log_beta
@@ -48,10 +50,9 @@ class BetaContinuation:
     def move(self, activity: float) -> bool:
         """Return whether the activity calls for another beta, and set it."""
         now = np.asarray(activity)
-        error = control_error(now, self._rho, self._rho, two_sided=self._two_sided)
+        error = control_error(now, self._rho, self._rho, band=self._band)
         # Each move costs the curvature found, so a small error is left alone.
-        near = abs(error) <= ROUND_TOLERANCE if self._two_sided else is_met(now, self._rho, BAND)
-        if near:
+        if is_met(now, self._rho, NEAR_ENOUGH) if self._band is None else abs(error) <= NEAR_ERROR:
             return False
         moved = self._log_beta + ROUND_INTEGRAL * float(error)
         self._log_beta = min(max(moved, self._lowest), self._highest)

@@ -171,44 +171,49 @@ class BetaController:
         is_weighted : bool
             Whether rows differ in it.
         """
-        n_moves = self._n_batches // self._interval
-        self._n_batches += self._pace
-        if self._n_batches // self._interval == n_moves:
+        if not self._is_due():
             return False
         assert self._now is not None
         if self._activity_of is not None and mean_code is not None:
             self._now.activity = to_numpy(self._activity_of(mean_code))
         else:
-            self._measure(self._now, code, row_weights, is_weighted=is_weighted)
+            self._follow(self._now, self._share_of(code, row_weights, is_weighted=is_weighted))
         self._move(self._now)
-        self._has_moved = True
         return True
 
-    def _measure(
-        self, now: ControlState, code: Tensor, row_weights: Tensor, *, is_weighted: bool
-    ) -> None:
-        """Bring the running share of active rows up to date.
+    def after_share(self, share: Callable[[], np.ndarray]) -> bool:
+        """Do the same where the share of active units of the batch is known, shape (n_models,)."""
+        if not self._is_due():
+            return False
+        assert self._now is not None
+        self._follow(self._now, share())
+        self._move(self._now)
+        return True
 
-        Parameters
-        ----------
-        now : ControlState
-            Written to.
-        code, row_weights, is_weighted
-            As in `after_batch`.
-        """
+    def _is_due(self) -> bool:
+        """Count a batch and return whether beta is to be moved after it."""
+        n_moves = self._n_batches // self._interval
+        self._n_batches += self._pace
+        return self._n_batches // self._interval != n_moves
+
+    def _share_of(self, code: Tensor, row_weights: Tensor, *, is_weighted: bool) -> np.ndarray:
+        """Return the share of a batch's rows in which units are active; see `after_batch`."""
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
         shares = share_active(size, self._largest, row_weights, is_weighted=is_weighted)
-        active = to_numpy(shares.mean(dim=(1, 2)))
+        return to_numpy(shares.mean(dim=(1, 2)))
+
+    def _follow(self, now: ControlState, share: np.ndarray) -> None:
+        """Bring the running share of active rows up to date."""
         newest = self._newest if self._has_moved else 1.0
-        now.activity = now.activity + newest * (active - now.activity)
+        now.activity = now.activity + newest * (share - now.activity)
 
     def _move(self, now: ControlState) -> None:
         law, activity, rho = self._law, now.activity, self._rho
         descended = now.target * exp(-self._descent) if self._has_moved else activity
         now.target = rho if law.is_two_sided else np.maximum(descended, rho)
-        error = control_error(activity, now.target, rho, two_sided=law.is_two_sided)
+        error = control_error(activity, now.target, rho, band=law.band)
         log_beta = next_log_beta(
             now.log_beta,
             error,
@@ -221,7 +226,7 @@ class BetaController:
             log_beta = np.maximum(log_beta, now.floor)
         lowest = now.start - FURTHEST
         now.log_beta = np.minimum(np.maximum(log_beta, lowest), now.ceiling)
-        now.error = error
+        now.error, self._has_moved = error, True
         self._write(now)
 
     def _integral(self) -> np.ndarray:

@@ -8,8 +8,8 @@ Controllers", chapter 3). How fast, and from where, the code's law says:
 - One-sided (l1, l2): the larger beta, the fewer rows in which a unit is active. The error is
   ln(activity / target), where the target comes down to rho step by step: a beta that shoots up
   kills units which no later, smaller beta brings back to life.
-- Two-sided (kl): with beta the activity tends to rho, from above or from below. The error is
-  abs(ln(activity / rho)) - BAND, so that beta ends as small as it can be: where the activity is
+- Two-sided (kl, jumprelu): with beta the activity tends to rho, from above or from below. The error
+  is abs(ln(activity / rho)) - band, so that beta ends as small as it can be: where the activity is
   off rho by half of what is allowed.
 
 All quantities are of shape (n_models,), and no step branches on the values of one model. Apart from
@@ -23,8 +23,6 @@ from math import inf, log
 
 import numpy as np
 
-# Where a two-sided controller holds the activity, in ln(activity / rho).
-BAND = 0.05
 # Larger errors count as this.
 ERROR_LIMIT = 1.0
 # ln(beta) stays so near where it began.
@@ -56,8 +54,9 @@ class ControlLaw:
         How far ln(target) would come down in all the training.
     ceiling : float
         beta stays below so many times the squared error for each unit, over rho.
-    is_two_sided : bool
-        Whether the activity may be on either side of rho when beta is too small.
+    band : float or None
+        Where the activity may be on either side of rho when beta is too small, how far off it is
+        held, in ln(activity / rho); None where it is above rho then.
     """
 
     start: Mapping[str, float]
@@ -68,7 +67,12 @@ class ControlLaw:
     largest_boost: float
     descent: float = inf
     ceiling: float = inf
-    is_two_sided: bool = False
+    band: float | None = None
+
+    @property
+    def is_two_sided(self) -> bool:
+        """Whether the activity may be on either side of rho when beta is too small."""
+        return self.band is not None
 
     def starting_beta(self, square: np.ndarray, n_components: int, solver: str) -> np.ndarray:
         """Return the beta to begin with, shape (n_models,).
@@ -104,7 +108,7 @@ class ControlLaw:
 
 
 def control_error(
-    activity: np.ndarray, target: np.ndarray, rho: np.ndarray, *, two_sided: bool
+    activity: np.ndarray, target: np.ndarray, rho: np.ndarray, *, band: float | None
 ) -> np.ndarray:
     """Return by how much beta is too small, between -ERROR_LIMIT and ERROR_LIMIT.
 
@@ -112,13 +116,13 @@ def control_error(
     ----------
     activity, target, rho : ndarray of shape (n_models,)
         As it is; as it should be by now; as it should be in the end.
-    two_sided : bool
-        Whether the activity may be on either side of rho when beta is too small (kl).
+    band : float or None
+        As in `ControlLaw`.
     """
     log_activity = np.log(np.maximum(activity, np.finfo(np.float64).eps))
     error = log_activity - np.log(target)
-    if two_sided:
-        error = np.maximum(error, np.log(rho) - log_activity) - BAND
+    if band is not None:
+        error = np.maximum(error, np.log(rho) - log_activity) - band
     return np.minimum(np.maximum(error, -ERROR_LIMIT), ERROR_LIMIT)
 
 

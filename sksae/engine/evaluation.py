@@ -97,6 +97,22 @@ class WalkedEvaluation:
         self._weights = parameters.with_flat(torch.zeros_like(to_float64(parameters.flat)))
         self._wide = ObjectiveTerms(penalties, self._weights, loss)
 
+    @property
+    def rho(self) -> Tensor:
+        """Activity wanted, shape (n_models,), float64."""
+        return self._wide.rho[:, 0, 0]
+
+    def activity(self) -> Tensor:
+        """Return what rho is compared with, of the network as it stands.
+
+        Returns
+        -------
+        activity : Tensor of shape (n_models,), float64
+            Mean over units of the mean activation, where S is a function of it; else of the share
+            of rows in which a unit is active.
+        """
+        raise NotImplementedError
+
     def _walks(self, *, is_whole: bool) -> Sequence[tuple["EvaluationSums", Iterator[bool]]]:
         """Return for each lane sums, and what adds one chunk to them at each step.
 
@@ -153,7 +169,7 @@ class WalkedEvaluation:
         for other in sums[1:]:
             total.add(other)
         self._weights.flat.copy_(self.parameters.flat)
-        loss = total.loss + self._other_terms(total.mean_code)
+        loss = total.loss + self._other_terms(total.mean_code, total.active_share)
         unknown = torch.full_like(loss, nan)
         error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
         return Evaluation(
@@ -170,12 +186,21 @@ class WalkedEvaluation:
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])
 
-    def _other_terms(self, mean_code: Tensor) -> Tensor:
-        """Return the parts of J that are not sums over rows."""
+    def _other_terms(self, mean_code: Tensor, active_share: Tensor | None = None) -> Tensor:
+        """Return the parts of J that are not sums over rows.
+
+        Parameters
+        ----------
+        mean_code, active_share : Tensor of shape (n_models, n_components, 1), float64
+            As in `Evaluation`; the latter where S may be a function of it.
+        """
         decay = self._wide.weight_decay(self._weights)
-        if not self._wide.code.penalises_means:
-            return decay
-        return decay + self._wide.mean_penalty(mean_code)
+        code = self._wide.code
+        if code.penalises_means:
+            return decay + self._wide.mean_penalty(mean_code)
+        if code.penalises_counts and active_share is not None:
+            return decay + self._wide.mean_penalty(active_share.mean(dim=1, keepdim=True))
+        return decay
 
 
 class SquaredErrors:

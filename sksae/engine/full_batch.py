@@ -123,11 +123,6 @@ class FullObjective(WalkedEvaluation):
         return self._terms.code
 
     @property
-    def rho(self) -> Tensor:
-        """Activity wanted, shape (n_models,), float64."""
-        return self._wide.rho[:, 0, 0]
-
-    @property
     def beta(self) -> Tensor:
         """Weight of S, shape (n_models,), float64; 0 where it is still to be found."""
         return self._wide.beta[:, 0, 0]
@@ -154,14 +149,6 @@ class FullObjective(WalkedEvaluation):
         return torch.stack(self._each(square)).sum(dim=0)
 
     def activity(self) -> Tensor:
-        """Return what rho is compared with, of the network as it stands.
-
-        Returns
-        -------
-        activity : Tensor of shape (n_models,), float64
-            Mean over units of the mean activation, where S is a function of it; else of the share
-            of rows in which a unit is active.
-        """
         terms = self._terms
         if terms.code.penalises_means:
             return terms.code.activity(self._encode_all())

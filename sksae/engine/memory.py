@@ -60,7 +60,7 @@ def _entries_of_row(architecture: Architecture) -> int:
         assert selection is not None
         # Pre-activations; the residuals of each reading, by turns in three places; and of each
         # active unit some numbers, in the order of rows and in that of units.
-        return n_components + 3 * len(selection.budgets) * n_features + 12 * selection.n_active
+        return n_components + 3 * selection.n_readings * n_features + 12 * selection.n_active
     n_units = sum(architecture.sizes[1:])
     layers = zip(architecture.sizes[1:], architecture.activations, strict=True)
     # Of each unit an activation and its gradient, and where it is needed the pre-activation too.

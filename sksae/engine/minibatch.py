@@ -1,23 +1,23 @@
 """J and its gradient over one minibatch after another."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Batch
-from sksae.engine.beta_controller import OPEN_END, BetaController
-from sksae.engine.epoch_loss import EpochLoss
+from sksae.engine.beta_controller import BetaController
 from sksae.engine.losses import Loss
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Drops
-from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.parts import Part
 from sksae.engine.running_code import RunningCode
-from sksae.engine.threads import Crew, n_parts
-from sksae.model.settings import TOLERANCE, Penalties
+from sksae.engine.threads import n_parts
+from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
@@ -26,36 +26,22 @@ from sksae.model.slices import equal_slices
 RHO_HAT_ROWS, LONGEST_WINDOW = 512, 10
 
 
-class MinibatchObjective:
-    """J and its gradient over one minibatch after another.
+class MinibatchObjective(BatchObjective):
+    """J and its gradient over one minibatch after another, by products of whole layers.
 
     The mean code that a penalty on means is a function of is a running mean over the last batches
     (see `RunningCode`). A window of 1 gives J of each batch itself.
 
     Parameters
     ----------
-    penalties : Penalties
-        The terms of J.
-    parameters : Parameters
-        The network; moved by a solver between calls.
-    loss : Loss
-        Of the output.
-    window : int
-        Batches over which the mean activation is taken.
-    n_steps : int
-        Batches to come, as far as is known; by which beta="auto" paces itself.
-    solver : str
-        Who moves the parameters.
-    pace : float
-        For how many steps each step counts (see `TrainingConfig`).
+    penalties, parameters, loss
+        As in `BatchObjective`.
     drops : Drops, optional
         Leaves units out.
-    crew : Crew, optional
-        Who shares the rows of large minibatches.
-    half : bool, default=False
-        Whether products are in bfloat16.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
+    **settings
+        As in `BatchObjective`.
     """
 
     def __init__(
@@ -64,57 +50,26 @@ class MinibatchObjective:
         parameters: Parameters,
         loss: Loss,
         *,
-        window: int = 1,
-        n_steps: int = OPEN_END,
-        solver: str = "adam",
-        pace: float = 1.0,
         drops: Drops | None = None,
-        crew: Crew | None = None,
-        half: bool = False,
         state: dict[str, np.ndarray] | None = None,
+        **settings: Any,
     ) -> None:
+        super().__init__(penalties, parameters, loss, state=state, drops=drops, **settings)
         self._drops = drops
-        self.parameters = parameters
-        self._crew, self._half = crew or Crew(1), half
-        self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
-        self._terms = ObjectiveTerms(penalties, parameters, loss)
         # By the number of rows.
         self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
-        self._window = window
-        self._n_steps, self._solver, self._pace = n_steps, solver, pace
-        terms = self._terms
-        known = state or {}
-        self._running = RunningCode(terms.rho, window=window, pace=pace, state=known)
-        self._controller = self._make_controller(known) if terms.is_auto.any() else None
+        terms, known = self._terms, state or {}
+        self._running = RunningCode(terms.rho, window=self._window, pace=self._pace, state=known)
         self._upkeep = (
             terms.code.upkeep(parameters, terms.rho, terms.is_auto, state=known)
             if self._controller is not None
             else None
         )
-        self._epoch_loss = EpochLoss(terms)
-
-    def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
-        """Return what moves beta, from where it stood."""
-        terms, law = self._terms, self._terms.code.law
-        assert law is not None
-        return BetaController(
-            law,
-            terms.code.activity if terms.code.penalises_means else None,
-            terms.rho,
-            terms.beta,
-            terms.is_auto,
-            window=self._window,
-            n_steps=self._n_steps,
-            solver=self._solver,
-            pace=self._pace,
-            state=state,
-        )
 
     def __call__(self, batch: Batch) -> None:
-        """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
         terms, weight, controller = self._terms, batch.weight, self._controller
         if controller is not None and not controller.has_started:
             controller.start(batch.rows, weight)
@@ -215,84 +170,9 @@ class MinibatchObjective:
                 error = whole([part.workspace.gradient[-1] for part in parts], 1)
                 self._upkeep.act(rows, error, controller.share_left)
 
-    def after_step(self) -> None:
-        """Hear that the solver has moved the parameters."""
-
-    @property
-    def beta(self) -> Tensor:
-        """Weight of S by now, shape (n_models,)."""
-        return self._terms.beta[:, 0, 0]
-
-    def ends_in(self, n_steps: int, model: int) -> None:
-        """Hear that a model's training ends after so many more batches."""
-        if self._controller is not None:
-            self._controller.n_left[model] = n_steps
-
-    def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
-        """Return whether the activity is what a beta to be found shall make it, (n_models,).
-
-        True where beta is given.
-        """
-        if self._controller is None:
-            return np.ones(self.parameters.n_models, dtype=bool)
-        return self._controller.is_settled(tolerance)
-
-    def epoch_loss(self) -> Tensor:
-        """Return J averaged over the batches since the last call, shape (n_models,)."""
-        return self._epoch_loss.take(self.parameters)
-
-    @property
-    def beta_drift(self) -> Tensor:
-        """How much of the last epoch's loss is due to moves of beta (see `EpochLoss`)."""
-        return self._epoch_loss.beta_drift
-
-    def state(self, models: list[int] | None = None) -> dict[str, np.ndarray]:
-        """Return what the next minibatch's gradient depends on besides the parameters.
-
-        Of some models, or of all; arrays are (n_models, ...) or common to all models.
-        """
-        state = {} if self._controller is None else self._controller.state()
-        if self._upkeep is not None:
-            state |= self._upkeep.state()
-        state |= self._running.state()
-        if models is None:
-            return state
-        return {
-            name: value if value.ndim == 0 or len(value) == 1 else value[models]
-            for name, value in state.items()
-        }
-
-    def part(
-        self, penalties: Penalties, parameters: Parameters, models: list[int]
-    ) -> "MinibatchObjective":
-        """Return the objective of some of the models, to go on with at the end of an epoch.
-
-        Parameters
-        ----------
-        penalties : Penalties
-            Theirs.
-        parameters : Parameters
-            Theirs.
-        models : list of int
-            Which they are.
-        """
-        rest = type(self)(
-            penalties,
-            parameters,
-            self._terms.loss,
-            window=self._window,
-            n_steps=self._n_steps,
-            solver=self._solver,
-            pace=self._pace,
-            drops=self._drops,
-            crew=self._crew,
-            half=self._half,
-            state=self.state(models),
-        )
-        rest._epoch_loss = self._epoch_loss.of_models(rest._terms, models)
-        if self._controller is not None and rest._controller is not None:
-            rest._controller.n_left = self._controller.n_left[models]
-        return rest
+    def _own_state(self) -> dict[str, np.ndarray]:
+        upkeep = {} if self._upkeep is None else self._upkeep.state()
+        return upkeep | self._running.state()
 
     def _follow(self, code_sum: Tensor, parts: list[Part]) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""

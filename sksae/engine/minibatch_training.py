@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sksae.engine.activity import NEAR, is_met, to_numpy
+from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Rows
 from sksae.engine.beta_controller import OPEN_END
+from sksae.engine.evaluation import WalkedEvaluation
+from sksae.engine.exact.evaluation import make_evaluation
 from sksae.engine.exact.minibatch import ExactObjective
-from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import BestWeights, History
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
@@ -126,7 +128,7 @@ class MinibatchTraining:
             like,
             [task.selection for task in tasks],
         )
-        self._full: FullObjective | None = None
+        self._full: WalkedEvaluation | None = None
         self._running = [
             Running.begin(task, len(self._slices), has_scorer=scorer is not None) for task in tasks
         ]
@@ -140,7 +142,7 @@ class MinibatchTraining:
             # A training that goes on must not end worse than it began.
             self._keep_best(scorer.scores(self._parameters))
 
-    def _make_objective(self, state: State) -> "MinibatchObjective | ExactObjective":
+    def _make_objective(self, state: State) -> BatchObjective:
         """Return what gives J and its gradient by one minibatch after another.
 
         Parameters
@@ -150,30 +152,19 @@ class MinibatchTraining:
         """
         config, parameters = self._config, self._parameters
         architecture = parameters.architecture
+        settings: dict[str, Any] = {
+            "window": _window(architecture, config, len(self._slices)),
+            "n_steps": OPEN_END if config.is_one_pass else self._running[0].state.n_planned,
+            "solver": config.solver,
+            "pace": self._pace,
+            "crew": self._crew,
+            "half": config.half,
+            "state": state,
+        }
+        terms = self._penalties, parameters, self._loss
         if architecture.is_dictionary:
-            return ExactObjective(
-                self._penalties,
-                parameters,
-                self._loss,
-                n_steps=len(self._slices),
-                pace=self._pace,
-                crew=self._crew,
-                half=config.half,
-                state=state,
-            )
-        return MinibatchObjective(
-            self._penalties,
-            parameters,
-            self._loss,
-            window=_window(architecture, config, len(self._slices)),
-            n_steps=OPEN_END if config.is_one_pass else self._running[0].state.n_planned,
-            solver=config.solver,
-            pace=self._pace,
-            drops=self._drops,
-            crew=self._crew,
-            half=config.half,
-            state=state,
-        )
+            return ExactObjective(*terms, batches_per_epoch=len(self._slices), **settings)
+        return MinibatchObjective(*terms, drops=self._drops, **settings)
 
     def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""
@@ -253,13 +244,12 @@ class MinibatchTraining:
         if not self._finds_beta:
             return np.ones(len(self._running), dtype=bool)
         if self._full is None:
-            self._full = FullObjective(
+            self._full = make_evaluation(
                 self._penalties,
                 self._parameters,
                 self._rows,
                 self._loss,
                 corruption=self._corruption,
-                with_gradient=False,
                 crew=self._crew,
             )
         return is_met(to_numpy(self._full.activity()), to_numpy(self._full.rho))

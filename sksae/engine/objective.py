@@ -63,6 +63,7 @@ class ObjectiveTerms:
         }[penalties.decays]
         self.decayed = [layer in decaying for layer in range(architecture.n_layers)]
         self.loss = loss.like(like)
+        self.bandwidth = penalties.bandwidth
 
     def code_gradient(
         self, code: Tensor, mean_code: Tensor | None, weight: Tensor | None

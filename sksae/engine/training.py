@@ -14,8 +14,7 @@ import numpy as np
 import torch
 
 from sksae.engine.batches import Rows, kept_resident
-from sksae.engine.exact.evaluation import ExactEvaluation
-from sksae.engine.full_batch import FullObjective
+from sksae.engine.exact.evaluation import make_evaluation
 from sksae.engine.lbfgs_training import train_by_lbfgs
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch_training import MinibatchTraining
@@ -139,21 +138,10 @@ def _evaluate(
     parameters = Parameters.stacked(architecture, flats, like, selections)
     penalties = [replace(task.penalties, beta=trained.beta) for _, task, trained in done]
     side_by_side = Penalties.side_by_side(penalties)
-    full: FullObjective | ExactEvaluation
-    if architecture.is_dictionary:
-        full = ExactEvaluation(side_by_side, parameters, rows, loss, crew=crew)
-    else:
-        full = FullObjective(
-            side_by_side,
-            parameters,
-            rows,
-            loss,
-            corruption=corruption_of(tasks[0].config, rows),
-            with_gradient=False,
-            crew=crew,
-        )
+    corruption = corruption_of(tasks[0].config, rows)
+    full = make_evaluation(side_by_side, parameters, rows, loss, corruption=corruption, crew=crew)
     found = full.evaluate()
-    if isinstance(full, FullObjective) and tasks[0].finds_beta:
+    if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
     for model, (index, task, trained) in enumerate(done):

@@ -133,11 +133,20 @@ class Selection(NamedTuple):
         kept, of each row or of a batch's rows on average.
     threshold : float, optional
         Where units above it are kept, however many these are.
+    prefixes : tuple of int
+        Numbers of the first units, increasing, all of them at last, of which those that are kept
+        are read by the loss in the place of budgets; empty where there are none.
     """
 
     code: str
     budgets: tuple[int, ...]
     threshold: float | None = None
+    prefixes: tuple[int, ...] = ()
+
+    @property
+    def n_readings(self) -> int:
+        """How many times the loss reads a row."""
+        return len(self.prefixes) or len(self.budgets)
 
     @property
     def n_active(self) -> int:

@@ -27,6 +27,9 @@ class Penalties:
         until the activity is rho (see `control_law`).
     decays : {"all", "last", "encoder"}
         Which layers' weights decay.
+    bandwidth : float
+        So near to where units become active pre-activations have a gradient by that, where it is
+        learnt (see `Code.backward`).
     """
 
     sparsity: str | None
@@ -34,6 +37,7 @@ class Penalties:
     beta: Beta
     alpha: PerModel
     decays: str = "all"
+    bandwidth: float = 0.0
 
     @classmethod
     def side_by_side(cls, penalties: Sequence[Self]) -> Self:
@@ -44,7 +48,7 @@ class Penalties:
             [getattr(each, name) for each in penalties] for name in ("rho", "beta", "alpha")
         )
         first, alpha = penalties[0], alpha[0] if len(set(alpha)) == 1 else alpha
-        return cls(first.sparsity, rho, beta, alpha, first.decays)
+        return cls(first.sparsity, rho, beta, alpha, first.decays, first.bandwidth)
 
 
 @dataclass(frozen=True)

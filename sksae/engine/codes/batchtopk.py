@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active, Code
+from sksae.engine.codes.code import Active, Code, Keeping, entries_where
 from sksae.engine.largest import Counted, just_below, nth_largest
 from sksae.model.codes import Selection
 
@@ -71,12 +71,9 @@ class BatchTopK(Code):
             found.append(just_below(value, torch.finfo(parts[0].dtype).eps))
         return np.array(found)
 
-    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
-        assert bound is not None
-        kept = (pre > bound).view(-1).nonzero()[:, 0]
-        rows = torch.div(kept, pre.shape[1], rounding_mode="floor")
-        units = kept - pre.shape[1] * rows
-        return Active(units.to(torch.int32), pre.view(-1)[kept], rows.to(torch.int32))
+    def active(self, pre: Tensor, keeping: Keeping) -> Active:
+        assert keeping.bound is not None
+        return entries_where(pre > keeping.bound, pre)
 
 
 CODE = BatchTopK

@@ -3,9 +3,12 @@
 A code has up to five parts, each a method or an attribute below with a default that does nothing:
 
 1. how it is made: `select` changes activations in place; where each unit adds its atom to the
-   row that is made, training asks for the active ones alone (`active`, and before it `bound`);
-2. parameters of its units that are learnt besides weights and biases: those of its activation;
-3. the penalty S, of mean codes (`mean_penalty`) or of each row's code (`row_penalty`);
+   row that is made, training asks for the active ones alone (`active`, before it `bound`, and
+   `backward` after it);
+2. parameters of its units that are learnt besides weights and biases: those of its activation,
+   whose gradients `backward` gives and which `settle` keeps where they may be;
+3. the penalty S, of mean codes (`mean_penalty`), of each row's code (`row_penalty`), or of entries
+   (`entry_penalty`, `price`);
 4. how beta="auto" moves beta: `law`, and the `activity` that is brought to rho;
 5. what follows a step of the solver: `upkeep`.
 
@@ -13,12 +16,14 @@ Nothing else in the engine asks which code it is.
 """
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.activations import Tensors
 from sksae.engine.control_law import ControlLaw
 from sksae.model.architecture import Architecture
 from sksae.model.codes import Selection
@@ -51,14 +56,32 @@ class Active(NamedTuple):
         Activations; what is kept may be 0.
     rows : Tensor of int32 of shape (n_entries,)
         In which row, likewise.
-    is_even : bool
+    has_full_rows : bool
         Whether each row has as many entries as the code keeps, the largest first.
+    pre : Tensor of shape (n_entries,), optional
+        Pre-activations, where they are not the activations.
+    gates : Tensor of shape (n_entries,), optional
+        Other activations of the same entries, by which rows are rebuilt a second time, with the
+        decoder held as it is.
     """
 
     units: Tensor
     values: Tensor
     rows: Tensor
-    is_even: bool = False
+    has_full_rows: bool = False
+    pre: Tensor | None = None
+    gates: Tensor | None = None
+
+    def in_order(self, order: Tensor) -> "Active":
+        """Return them in another order, that of some positions."""
+        units, values, rows, _, pre, gates = self
+        return Active(
+            units.index_select(0, order),
+            values.index_select(0, order),
+            rows.index_select(0, order),
+            pre=None if pre is None else pre.index_select(0, order),
+            gates=None if gates is None else gates.index_select(0, order),
+        )
 
     @classmethod
     def of_models(cls, models: "Sequence[Active]", n_components: int, n_rows: int) -> "Active":
@@ -73,12 +96,72 @@ class Active(NamedTuple):
         """
         if len(models) == 1:
             return models[0]
+
+        def together(tensors: Sequence[Tensor | None]) -> Tensor | None:
+            found = [each for each in tensors if each is not None]
+            return torch.cat(found) if found else None
+
         return cls(
             torch.cat([each.units + at * n_components for at, each in enumerate(models)]),
             torch.cat([each.values for each in models]),
             torch.cat([each.rows + at * n_rows for at, each in enumerate(models)]),
-            models[0].is_even,
+            models[0].has_full_rows,
+            together([each.pre for each in models]),
+            together([each.gates for each in models]),
         )
+
+
+def entries_where(is_kept: Tensor, pre: Tensor) -> Active:
+    """Return some entries of codes, whose values are their pre-activations.
+
+    Parameters
+    ----------
+    is_kept : Tensor of bool of shape (n_rows, n_components)
+        Which.
+    pre : Tensor of shape (n_rows, n_components)
+        Pre-activations.
+    """
+    kept = is_kept.view(-1).nonzero()[:, 0]
+    rows = torch.div(kept, pre.shape[1], rounding_mode="floor")
+    units = kept - pre.shape[1] * rows
+    return Active(units.to(torch.int32), pre.view(-1)[kept], rows.to(torch.int32))
+
+
+class Keeping(NamedTuple):
+    """By what the entries of one model's codes are kept.
+
+    Attributes
+    ----------
+    n_active : int
+        How many units are kept, exactly or on average.
+    bound : float or None
+        What `Code.bound` returned for the minibatch, or a threshold.
+    units : mapping of str to Tensor of shape (n_components,)
+        What is learnt for each unit besides weights and bias.
+    bandwidth : float
+        Pre-activations so near, above or below, to where units become active have a gradient by
+        that, and are entries too: half of it on each side.
+    """
+
+    n_active: int
+    bound: float | None = None
+    units: Tensors = MappingProxyType({})
+    bandwidth: float = 0.0
+
+
+class EntryGradients(NamedTuple):
+    """What entries add to gradients.
+
+    Attributes
+    ----------
+    deltas : Tensor of shape (n_entries,)
+        dJ by pre-activations.
+    of_units : mapping of str to Tensor of shape (n_entries,)
+        dJ by what is learnt for their units, by name.
+    """
+
+    deltas: Tensor
+    of_units: Tensors = MappingProxyType({})
 
 
 class Upkeep(Protocol):
@@ -125,10 +208,14 @@ class Code:
     penalises_means : bool
         Whether S is a function of mean codes, which couples the rows: they must be known before
         the way back.
+    penalises_counts : bool
+        Whether S is a function of the mean number of active units, as a share of all; it is then
+        that which `mean_penalty` is given, of shape (n_models, 1, n_batches).
     """
 
     law: ClassVar[ControlLaw | None] = None
     penalises_means: ClassVar[bool] = False
+    penalises_counts: ClassVar[bool] = False
 
     def __init__(self, activation: str) -> None:
         self.activation = activation
@@ -172,19 +259,69 @@ class Code:
         """
         return None
 
-    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
+    def active(self, pre: Tensor, keeping: Keeping) -> Active:
         """Return the entries of one model's codes that are kept.
 
         Parameters
         ----------
         pre : Tensor of shape (n_rows, n_components)
             Pre-activations.
-        n_active : int
-            How many units are kept.
-        bound : float or None
-            What `bound` returned for the minibatch, or a threshold.
+        keeping : Keeping
+            Which are kept.
         """
         raise NotImplementedError
+
+    def backward(
+        self,
+        active: Active,
+        deltas: Tensor,
+        gate_deltas: Tensor | None,
+        row_weights: Tensor,
+        price: Tensor | None,
+        units: Tensors,
+        bandwidth: float,
+    ) -> EntryGradients:
+        """Return the way back through the activation.
+
+        Parameters
+        ----------
+        active : Active
+            Entries; tensors below have shape (n_entries,) too.
+        deltas, gate_deltas : Tensor
+            dJ by their activations and their gates; may be overwritten.
+        row_weights : Tensor
+            What their rows count.
+        price : Tensor or None
+            What `price` says of their units.
+        units : mapping of str to Tensor
+            What is learnt for their units.
+        bandwidth : float
+            As in `Keeping`.
+        """
+        return EntryGradients(deltas.mul_(active.values > 0.0))
+
+    def price(self, n_active: Tensor, rho: Tensor, beta: Tensor) -> Tensor | None:
+        """Return what an entry more costs, or its size: the derivative of beta S by that.
+
+        Parameters
+        ----------
+        n_active : Tensor of shape (n_models, 1, 1)
+            Mean over rows of how many units are active.
+        rho, beta : Tensor of shape (n_models, n_components, 1)
+            Wanted share of active units; weight of S.
+
+        Returns
+        -------
+        price : Tensor like ``beta``, or None where entries have none
+        """
+        return None
+
+    def entry_penalty(self, active: Active) -> Tensor | None:
+        """Return what entries of a row's code add to the function of it whose mean is S."""
+        return None
+
+    def settle(self, units: Tensors) -> None:
+        """Bring what is learnt for units, after a step, back to where it may be, in place."""
 
     def activity(self, mean_code: Tensor) -> Tensor:
         """Return the mean over units of the mean activation, where rho is compared with that."""

@@ -32,7 +32,7 @@ class KullbackLeibler(Code):
         largest_boost=4.0,
         # Beyond, the minibatches' noise in the gradient of the penalty keeps the units off rho.
         ceiling=5.0,
-        is_two_sided=True,
+        band=0.05,
     )
 
     def __init__(self, activation: str) -> None:

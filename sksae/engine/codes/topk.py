@@ -8,7 +8,7 @@ that fewer than k units are active in rows that have fewer positive pre-activati
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active, Code
+from sksae.engine.codes.code import Active, Code, Keeping
 from sksae.engine.largest import k_largest
 from sksae.model.codes import Selection
 
@@ -24,14 +24,14 @@ class TopK(Code):
         shape = (*rows.shape[:-1], selection.n_active)
         rows.scatter_(-1, kept.columns.view(shape), kept.values.view(shape))
 
-    def active(self, pre: Tensor, n_active: int, bound: float | None) -> Active:
-        values, units = k_largest(pre, n_active)
+    def active(self, pre: Tensor, keeping: Keeping) -> Active:
+        values, units = k_largest(pre, keeping.n_active)
         rows = torch.arange(len(pre), dtype=torch.int32, device=pre.device)
         return Active(
             units.to(torch.int32).view(-1),
             values.reshape(-1).clamp_(min=0.0),
-            rows.repeat_interleave(n_active),
-            is_even=True,
+            rows.repeat_interleave(keeping.n_active),
+            has_full_rows=True,
         )
 
 

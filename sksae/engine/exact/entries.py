@@ -1,128 +1,14 @@
-"""The kept entries of codes, and the sums over them that take the place of matrix products.
+"""Entries of codes on their way back, and their sums by units."""
 
-An entry says that a unit is active in a row, and how much. In a reading of some rows by several
-budgets (see `Readings`) each row has a bag of entries for each budget. All sums are torch's
-embedding bags, in which an entry adds a row of a matrix, times a number, to its bag.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
-import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active
-
-_bags = torch.ops.aten._embedding_bag_forward_only.default
-_products_in_bags = torch.ops.aten._embedding_bag_per_sample_weights_backward.default
-_SUM = 0
-
-
-def sum_in_bags(matrix: Tensor, index: Tensor, starts: Tensor, values: Tensor) -> Tensor:
-    """Return for each bag the sum of rows of a matrix, times a number each.
-
-    Parameters
-    ----------
-    matrix : Tensor of shape (n, m)
-        Whose rows are summed.
-    index : Tensor of int32 of shape (n_entries,)
-        Which row each entry adds, bag after bag.
-    starts : Tensor of int32 of shape (n_bags,)
-        The first entry of each bag.
-    values : Tensor of shape (n_entries,)
-        What rows are multiplied by.
-
-    Returns
-    -------
-    sums : Tensor of shape (n_bags, m)
-    """
-    if len(index) == 0:
-        return matrix.new_zeros(len(starts), matrix.shape[1])
-    return _bags(matrix, index, starts, False, _SUM, False, values)[0]
-
-
-class Bags(NamedTuple):
-    """Entries in the bags of a reading.
-
-    Attributes
-    ----------
-    starts : Tensor of int32 of shape (n_bags,)
-        The first entry of each bag.
-    of_entry : Tensor of int32 of shape (n_entries,)
-        The bag of each entry.
-    """
-
-    starts: Tensor
-    of_entry: Tensor
-
-    def products(self, left: Tensor, matrix: Tensor, index: Tensor) -> Tensor:
-        """Return for each entry the product of its bag's row with a row of a matrix.
-
-        Parameters
-        ----------
-        left : Tensor of shape (n_bags, m)
-            A row for each bag.
-        matrix : Tensor of shape (n, m)
-            Of which each entry has a row too.
-        index : Tensor of int32 of shape (n_entries,)
-            Which one.
-        """
-        if len(index) == 0:
-            return left.new_zeros(0)
-        return _products_in_bags(left, matrix, index, self.starts, self.of_entry, _SUM)
-
-
-class Readings:
-    """A row's entries, the largest first, read up to one number of them after another.
-
-    Parameters
-    ----------
-    budgets : sequence of tuple of int
-        These numbers for each model, increasing; all models have as many. More than one asks for
-        entries in falling order.
-
-    Attributes
-    ----------
-    n_readings : int
-        How many there are, and bags of each row.
-    """
-
-    def __init__(self, budgets: Sequence[tuple[int, ...]]) -> None:
-        self.n_readings = len(budgets[0])
-        self._lengths = [
-            [stop - start for start, stop in pairwise((0, *of_model))] for of_model in budgets
-        ]
-        # Where all rows have as many entries, the bags of as many rows are always the same.
-        self._known: dict[int, Bags] = {}
-
-    def bags_of(self, active: Active, n_rows: int) -> Bags:
-        """Return the bags of so many rows: those of the first one's budgets, then the next one's.
-
-        Parameters
-        ----------
-        active : Active
-            Entries.
-        n_rows : int
-            Of each model.
-        """
-        device = active.units.device
-        if not active.is_even:
-            counts = torch.bincount(active.rows, minlength=n_rows * len(self._lengths))
-            return Bags(_starts(counts), active.rows)
-        if n_rows not in self._known:
-            lengths = [torch.tensor(of_model, device=device) for of_model in self._lengths]
-            counts = torch.cat([of_model.repeat(n_rows) for of_model in lengths])
-            bags = torch.arange(len(counts), dtype=torch.int32, device=device)
-            self._known[n_rows] = Bags(_starts(counts), bags.repeat_interleave(counts))
-        return self._known[n_rows]
-
-
-def _starts(counts: Tensor) -> Tensor:
-    return (counts.cumsum(0) - counts).to(torch.int32)
+from sksae.engine.exact.bags import in_groups, sum_in_bags
 
 
 class Entries(NamedTuple):
@@ -138,6 +24,8 @@ class Entries(NamedTuple):
         dJ by its pre-activation, which its row is multiplied by: the gradient of its detector.
     residuals, rows : Tensor of int32
         Where its residual and its row stand among those of the minibatch.
+    of_units : mapping of str to Tensor
+        dJ by what is learnt for its unit besides, by name.
     """
 
     units: Tensor
@@ -145,13 +33,35 @@ class Entries(NamedTuple):
     deltas: Tensor
     residuals: Tensor
     rows: Tensor
+    of_units: Mapping[str, Tensor] = MappingProxyType({})
 
     @classmethod
-    def of_all(cls, parts: "list[Entries]") -> "Entries":
+    def of_all(cls, parts: "Sequence[Entries]") -> "Entries":
         """Return those of several parts of a minibatch together."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(torch.cat(each) for each in zip(*parts, strict=True)))
+        return cls(
+            torch.cat([part.units for part in parts]),
+            torch.cat([part.values for part in parts]),
+            torch.cat([part.deltas for part in parts]),
+            torch.cat([part.residuals for part in parts]),
+            torch.cat([part.rows for part in parts]),
+            {
+                name: torch.cat([part.of_units[name] for part in parts])
+                for name in parts[0].of_units
+            },
+        )
+
+    def in_order(self, order: Tensor) -> "Entries":
+        """Return them in another order, that of some positions."""
+        return Entries(
+            self.units.index_select(0, order),
+            self.values.index_select(0, order),
+            self.deltas.index_select(0, order),
+            self.residuals.index_select(0, order),
+            self.rows.index_select(0, order),
+            {name: each.index_select(0, order) for name, each in self.of_units.items()},
+        )
 
 
 class ByUnit:
@@ -166,9 +76,10 @@ class ByUnit:
     """
 
     def __init__(self, entries: Entries, n_units: int) -> None:
-        order, self._starts = _order(entries.units, n_units)
-        self._sorted = Entries(*(each.index_select(0, order) for each in entries))
-        self._n_entries = len(order)
+        order, starts = in_groups(entries.units, n_units)
+        self._sorted = entries.in_order(order)
+        # Where the entries of each unit begin, and where those of the last one end.
+        self._bounds = torch.cat([starts, starts.new_tensor([len(order)])])
 
     @cached_property
     def _zeros(self) -> Tensor:
@@ -184,8 +95,15 @@ class ByUnit:
 
     def biases(self, units: slice) -> Tensor:
         """Return the gradients of some units' biases, shape (n_units,)."""
-        one = self._sorted.deltas.new_ones(1, 1)
-        return self._sum(units, one, self._zeros, self._sorted.deltas)[:, 0]
+        return self._total(units, self._sorted.deltas)
+
+    def of_units(self, units: slice) -> dict[str, Tensor]:
+        """Return the gradients of what is learnt for each of some units besides, (n_units,)."""
+        return {name: self._total(units, each) for name, each in self._sorted.of_units.items()}
+
+    def _total(self, units: slice, values: Tensor) -> Tensor:
+        """Return the sum over each unit's entries of a number that these have."""
+        return self._sum(units, values.new_ones(1, 1), self._zeros, values)[:, 0]
 
     def _sum(self, units: slice, matrix: Tensor, index: Tensor, values: Tensor) -> Tensor:
         """Return sums over the entries of some units.
@@ -197,30 +115,6 @@ class ByUnit:
         matrix, index, values
             As in `sum_in_bags`, for all entries.
         """
-        starts = self._starts[units]
-        last = units.stop >= len(self._starts)
-        stop = self._n_entries if last else int(self._starts[units.stop])
-        start = int(starts[0])
-        return sum_in_bags(matrix, index[start:stop], starts - start, values[start:stop])
-
-
-def _order(units: Tensor, n_units: int) -> tuple[Tensor, Tensor]:
-    """Return the positions of entries by their units, and where each unit's begin.
-
-    Parameters
-    ----------
-    units : Tensor of int32 of shape (n_entries,)
-        Of each entry.
-    n_units : int
-        Of all.
-    """
-    if units.device.type != "cpu":
-        order = units.argsort(stable=True)
-        return order, _starts(torch.bincount(units, minlength=n_units))
-    # To turn rows into columns is to count, which takes a tenth of the time of sorting.
-    n_entries = len(units)
-    positions = np.arange(n_entries + 1, dtype=np.int32)
-    rows = sp.csr_array((positions[:-1], units.numpy(), positions), shape=(n_entries, n_units))
-    columns = rows.tocsc()
-    starts = torch.from_numpy(columns.indptr[:-1].astype(np.int32, copy=False))
-    return torch.from_numpy(columns.data), starts
+        start, stop = (int(self._bounds[at]) for at in (units.start, units.stop))
+        starts = self._bounds[units] - start
+        return sum_in_bags(matrix, index[start:stop], starts, values[start:stop])

@@ -14,10 +14,12 @@ from sksae.engine.batches import Batch, Rows
 from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
-from sksae.engine.exact.entries import Readings
+from sksae.engine.exact.bags import Readings
 from sksae.engine.exact.passes import Passage, fixed_bounds, mean_over_readings, selections_of
 from sksae.engine.exact.threshold import LargestOfAll
+from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import Loss
+from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.codes import CODES
@@ -35,10 +37,14 @@ class _Lane(NamedTuple):
     chunks: list[slice]
     passages: dict[int, Passage]
 
-    def walk(self) -> Iterator[tuple[Batch, Passage, Tensor]]:
+    def walk(self, corruption: Corruption | None = None) -> Iterator[tuple[Batch, Passage, Tensor]]:
         """Yield the rows of each chunk, its room, and their pre-activations."""
+        if corruption is not None:
+            corruption.begin(0)
         for which in self.chunks:
             batch, passage = self.rows.batch(which), self.passages[which.stop - which.start]
+            if corruption is not None:
+                batch = corruption(batch)
             yield batch, passage, passage.encode(batch.rows)
 
 
@@ -55,6 +61,8 @@ class ExactEvaluation(WalkedEvaluation):
         All of them.
     loss : Loss
         Of the output.
+    corruption : Corruption, optional
+        Noise that rows have in `activity`. To `evaluate` they are shown as they are.
     crew : Crew, optional
         Who walks.
     """
@@ -66,14 +74,16 @@ class ExactEvaluation(WalkedEvaluation):
         rows: Rows,
         loss: Loss,
         *,
+        corruption: Corruption | None = None,
         crew: Crew | None = None,
     ) -> None:
         super().__init__(penalties, parameters, loss, crew)
         self._rows, selections = rows, selections_of(parameters)
+        self._corruption = corruption
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
         architecture = parameters.architecture
-        self._readings = Readings([selection.budgets for selection in selections])
+        self._readings = Readings(selections)
         # A code that selects by the batch then goes by them.
         self._finds_thresholds = (
             CODES[selections[0].code].selects_by_batch and self._fixed_bounds is None
@@ -81,9 +91,9 @@ class ExactEvaluation(WalkedEvaluation):
         self._activation = ACTIVATIONS[architecture.activations[-1]]
         widest = max(architecture.sizes) * parameters.n_models
         on_cpu = parameters.flat.device.type == "cpu"
-        n_members = n_parts(
-            1.0 * rows.n_rows * len(parameters.flat), rows.n_rows, self._crew.n_members
-        )
+        # Noise is drawn row after row, by one member.
+        most_members = self._crew.n_members if corruption is None else 1
+        n_members = n_parts(1.0 * rows.n_rows * len(parameters.flat), rows.n_rows, most_members)
         self._lanes = []
         for own in equal_slices(rows.n_rows, n_members):
             length = own.stop - own.start
@@ -103,6 +113,21 @@ class ExactEvaluation(WalkedEvaluation):
         if not self._finds_thresholds:
             return found
         return found._replace(thresholds=torch.from_numpy(self._bounds))
+
+    def activity(self) -> Tensor:
+        def count(lane: _Lane) -> Tensor:
+            total = self._zero_loss()
+            for batch, passage, pre in lane.walk(self._corruption):
+                active = passage.choose(self._terms.code, self._bounds_of(batch, pre))
+                row_weights = to_float64(self._row_weights(batch, pre.shape[1])).view(-1)
+                models, rows = active.units // pre.shape[2], active.rows % pre.shape[1]
+                counted = row_weights[rows.long()] * (active.values > 0.0)
+                total.index_add_(0, models, counted)
+            return total
+
+        self._bounds = self._fixed_bounds
+        found = self._crew.run([partial(count, lane) for lane in self._lanes])
+        return torch.stack(found).sum(dim=0) / self.parameters.architecture.n_components
 
     def thresholds(self) -> np.ndarray:
         """Return above which pre-activation k units are kept on average, of shape (n_models,)."""
@@ -139,26 +164,75 @@ class ExactEvaluation(WalkedEvaluation):
 
     def _sum_up(self, lane: _Lane, found: "UnitSums") -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
-        terms, sums, n_models = self._terms, found.sums, self.parameters.n_models
+        terms, sums, biases = self._terms, found.sums, self.parameters.biases[1]
         for batch, passage, pre in lane.walk():
-            bound = self._bounds
-            if bound is None:
-                weights, guess = [batch.weight], np.zeros(n_models)
-                bound = terms.code.bound([pre], weights, self._n_active, guess)
-            active = passage.choose(terms.code, bound)
-            output = passage.decode(active).output
-            self._activation.forward(output, output, {})
-            norms = terms.loss(output, batch.target.unsqueeze(2), output, -1)
-            n_rows = pre.shape[1]
-            row_weights = pre.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
-            if batch.weight is not None:
-                row_weights = row_weights * batch.weight
+            chosen = passage.choose(terms.code, self._bounds_of(batch, pre))
+            active, bags, output = passage.decode(chosen)
+            norms = self._norms(output, batch)
+            row_weights = self._row_weights(batch, pre.shape[1])
             if sums.errors is not None:
                 sums.errors.add(row_weights, batch, norms[..., -1])
             values = terms.loss.values(to_float64(mean_over_readings(norms)))
+            if active.gates is not None:
+                made = passage.sum_up(active.units, bags, active.gates)
+                gate_norms = self._norms(
+                    made.view_as(output[:, :, :1]).add_(biases.unsqueeze(2)), batch
+                )
+                values = values + terms.loss.values(to_float64(gate_norms[..., 0]))
+            of_entries = terms.code.entry_penalty(active)
+            if of_entries is not None:
+                penalty = torch.zeros_like(values).view(-1)
+                penalty.index_add_(0, active.rows, to_float64(of_entries))
+                values = values + self._wide.beta[:, 0] * penalty.view_as(values)
             sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
-            found.add(active, row_weights, n_rows)
+            found.add(active, row_weights, pre.shape[1])
             yield True
+
+    def _bounds_of(self, batch: Batch, pre: Tensor) -> np.ndarray | None:
+        """Return what the code keeps of a chunk, given its pre-activations."""
+        if self._bounds is not None:
+            return self._bounds
+        guess = np.zeros(self.parameters.n_models)
+        return self._terms.code.bound([pre], [batch.weight], self._n_active, guess)
+
+    def _row_weights(self, batch: Batch, n_rows: int) -> Tensor:
+        """Return what each row of a chunk counts in a mean over all, (1, n_rows, 1)."""
+        weights = batch.rows.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
+        return weights if batch.weight is None else weights * batch.weight
+
+    def _norms(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return what the loss of each row and reading is made of; ``output`` is overwritten."""
+        self._activation.forward(output, output, {})
+        return self._terms.loss(output, batch.target.unsqueeze(2), output, -1)
+
+
+def make_evaluation(
+    penalties: Penalties,
+    parameters: Parameters,
+    rows: Rows,
+    loss: Loss,
+    *,
+    corruption: Corruption | None,
+    crew: Crew,
+) -> WalkedEvaluation:
+    """Return what tells what networks come to over all rows.
+
+    Parameters
+    ----------
+    penalties, parameters, rows, loss, corruption, crew
+        As in `ExactEvaluation` and `FullObjective`.
+    """
+    if parameters.architecture.is_dictionary:
+        return ExactEvaluation(penalties, parameters, rows, loss, corruption=corruption, crew=crew)
+    return FullObjective(
+        penalties,
+        parameters,
+        rows,
+        loss,
+        corruption=corruption,
+        with_gradient=False,
+        crew=crew,
+    )
 
 
 class UnitSums:

@@ -1,7 +1,8 @@
 """Some rows on their way through a dictionary: to pre-activations, and from active units to rows.
 
-    p = W_enc z + c,    a_j = max(p_j, 0) of the units that the code keeps,
-    z_hat_q = f(b + sum of a_j D_j over the q largest of them),    for each budget q.
+    p = W_enc z + c,    a_j = f(p_j), max(p_j, 0) say, of the units that the code keeps,
+    z_hat_q = g(b + sum of a_j D_j over the q largest of them),    for each budget q,
+    or over the first m of all units,    for each prefix m.
 
 With rows z less their mean this is W_enc (z - b) + c' for c' = c + W_enc b: b may move without c.
 """
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active, Code
-from sksae.engine.exact.entries import Bags, Readings, sum_in_bags
+from sksae.engine.codes.code import Active, Code, Keeping
+from sksae.engine.exact.bags import Bags, Readings, sum_in_bags
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import HalfProducts, Operand, products_for
 from sksae.model.codes import Selection
@@ -47,14 +48,17 @@ class Decoded(NamedTuple):
 
     Attributes
     ----------
+    active : Active
+        The entries in the order of their bags.
+    bags : Bags
+        Those of each row and reading.
     output : Tensor of shape (n_models, n_rows, n_readings, n_features)
         Rows that are made, before the output's activation.
-    bags : Bags
-        The entries of each row and reading.
     """
 
-    output: Tensor
+    active: Active
     bags: Bags
+    output: Tensor
 
 
 class Passage:
@@ -98,7 +102,7 @@ class Passage:
         self._affine(self.parameters.biases[0].mT)
         return self.pre
 
-    def choose(self, code: Code, bound: np.ndarray | None) -> Active:
+    def choose(self, code: Code, bound: np.ndarray | None, bandwidth: float = 0.0) -> Active:
         """Return the entries of the codes of the rows that were encoded.
 
         Parameters
@@ -107,25 +111,50 @@ class Passage:
             Says which are kept.
         bound : ndarray of shape (n_models,) or None
             What couples these rows to others.
+        bandwidth : float, default=0.0
+            As in `Keeping`.
         """
         found = []
         for model, selection in enumerate(self._selections):
-            of_model = None if bound is None else float(bound[model])
-            found.append(code.active(self.pre[model], selection.n_active, of_model))
+            keeping = Keeping(
+                selection.n_active,
+                None if bound is None else float(bound[model]),
+                {name: each[model, :, 0] for name, each in self.parameters.units[0].items()},
+                bandwidth,
+            )
+            found.append(code.active(self.pre[model], keeping))
         _, n_rows, n_components = self.pre.shape
         return Active.of_models(found, n_components, n_rows)
 
     def decode(self, active: Active) -> Decoded:
         """Return what the active units of all rows add up to, for each reading."""
-        n_models, n_rows, _ = self.pre.shape
-        atoms, n_readings = atoms_of(self.parameters), self._readings.n_readings
-        bags = self._readings.bags_of(active, n_rows)
-        sums = sum_in_bags(atoms, active.units, bags.starts, active.values)
-        output = sums.view(n_models, n_rows, n_readings, atoms.shape[1])
+        n_models, n_rows, n_components = self.pre.shape
+        n_readings = self._readings.n_readings
+        active, bags = self._readings.read(active, n_rows, n_components)
+        output = self.sum_up(active.units, bags, active.values)
+        output = output.view(n_models, n_rows, n_readings, -1)
         output[:, :, 0].add_(self.parameters.biases[1])
         for reading in range(1, n_readings):
             output[:, :, reading].add_(output[:, :, reading - 1])
-        return Decoded(output, bags)
+        return Decoded(active, bags, output)
+
+    def sum_up(self, units: Tensor, bags: Bags, values: Tensor) -> Tensor:
+        """Return the sum of the atoms of each bag, times values of its entries.
+
+        Parameters
+        ----------
+        units : Tensor of int32 of shape (n_entries,)
+            Whose atoms.
+        bags : Bags
+            Of the entries.
+        values : Tensor of shape (n_entries,)
+            What atoms are multiplied by.
+
+        Returns
+        -------
+        sums : Tensor of shape (n_bags, n_features)
+        """
+        return sum_in_bags(atoms_of(self.parameters), units, bags.starts, values)
 
 
 def mean_over_readings(norms: Tensor) -> Tensor:

@@ -1,0 +1,174 @@
+"""What objectives over minibatches have in common: their terms, the control of beta, the epoch."""
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.batches import Batch
+from sksae.engine.beta_controller import OPEN_END, BetaController
+from sksae.engine.epoch_loss import EpochLoss
+from sksae.engine.losses import Loss
+from sksae.engine.objective import ObjectiveTerms
+from sksae.engine.parameters import Parameters
+from sksae.engine.threads import Crew
+from sksae.model.settings import TOLERANCE, Penalties
+
+
+class BatchObjective:
+    """J and its gradient over one minibatch after another.
+
+    Parameters
+    ----------
+    penalties : Penalties
+        The terms of J.
+    parameters : Parameters
+        The networks; moved by a solver between calls.
+    loss : Loss
+        Of the output.
+    window : int, default=1
+        Batches over which activity is averaged.
+    n_steps : int, optional
+        Batches to come, as far as is known; by which beta="auto" paces itself.
+    solver : str, default="adam"
+        Who moves the parameters.
+    pace : float, default=1.0
+        For how many steps each step counts (see `TrainingConfig`).
+    crew : Crew, optional
+        Who shares the rows of large minibatches.
+    half : bool, default=False
+        Whether products are in bfloat16.
+    state : dict of ndarray, optional
+        What `state` gave, when a training goes on.
+    **others
+        What else the kind of objective takes.
+
+    Attributes
+    ----------
+    gradient : Parameters
+        That of J by the last minibatch.
+    """
+
+    def __init__(
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        loss: Loss,
+        *,
+        window: int = 1,
+        n_steps: int = OPEN_END,
+        solver: str = "adam",
+        pace: float = 1.0,
+        crew: Crew | None = None,
+        half: bool = False,
+        state: dict[str, np.ndarray] | None = None,
+        **others: Any,
+    ) -> None:
+        self.parameters = parameters
+        self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+        self._terms = ObjectiveTerms(penalties, parameters, loss)
+        self._window, self._n_steps, self._solver, self._pace = window, n_steps, solver, pace
+        self._crew, self._half, self._others = crew or Crew(1), half, others
+        self._controller = self._make_controller(state or {}) if self._terms.is_auto.any() else None
+        self._epoch_loss = EpochLoss(self._terms)
+
+    def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
+        """Return what moves beta, from where it stood."""
+        terms, law = self._terms, self._terms.code.law
+        assert law is not None
+        return BetaController(
+            law,
+            terms.code.activity if terms.code.penalises_means else None,
+            terms.rho,
+            terms.beta,
+            terms.is_auto,
+            window=self._window,
+            n_steps=self._n_steps,
+            solver=self._solver,
+            pace=self._pace,
+            state=state,
+        )
+
+    def __call__(self, batch: Batch) -> None:
+        """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
+        raise NotImplementedError
+
+    def after_step(self) -> None:
+        """Hear that the solver has moved the parameters."""
+
+    @property
+    def beta(self) -> Tensor:
+        """Weight of S by now, shape (n_models,)."""
+        return self._terms.beta[:, 0, 0]
+
+    def ends_in(self, n_steps: int, model: int) -> None:
+        """Hear that a model's training ends after so many more batches."""
+        if self._controller is not None:
+            self._controller.n_left[model] = n_steps
+
+    def is_settled(self, tolerance: float = TOLERANCE) -> np.ndarray:
+        """Return whether the activity is what a beta to be found shall make it, (n_models,).
+
+        True where beta is given.
+        """
+        if self._controller is None:
+            return np.ones(self.parameters.n_models, dtype=bool)
+        return self._controller.is_settled(tolerance)
+
+    def epoch_loss(self) -> Tensor:
+        """Return J averaged over the batches since the last call, shape (n_models,)."""
+        return self._epoch_loss.take(self.parameters)
+
+    @property
+    def beta_drift(self) -> Tensor:
+        """How much of the last epoch's loss is due to moves of beta (see `EpochLoss`)."""
+        return self._epoch_loss.beta_drift
+
+    def state(self, models: list[int] | None = None) -> dict[str, np.ndarray]:
+        """Return what the next minibatch's gradient depends on besides the parameters.
+
+        Of some models, or of all; arrays are (n_models, ...) or common to all models.
+        """
+        state = {} if self._controller is None else self._controller.state()
+        state |= self._own_state()
+        if models is None:
+            return state
+        return {
+            name: value if value.ndim == 0 or len(value) == 1 else value[models]
+            for name, value in state.items()
+        }
+
+    def _own_state(self) -> dict[str, np.ndarray]:
+        """Return what the kind of objective knows besides."""
+        return {}
+
+    def part(self, penalties: Penalties, parameters: Parameters, models: list[int]) -> Self:
+        """Return the objective of some of the models, to go on with at the end of an epoch.
+
+        Parameters
+        ----------
+        penalties : Penalties
+            Theirs.
+        parameters : Parameters
+            Theirs.
+        models : list of int
+            Which they are.
+        """
+        rest = type(self)(
+            penalties,
+            parameters,
+            self._terms.loss,
+            window=self._window,
+            n_steps=self._n_steps,
+            solver=self._solver,
+            pace=self._pace,
+            crew=self._crew,
+            half=self._half,
+            state=self.state(models),
+            **self._others,
+        )
+        rest._epoch_loss = self._epoch_loss.of_models(rest._terms, models)
+        if self._controller is not None and rest._controller is not None:
+            rest._controller.n_left = self._controller.n_left[models]
+        return rest
