@@ -76,7 +76,14 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
       :math:`\tfrac12 \lVert b + \sum_{j \le q} a_j D_j - z \rVert^2`, where the active units j
       stand in falling order of activation [7]_. Without hidden layers atoms have unit norm, the
       encoder's weights begin as the atoms, and units that no row keeps learn what the others leave
-      over (see Notes).
+      over (see Notes);
+    - "jumprelu": :math:`(L_0 / k - 1)^2` with :math:`L_0` the mean over rows of the number of
+      active units and :math:`k = \rho h`; a pre-activation p is the activation where it is above
+      the unit's own threshold, which is learnt, and 0 elsewhere [10]_;
+    - "gated": the mean over rows of :math:`\sum_j \max(p_j, 0)`, where a unit is active if its
+      pre-activation p is positive, and then by :math:`\max(e^{r_j} p_j + m_j, 0)`, r and m learnt
+      for each unit. J has the error of a second reconstruction besides, that from
+      :math:`\max(p, 0)`, in which the decoder is held as it is [11]_.
 
     Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
     fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
@@ -86,33 +93,37 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
 
-    sparsity : {"kl", "l1", "l2", "topk", "batchtopk"} or None, default="kl"
+    sparsity : {"kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
         or tanh); "l1" makes exact zeros, and where few directions hold most of the variance it may
         leave units dead unless ``beta`` is "auto"; "l2" makes activations small; "topk" keeps
         exactly as many relu units of each row as ``rho`` says, for wide dictionaries of embeddings
-        and activations above all, and "batchtopk" as many on average, more in rows that need them.
-        Both are trained by the active units alone, by "adam" or "sgd". Without hidden layers the
-        output is not "prelu"; "batchtopk" is without hidden layers.
+        and activations above all, and "batchtopk" as many on average, more in rows that need them;
+        so does "jumprelu", each of whose units learns from where on it is active. "gated" learns
+        that too, and does not make activations small as "l1" does. The last four are trained by
+        the active units alone, by "adam" or "sgd", and their output is not "prelu"; only "topk"
+        may have hidden layers.
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
         ``n_components``, which it must be less than. The smaller it is, the sparser are rows, the
         clearer are atoms and the less of a row they rebuild: 0.01 gives oriented edges on patches
-        of natural images. The target of "kl", and of ``beta="auto"``; what "topk" and
-        "batchtopk" keep, rounded to a number of units (a ValueError if it is none); without effect
-        (and a warning, if set) otherwise.
+        of natural images. The target of "kl" and "jumprelu", and of ``beta="auto"``; what "topk"
+        and "batchtopk" keep, rounded to a number of units (a ValueError if it is none); without
+        effect (and a warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
-        Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
-        rows do not have the norm that ``scale_data`` gives them (see there) 1.0 for "kl" and 0.02
-        for "l1". Without effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
+        Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and "gated", 0.3 for "l2"
+        and "auto" for "jumprelu"; where rows do not have the norm that ``scale_data`` gives them
+        (see there) 1.0 for "kl" and 0.02 for "l1" and "gated". Without effect if ``sparsity`` is
+        None; an error with "topk" and "batchtopk".
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
         activity is the mean over units of the mean activation for "kl" (which is content with the
-        smallest such beta), and for "l1" and "l2" of the share of rows in which a unit is active,
-        that is above 1e-3 of its largest absolute activation. If that fails, a
+        smallest such beta), and for others of the share of rows in which a unit is active: not 0
+        for "jumprelu" and "gated", above 1e-3 of its largest absolute activation for "l1" and "l2".
+        "jumprelu" is brought within 1 %, as far as minibatches tell. If that fails, a
         ConvergenceWarning says how far it went. "adam" and "sgd" set 15 % of ``max_iter`` aside
         for epochs at a tenth of the learning rate, gone through only as long as rho is not met;
         with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
@@ -131,18 +142,28 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         k alone, and anything else a ValueError; without effect (and a warning, if set) for other
         codes.
 
+    prefixes : sequence of float or int, or None, default=None
+        Of "topk" and "batchtopk", numbers m of the first units among which the loss reads those
+        that are active, one after another, besides all of them: shares of ``n_components`` in
+        (0, 1], rounded up, or numbers of units; they increase. Then J is the mean over m of
+        :math:`\tfrac12 \lVert b + \sum_{j \le m} a_j D_j - z \rVert^2` [9]_: the first units have
+        to rebuild rows alone and learn what is general, later ones what is special. One selection
+        serves all prefixes, and takes the place of ``budgets``, of which others than "auto" and
+        None are a ValueError then; so are hidden layers. Without effect (and a warning) for other
+        codes.
+
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
         0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
-        ``scale_data`` gives them. "topk" and "batchtopk" without hidden layers have 0, and what
+        ``scale_data`` gives them. Codes that are trained by the active units alone have 0, and what
         is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
         nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
         row they rebuild; beyond 0.1 the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
-        Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
-        unit.
+        Of the code. "auto" is sigmoid for "kl", an own one of "jumprelu" and "gated", which can
+        have no other, and relu otherwise. prelu learns one slope per unit.
 
     output_activation : {"identity", "sigmoid", "tanh", "relu", "prelu"}, default="identity"
         Of the reconstruction, in the space of z.
@@ -189,10 +210,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
         and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
-        instead of 6.6 GB. For "topk" and "batchtopk", and for "l1" with relu, which takes as much
-        memory as dense codes where half of the entries are not 0; a ValueError with any other code,
-        which has hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn
-        puts sparse codes into no table: use ``set_output(transform="default")``.
+        instead of 6.6 GB. For "topk", "batchtopk", "jumprelu" and "gated", and for "l1" with relu,
+        which takes as much memory as dense codes where half of the entries are not 0; a ValueError
+        with any other code, which has hardly any zeros. `inverse_transform` takes sparse codes in
+        any case. scikit-learn puts sparse codes into no table: use
+        ``set_output(transform="default")``.
 
     transform_n_active : int >= 1 or None, default=None
         How many of the largest positive activations of each row `transform`, `score` and
@@ -204,8 +226,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
-        on small data and for a precise optimum. A ValueError with "topk" and "batchtopk", whose J
-        jumps where other units become the largest.
+        on small data and for a precise optimum. A ValueError with "topk", "batchtopk", "jumprelu"
+        and "gated", whose J jumps where other units become active.
 
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
@@ -286,6 +308,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Biases likewise.
     slopes_ : list of ndarray of shape (n_out,) or None
         prelu slopes likewise; None for layers of other activations.
+    thresholds_ : ndarray of shape (n_components,) or None
+        Of "jumprelu", above which pre-activation each unit is active, at least 0; None for others.
+    log_gains_, magnitude_offsets_ : ndarray of shape (n_components,) or None
+        Of "gated", r and m; the bias in ``intercepts_`` is that of the gate. None for others.
     mean_ : ndarray of shape (n_features,), float64
         Mean of each feature; zeros if ``scale_data`` is False. After `partial_fit`, as ``scale_``,
         of the rows that training goes by.
@@ -344,12 +370,17 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     batches and, in `fit`, an epoch at most): few rows tell little about a small rho, and a mean of
     many lags behind, which makes units swing. With hidden layers it is that of the batch.
 
-    "topk" and "batchtopk" without hidden layers: a unit is dead that no row has kept for an epoch
-    and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with the largest
-    pre-activations rebuild the error e of the minibatch, which is held fixed, and :math:`\tfrac12
-    \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After each step atoms
-    are divided by their norms; before it gradients lose the part along their atoms. The encoder is
-    :math:`W z + c` of centred rows: with :math:`W (z - b) + c` nothing was gained.
+    "topk" without hidden layers, "batchtopk", "jumprelu" and "gated": a unit is dead that no row
+    has kept for an epoch and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with
+    the largest pre-activations rebuild the error e of the minibatch, which is held fixed, and
+    :math:`\tfrac12 \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After
+    each step atoms are divided by their norms; before it gradients lose the part along their atoms.
+    The encoder is :math:`W z + c` of centred rows, which says the same as :math:`W (z - b) + c`.
+
+    A threshold of "jumprelu" has a gradient by the rows whose pre-activation is within half a
+    standard deviation of it, that of pre-activations by random atoms, which is that of the entries
+    of z. Units of "jumprelu" and "gated" begin with twice as many active ones as ``rho`` says, were
+    pre-activations normal.
 
     Units of "kl" are active in few rows and near zero in all others. A linear model with a penalty
     on its weights does better on such codes after a
@@ -371,6 +402,12 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
            2025, arXiv:2505.24473.
     .. [8] B. Bussmann, P. Leask and N. Nanda, "BatchTopK sparse autoencoders", 2024,
            arXiv:2412.06410.
+    .. [9] B. Bussmann, N. Nabeshima, A. Karvonen and N. Nanda, "Learning multi-level features with
+           Matryoshka sparse autoencoders", 2025, arXiv:2503.17547.
+    .. [10] S. Rajamanoharan et al., "Jumping ahead: improving reconstruction fidelity with JumpReLU
+           sparse autoencoders", 2024, arXiv:2407.14435.
+    .. [11] S. Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders",
+           2024, arXiv:2404.16014.
 
     Examples
     --------
@@ -393,6 +430,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         ],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
         "budgets": [StrOptions({"auto"}), "array-like", None],
+        "prefixes": ["array-like", None],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "output_activation": [StrOptions(ACTIVATION_NAMES)],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
@@ -412,10 +450,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self,
         n_components: int = 100,
         *,
-        sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
+        sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
         budgets: Literal["auto"] | Sequence[float] | None = "auto",
+        prefixes: Sequence[float] | None = None,
         alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: ActivationName = "identity",
@@ -449,6 +488,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self.rho = rho
         self.beta = beta
         self.budgets = budgets
+        self.prefixes = prefixes
         self.alpha = alpha
         self.activation = activation
         self.output_activation = output_activation

@@ -29,13 +29,17 @@ MATRIX = {
 }
 MATRIX |= {
     f"{sparsity}-{solver}-auto": SparseAutoencoderTransformer(
-        sparsity=sparsity, solver=solver, beta="auto", **QUICK
+        sparsity=sparsity, solver=solver, rho=rho_of(sparsity, 0.05), beta="auto", **QUICK
     )
-    for sparsity, solver in product(WITH_BETA, ("adam", "sgd", "lbfgs"))
+    for sparsity, solver in TRAININGS
+    if sparsity in WITH_BETA
 }
 MATRIX |= {
     "topk-sparse-output": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, sparse_output=True, **QUICK
+    ),
+    "topk-prefixes": SparseAutoencoderTransformer(
+        sparsity="topk", rho=0.6, prefixes=[0.5], **QUICK
     ),
     "topk-one-budget": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, budgets=None, tied_weights=True, **QUICK

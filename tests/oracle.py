@@ -31,7 +31,8 @@ from sksae.model.settings import Penalties
 class Network:
     """Weights (n_in, n_out), biases, prelu slopes or None, activations and gains, by layer.
 
-    The code is the output of half of the layers, or of as many as ``n_encoder_layers`` says.
+    The code is the output of half of the layers, or of as many as ``n_encoder_layers`` says. In
+    the place of slopes jumprelu has thresholds, and gated units log gains and offsets.
     """
 
     coefs: list[Any]
@@ -67,6 +68,11 @@ def activate(xp, name, pre, slope):
         return pre * (pre > 0)
     if name == "prelu":
         return pre * (pre > 0) + slope * pre * (pre <= 0)
+    if name == "jumprelu":
+        return pre * (pre > slope)
+    if name == "gated":
+        magnitude = xp.exp(slope[0]) * pre + slope[1]
+        return magnitude * (magnitude > 0) * (pre > 0)
     return pre
 
 
@@ -106,7 +112,7 @@ def readings_of(network):
     """Return the network once for each number of active units by which J reads codes."""
     layer = network.code_layer
     selection = None if network.selections is None else network.selections[layer]
-    if selection is None:
+    if selection is None or not CODES[selection.code].is_exact:
         return [network]
     read = []
     for budget in selection.budgets:
@@ -122,8 +128,8 @@ def mean_activation(network, code, share):
     return (1 + mean) / 2 if network.activations[network.code_layer] == "tanh" else mean
 
 
-def penalty(xp, network, terms, code, share):
-    """Return S."""
+def penalty(xp, network, terms, code, pre, share):
+    """Return S of a code and its pre-activations."""
     if terms.sparsity == "kl":
         rho, rho_hat = terms.rho, mean_activation(network, code, share)
         on, off = rho / rho_hat, (1 - rho) / (1 - rho_hat)
@@ -132,6 +138,10 @@ def penalty(xp, network, terms, code, share):
         return (share @ abs(code)).sum()
     if terms.sparsity == "l2":
         return (share @ code**2).sum() / 2
+    if terms.sparsity == "jumprelu":
+        return ((share @ (code > 0)).sum() / (terms.rho * code.shape[1]) - 1) ** 2
+    if terms.sparsity == "gated":
+        return (share @ (pre * (pre > 0))).sum()
     return 0.0
 
 
@@ -147,14 +157,19 @@ def cross_entropy(xp, output, labels):
 
 def objective(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
-    outs = forward(xp, network, rows, masks)[1]
+    pres, outs = forward(xp, network, rows, masks)
     outputs = [forward(xp, each, rows, masks)[1][-1] for each in readings_of(network)]
     error = sum(share @ loss(xp, output, target) for output in outputs) / len(outputs)
+    pre = pres[network.code_layer]
+    if terms.sparsity == "gated":
+        of_gates = (pre * (pre > 0)) @ network.coefs[-1] + network.intercepts[-1]
+        of_gates = activate(xp, network.activations[-1], of_gates, None)
+        error = error + share @ loss(xp, of_gates, target)
     decayed = {"all": network.coefs, "last": network.coefs[-1:], "encoder": network.coefs[:1]}
     decayed = decayed[terms.decays]
     decay = terms.alpha / 2 * sum((coef**2).sum() for coef in decayed)
     code = outs[network.code_layer]
-    return error + terms.beta * penalty(xp, network, terms, code, share) + decay
+    return error + terms.beta * penalty(xp, network, terms, code, pre, share) + decay
 
 
 def shares(n_rows, weight=None):
@@ -165,7 +180,7 @@ def shares(n_rows, weight=None):
 def network_of(model):
     """Return a fitted estimator's network in float64; activations as its parameters say."""
     depth = len(model.coefs_) // 2 - 1
-    auto = "sigmoid" if model.sparsity == "kl" else "relu"
+    auto = CODES[model.sparsity].activation
     code = auto if model.activation == "auto" else model.activation
     hidden = (model.hidden_activation,) * depth
 
@@ -174,6 +189,11 @@ def network_of(model):
 
     rho = model.rho / model.n_components if isinstance(model.rho, int) else model.rho
     selection = None
+    units = wide(model.slopes_)
+    if model.sparsity == "jumprelu":
+        units[depth] = np.asarray(model.thresholds_, np.float64)
+    if model.sparsity == "gated":
+        units[depth] = wide([model.log_gains_, model.magnitude_offsets_])
     if CODES[model.sparsity].is_exact:
         k = round(rho * model.n_components)
         reads_several = not depth and model.budgets is not None and model.threshold_ is None
@@ -183,7 +203,7 @@ def network_of(model):
     return Network(
         wide(model.coefs_),
         wide(model.intercepts_),
-        wide(model.slopes_),
+        units,
         (*hidden, code, *hidden, model.output_activation),
         selections=(*none, selection, *none, None),
     )
@@ -192,9 +212,10 @@ def network_of(model):
 def terms_of(model):
     alpha = getattr(model, "alpha_", model.alpha)
     beta = getattr(model, "beta_", model.beta) or 0.0
-    is_dictionary = CODES[model.sparsity].is_exact and len(model.coefs_) == 2
+    is_dictionary = CODES[model.sparsity].counts_units and len(model.coefs_) == 2
     decays = "encoder" if is_dictionary else "all"
-    return Terms(model.sparsity, model.rho, beta, alpha, decays=decays)
+    rho = model.rho / model.n_components if isinstance(model.rho, int) else model.rho
+    return Terms(model.sparsity, rho, beta, alpha, decays=decays)
 
 
 def scaled(model, X):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from oracle import Problem, loss_of
 from plans import plan_of
-from registered import each_with_beta
+from registered import TRAININGS, WITH_BETA, each_penalised, each_with_beta
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
@@ -167,8 +167,9 @@ def test_rho_out_of_reach_warns(X, params, side):
 # beta_ and loss_.
 
 
-@each_with_beta
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    ("sparsity", "solver"), [each for each in TRAININGS if each[0] in WITH_BETA]
+)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_the_loss_is_that_of_beta_(X, sparsity, solver):
     model = make(sparsity, solver=solver, max_iter=20).fit(X)
@@ -323,7 +324,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
-@each_with_beta
+@each_penalised
 def test_each_beta_is_found_as_it_would_be_alone(X, sparsity, early_stopping, weighted):
     """Networks leave the others at different epochs, or go into overtime beside them."""
     X = X[:120]

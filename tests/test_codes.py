@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from plans import plan_of
-from registered import CODE_ACTIVATIONS, each_sparsity, each_training
+from registered import CODE_ACTIVATIONS, each_sparsity, each_training, with_a_beta
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import codes
@@ -73,7 +73,7 @@ def test_files_are_loaded_when_they_are_asked_for():
     [
         (CodeFacts(), "row_penalty, row_gradient, law"),
         (CodeFacts(aims_at_mean=True), "mean_penalty, mean_gradient, activity, law"),
-        (CodeFacts(has_penalty=False, is_exact=True), "select, active"),
+        (CodeFacts(has_penalty=False, counts_units=True), "select, active"),
     ],
     ids=["rows", "means", "exact"],
 )
@@ -101,8 +101,9 @@ def test_weights_count_as_repeated_rows_do(X, sparsity, solver):
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @each_sparsity
 def test_a_training_in_two_halves_is_that_of_one_piece(X, sparsity, solver):
-    whole = make(sparsity, solver=solver).fit(X)
-    half = make(sparsity, solver=solver, max_iter=3, warm_start=True).fit(X)
+    params = {"solver": solver} | with_a_beta(sparsity)
+    whole = make(sparsity, **params).fit(X)
+    half = make(sparsity, **params, max_iter=3, warm_start=True).fit(X)
     halves = pickle.loads(pickle.dumps(half)).fit(X)
     assert halves.loss_curve_ == whole.loss_curve_
     assert_array_equal(halves.transform(X), whole.transform(X))

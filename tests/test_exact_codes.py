@@ -287,7 +287,7 @@ def test_what_makes_no_sense_is_an_error_that_names_it(X, sparsity, params, word
     [
         ({"budgets": (2, 1)}, r"budgets must increase, got \(2, 1\)"),
         ({"budgets": (2, 2)}, "budgets must increase"),
-        ({"budgets": (5,)}, "from 1 to the 4 that rho makes active; 5 is none"),
+        ({"budgets": (5,)}, "from 1 to the 4 active units; 5 is none"),
         ({"budgets": (0, 2)}, "0 is none"),
         ({"budgets": (0.5, 1.5)}, r"shares of the active units in \(0, 1\].*1.5 is none"),
         ({"budgets": ("a",)}, "'a' is none"),

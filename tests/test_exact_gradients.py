@@ -5,16 +5,18 @@ import pytest
 import torch
 
 from sksae.engine.batches import Batch
+from sksae.engine.codes import make_code
 from sksae.engine.exact import minibatch
 from sksae.engine.exact.minibatch import ExactObjective
 from sksae.engine.losses import SquaredError
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.architecture import Architecture
-from sksae.model.codes import Selection
+from sksae.model.codes import CODES, Selection
 from sksae.model.settings import Penalties
 
 N_ROWS, N_FEATURES, N_COMPONENTS, ALPHA = 90, 6, 20, 0.01
+RHO, BETA, BANDWIDTH = 0.2, 0.7, 0.4
 OUTPUTS = {
     "identity": lambda pre: pre,
     "sigmoid": torch.sigmoid,
@@ -37,7 +39,7 @@ class Problem:
             N_FEATURES,
             N_COMPONENTS,
             hidden_activation="relu",
-            activation="relu",
+            activation=CODES[selections[0].code].activation,
             output_activation=output,
             tied_weights=tied,
             selection=selections[0],
@@ -45,6 +47,8 @@ class Problem:
         n_models = len(selections)
         flat = torch.from_numpy(rng.normal(size=n_models * architecture.n_parameters))
         self.parameters = Parameters(architecture, flat, n_models, selections)
+        if "threshold" in self.parameters.units[0]:
+            self.parameters.units[0]["threshold"].abs_()
         self.rows = torch.from_numpy(rng.normal(size=(1, N_ROWS, N_FEATURES)))
         self.weight = torch.from_numpy(rng.random((1, N_ROWS, 1)) * 2) if weighted else None
         self.state = {} if idle is None else {"idle_steps": idle}
@@ -52,7 +56,8 @@ class Problem:
     def ours(self, n_members=1):
         """Return J and its gradient, by the engine."""
         code = self.selections[0].code
-        penalties = Penalties(code, 0.2, 0.0, ALPHA, decays="encoder")
+        beta = BETA if CODES[code].has_penalty else 0.0
+        penalties = Penalties(code, RHO, beta, ALPHA, decays="encoder", bandwidth=BANDWIDTH)
         with Crew(n_members) as crew:
             objective = ExactObjective(
                 penalties,
@@ -70,25 +75,40 @@ class Problem:
         flat = self.parameters.flat.clone().requires_grad_(True)
         network = self.parameters.with_flat(flat)
         losses, taught = [], 0.0
-        weight = torch.ones(N_ROWS) if self.weight is None else self.weight[0, :, 0]
+        weight = (
+            torch.ones(N_ROWS, dtype=torch.float64) if self.weight is None else self.weight[0, :, 0]
+        )
         for model, selection in enumerate(self.selections):
             encoder, atoms = network.weights[0][model], network.weights[1][model]
             bias, rest = network.biases[0][model, :, 0], network.biases[1][model]
             z = self.rows[0]
             pre = z @ encoder.T + bias
             losses.append(0.0)
-            for code in codes_of(pre, selection, weight):
-                output = OUTPUTS[self.output](rest + code @ atoms)
-                error = output - z
-                losses[-1] += (weight * error.square().sum(dim=1)).mean() / 2
-            losses[-1] /= len(selection.budgets)
+
+            def error_of(code, atoms=atoms, rest=rest, z=z):
+                return OUTPUTS[self.output](rest + code @ atoms) - z
+
+            def mean_square(error, weight=weight):
+                return (weight * error.square().sum(dim=1)).mean() / 2
+
+            units = {name: each[model, :, 0] for name, each in network.units[0].items()}
+            codes = codes_of(pre, selection, weight, units)
+            errors = [error_of(code) for code in codes]
+            losses[-1] += sum(map(mean_square, errors)) / len(errors)
+            if selection.code == "gated":
+                gates = torch.relu(pre)
+                of_gates = OUTPUTS[self.output](rest.detach() + gates @ atoms.detach()) - z
+                losses[-1] += mean_square(of_gates) + BETA * (weight @ gates.sum(dim=1)) / N_ROWS
+            if selection.code == "jumprelu":
+                is_active = Step.apply(pre, units["threshold"]).sum(dim=1)
+                share = (weight @ is_active) / weight.sum() / (RHO * N_COMPONENTS)
+                losses[-1] += BETA * (share - 1.0) ** 2
             if dead is not None:
-                units = dead[model].nonzero()[:, 0]
-                k = min(selection.n_active, max(1, len(units) // 2))
-                kept = pre[:, units].topk(k)
-                made = (kept.values.unsqueeze(2) * atoms[units][kept.indices]).sum(dim=1)
-                lacking = -error.detach()
-                taught += (weight * (lacking - made).square().sum(dim=1)).mean() / 2
+                of_dead = dead[model].nonzero()[:, 0]
+                k = min(selection.n_active, max(1, len(of_dead) // 2))
+                kept = pre[:, of_dead].topk(k)
+                made = (kept.values.unsqueeze(2) * atoms[of_dead][kept.indices]).sum(dim=1)
+                taught += mean_square(errors[-1].detach() + made)
             if not self.tied:
                 losses[-1] += ALPHA / 2 * encoder.square().sum()
         (sum(losses) + taught).backward()
@@ -98,15 +118,56 @@ class Problem:
         return torch.stack(losses).detach(), gradient
 
 
-def codes_of(pre, selection, weight):
+class Jump(torch.autograd.Function):
+    """p [p > theta], with the pseudo-gradient by theta (arXiv 2407.14435, equation 11)."""
+
+    @staticmethod
+    def forward(ctx, pre, threshold):
+        ctx.save_for_backward(pre, threshold)
+        return pre * (pre > threshold)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        pre, threshold = ctx.saved_tensors
+        is_near = (pre - threshold).abs() < BANDWIDTH / 2
+        slope = -threshold / BANDWIDTH * is_near
+        return gradient * (pre > threshold), (gradient * slope).sum(dim=0)
+
+
+class Step(torch.autograd.Function):
+    """[p > theta], with the pseudo-gradient by theta (equation 12)."""
+
+    @staticmethod
+    def forward(ctx, pre, threshold):
+        ctx.save_for_backward(pre, threshold)
+        return (pre > threshold).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        pre, threshold = ctx.saved_tensors
+        is_near = (pre - threshold).abs() < BANDWIDTH / 2
+        return None, (-gradient / BANDWIDTH * is_near).sum(dim=0)
+
+
+def codes_of(pre, selection, weight, units):
     """Return the codes of each reading, by dense masks."""
+    if selection.code == "jumprelu":
+        return [Jump.apply(pre, units["threshold"])]
+    if selection.code == "gated":
+        magnitudes = torch.relu(units["log_gain"].exp() * pre + units["offset"])
+        return [(pre > 0) * magnitudes]
     if selection.code == "topk":
         order = (-pre.detach()).argsort(dim=1).argsort(dim=1)
-        return [torch.relu(pre) * (order < budget) for budget in selection.budgets]
-    flat, order = pre.detach().flatten().sort(descending=True)
-    counted = weight.repeat_interleave(pre.shape[1])[order].cumsum(0)
-    least = flat[(counted < selection.n_active * weight.sum() * (1 - 1e-9)).sum()]
-    return [torch.relu(pre) * (pre >= least)]
+        codes = [torch.relu(pre) * (order < budget) for budget in selection.budgets]
+    else:
+        flat, order = pre.detach().flatten().sort(descending=True)
+        counted = weight.repeat_interleave(pre.shape[1])[order].cumsum(0)
+        least = flat[(counted < selection.n_active * weight.sum() * (1 - 1e-9)).sum()]
+        codes = [torch.relu(pre) * (pre >= least)]
+    if selection.prefixes:
+        units = torch.arange(N_COMPONENTS)
+        return [codes[-1] * (units < prefix) for prefix in selection.prefixes]
+    return codes
 
 
 def check(problem, n_members=1, dead=None):
@@ -127,6 +188,13 @@ SELECTIONS = {
     "batch": [Selection("batchtopk", (4,))],
     "side by side": [Selection("topk", (1, k)) for k in (4, 2, 7)],
     "batches side by side": [Selection("batchtopk", (k,)) for k in (4, 2)],
+    "prefixes": [Selection("topk", (4,), prefixes=(3, 9, 20))],
+    "prefixes of batches": [Selection("batchtopk", (4,), prefixes=(1, 2, 20))],
+    "prefixes side by side": [Selection("topk", (k,), prefixes=(7, 20)) for k in (4, 2)],
+    "jumprelu": [Selection("jumprelu", (4,))],
+    "jumprelu side by side": [Selection("jumprelu", (k,)) for k in (4, 2)],
+    "gated": [Selection("gated", (4,))],
+    "gated side by side": [Selection("gated", (k,)) for k in (4, 2)],
 }
 each_code = pytest.mark.parametrize("selections", SELECTIONS.values(), ids=SELECTIONS)
 
@@ -180,3 +248,20 @@ def test_a_row_with_nothing_to_keep_has_an_output_and_a_gradient():
     assert loss.isfinite().all()
     assert gradient.biases[1].abs().max() > 0
     assert not gradient.weights[1].any()
+
+
+@pytest.mark.parametrize("code", ["jumprelu", "gated"])
+def test_rows_without_an_active_unit_have_a_gradient(code):
+    problem = Problem([Selection(code, (1,))])
+    problem.parameters.biases[0].fill_(-1e3)
+    loss, gradient = problem.ours()
+    assert loss.isfinite().all()
+    assert gradient.flat.isfinite().all()
+
+
+def test_thresholds_are_brought_back_to_0():
+    problem = Problem([Selection("jumprelu", (4,))])
+    problem.parameters.units[0]["threshold"][0, :5] = -0.1
+    make_code("jumprelu", "jumprelu").settle(problem.parameters.units[0])
+    assert (problem.parameters.units[0]["threshold"][0, :5] == 0).all()
+    assert (problem.parameters.units[0]["threshold"] >= 0).all()

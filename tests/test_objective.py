@@ -12,7 +12,7 @@ from registered import (
     ACTIVATIONS,
     AUTO,
     CODE_ACTIVATIONS,
-    EXACT,
+    COUNTED,
     SPARSITIES,
     WITH_BETA,
     each_layered_sparsity,
@@ -44,9 +44,9 @@ LAYERS = {"shallow": ((), "relu"), "prelu": ((5,), "prelu"), "relu-relu": ((6, 5
 ROUNDING = {torch.float64: 1e-12, torch.float32: 1e-5}
 
 DEEP = with_depths(CODE_ACTIVATIONS, {"deep": ((5,), "relu")})
-# Without hidden layers exact codes have passes of their own (tests/test_exact_gradients.py).
+# Codes that count units have passes of their own (tests/test_exact_gradients.py).
 each_dense_sparsity = pytest.mark.parametrize(
-    "sparsity", [name for name in SPARSITIES if name not in EXACT]
+    "sparsity", [name for name in SPARSITIES if name not in COUNTED]
 )
 each_deep_code = pytest.mark.parametrize(
     ("sparsity", "activation"), [each.values[:2] for each in DEEP]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from registered import each_sparsity, rho_of
+from registered import each_sparsity, rho_of, with_a_beta
 from scipy.sparse import csr_array
 from sklearn import config_context
 from sklearn.base import clone
@@ -51,6 +51,7 @@ def test_single_passes_make_a_fit_with_constant_schedule(
     X, solver, sparsity, container, scale_data
 ):
     params = {"sparsity": sparsity, "solver": solver, "scale_data": scale_data}
+    params |= with_a_beta(sparsity)
     whole = make(**params, **STEADY, max_iter=6).fit(container(X))
     passes = make(**params)
     for _ in range(6):
@@ -202,6 +203,7 @@ def test_other_features_cannot_go_on(X, method):
 @each_minibatch_solver
 def test_a_fit_in_two_halves_is_the_whole_fit(X, solver, sparsity, scale_data):
     params = {"sparsity": sparsity, "solver": solver, "scale_data": scale_data} | STEADY
+    params |= with_a_beta(sparsity)
     whole = make(**params, max_iter=6).fit(X)
     halves = make(**params, max_iter=3, warm_start=True).fit(X).fit(X)
     assert_same_network(halves, whole)

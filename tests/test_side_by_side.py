@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 import torch
 from plans import plan_of
-from registered import each_with_beta
+from registered import each_penalised, rho_of
 
 from sksae import SparseAutoencoderTransformer
 from sksae.engine import minibatch_training
@@ -61,9 +61,11 @@ PENALTIES = [
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-@each_with_beta
+@each_penalised
 def test_each_network_has_penalties_of_its_own(X, solver, sparsity):
-    assert_like_alone(plans_of(X, PENALTIES, solver=solver, sparsity=sparsity), X)
+    # In one group there are as many units for the loss to read.
+    penalties = [each | {"rho": rho_of(sparsity, each["rho"])} for each in PENALTIES]
+    assert_like_alone(plans_of(X, penalties, solver=solver, sparsity=sparsity), X)
 
 
 @pytest.mark.parametrize("solver", ["adam", "sgd"])

@@ -419,6 +419,7 @@ def test_clone_takes_every_parameter_and_nothing_fitted(X):
         "rho": 0.05,
         "beta": 0.5,
         "budgets": "auto",
+        "prefixes": None,
         "alpha": 1e-3,
         "activation": "prelu",
         "output_activation": "sigmoid",

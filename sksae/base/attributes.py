@@ -16,8 +16,14 @@ from sksae.training.supervised_values import SupervisedRecord, SupervisedResult
 
 E = TypeVar("E")
 
+# What a code learns for its units, by the attribute that holds it.
+OF_CODE_UNITS = {
+    "thresholds_": "threshold",
+    "log_gains_": "log_gain",
+    "magnitude_offsets_": "offset",
+}
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 2
+LAYOUT = 3
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -33,12 +39,14 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
     attributes : dict
         Names and values.
     """
-    layers, scaling, selection = network.layers, network.scaling, network.encoder[-1].selection
+    layers, scaling, code = network.layers, network.scaling, network.encoder[-1]
+    selection = code.selection
     return {
         "_layout": LAYOUT,
         "coefs_": [layer.coef for layer in layers],
         "intercepts_": [layer.intercept.astype(layer.coef.dtype, copy=False) for layer in layers],
         "slopes_": [layer.units.get("slope") for layer in layers],
+        **{name: code.units.get(learnt) for name, learnt in OF_CODE_UNITS.items()},
         "mean_": scaling.mean,
         "scale_": scaling.scale,
         "_shift": scaling.shift,
@@ -49,6 +57,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_stretch": scaling.stretch,
         "_sparsity": network.sparsity,
         "_budgets": None if selection is None else selection.budgets,
+        "_prefixes": None if selection is None else selection.prefixes,
         "threshold_": None if selection is None else selection.threshold,
     }
 
@@ -81,9 +90,16 @@ def network_of(estimator: Any) -> FittedNetwork:
         for at, each in enumerate(parts)
     ]
     if budgets is not None:
-        code = n_encoder_layers - 1
-        selection = Selection(estimator._sparsity, budgets, estimator.threshold_)
-        layers[code] = layers[code]._replace(selection=selection)
+        selection = Selection(
+            estimator._sparsity, budgets, estimator.threshold_, estimator._prefixes
+        )
+        code, of_units = layers[n_encoder_layers - 1], {}
+        for name, learnt in OF_CODE_UNITS.items():
+            if getattr(estimator, name) is not None:
+                of_units[learnt] = getattr(estimator, name)
+        layers[n_encoder_layers - 1] = code._replace(
+            selection=selection, units={**code.units, **of_units}
+        )
     scaling = Scaling(
         mean=estimator.mean_,
         scale=estimator.scale_,

@@ -1,9 +1,9 @@
 """Each activation: its value, and the derivative that leads back through it.
 
 Layers work in place on large buffers, so an activation writes its value over the pre-activation
-and later multiplies the gradient that comes back by a derivative read off that value. Only prelu
-must remember its pre-activation: with a learned slope the value no longer tells on which side of
-zero it came from.
+and later multiplies the gradient that comes back by a derivative read off that value. Those that
+learn something for each unit must remember the pre-activation: with a learned slope, say, the value
+no longer tells on which side of zero it came from.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,9 +20,9 @@ _threshold_backward = torch.ops.aten.threshold_backward.grad_input
 
 Tensors = Mapping[str, Tensor]
 
-# Where what is learnt for each unit starts: slopes by He et al. (2015), "Delving deep into
-# rectifiers", section 3.
-STARTS = {"slope": 0.25}
+# Where what is learnt for each unit starts, unless it depends on the rows: slopes by He et al.
+# (2015), "Delving deep into rectifiers", section 3.
+STARTS = {"slope": 0.25, "threshold": 0.0, "log_gain": 0.0, "offset": 0.0}
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,32 @@ def _prelu_chain(
     torch.where(pre > 0, gradient, gradient * slope, out=gradient)
 
 
+def _jumprelu(pre: Tensor, out: Tensor, units: Tensors) -> None:
+    torch.mul(pre, pre > units["threshold"], out=out)
+
+
+def _jumprelu_backward(
+    gradient: Tensor, out: Tensor, pre: Tensor, units: Tensors, unit_gradients: Tensors
+) -> None:
+    # Thresholds are learnt by the code's own objective alone, and are fixed for any other.
+    unit_gradients["threshold"].zero_()
+    gradient.mul_(out > 0.0)
+
+
+def _gated(pre: Tensor, out: Tensor, units: Tensors) -> None:
+    torch.mul(pre, torch.exp(units["log_gain"]), out=out)
+    out.add_(units["offset"]).clamp_(min=0.0).mul_(pre > 0.0)
+
+
+def _gated_backward(
+    gradient: Tensor, out: Tensor, pre: Tensor, units: Tensors, unit_gradients: Tensors
+) -> None:
+    gradient.mul_(out > 0.0)
+    unit_gradients["offset"].copy_(gradient.sum_to_size(units["offset"].shape))
+    gradient.mul_(torch.exp(units["log_gain"]))
+    unit_gradients["log_gain"].copy_((gradient * pre).sum_to_size(units["log_gain"].shape))
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "sigmoid": Activation(
         forward=lambda pre, out, units: torch.sigmoid(pre, out=out),
@@ -104,6 +130,10 @@ ACTIVATIONS: dict[str, Activation] = {
         inverse=_itself,
     ),
     "prelu": Activation(forward=_prelu, backward=_prelu_chain, inverse=_itself, keeps_pre=True),
+    "jumprelu": Activation(
+        forward=_jumprelu, backward=_jumprelu_backward, inverse=_itself, keeps_pre=True
+    ),
+    "gated": Activation(forward=_gated, backward=_gated_backward, inverse=_itself, keeps_pre=True),
     "identity": Activation(
         forward=lambda pre, out, units: None,
         backward=lambda g, out, pre, units, gs: None,

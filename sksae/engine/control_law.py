@@ -41,6 +41,8 @@ class ControlLaw:
     start_power : float
         In what S is counted: 1 in units, 1/2 in activations, 0 in their squares. Activations grow
         with the rows, as the weights of both layers start at about the same length.
+    is_per_unit : bool
+        Whether S is a sum over units, which share in the error.
     integral : float
         By how much an error of 1 that lasts all the training moves ln(beta).
     max_rate : float
@@ -68,6 +70,7 @@ class ControlLaw:
     descent: float = inf
     ceiling: float = inf
     band: float | None = None
+    is_per_unit: bool = True
 
     @property
     def is_two_sided(self) -> bool:
@@ -86,8 +89,10 @@ class ControlLaw:
         solver : str
             Who moves the parameters.
         """
-        per_unit = np.maximum(square, np.finfo(np.float32).tiny) / n_components
-        beta: np.ndarray = self.start[solver] * per_unit**self.start_power
+        share = np.maximum(square, np.finfo(np.float32).tiny)
+        if self.is_per_unit:
+            share = share / n_components
+        beta: np.ndarray = self.start[solver] * share**self.start_power
         return beta
 
     def highest(self, log_beta: np.ndarray, rho: np.ndarray, solver: str) -> np.ndarray:

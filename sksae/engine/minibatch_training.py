@@ -217,15 +217,22 @@ class MinibatchTraining:
                     network.state.advance()
 
     def _step(self) -> None:
-        bias_gain, rate = self._config.code_bias_gain, self._learning_rate()
-        gradient, pace = self._objective.gradient.flat, self._pace
-        bias = self._parameters.biases[self._parameters.architecture.code_layer]
-        before = None if bias_gain == 1.0 else bias.clone()
+        rate, gradient, pace = self._learning_rate(), self._objective.gradient.flat, self._pace
+        gained = [(each, gain, each.clone()) for each, gain in self._gained() if gain != 1.0]
         self._solver.step(gradient, rate, pace)
-        if before is not None:
-            bias.add_(bias - before, alpha=bias_gain - 1.0)
+        for each, gain, before in gained:
+            each.add_(each - before, alpha=gain - 1.0)
         if pace >= LEAST_PACE:
             self._objective.after_step()
+
+    def _gained(self) -> list[tuple[Tensor, float]]:
+        """Return what moves further than the solver's step, and how many times as far."""
+        config, code = self._config, self._parameters.architecture.code_layer
+        gained = [(self._parameters.biases[code], config.code_bias_gain)]
+        threshold = self._parameters.units[code].get("threshold")
+        if threshold is not None:
+            gained.append((threshold, config.threshold_gain))
+        return gained
 
     def _learning_rate(self) -> float | Tensor:
         """Return the rate of all networks, or of each parameter where they differ."""

@@ -14,6 +14,7 @@ def starting_parameters(
     random_state: np.random.RandomState,
     *,
     code_bias: float,
+    threshold: float = 0.0,
     target_mean: np.ndarray,
 ) -> np.ndarray:
     """Draw the weights a training starts from, as one flat float64 vector.
@@ -36,6 +37,8 @@ def starting_parameters(
         Source of the weights.
     code_bias : float
         Pre-activation of every code unit at the mean input.
+    threshold : float, default=0.0
+        Of every code unit that has one.
     target_mean : ndarray of shape (n_features,)
         Mean of the rows to be reconstructed.
 
@@ -47,8 +50,9 @@ def starting_parameters(
     biases = [np.zeros(n_out) for n_out in architecture.sizes[1:]]
     biases[architecture.code_layer] += code_bias
     biases[-1] += ACTIVATIONS[architecture.activations[-1]].inverse(target_mean)
+    starts = STARTS | {"threshold": threshold}
     units = [
-        {name: np.full(n_out, STARTS[name]) for name in names}
+        {name: np.full(n_out, starts[name]) for name in names}
         for names, n_out in zip(architecture.unit_parameters, architecture.sizes[1:], strict=True)
     ]
     if architecture.n_layers > 2:

@@ -9,7 +9,11 @@ from typing import Self
 from sksae.model.codes import Selection
 
 # What units of an activation learn, by name.
-UNIT_PARAMETERS = {"prelu": ("slope",)}
+UNIT_PARAMETERS = {
+    "prelu": ("slope",),
+    "jumprelu": ("threshold",),
+    "gated": ("log_gain", "offset"),
+}
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Architecture:
             and self.selection is not None
             and self.output_layout == "rows"
             and self.input_scales == (1.0, 1.0)
-            and not any(self.unit_parameters)
+            and not self.unit_parameters[1]
         )
 
     @cached_property

@@ -22,24 +22,29 @@ class CodeFacts:
     activation : str
         Of its units, by default.
     activations : tuple of str or None
-        Which ones it can have; None is any.
+        Which ones a user may name; None is any, () is none, as it has one of its own.
     why_activations : str
         Why no others, to be read after "sparsity='name' ".
     has_penalty : bool
         Whether J has a sparsity term, which beta weighs.
-    is_exact : bool
-        Whether rho says how many units are active, exactly; then there is no penalty.
+    counts_units : bool
+        Whether rho is a number of active units, and training goes by these alone (see
+        `engine.exact`).
     selects_by_batch : bool
         Whether that is a mean over the rows of a minibatch in training, and at inference a
         threshold decides; else it is so in each row.
     aims_at_mean : bool
         Whether the penalty pulls mean activations to rho. Else rho is what beta="auto" aims at, as
         a share of active units.
+    aims_at_count : bool
+        Whether the penalty pulls the number of active units to what rho says.
+    may_be_deep : bool
+        Whether there may be hidden layers.
     makes_zeros : bool
         Whether the penalty leaves most activations of relu units at exactly 0.
     revives_units : bool
         Whether with beta="auto" units that died begin anew.
-    scaled_beta, unscaled_beta : float
+    scaled_beta, unscaled_beta : float or "auto"
         What beta is by default: for rows of the norm that makes codes sparse, and for others.
     scaled_alpha, deep_alpha : float
         What alpha is by default for such rows: without hidden layers and with them.
@@ -53,25 +58,37 @@ class CodeFacts:
     activations: tuple[str, ...] | None = None
     why_activations: str = ""
     has_penalty: bool = True
-    is_exact: bool = False
+    counts_units: bool = False
     selects_by_batch: bool = False
     aims_at_mean: bool = False
+    aims_at_count: bool = False
+    may_be_deep: bool = True
     makes_zeros: bool = False
     revives_units: bool = False
-    scaled_beta: float = 0.0
-    unscaled_beta: float = 0.0
+    scaled_beta: float | str = 0.0
+    unscaled_beta: float | str = 0.0
     scaled_alpha: float = 1e-3
     deep_alpha: float = 1e-4
     alpha_falls: bool = False
     sgd_rate: float = 3e-3
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether rho alone says how many units are active; then there is no penalty."""
+        return self.counts_units and not self.has_penalty
+
     def uses_rho(self, beta: object) -> bool:
         """Return whether rho has an effect with a beta as the user gave it."""
-        return self.is_exact or self.aims_at_mean or (self.has_penalty and beta == "auto")
+        return (
+            self.is_exact
+            or self.aims_at_mean
+            or self.aims_at_count
+            or (self.has_penalty and beta == "auto")
+        )
 
     def is_sparse(self, activation: str) -> bool:
         """Return whether most entries of a code of such units are exactly 0."""
-        return (self.is_exact or self.makes_zeros) and activation == "relu"
+        return self.counts_units or (self.makes_zeros and activation == "relu")
 
     @property
     def is_read_at_will(self) -> bool:
@@ -102,14 +119,34 @@ CODES: dict[str | None, CodeFacts] = {
         activations=("relu",),
         why_activations="keeps the largest activations, and others must have no gradient",
         has_penalty=False,
-        is_exact=True,
+        counts_units=True,
     ),
     "batchtopk": CodeFacts(
         activations=("relu",),
         why_activations="keeps the largest activations, and others must have no gradient",
         has_penalty=False,
-        is_exact=True,
+        counts_units=True,
         selects_by_batch=True,
+        may_be_deep=False,
+    ),
+    "jumprelu": CodeFacts(
+        activation="jumprelu",
+        activations=(),
+        why_activations="has an activation of its own",
+        counts_units=True,
+        aims_at_count=True,
+        may_be_deep=False,
+        scaled_beta="auto",
+        unscaled_beta="auto",
+    ),
+    "gated": CodeFacts(
+        activation="gated",
+        activations=(),
+        why_activations="has an activation of its own",
+        counts_units=True,
+        may_be_deep=False,
+        scaled_beta=0.12,
+        unscaled_beta=0.02,
     ),
     None: CodeFacts(has_penalty=False),
 }

@@ -14,8 +14,10 @@ Matrix: TypeAlias = np.ndarray | sp.csr_array | sp.csr_matrix
 # The name of half precision: that of the products of a training.
 HALF = "bfloat16"
 
-# Activations f with f(c x) = c f(x) for positive c; all others are bounded by 1.
-HOMOGENEOUS = ("relu", "prelu", "identity")
+# Activations f with f(c x) = c f(x) for positive c, if what they learn for units that is of the
+# size of activations is multiplied by c too; all others are bounded by 1.
+HOMOGENEOUS = ("relu", "prelu", "identity", "jumprelu", "gated")
+OF_SIZE = ("threshold", "offset")
 # Numbers of another exponent than at most this much above or below 0 are given a unit; squares of
 # others, and sums of them, stay well inside float64.
 ORDINARY_EXPONENT = 256

@@ -1,12 +1,13 @@
 """A fitted network that is to see its rows by another scaling than it was trained with."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork
-from sksae.model.numbers import HOMOGENEOUS, root_mean_square
+from sksae.model.numbers import HOMOGENEOUS, OF_SIZE, root_mean_square
 from sksae.model.scaling import Scaling, scaled_deviation
 
 # The weights of units that are not homogeneous may take so much of a change of scale: far longer
@@ -59,6 +60,7 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
         layer._replace(
             coef=_like(layer.coef, coef),
             intercept=_like(layer.intercept, intercept),
+            units=_units_of_size(layer.units, code_size),
             selection=_of_size(layer.selection, code_size),
         )
         for layer, coef, intercept in zip(network.layers, coefs, intercepts, strict=True)
@@ -94,6 +96,13 @@ def _of_size(selection: Selection | None, size: float) -> Selection | None:
     if selection is None or selection.threshold is None:
         return selection
     return selection._replace(threshold=size * selection.threshold)
+
+
+def _units_of_size(units: Mapping[str, np.ndarray], size: float) -> Mapping[str, np.ndarray]:
+    """Return what units learn whose activations are so many times as large as they were."""
+    return {
+        name: _like(each, size * each) if name in OF_SIZE else each for name, each in units.items()
+    }
 
 
 def _like(array: np.ndarray, values: np.ndarray) -> np.ndarray:

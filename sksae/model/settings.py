@@ -96,6 +96,8 @@ class TrainingConfig:
         Of adam and sgd.
     code_bias_gain : float
         How many times as far as the solver's step the biases of the code move.
+    threshold_gain : float
+        How many times as far thresholds do that its units learn.
     batch_size : int
         Most rows in a minibatch.
     max_iter : int
@@ -136,6 +138,7 @@ class TrainingConfig:
     learning_rate: float = 1e-2
     learning_rate_schedule: str = "linear"
     code_bias_gain: float = 1.0
+    threshold_gain: float = 1.0
     momentum: float = 0.9
     batch_size: int = 256
     shuffle: bool = True
@@ -156,6 +159,7 @@ class TrainingConfig:
         return (
             self.solver,
             self.code_bias_gain,
+            self.threshold_gain,
             self.momentum,
             self.batch_size,
             self.shuffle,

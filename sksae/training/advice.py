@@ -112,7 +112,7 @@ def unusual_parameters(specification: Specification, n_features: int) -> list[Un
     }
     without_effect = {
         "learning_rate": solver == "lbfgs",
-        "beta": not CODES[sparsity].has_penalty,
+        "beta": not isinstance(usual["beta"], float) or not CODES[sparsity].has_penalty,
         "noise_level": specification.noise is None,
     }
     return [

@@ -61,7 +61,7 @@ def resolve_alpha(
     facts = CODES[sparsity]
     if alpha is not None:
         return float(alpha)
-    if facts.is_exact and n_hidden_layers == 0:
+    if facts.counts_units and n_hidden_layers == 0:
         return 0.0
     if not is_scaled:
         return UNSCALED_ALPHA
@@ -162,6 +162,24 @@ def code_bias_gain(
     """
     is_slow = solver == "adam" and n_hidden_layers == 0 and is_tied and is_scaled
     return 1.0 / share_of_rate(n_features, is_tied) if is_slow else 1.0
+
+
+def threshold_gain(solver: str, n_features: int, is_scaled: bool) -> float:
+    """Return how many times the learning rate that of thresholds is.
+
+    It does not fall with the width of rows: a threshold has to go as far as pre-activations do,
+    which many weights move together.
+
+    Parameters
+    ----------
+    solver : str
+        Who moves the parameters.
+    n_features : int
+        Of the rows.
+    is_scaled : bool
+        Whether rows have the norm that makes codes sparse.
+    """
+    return 1.0 / falling_with_width(n_features) if solver == "adam" and is_scaled else 1.0
 
 
 def share_of_rate(n_features: int, is_tied: bool) -> float:

@@ -156,7 +156,7 @@ def plan_layers(
     architecture = architecture_of(layers, n_encoder_layers, output_layout=layout)
     for selection in architecture.selections:
         if selection is not None:
-            validation.check_exact_solver(selection.code, config.solver)
+            validation.check_solver_of_code(selection.code, config.solver)
     if not architecture.is_dictionary:
         # J reads all active units at once, where each does not add its atom to the row.
         selections = (each and each.with_one_budget for each in architecture.selections)

@@ -178,7 +178,7 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     what = "mean activation" if facts.aims_at_mean else "share of active units"
     if activity > rho:
         advice = "raise max_iter, rho or n_components"
-        makes_zeros = facts.revives_units and plan.architecture.code_activation == "relu"
+        makes_zeros = facts.is_sparse(plan.architecture.code_activation)
         if not facts.aims_at_mean and not makes_zeros:
             advice += ", or use activation='relu' and sparsity='l1', which makes exact zeros"
     elif facts.aims_at_mean or plan.config.solver == "lbfgs":

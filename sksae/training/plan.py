@@ -1,6 +1,7 @@
 """From a specification and rows to a plan: all that the engine is to know of a training."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Noise, Penalties, TrainingConfig
 from sksae.model.tasks import Monitor, TrainingTask
 from sksae.process.shortage import IN_TRAINING, explained_shortage
-from sksae.training import defaults, validation
+from sksae.training import defaults
+from sksae.training.code_start import BANDWIDTH, code_start, deviation_at_start
 from sksae.training.moments import find_scaling
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
@@ -136,8 +138,8 @@ def make_plan(
         )
         seed = before.record.seed
     index, held_out_index = split_rows(specification, X.shape[0], sample_weight, seed)
-    code_bias = validation.code_bias(
-        specification.sparsity, specification.activation, specification.rho
+    find_code_start = partial(
+        code_start, specification.sparsity, specification.activation, specification.rho
     )
     if before is None:
         start = begin(
@@ -146,7 +148,7 @@ def make_plan(
             index,
             sample_weight,
             draws,
-            code_bias=code_bias,
+            find_code_start=find_code_start,
             scale_data=specification.scale_data,
             find=find,
         )
@@ -157,7 +159,7 @@ def make_plan(
             X,
             index,
             sample_weight,
-            code_bias=code_bias,
+            find_code_start=find_code_start,
             sparsity=specification.sparsity,
             is_piece=one_pass,
         )
@@ -170,6 +172,7 @@ def make_plan(
             resolve_alpha(specification, specification.alpha, n_features),
             # Atoms of unit norm do not decay.
             decays="encoder" if architecture.is_dictionary else "all",
+            bandwidth=BANDWIDTH * deviation_at_start(start.scaling, start.seen.mean_deviation),
         ),
         config=_config_of_rows(
             specification,
@@ -334,6 +337,9 @@ def _config_of_rows(
             n_features,
             specification.tied_weights,
             specification.is_scaled,
+        ),
+        threshold_gain=defaults.threshold_gain(
+            specification.solver, n_features, specification.is_scaled
         ),
         batch_size=batch_size,
         max_iter=defaults.resolve_max_iter(

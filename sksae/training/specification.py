@@ -9,6 +9,7 @@ import numpy as np
 from sksae.model.codes import Selection
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
+from sksae.training.readings import resolve_budgets, resolve_prefixes
 
 # Parameters that say how a fitted network is read: trainings do not differ by them.
 READ_WITH = ("sparse_output", "transform_n_active")
@@ -99,7 +100,10 @@ class Specification(TrainingSpecification):
     rho : float
         As a share of units.
     budgets : tuple of int
-        Numbers of active units that the loss reads; empty where the code is not exact.
+        Numbers of active units that the loss reads; empty where the code does not say how many
+        are active.
+    prefixes : tuple of int
+        Numbers of first units that the loss reads; empty where it does not go by them.
     beta : float or "auto"
     activation : str
         Of the code.
@@ -110,6 +114,7 @@ class Specification(TrainingSpecification):
     sparsity: str | None
     rho: float
     budgets: tuple[int, ...]
+    prefixes: tuple[int, ...]
     beta: float | str
     activation: str
     output_activation: str
@@ -132,7 +137,7 @@ class Specification(TrainingSpecification):
         """What the code keeps of its units; None is all."""
         if self.sparsity is None or not self.budgets:
             return None
-        return Selection(self.sparsity, self.budgets)
+        return Selection(self.sparsity, self.budgets, prefixes=self.prefixes)
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
@@ -183,8 +188,16 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
         hidden_layer_sizes=hidden_layer_sizes,
         activation=validation.resolve_activation(given["activation"], sparsity),
         rho=rho,
-        budgets=validation.resolve_budgets(
-            given["budgets"], sparsity, rho, n_components, len(hidden_layer_sizes)
+        budgets=resolve_budgets(
+            given["budgets"],
+            given["prefixes"],
+            sparsity,
+            rho,
+            n_components,
+            len(hidden_layer_sizes),
+        ),
+        prefixes=resolve_prefixes(
+            given["prefixes"], sparsity, n_components, len(hidden_layer_sizes)
         ),
         beta=defaults.resolve_beta(given["beta"], sparsity, is_scaled),
     )

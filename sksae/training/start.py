@@ -1,7 +1,8 @@
 """Where a training starts from: new weights, or a fitted network and what it has seen."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -11,12 +12,16 @@ from sksae.model.numbers import Matrix
 from sksae.model.rescaling import rescaled
 from sksae.model.scaling import Scaling, scaled_deviation, scaling_of
 from sksae.training.centred import to_centred
+from sksae.training.code_start import CodeStart, deviation_at_start
 from sksae.training.moments import find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
 
 # How the names of what a state holds begin that is about one code only.
 OF_ONE_CODE = ("beta", "idle_")
+
+
+CodeStartFinder: TypeAlias = Callable[[float], CodeStart]
 
 
 class ScalingFinder(Protocol):
@@ -66,7 +71,7 @@ def begin(
     sample_weight: np.ndarray | None,
     random_state: np.random.RandomState,
     *,
-    code_bias: float,
+    find_code_start: CodeStartFinder,
     scale_data: bool,
     find: ScalingFinder = find_scaling,
 ) -> Start:
@@ -80,8 +85,8 @@ def begin(
         Rows, which of them count, and their weights as they were given.
     random_state : RandomState
         Source of the weights.
-    code_bias : float
-        Pre-activation of every unit at the mean row.
+    find_code_start : callable
+        Returns what units begin with, given the deviation of pre-activations.
     scale_data : bool
         Whether the rows are scaled.
     find : callable
@@ -98,7 +103,8 @@ def begin(
     n_rows = X.shape[0] if index is None else len(index)
     weight = mean_weight(sample_weight, index)
     seen = Seen.of(n_rows, weight, scaling.centre, scaling.columns.deviation)
-    return Start(_new_weights(architecture, random_state, code_bias, scaling), scaling, seen)
+    begins_with = find_code_start(deviation_at_start(scaling, seen.mean_deviation))
+    return Start(_new_weights(architecture, random_state, begins_with, scaling), scaling, seen)
 
 
 def go_on(
@@ -108,7 +114,7 @@ def go_on(
     index: np.ndarray | None,
     sample_weight: np.ndarray | None,
     *,
-    code_bias: float,
+    find_code_start: CodeStartFinder,
     sparsity: str | None,
     is_piece: bool,
 ) -> Start:
@@ -120,7 +126,7 @@ def go_on(
     ----------
     before : Fitted
         Network and record of the training to go on from.
-    architecture, X, index, sample_weight, code_bias
+    architecture, X, index, sample_weight, find_code_start
         As in `begin`.
     sparsity : str or None
         The code that is asked for: what is known of another one is of no use to it.
@@ -151,7 +157,7 @@ def go_on(
             index,
             sample_weight,
             draws,
-            code_bias=code_bias,
+            find_code_start=find_code_start,
             scale_data=scaled,
         )
         return replace(start, seen=seen, pace=pace)
@@ -161,7 +167,8 @@ def go_on(
         scale_data=scaled,
         output_activation=architecture.activations[-1],
     )
-    flat = _new_weights(architecture, draws, code_bias, scaling)
+    begins_with = find_code_start(deviation_at_start(scaling, seen.mean_deviation))
+    flat = _new_weights(architecture, draws, begins_with, scaling)
     return Start(flat, scaling, seen, pace=pace)
 
 
@@ -197,13 +204,17 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
 def _new_weights(
     architecture: Architecture,
     random_state: np.random.RandomState,
-    code_bias: float,
+    begins_with: CodeStart,
     scaling: Scaling,
 ) -> np.ndarray:
     from sksae.engine.starting import starting_parameters
 
     return starting_parameters(
-        architecture, random_state, code_bias=code_bias, target_mean=scaling.offset
+        architecture,
+        random_state,
+        code_bias=begins_with.bias,
+        threshold=begins_with.threshold,
+        target_mean=scaling.offset,
     )
 
 

@@ -1,9 +1,7 @@
 """What the parameters of `SparseAutoencoderTransformer` mean together, and which make no sense."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from math import ceil, log
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -14,8 +12,6 @@ from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
 
 SOLVERS = ("adam", "sgd", "lbfgs")
-# Shares of the active units by which codes are read besides all of them.
-AUTO_BUDGETS = (0.25, 0.5)
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
 
 
@@ -25,7 +21,7 @@ def resolve_activation(activation: str, sparsity: str | None) -> str:
     if activation == "auto":
         return facts.activation
     if facts.activations is not None and activation not in facts.activations:
-        any_activation = [name for name, each in CODES.items() if name and not each.activations]
+        any_activation = [name for name, each in CODES.items() if name and each.activations is None]
         raise ValueError(
             f"sparsity={sparsity!r} {facts.why_activations}: activation must be "
             f"{listed((*facts.activations, 'auto'))}, got {activation!r}. Use "
@@ -46,101 +42,6 @@ def resolve_rho(rho: float, n_components: int) -> float:
     return int(rho) / n_components
 
 
-def resolve_budgets(
-    budgets: Sequence[float] | str | None,
-    sparsity: str | None,
-    rho: float,
-    n_components: int,
-    n_hidden_layers: int,
-) -> tuple[int, ...]:
-    """Return how many active units the loss reads, one number after another, all of them at last.
-
-    Parameters
-    ----------
-    budgets : sequence of float or int, "auto" or None
-        As it was given: shares of the active units, or numbers of units.
-    sparsity : str or None
-        Name of the code.
-    rho : float
-        Share of active units.
-    n_components : int
-        Units of the code.
-    n_hidden_layers : int
-        Layers between input and code.
-
-    Returns
-    -------
-    budgets : tuple of int
-        Empty where the code is not exact.
-    """
-    facts = CODES[sparsity]
-    if not facts.is_exact:
-        return ()
-    n_active = round(rho * n_components)
-    if n_active < 1:
-        raise ValueError(
-            f"rho={rho:.4g} of n_components={n_components} rounds to no active unit at all: with "
-            f"sparsity={sparsity!r} give rho as a number of units (rho=1 at least), or raise "
-            "n_components."
-        )
-    if n_hidden_layers > 0 or facts.selects_by_batch:
-        if budgets is None or isinstance(budgets, str):
-            return (n_active,)
-        other = f"sparsity={sparsity!r}" if facts.selects_by_batch else "hidden_layer_sizes"
-        why = (
-            "rows have no number of units that they are read by"
-            if facts.selects_by_batch
-            else "the decoder is not linear, and units do not add up one after another"
-        )
-        raise ValueError(
-            f"budgets={budgets!r} cannot be had with {other}: {why}. Use budgets=None."
-        )
-    if budgets is None:
-        return (n_active,)
-    if not isinstance(budgets, str) and np.ndim(budgets) != 1:
-        raise ValueError(
-            f"budgets={budgets!r} must be a sequence of shares of the active units or of numbers "
-            "of units, 'auto' or None."
-        )
-    wanted = AUTO_BUDGETS if isinstance(budgets, str) else tuple(budgets)
-    found = [_budget(each, n_active, budgets) for each in wanted]
-    if any(later < sooner for sooner, later in pairwise(found)) or len(set(wanted)) < len(wanted):
-        raise ValueError(
-            f"budgets must increase, got {budgets!r}: of {n_active} active units they are {found} "
-            "(floats are shares, ints numbers of units)."
-        )
-    # Shares of few units may be the same number of them.
-    return tuple(sorted({*found, n_active}))
-
-
-def _budget(budget: float, n_active: int, budgets: Sequence[float] | str) -> int:
-    """Return a budget as a number of units.
-
-    Parameters
-    ----------
-    budget : float or int
-        A share of active units, or a number of them.
-    n_active : int
-        Active units.
-    budgets : sequence of float or int
-        What an error names.
-    """
-    if isinstance(budget, Integral) and not isinstance(budget, bool):
-        if not 1 <= budget <= n_active:
-            raise ValueError(
-                f"budgets={budgets!r} must hold shares in (0, 1], or numbers of units from 1 to "
-                f"the {n_active} that rho makes active; {budget} is none."
-            )
-        return int(budget)
-    if not (isinstance(budget, Real) and 0.0 < budget <= 1.0) or isinstance(budget, bool):
-        raise ValueError(
-            f"budgets={budgets!r} must hold shares of the active units in (0, 1], or numbers of "
-            f"units; {budget!r} is none."
-        )
-    # .3 of 10 is 3, whatever rounding made of it.
-    return max(1, ceil(float(budget) * n_active * (1.0 - 1e-12)))
-
-
 def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
     """Return the sizes of the layers between input and code as a tuple of ints."""
     layers = (sizes,) if isinstance(sizes, int | np.integer) else tuple(sizes)
@@ -148,24 +49,6 @@ def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}.")
     return tuple(int(size) for size in layers)
-
-
-def code_bias(sparsity: str | None, activation: str, rho: float) -> float:
-    """Return the pre-activation at which the activity of a code that aims at rho is rho; else 0.
-
-    Parameters
-    ----------
-    sparsity : str or None
-        Name of the code.
-    activation : str
-        Of its units.
-    rho : float
-        Share of active units.
-    """
-    if not CODES[sparsity].aims_at_mean:
-        return 0.0
-    logit = log(rho / (1.0 - rho))
-    return logit if activation == "sigmoid" else logit / 2.0
 
 
 def check_scaling(output_activation: str, scale_data: bool) -> None:
@@ -190,17 +73,17 @@ def check_exact(
         Parameters of these names.
     """
     facts = CODES[sparsity]
-    if not facts.is_exact:
+    if not facts.counts_units:
         return
-    check_exact_solver(sparsity, solver)
+    check_solver_of_code(sparsity, solver)
     if output_activation == "prelu" and not hidden_layer_sizes:
         raise ValueError(
             f"output_activation='prelu' cannot be had with sparsity={sparsity!r}, whose atoms have "
             "unit norm: use output_activation='identity'."
         )
-    if facts.selects_by_batch and hidden_layer_sizes:
+    if hidden_layer_sizes and not facts.may_be_deep:
         by_row = listed(
-            name for name, each in CODES.items() if each.is_exact and not each.selects_by_batch
+            name for name, each in CODES.items() if each.counts_units and each.may_be_deep
         )
         raise ValueError(
             f"hidden_layer_sizes={tuple(hidden_layer_sizes)!r} cannot be had with "
@@ -239,12 +122,12 @@ def check_n_active(n_active: int, n_components: int) -> None:
         )
 
 
-def check_exact_solver(sparsity: str | None, solver: str) -> None:
+def check_solver_of_code(sparsity: str | None, solver: str) -> None:
     """Raise if a solver cannot train a code that selects its units."""
-    if solver == "lbfgs" and CODES[sparsity].is_exact:
+    if solver == "lbfgs" and CODES[sparsity].counts_units:
         raise ValueError(
             f"solver='lbfgs' cannot train sparsity={sparsity!r}: J jumps where other units become "
-            "the largest, and a line search does not get past that. Use solver='adam' or 'sgd'."
+            "active, and a line search does not get past that. Use solver='adam' or 'sgd'."
         )
 
 
@@ -318,6 +201,7 @@ def warn_of_idle_penalty(
         "rho": facts.uses_rho(given["beta"]),
         "beta": facts.has_penalty,
         "budgets": facts.is_exact,
+        "prefixes": facts.is_exact,
         "transform_n_active": facts.is_read_at_will,
     }
     for name, has in has_effect.items():

@@ -37,6 +37,9 @@ def selector(selection: Selection | None) -> Callable[[Tensor, int], None] | Non
     """
     if selection is None:
         return None
+    if not CODES[selection.code].is_exact:
+        # The activation itself decides.
+        return None
     code = make_code(selection.code, CODES[selection.code].activation)
 
     def select(activations: Tensor, axis: int) -> None:
@@ -72,6 +75,9 @@ def check_complete(name: str, kind: type[Code]) -> None:
     needed: tuple[str, ...] = ()
     if facts.is_exact:
         needed = ("select", "active", *(("bound",) if facts.selects_by_batch else ()))
+    elif facts.counts_units:
+        needed = ("active", "backward", "price")
+        needed += ("mean_penalty",) if facts.aims_at_count else ("entry_penalty",)
     elif facts.aims_at_mean:
         needed = ("mean_penalty", "mean_gradient", "activity")
     elif facts.has_penalty:
@@ -83,7 +89,11 @@ def check_complete(name: str, kind: type[Code]) -> None:
         missing.append("law")
     if missing:
         raise TypeError(f"The code {name!r} has no {', '.join(missing)}: {kind.__name__} needs it.")
-    if kind.penalises_means != facts.aims_at_mean:
-        raise TypeError(
-            f"penalises_means of {kind.__name__} is not what the table of codes says of {name!r}."
-        )
+    for attribute, promised in (
+        ("penalises_means", facts.aims_at_mean),
+        ("penalises_counts", facts.aims_at_count),
+    ):
+        if getattr(kind, attribute) != promised:
+            raise TypeError(
+                f"{attribute} of {kind.__name__} is not what the table of codes says of {name!r}."
+            )

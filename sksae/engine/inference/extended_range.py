@@ -8,6 +8,7 @@ from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import (
     HOMOGENEOUS,
+    OF_SIZE,
     Extended,
     Matrix,
     add,
@@ -42,7 +43,11 @@ def run(network: FittedNetwork, rows: Extended, first: int, last: int) -> Extend
         name = layer.activation
         pre = affine(rows, layer.coef, layer.intercept)
         if name in HOMOGENEOUS:
-            out, exponent = ACTIVATIONS[name].evaluate(pre.values, layer.units), pre.exponent
+            units = {
+                name: _at(each, pre.exponent) if name in OF_SIZE else each
+                for name, each in layer.units.items()
+            }
+            out, exponent = ACTIVATIONS[name].evaluate(pre.values, units), pre.exponent
         else:
             out, exponent = ACTIVATIONS[name].evaluate(to_floats(pre), {}), np.zeros((), int)
         _select(layer.selection, out, exponent)
@@ -66,8 +71,14 @@ def _select(selection: Selection | None, out: np.ndarray, exponent: np.ndarray) 
         # Rows have one exponent each: their units compare as they are.
         select_columns(selection, out)
     else:
-        threshold = Extended(np.full(exponent.shape, selection.threshold), -exponent)
-        out[out <= to_floats(threshold)] = 0.0
+        out[out <= _at(np.full(1, selection.threshold), exponent)] = 0.0
+
+
+def _at(sizes: np.ndarray, exponent: np.ndarray) -> np.ndarray:
+    """Return what numbers are in the units of each row, 2**exponent, shape (n_rows, n)."""
+    shape = np.broadcast_shapes(sizes.shape, exponent.shape)
+    found: np.ndarray = to_floats(Extended(np.broadcast_to(sizes, shape), -exponent))
+    return found
 
 
 def as_dtype(rows: Extended, dtype: np.dtype, what: str) -> np.ndarray:
