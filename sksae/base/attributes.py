@@ -7,6 +7,8 @@ plain containers of them only.
 from copy import copy
 from typing import Any, TypeVar
 
+import numpy as np
+
 from sksae.model.codes import Selection
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.scaling import Scaling
@@ -131,8 +133,40 @@ def result_attributes(result: FitResult) -> dict[str, Any]:
     }
 
 
+def loaded_attributes(network: FittedNetwork) -> dict[str, Any]:
+    """Return all fitted attributes of an autoencoder of whose training nothing is known."""
+    unknown = np.full(network.n_components, np.nan)
+    return network_attributes(network) | {
+        "n_features_in_": network.n_features,
+        "loss_": np.nan,
+        "beta_": None,
+        "alpha_": None,
+        "mean_activation_": unknown,
+        "active_share_": unknown.copy(),
+        "loss_curve_": [],
+        "validation_score_curve_": None,
+        "n_iter_": 0,
+        "n_steps_": 0,
+        "_seed": None,
+        "_seen": None,
+        "_state": {},
+        "_stopped_by": None,
+    }
+
+
 def fitted_of(estimator: Any) -> Fitted:
-    """Return what another training of an autoencoder goes on from."""
+    """Return what another training of an autoencoder goes on from.
+
+    Raises
+    ------
+    ValueError
+        If nothing is known of the one before.
+    """
+    if estimator._seen is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} was loaded without what training goes on from: "
+            "partial_fit and warm_start cannot. Fit it anew with warm_start=False."
+        )
     return Fitted(network_of(estimator), record_of(estimator))
 
 

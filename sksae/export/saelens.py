@@ -1,0 +1,272 @@
+"""A dictionary as the arrays and the config of SAELens (https://github.com/decoderesearch/SAELens).
+
+SAELens' inference classes encode rows as they come,
+
+    p = (x - b_dec) W_enc + b_enc,    a = f(p),    x_hat = a W_dec + b_dec,
+
+so that the scaling goes into weights and biases: with z = c + (x - mean) / s and our
+p = z W + c_1, z_hat = a D + b that is
+
+    b_dec = mean + s (b - c),    W_enc = W / s,    b_enc = c_1 + b W,    W_dec = s D.
+
+Codes are the same, and with them thresholds. Rows less b_dec are small where the mean is large:
+no digit is lost in float32. A gate [pi + b_gate > 0] with magnitudes relu(exp(r) pi + b_mag) has
+b_gate in the place of b_enc, and b_mag = m + exp(r) b_gate (see `engine.codes.gated`).
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sksae.model.codes import CODES, Selection
+from sksae.model.network import FittedNetwork, Layer
+from sksae.model.scaling import Scaling
+
+# Their architecture for each of our codes; a threshold for each unit is what a common one is too.
+ARCHITECTURES = {
+    "l1": "standard",
+    "topk": "topk",
+    "batchtopk": "jumprelu",
+    "jumprelu": "jumprelu",
+    "gated": "gated",
+}
+# The arrays of each besides W_enc, W_dec and b_dec; all have one number for each unit.
+OF_UNITS = {
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "r_mag", "b_mag"),
+}
+# What the config must say, where it says anything else than what is written here.
+PLAIN = {"normalize_activations": "none", "reshape_activations": "none"}
+
+
+class Exported(NamedTuple):
+    """A dictionary in SAELens' layout.
+
+    Attributes
+    ----------
+    arrays : dict of str to ndarray
+        W_enc (n_features, n_components), W_dec (n_components, n_features), b_dec, and those of
+        `OF_UNITS`.
+    config : dict
+        What cfg.json holds.
+    """
+
+    arrays: dict[str, np.ndarray]
+    config: dict[str, Any]
+
+
+def to_saelens(network: FittedNetwork, metadata: Mapping[str, Any]) -> Exported:
+    """Return a fitted network in SAELens' layout, in the precision of its weights.
+
+    Parameters
+    ----------
+    network : FittedNetwork
+        Of one encoding and one decoding layer, with a linear output.
+    metadata : mapping
+        What the config shall hold besides; it must go into JSON.
+
+    Raises
+    ------
+    ValueError
+        If SAELens has nothing like it.
+    """
+    _check_network(network)
+    encoder, decoder = network.layers
+    scaling, architecture = network.scaling, ARCHITECTURES[str(network.sparsity)]
+    W, D = encoder.coef.astype(np.float64), decoder.coef.astype(np.float64)
+    b_dec = scaling.mean + scaling.scale * (decoder.intercept - scaling.shift)
+    b_enc = encoder.intercept + decoder.intercept.astype(np.float64) @ W
+    wide: dict[str, np.ndarray] = {
+        "W_enc": W / scaling.scale,
+        "W_dec": D * scaling.scale,
+        "b_dec": b_dec,
+    }
+    if architecture == "gated":
+        log_gain = encoder.units["log_gain"].astype(np.float64)
+        b_mag = encoder.units["offset"] + np.exp(log_gain) * b_enc
+        wide |= {"b_gate": b_enc, "r_mag": log_gain, "b_mag": b_mag}
+    else:
+        wide["b_enc"] = b_enc
+    if architecture == "jumprelu":
+        wide["threshold"] = _thresholds_of(encoder)
+    dtype = encoder.coef.dtype
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "d_in": network.n_features,
+        "d_sae": network.n_components,
+        "dtype": dtype.name,
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        **PLAIN,
+        "metadata": dict(metadata)
+        | {"sksae_sparsity": network.sparsity}
+        # By what rows were divided in training, as which the codes' unit is kept.
+        | {"sksae_scale": float(scaling.scale)},
+    }
+    if architecture == "topk":
+        assert encoder.selection is not None
+        config |= {"k": encoder.selection.n_active, "rescale_acts_by_decoder_norm": False}
+    arrays = {name: np.ascontiguousarray(each, dtype=dtype) for name, each in wide.items()}
+    return Exported(arrays, config)
+
+
+def from_saelens(exported: Exported) -> FittedNetwork:
+    """Return the network that arrays and a config in SAELens' layout describe.
+
+    Raises
+    ------
+    ValueError
+        If arrays are missing or misshapen, or the config asks for what is not known here.
+    """
+    config, arrays = exported.config, exported.arrays
+    architecture = _checked_architecture(config)
+    _check_arrays(architecture, config, arrays)
+    metadata = config.get("metadata") or {}
+    sparsity = _sparsity_of(architecture, metadata, arrays)
+    scale = _scale_of(metadata)
+    dtype = np.float64 if arrays["W_enc"].dtype == np.float64 else np.float32
+    wide = {name: each.astype(np.float64) for name, each in arrays.items()}
+    W, D = wide["W_enc"] * scale, wide["W_dec"] / scale
+    b_dec, b_enc = wide["b_dec"], wide["b_gate" if architecture == "gated" else "b_enc"]
+    if not config.get("apply_b_dec_to_input", True):
+        b_enc = b_enc + b_dec @ wide["W_enc"]
+    units: dict[str, np.ndarray] = {}
+    selection = None
+    if architecture == "topk":
+        selection = Selection("topk", (_k_of(config),))
+        if config.get("rescale_acts_by_decoder_norm", False):
+            norms = np.linalg.norm(wide["W_dec"], axis=1)
+            W, b_enc, D = W * norms, b_enc * norms, D / norms[:, None]
+    elif architecture == "gated":
+        gain = np.exp(wide["r_mag"])
+        units = {"log_gain": wide["r_mag"], "offset": wide["b_mag"] - gain * b_enc}
+        selection = Selection(sparsity, (1,))
+    elif sparsity == "batchtopk":
+        selection = Selection(sparsity, (1,), float(wide["threshold"][0]))
+    elif sparsity == "jumprelu":
+        # Their activations are positive parts besides.
+        units = {"threshold": np.maximum(wide["threshold"], 0.0)}
+        selection = Selection(sparsity, (1,))
+    layers = (
+        Layer(
+            W.astype(dtype),
+            b_enc.astype(dtype),
+            {name: each.astype(dtype) for name, each in units.items()},
+            CODES[sparsity].activation,
+            selection=selection,
+        ),
+        Layer(D.astype(dtype), np.zeros(len(b_dec), dtype), {}, "identity"),
+    )
+    scaling = Scaling(mean=b_dec, scale=scale, shift=0.0, centre=b_dec, scaled=True)
+    return FittedNetwork(layers, 1, scaling, sparsity)
+
+
+def _thresholds_of(encoder: Layer) -> np.ndarray:
+    """Return the threshold of each unit: its own, or that of all."""
+    if "threshold" in encoder.units:
+        return encoder.units["threshold"]
+    assert encoder.selection is not None
+    assert encoder.selection.threshold is not None
+    return np.full(encoder.coef.shape[1], encoder.selection.threshold)
+
+
+def _check_network(network: FittedNetwork) -> None:
+    """Raise if SAELens has nothing like a network."""
+    if network.sparsity not in ARCHITECTURES or (
+        network.sparsity == "l1" and network.code_activation != "relu"
+    ):
+        raise ValueError(
+            f"SAELens has no model like sparsity={network.sparsity!r} with "
+            f"activation={network.code_activation!r}: it has 'topk', 'batchtopk', 'jumprelu', "
+            "'gated', and 'l1' with activation='relu'."
+        )
+    if len(network.layers) != 2 or network.output_activation != "identity":
+        raise ValueError(
+            "SAELens has dictionaries alone, of one encoding and one decoding layer with a linear "
+            f"output: this model has {len(network.layers)} layers and "
+            f"output_activation={network.output_activation!r}."
+        )
+
+
+def _checked_architecture(config: Mapping[str, Any]) -> str:
+    """Return the architecture that a config names, or raise if something in it is not known."""
+    architecture = config.get("architecture")
+    if architecture not in OF_UNITS:
+        raise ValueError(
+            f"cfg.json: architecture={architecture!r} is not known here, which has "
+            f"{', '.join(map(repr, OF_UNITS))}. Models that are saved for training have others: "
+            "save them for inference."
+        )
+    for name, plain in PLAIN.items():
+        if config.get(name, plain) != plain:
+            raise ValueError(
+                f"cfg.json: {name}={config[name]!r} is not part of the weights, and is not known "
+                f"here: fold it into them with SAELens, and save the model with {name}={plain!r}."
+            )
+    return str(architecture)
+
+
+def _check_arrays(
+    architecture: str, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Raise if an array is missing, is not known, or has another shape than the config says."""
+    sizes = [config.get(name) for name in ("d_in", "d_sae")]
+    if not all(isinstance(size, int) and size >= 1 for size in sizes):
+        raise ValueError(
+            f"cfg.json: d_in and d_sae must be numbers of features and of units, got {sizes}."
+        )
+    n_features, n_components = sizes
+    shapes: dict[str, tuple[Any, ...]] = {
+        "W_enc": (n_features, n_components),
+        "W_dec": (n_components, n_features),
+        "b_dec": (n_features,),
+    } | dict.fromkeys(OF_UNITS[architecture], (n_components,))
+    missing, unknown = sorted(shapes.keys() - arrays), sorted(arrays.keys() - shapes)
+    if missing or unknown:
+        raise ValueError(
+            f"The weights of architecture={architecture!r} are {', '.join(sorted(shapes))}: "
+            + "; ".join(
+                f"{', '.join(names)} {what}"
+                for names, what in ((missing, "missing"), (unknown, "not known"))
+                if names
+            )
+            + "."
+        )
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} must have shape {shape}, got {arrays[name].shape}.")
+        if not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} holds numbers that are not finite.")
+
+
+def _sparsity_of(
+    architecture: str, metadata: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> str:
+    """Return the name of the code, which more than one of ours may share in SAELens."""
+    if (
+        architecture == "jumprelu"
+        and metadata.get("sksae_sparsity") == "batchtopk"
+        and np.ptp(arrays["threshold"]) == 0.0
+        and arrays["threshold"][0] >= 0.0
+    ):
+        return "batchtopk"
+    return {"standard": "l1"}.get(architecture, architecture)
+
+
+def _scale_of(metadata: Mapping[str, Any]) -> float:
+    """Return by what rows were divided in training; 1 where nobody knows."""
+    scale = metadata.get("sksae_scale", 1.0)
+    if not isinstance(scale, float | int) or not 0.0 < scale < np.inf:
+        raise ValueError(f"cfg.json: metadata: sksae_scale={scale!r} must be a positive number.")
+    return float(scale)
+
+
+def _k_of(config: Mapping[str, Any]) -> int:
+    """Return how many units topk keeps."""
+    k = config.get("k")
+    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= config["d_sae"]:
+        raise ValueError(f"cfg.json: k={k!r} must be a number of units, from 1 to d_sae.")
+    return k

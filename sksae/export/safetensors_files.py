@@ -1,0 +1,192 @@
+"""Dictionaries as safetensors files in SAELens' layout: a folder of weights and a config."""
+
+import json
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from sksae.base.attributes import loaded_attributes
+from sksae.base.protocols import is_autoencoder
+from sksae.export.saelens import Exported, from_saelens, to_saelens
+from sksae.model.network import FittedNetwork
+from sksae.transformer import SparseAutoencoderTransformer
+
+WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
+
+
+def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.PathLike[str]) -> Path:
+    """Write a fitted dictionary as SAELens does, for SAELens and whatever reads its files.
+
+    The folder then holds ``sae_weights.safetensors`` and ``cfg.json``. The scaling of rows is part
+    of weights and biases: ``SAE.load_from_disk(folder).encode`` of rows in the units of X gives the
+    codes that `SparseAutoencoderTransformer.transform` gives, to about 1e-5 in float32.
+
+    Parameters
+    ----------
+    estimator : SparseAutoencoderTransformer
+        Fitted, with ``sparsity`` "topk", "batchtopk" (either with ``prefixes`` or without),
+        "jumprelu", "gated", or "l1" with relu; without hidden layers and with a linear output.
+        "batchtopk" becomes SAELens' "jumprelu" with one threshold for all units, "l1" its
+        "standard".
+    folder : str or path
+        It is made if it does not exist. Files of these names that are there are replaced, each
+        of them at once.
+
+    Returns
+    -------
+    folder : Path
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed: ``pip install "sksae[export]"``.
+    TypeError
+        If the estimator is no single autoencoder.
+    ValueError
+        If SAELens has nothing like it.
+    NotFittedError
+        If it is not fitted.
+
+    See Also
+    --------
+    from_safetensors : The way back.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.export import from_safetensors, to_safetensors
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoderTransformer(
+    ...     64, sparsity="topk", rho=8, max_iter=20, tol=0.1, random_state=0
+    ... ).fit(X)
+    >>> folder = to_safetensors(sae, mkdtemp())
+    >>> sorted(path.name for path in folder.iterdir())
+    ['cfg.json', 'sae_weights.safetensors']
+    >>> from_safetensors(folder).transform(X).shape
+    (1797, 64)
+    """
+    serialise = _safetensors().save
+    if not is_autoencoder(estimator):
+        raise TypeError(
+            f"to_safetensors takes a SparseAutoencoderTransformer, got {type(estimator).__name__}: "
+            "of a pipeline, search or stack give the autoencoder in it."
+        )
+    check_is_fitted(estimator)
+    specification = estimator.__sksae_specification__()
+    metadata = {"sksae_rho": specification.rho, "sksae_prefixes": list(specification.prefixes)}
+    arrays, config = to_saelens(estimator.__sksae_network__(), metadata)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    # Beside the files, so that each moves to its place at once.
+    with TemporaryDirectory(dir=folder) as beside:
+        # Not by save_file, whose files none but their owner may read.
+        (Path(beside) / WEIGHTS).write_bytes(serialise(arrays))
+        (Path(beside) / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
+        for name in (WEIGHTS, CONFIG):
+            (Path(beside) / name).replace(folder / name)
+    return folder
+
+
+def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransformer:
+    """Return a fitted autoencoder made of a folder that SAELens or `to_safetensors` has written.
+
+    Its codes of rows are those of SAELens' ``encode``. It transforms, rebuilds and scores; what
+    training goes on from is not in such files, so that `partial_fit` and ``warm_start`` raise a
+    ValueError, and what only training rows tell (``loss_``, ``mean_activation_``,
+    ``active_share_``) is nan.
+
+    Parameters
+    ----------
+    folder : str or path
+        With ``sae_weights.safetensors`` and ``cfg.json``, of architecture "standard", "topk",
+        "jumprelu" or "gated".
+
+    Returns
+    -------
+    estimator : SparseAutoencoderTransformer
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed: ``pip install "sksae[export]"``.
+    FileNotFoundError
+        If one of the two files is missing.
+    ValueError
+        If they are damaged, of another layout, or do not go together.
+
+    See Also
+    --------
+    to_safetensors : The way there, with an example.
+    """
+    folder = Path(folder)
+    _safetensors()
+    for name in (WEIGHTS, CONFIG):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} holds no {name}, which SAELens writes for a model.")
+    config = _read_config(folder / CONFIG)
+    network = from_saelens(Exported(_read_weights(folder / WEIGHTS), config))
+    estimator = SparseAutoencoderTransformer(**_parameters_of(network, config))
+    for name, value in loaded_attributes(network).items():
+        setattr(estimator, name, value)
+    return estimator
+
+
+def _parameters_of(network: FittedNetwork, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters of an estimator that has a network, as far as they are known."""
+    parameters: dict[str, Any] = {
+        "n_components": network.n_components,
+        "sparsity": network.sparsity,
+    }
+    metadata = config.get("metadata") or {}
+    selection = network.encoder[-1].selection
+    if network.sparsity == "topk":
+        assert selection is not None
+        parameters |= {"rho": selection.n_active, "budgets": None}
+    elif isinstance(rho := metadata.get("sksae_rho"), float) and 0.0 < rho < 1.0:
+        parameters["rho"] = rho
+    if network.sparsity in ("topk", "batchtopk") and metadata.get("sksae_prefixes"):
+        parameters["prefixes"] = list(metadata["sksae_prefixes"])
+    return parameters
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return what a config holds."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a mapping, got a {type(config).__name__}.")
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of a file; those in half precision, which numpy may lack, in float32."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path, device="cpu")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged, or no safetensors file: {error}.") from error
+    return {
+        name: (each if each.itemsize == 8 else each.float()).numpy()
+        for name, each in tensors.items()
+    }
+
+
+def _safetensors() -> Any:
+    """Return safetensors for numpy, or raise if it is not installed."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise ImportError(
+            'Files in SAELens\' layout need safetensors: pip install "sksae[export]".'
+        ) from error
+    return safetensors.numpy
