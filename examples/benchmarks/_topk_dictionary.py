@@ -29,8 +29,8 @@ class Dictionary:
     Attributes
     ----------
     W_enc, b_enc, W_dec, b_dec : ndarray
-    threshold : float
-        nan where the k largest of each row are the code.
+    threshold : float or ndarray of shape (width,)
+        Of all units, or of each; nan where the k largest of each row are the code.
     seconds : float
         That training took.
     threads : int
@@ -43,7 +43,7 @@ class Dictionary:
     b_enc: np.ndarray
     W_dec: np.ndarray
     b_dec: np.ndarray
-    threshold: float
+    threshold: float | np.ndarray
     seconds: float
     threads: int
     version: str

@@ -54,7 +54,7 @@ def codes(dictionary: Dictionary, X: np.ndarray, k: int, by_threshold: bool = Tr
     by_threshold : bool
         Whether it is those above the dictionary's threshold instead, where it has one.
     """
-    by_threshold &= not np.isnan(dictionary.threshold)
+    by_threshold &= not np.isnan(dictionary.threshold).any()
     blocks = []
     for activations in all_activations(dictionary, X):
         if by_threshold:

@@ -10,6 +10,8 @@ from _topk_data import Rows
 from _topk_dictionary import Dictionary, Setting
 
 FROZEN = "rows as atoms"
+# Of Matryoshka dictionaries.
+PREFIXES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
 
 
 def fit_ours(sparsity: str, rows: Rows, setting: Setting, **parameters: Any) -> Dictionary:
@@ -38,17 +40,33 @@ def dictionary_of(model, seconds: float) -> Dictionary:
 
     return Dictionary(
         **weights(model),
-        threshold=np.nan if model.threshold_ is None else model.threshold_,
+        threshold=threshold_of(model),
         seconds=seconds,
         threads=torch.get_num_threads(),
         version=version("sksae"),
     )
 
 
+def threshold_of(model) -> float | np.ndarray:
+    """Return above which pre-activation of `weights` units are active; nan where rho says it."""
+    if model.thresholds_ is not None:
+        return model.thresholds_
+    if model.magnitude_offsets_ is not None:
+        # The gate is open where exp(r) p + m is above m.
+        return np.maximum(model.magnitude_offsets_, 0.0)
+    return np.nan if model.threshold_ is None else model.threshold_
+
+
 def weights(model) -> dict[str, np.ndarray]:
-    """Return the fitted weights for rows as they were given: the model's are for scaled ones."""
+    """Return the fitted weights for rows as they were given: the model's are for scaled ones.
+
+    Those of a gate are the ones of its magnitudes.
+    """
     W_enc, W_dec = model.coefs_
     b_enc, b_dec = model.intercepts_
+    if model.log_gains_ is not None:
+        gain = np.exp(model.log_gains_)
+        W_enc, b_enc = W_enc * gain, b_enc * gain + model.magnitude_offsets_
     W_enc = W_enc / model.scale_
     parts = {
         "W_enc": W_enc,
@@ -101,5 +119,13 @@ OURS: dict[str, Callable[[Rows, Setting], Dictionary]] = {
     "sksae topk": lambda rows, setting: fit_ours("topk", rows, setting),
     "sksae topk, one budget": lambda rows, setting: fit_ours("topk", rows, setting, budgets=None),
     "sksae batchtopk": lambda rows, setting: fit_ours("batchtopk", rows, setting),
+    "sksae topk, prefixes": lambda rows, setting: fit_ours(
+        "topk", rows, setting, prefixes=PREFIXES
+    ),
+    "sksae batchtopk, prefixes": lambda rows, setting: fit_ours(
+        "batchtopk", rows, setting, prefixes=PREFIXES
+    ),
+    "sksae jumprelu": lambda rows, setting: fit_ours("jumprelu", rows, setting),
+    "sksae gated": lambda rows, setting: fit_ours("gated", rows, setting, beta="auto"),
     FROZEN: fit_frozen,
 }

@@ -83,7 +83,7 @@ def recalled(
 def read(path: Path) -> Dictionary:
     with np.load(path) as file:
         parts = {name: file[name] for name in Dictionary.__dataclass_fields__}
-    scalars = ("threshold", "seconds", "threads", "version")
+    scalars = ("seconds", "threads", "version")
     return Dictionary(**parts | {name: parts[name].item() for name in scalars})
 
 
