@@ -37,6 +37,7 @@ from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
+from sksae.model.pursuit import ALGORITHMS
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
@@ -200,7 +201,20 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         did. It can be set after `fit`, which does not go by it. Codes of fewer units than the model
         was trained for rebuild less than those of a model trained for so few, unless ``budgets``
         trained it for both, and of more units hardly any better: both warn. Without effect (and a
-        warning in `fit`) for other codes.
+        warning in `fit`) for other codes, unless ``transform_algorithm`` is "omp".
+
+    transform_algorithm : {"encode", "refit", "omp"}, default="encode"
+        How `transform`, `score` and `score_samples` find codes. "encode" is by the encoder. The
+        others look in each row for the coefficients of atoms that rebuild it best, at more time;
+        they may be negative. "refit" is least squares on the atoms of the units that the encoder
+        makes active, which must be relu. "omp" is orthogonal matching pursuit [9]_: atoms are
+        chosen one after another, without the encoder, each the one most correlated with what the
+        others leave over; ``transform_n_active`` of them, or where that is None as many as ``rho``
+        says for "topk" and "batchtopk"; fewer where a row is rebuilt before, or atoms depend on
+        each other. Both rebuild more with as many units, and tell a classifier no more
+        (docs/exact.md). It can be set after `fit`, which does not go by it: fitted attributes are
+        those of the encoder's codes. A ValueError with hidden layers, with an output other than
+        "identity", and in members of stacks, classifiers and regressors.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -371,6 +385,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
            2025, arXiv:2505.24473.
     .. [8] B. Bussmann, P. Leask and N. Nanda, "BatchTopK sparse autoencoders", 2024,
            arXiv:2412.06410.
+    .. [9] Y. Pati, R. Rezaiifar and P. Krishnaprasad, "Orthogonal matching pursuit: recursive
+           function approximation with applications to wavelet decomposition", Asilomar Conference
+           on Signals, Systems and Computers, 1993; and for many rows at once R. Rubinstein,
+           M. Zibulevsky and M. Elad, "Efficient implementation of the K-SVD algorithm using batch
+           orthogonal matching pursuit", Technion CS-2008-08, 2008.
 
     Examples
     --------
@@ -402,6 +421,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "scale_data": ["boolean"],
         "sparse_output": ["boolean"],
         "transform_n_active": [Interval(Integral, 1, None, closed="left"), None],
+        "transform_algorithm": [StrOptions(set(ALGORITHMS))],
         "warm_start": ["boolean"],
         **constraints.TRAINING,
         "alpha": [*constraints.TRAINING["alpha"], None],
@@ -427,6 +447,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         scale_data: bool = True,
         sparse_output: bool = False,
         transform_n_active: int | None = None,
+        transform_algorithm: Literal["encode", "refit", "omp"] = "encode",
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
@@ -460,6 +481,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self.scale_data = scale_data
         self.sparse_output = sparse_output
         self.transform_n_active = transform_n_active
+        self.transform_algorithm = transform_algorithm
         self.solver = solver
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
@@ -592,8 +614,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Returns
         -------
         codes : {ndarray, CSR matrix} of shape (n_samples, n_components)
-            Activations of the code layer, computed and returned in the precision of X (float32
-            stays float32, everything else is float64). With ``sparse_output=True`` a CSR matrix
+            Activations of the code layer, or coefficients of atoms (``transform_algorithm``),
+            computed and returned in the precision of X (float32 stays float32, everything else is
+            float64). With ``sparse_output=True`` a CSR matrix
             with sorted indices and without stored zeros, of the kind that scikit-learn is set to
             return (``sparse_interface`` of :func:`sklearn.set_config`: a ``csr_matrix`` by
             default).
@@ -605,8 +628,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         ValueError
             If X is invalid, or has features other than those of training; if rows are so far from
             those of training that codes are beyond that precision; if ``transform_n_active`` is
-            more than ``n_components``; if ``sparse_output`` is set and ``set_output`` asks for a
-            table, or the codes have hardly any zeros.
+            more than ``n_components``; if ``transform_algorithm`` does not go with the network;
+            if ``sparse_output`` is set and ``set_output`` asks for a table, or the codes have
+            hardly any zeros.
 
         Warns
         -----
@@ -710,10 +734,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         return -squared_errors(distances)
 
     def _network_as_read(self) -> FittedNetwork:
-        """Return what was learnt, with as many active units as ``transform_n_active`` says."""
+        """Return what was learnt, as the parameters of `transform` say that it is to be read."""
         network = network_of(self)
-        warn_of_reading(network, self.transform_n_active)
-        return as_read(network, self.transform_n_active)
+        how = self.transform_n_active, self.transform_algorithm
+        warn_of_reading(network, *how)
+        return as_read(network, *how)
 
     @property
     def components_(self) -> np.ndarray:

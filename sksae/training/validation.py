@@ -318,7 +318,7 @@ def warn_of_idle_penalty(
         "rho": facts.uses_rho(given["beta"]),
         "beta": facts.has_penalty,
         "budgets": facts.is_exact,
-        "transform_n_active": facts.is_read_at_will,
+        "transform_n_active": facts.is_read_at_will or given["transform_algorithm"] == "omp",
     }
     for name, has in has_effect.items():
         value = given[name]
