@@ -37,6 +37,12 @@ MATRIX |= {
     "topk-sparse-output": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, sparse_output=True, **QUICK
     ),
+    **{
+        f"topk-{algorithm}": SparseAutoencoderTransformer(
+            sparsity="topk", rho=0.6, transform_algorithm=algorithm, **QUICK
+        )
+        for algorithm in ("refit", "omp")
+    },
     "topk-one-budget": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, budgets=None, tied_weights=True, **QUICK
     ),

@@ -92,7 +92,8 @@ def sparsity_scorers(
     - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
     - "hoyer": the mean over rows of `hoyer_sparsity`.
 
-    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them.
+    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them,
+    unless they are coefficients (``transform_algorithm``), which rest at 0.
 
     Parameters
     ----------

@@ -11,15 +11,12 @@ class Pursuit(NamedTuple):
 
     Attributes
     ----------
-    algorithm : {"refit", "omp"}
-        By least squares on the atoms of the units that the encoder makes active, or on atoms that
-        are chosen one after another.
-    n_active : int, optional
-        How many atoms are chosen; None where the encoder chooses.
+    n_active : int or None
+        How many atoms are chosen one after another, by orthogonal matching pursuit. None are those
+        of the units that the encoder makes active, which are fitted by least squares.
     """
 
-    algorithm: str
-    n_active: int | None = None
+    n_active: int | None
 
 
 def chooses_few(pursuit: Pursuit | None) -> bool:

@@ -45,9 +45,7 @@ def resolve_pursuit(
         how many.
     """
     if algorithm not in ALGORITHMS:
-        raise ValueError(
-            f"transform_algorithm must be {listed(ALGORITHMS)}, got {algorithm!r}."
-        )
+        raise ValueError(f"transform_algorithm must be {listed(ALGORITHMS)}, got {algorithm!r}.")
     if algorithm == "encode":
         return None
     asked = f"transform_algorithm={algorithm!r}"
@@ -68,11 +66,11 @@ def resolve_pursuit(
                 f"activation={activation!r} are all of them in every row: use "
                 "transform_algorithm='omp', or activation='relu'."
             )
-        return Pursuit(algorithm)
+        return Pursuit(None)
     n_atoms = n_selected if n_active is None else n_active
     if n_atoms is None:
         raise ValueError(
             f"{asked} needs a number of atoms, which sparsity={sparsity!r} does not say: set "
             "transform_n_active to it."
         )
-    return Pursuit(algorithm, int(n_atoms))
+    return Pursuit(int(n_atoms))

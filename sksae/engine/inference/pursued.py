@@ -13,7 +13,7 @@ from sksae.engine.device import bookkeeping_device, to_float64
 from sksae.engine.inference import extended_range
 from sksae.engine.inference.first_layer import FirstOfCentred
 from sksae.engine.inference.layers import Layers
-from sksae.engine.inference.pursuit import Entries, Support, choose_atoms, fit_coefficients
+from sksae.engine.inference.pursuit import Support, choose_atoms, fit_coefficients
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Extended, Matrix, add, extend
 
@@ -41,8 +41,11 @@ class Dictionary:
         self.n_active = network.pursuit.n_active
         self._atoms = layers.kept(network.decoder[0].coef).tensor[0].to(device)
         if self.n_active is not None:
-            size = torch.linalg.vector_norm(self._atoms, dim=1, keepdim=True)
-            self._directions = self._atoms / torch.where(size > 0.0, size, 1.0)
+            # No more of them are independent.
+            self.n_active = min(self.n_active, network.n_features)
+            size = torch.linalg.vector_norm(self._atoms, dim=1, keepdim=True, dtype=torch.float64)
+            size = torch.where(size > 0.0, size, 1.0).to(self._atoms.dtype)
+            self._directions = self._atoms / size
 
     def pursue(self, targets: Tensor, codes: Tensor) -> None:
         """Write the coefficients that rebuild some rows.
@@ -55,35 +58,20 @@ class Dictionary:
             Written to. Where the encoder chooses the atoms it holds activations: those are chosen
             that are not 0.
         """
+        n_components, n_features = self._atoms.shape
         if self.n_active is None:
             support = support_of(codes)
+            n_units = support.n_units
         else:
-            most = torch.full((len(targets),), self.n_active, device=targets.device)
-            support = Support(torch.empty((len(targets), 0), dtype=torch.int64), most)
-        n_components, n_features = self._atoms.shape
-        for rows in _blocks(support.n_units, n_features, n_components):
-            found = self._pursue_block(targets[rows], support, rows)
+            n_units = torch.full((len(targets),), self.n_active, device=targets.device)
+        for rows in _blocks(n_units, n_features, n_components):
+            if self.n_active is None:
+                own = support.of(rows)
+            else:
+                own = choose_atoms(self._directions, targets[rows], self.n_active)
+            found = fit_coefficients(self._atoms, targets[rows], own)
             dense = codes.new_zeros((len(rows), n_components))
             codes[rows] = dense.scatter_add_(1, found.units, found.values.to(codes.dtype))
-
-    def _pursue_block(self, targets: Tensor, support: Support, rows: Tensor) -> Entries:
-        """Return the coefficients of a few rows.
-
-        Parameters
-        ----------
-        targets : Tensor of float64 of shape (n_rows, n_features)
-            Their targets.
-        support : Support
-            Of all rows, where the encoder says which.
-        rows : Tensor of int of shape (n_rows,)
-            Which of all rows these are.
-        """
-        if self.n_active is not None:
-            own = choose_atoms(self._directions, targets, self.n_active)
-        else:
-            n_units = support.n_units[rows]
-            own = Support(support.units[rows, : int(n_units.max())], n_units)
-        return fit_coefficients(self._atoms, targets, own)
 
 
 def support_of(codes: Tensor) -> Support:
@@ -162,9 +150,9 @@ class PursuedCodes:
             rows, codes = self._way_in(which, out)
         if codes is None or not self._layers.is_ordinary(rows):
             return rows, None
-        on_device = codes.to(self._moved.device)
-        self._dictionary.pursue(to_float64(rows) + self._moved, on_device)
-        return rows, on_device.to(codes.device)
+        found = codes.to(self._moved.device)
+        self._dictionary.pursue(to_float64(rows) + self._moved, found)
+        return rows, found.to(codes.device) if self._layers.is_ordinary(found) else None
 
 
 def run_extended(network: FittedNetwork, rows: Extended, last: int) -> Extended:

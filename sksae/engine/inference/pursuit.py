@@ -2,9 +2,10 @@
 
 Orthogonal matching pursuit (Pati, Rezaiifar and Krishnaprasad 1993) is done for many rows at once.
 Batch-OMP (Rubinstein, Zibulevsky and Elad 2008) finds correlations with what is left of a row from
-the Gram matrix of all atoms, a gigabyte and more of a wide dictionary, of which each row reads other
-columns in each step. Here what is left is there itself, and one product with all atoms serves all
-rows of a step: that takes as long in float64, and no more memory than atoms have already.
+the Gram matrix of all atoms, of which each row reads other columns in each step: a gigabyte of
+11 000 atoms, read from memory. Here what is left is there itself, and one product with all atoms
+serves all rows of a step. With 384 features, 3072 atoms and 32 of them active that takes as long in
+float64 and 1.8 times as long in float32, and no more memory than atoms have already.
 
 All is float64 but for the products with all atoms, which are in the precision of the atoms.
 """
@@ -57,6 +58,11 @@ class Support(NamedTuple):
     units: Tensor
     n_units: Tensor
 
+    def of(self, rows: Tensor) -> "Support":
+        """Return that of some of the rows."""
+        n_units = self.n_units[rows]
+        return Support(self.units[rows, : int(n_units.max())], n_units)
+
 
 # Least squares.
 
@@ -94,9 +100,12 @@ def fit_coefficients(atoms: Tensor, targets: Tensor, support: Support) -> Entrie
         left = targets[:, :, None] - chosen.mT @ found
     values = found[:, :, 0] / size
     pivots = factor.diagonal(dim1=1, dim2=2).square().amin(dim=1)
-    # Nor if it is nan.
-    for row in torch.nonzero((failed > 0) | ~(pivots > SMALLEST_PIVOT))[:, 0].tolist():
-        own = int(n_units[row])
+    # A pivot may be nan.
+    is_singular = ((failed > 0) | ~(pivots > SMALLEST_PIVOT)).cpu().numpy()
+    of_rows = n_units.cpu().numpy()
+    for row in np.flatnonzero(is_singular):
+        own = int(of_rows[row])
+        values[row] = 0.0
         values[row, :own] = _by_singular_values(atoms[units[row, :own]], targets[row])
     return Entries(units, values)
 
@@ -148,7 +157,7 @@ def choose_atoms(atoms: Tensor, targets: Tensor, n_active: int) -> Support:
         left -= (direction * left).sum(dim=1, keepdim=True) * direction
         units[:, step] = best * goes_on
         n_units += goes_on
-    return Support(units[:, : int(n_units.max())], n_units)
+    return Support(units, n_units)
 
 
 def _largest_in_size(rows: Tensor) -> tuple[Tensor, Tensor]:
