@@ -49,7 +49,7 @@ TRANSFORMERS = {
     "none": {"sparsity": None},
     "tanh": {"activation": "tanh"},
     "prelu": {"sparsity": "l1", "activation": "prelu"},
-    "refit": {"sparsity": "topk", "rho": 2, "transform_algorithm": "refit"},
+    "refit": {"sparsity": "l1", "transform_algorithm": "refit"},
     "omp": {"transform_algorithm": "omp", "transform_n_active": 2},
     "sgd": {"solver": "sgd"},
     "lbfgs": {"solver": "lbfgs"},
