@@ -617,10 +617,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         codes : {ndarray, CSR matrix} of shape (n_samples, n_components)
             Activations of the code layer, or coefficients of atoms (``transform_algorithm``),
             computed and returned in the precision of X (float32 stays float32, everything else is
-            float64). With ``sparse_output=True`` a CSR matrix
-            with sorted indices and without stored zeros, of the kind that scikit-learn is set to
-            return (``sparse_interface`` of :func:`sklearn.set_config`: a ``csr_matrix`` by
-            default).
+            float64). With ``sparse_output=True`` a CSR matrix with sorted indices and without
+            stored zeros, of the kind that scikit-learn is set to return (``sparse_interface`` of
+            :func:`sklearn.set_config`: a ``csr_matrix`` by default).
 
         Raises
         ------

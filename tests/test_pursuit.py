@@ -302,7 +302,8 @@ def test_searches_choose_it_and_batched_ones_train_once(X, y, trainings):
     assert (np.diff(scores[0]) > 0).all()
 
 
-@pytest.mark.filterwarnings("ignore:Scoring failed|One or more of the test scores|.*fits failed")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.FitFailedWarning")
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
 def test_candidates_that_cannot_be_read_leave_others_to_be_trained_together(X, trainings):
     grid = {"sparsity": ["kl", "topk"], "transform_algorithm": ["encode", "omp"]}
     search = BatchedGridSearchCV(make(rho=0.1), grid, cv=2, refit=False).fit(X)
