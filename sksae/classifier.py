@@ -59,7 +59,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         They are cloned or copied, never changed. One in a
         :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted. `transform` gives a CSR
         matrix if the last one has ``sparse_output=True``. A member with ``transform_n_active`` is
-        read so throughout, and fine-tuned for that number.
+        read so throughout, and fine-tuned for that number; one with another
+        ``transform_algorithm`` than "encode" is a ValueError.
 
     pretrain : bool, default=True
         Whether to train the members, each on the codes of the one before. With False they are

@@ -90,7 +90,8 @@ class StackedSparseAutoencoder(
         as it was fitted, and fine-tuned with the others. Codes are a CSR matrix if the last one has
         ``sparse_output=True``. A member with ``transform_n_active`` is read so by the members
         behind it, by the fine-tuning, which trains it for that number, and by `transform`
-        and `score`.
+        and `score`. A stack is read layer by layer: one with another ``transform_algorithm`` than
+        "encode" is a ValueError, and has its place in a :class:`~sklearn.pipeline.Pipeline`.
 
     finetune : bool, default=True
         Whether to train all layers together after each on its own.

@@ -37,6 +37,7 @@ from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
+from sksae.model.pursuit import ALGORITHMS
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
@@ -210,11 +211,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
         and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
-        instead of 6.6 GB. For "topk", "batchtopk", "jumprelu" and "gated", and for "l1" with relu,
-        which takes as much memory as dense codes where half of the entries are not 0; a ValueError
-        with any other code, which has hardly any zeros. `inverse_transform` takes sparse codes in
-        any case. scikit-learn puts sparse codes into no table: use
-        ``set_output(transform="default")``.
+        instead of 6.6 GB. For "topk", "batchtopk", "jumprelu" and "gated", for all codes if
+        ``transform_algorithm`` is "omp", and for "l1" with relu, which takes as much memory as dense
+        codes where half of the entries are not 0; a ValueError with any other code, which has
+        hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn puts
+        sparse codes into no table: use ``set_output(transform="default")``.
 
     transform_n_active : int >= 1 or None, default=None
         How many of the largest positive activations of each row `transform`, `score` and
@@ -222,7 +223,20 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         did. It can be set after `fit`, which does not go by it. Codes of fewer units than the model
         was trained for rebuild less than those of a model trained for so few, unless ``budgets``
         trained it for both, and of more units hardly any better: both warn. Without effect (and a
-        warning in `fit`) for other codes.
+        warning in `fit`) for other codes, unless ``transform_algorithm`` is "omp".
+
+    transform_algorithm : {"encode", "refit", "omp"}, default="encode"
+        How `transform`, `score` and `score_samples` find codes. "encode" is by the encoder. The
+        others look in each row for the coefficients of atoms that rebuild it best, at more time;
+        they may be negative. "refit" is least squares on the atoms of the units that the encoder
+        makes active, which must be 0 else, as relu is. "omp" is orthogonal matching pursuit [12]_: atoms are
+        chosen one after another, without the encoder, each the one most correlated with what the
+        others leave over; ``transform_n_active`` of them, or where that is None as many as ``rho``
+        says for "topk" and "batchtopk"; fewer where a row is rebuilt before, or atoms depend on
+        each other. Both rebuild more with as many units, and tell a classifier no more
+        (docs/exact.md). It can be set after `fit`, which does not go by it: fitted attributes are
+        those of the encoder's codes. A ValueError with hidden layers, with an output other than
+        "identity", and in members of stacks, classifiers and regressors.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -408,6 +422,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
            sparse autoencoders", 2024, arXiv:2407.14435.
     .. [11] S. Rajamanoharan et al., "Improving dictionary learning with gated sparse autoencoders",
            2024, arXiv:2404.16014.
+    .. [12] Y. Pati, R. Rezaiifar and P. Krishnaprasad, "Orthogonal matching pursuit: recursive
+           function approximation with applications to wavelet decomposition", Asilomar Conference
+           on Signals, Systems and Computers, 1993; and for many rows at once R. Rubinstein,
+           M. Zibulevsky and M. Elad, "Efficient implementation of the K-SVD algorithm using batch
+           orthogonal matching pursuit", Technion CS-2008-08, 2008.
 
     Examples
     --------
@@ -440,6 +459,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "scale_data": ["boolean"],
         "sparse_output": ["boolean"],
         "transform_n_active": [Interval(Integral, 1, None, closed="left"), None],
+        "transform_algorithm": [StrOptions(set(ALGORITHMS))],
         "warm_start": ["boolean"],
         **constraints.TRAINING,
         "alpha": [*constraints.TRAINING["alpha"], None],
@@ -466,6 +486,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         scale_data: bool = True,
         sparse_output: bool = False,
         transform_n_active: int | None = None,
+        transform_algorithm: Literal["encode", "refit", "omp"] = "encode",
         solver: Literal["adam", "sgd", "lbfgs"] = "adam",
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
@@ -500,6 +521,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self.scale_data = scale_data
         self.sparse_output = sparse_output
         self.transform_n_active = transform_n_active
+        self.transform_algorithm = transform_algorithm
         self.solver = solver
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
@@ -632,11 +654,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Returns
         -------
         codes : {ndarray, CSR matrix} of shape (n_samples, n_components)
-            Activations of the code layer, computed and returned in the precision of X (float32
-            stays float32, everything else is float64). With ``sparse_output=True`` a CSR matrix
-            with sorted indices and without stored zeros, of the kind that scikit-learn is set to
-            return (``sparse_interface`` of :func:`sklearn.set_config`: a ``csr_matrix`` by
-            default).
+            Activations of the code layer, or coefficients of atoms (``transform_algorithm``),
+            computed and returned in the precision of X (float32 stays float32, everything else is
+            float64). With ``sparse_output=True`` a CSR matrix with sorted indices and without
+            stored zeros, of the kind that scikit-learn is set to return (``sparse_interface`` of
+            :func:`sklearn.set_config`: a ``csr_matrix`` by default).
 
         Raises
         ------
@@ -645,8 +667,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         ValueError
             If X is invalid, or has features other than those of training; if rows are so far from
             those of training that codes are beyond that precision; if ``transform_n_active`` is
-            more than ``n_components``; if ``sparse_output`` is set and ``set_output`` asks for a
-            table, or the codes have hardly any zeros.
+            more than ``n_components``; if ``transform_algorithm`` does not go with the network;
+            if ``sparse_output`` is set and ``set_output`` asks for a table, or the codes have
+            hardly any zeros.
 
         Warns
         -----
@@ -750,10 +773,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         return -squared_errors(distances)
 
     def _network_as_read(self) -> FittedNetwork:
-        """Return what was learnt, with as many active units as ``transform_n_active`` says."""
+        """Return what was learnt, as the parameters of `transform` say that it is to be read."""
         network = network_of(self)
-        warn_of_reading(network, self.transform_n_active)
-        return as_read(network, self.transform_n_active)
+        how = self.transform_n_active, self.transform_algorithm
+        warn_of_reading(network, *how)
+        return as_read(network, *how)
 
     @property
     def components_(self) -> np.ndarray:

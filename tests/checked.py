@@ -29,7 +29,7 @@ MATRIX = {
 }
 MATRIX |= {
     f"{sparsity}-{solver}-auto": SparseAutoencoderTransformer(
-        sparsity=sparsity, solver=solver, rho=rho_of(sparsity, 0.05), beta="auto", **QUICK
+        sparsity=sparsity, solver=solver, rho=rho_of(sparsity, 0.05, 0.6), beta="auto", **QUICK
     )
     for sparsity, solver in TRAININGS
     if sparsity in WITH_BETA
@@ -41,6 +41,12 @@ MATRIX |= {
     "topk-prefixes": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, prefixes=[0.5], **QUICK
     ),
+    **{
+        f"topk-{algorithm}": SparseAutoencoderTransformer(
+            sparsity="topk", rho=0.6, transform_algorithm=algorithm, **QUICK
+        )
+        for algorithm in ("refit", "omp")
+    },
     "topk-one-budget": SparseAutoencoderTransformer(
         sparsity="topk", rho=0.6, budgets=None, tied_weights=True, **QUICK
     ),

@@ -244,6 +244,11 @@ CASES = {
     "topk, deep, tied": case(sae, sparsity="topk", rho=3, tied_weights=True, **DEEP_PRELU),
     "topk, read at one unit": case(sae, sparsity="topk", rho=3, transform_n_active=1),
     "l1, sparse output": case(sae, sparsity="l1", sparse_output=True),
+    # Coefficients in the place of activations.
+    "topk, refit": case(sae, sparsity="topk", rho=3, transform_algorithm="refit"),
+    "batchtopk, refit": case(sae, sparsity="batchtopk", rho=3, transform_algorithm="refit"),
+    "topk, omp": case(sae, sparsity="topk", rho=3, transform_algorithm="omp"),
+    "kl, omp": case(sae, transform_algorithm="omp", transform_n_active=2, sparse_output=True),
     # Defaults, and numbers that differ from them.
     "all defaults": case(SparseAutoencoderTransformer, rows="small", random_state=0),
     "defaults of l1": case(sae, sparsity="l1", max_iter="auto", batch_size="auto"),

@@ -144,3 +144,20 @@ def test_known_codes_are_as_active_as_they_are_said_to_be(codes, module):
     assert (together[0, 2] > 0.1) == (codes == "hierarchical")
     if codes == "hierarchical":
         assert not np.any(is_on[:, data.N_ATOMS // 4] & ~is_on[:, 0])
+
+
+def test_pursuits_are_measured_by_what_they_rebuild(module, X):
+    pursuit = module("pursuit")
+    rows = module("_topk_data").Rows("test", X - X.mean(axis=0), X[:100] - X.mean(axis=0))
+    model = sksae.SparseAutoencoderTransformer(
+        20, sparsity="topk", rho=3, sparse_output=True, max_iter=5, random_state=0
+    ).fit(rows.X_train)
+    left = []
+    for algorithm in pursuit.ALGORITHMS:
+        model.set_params(transform_algorithm=algorithm)
+        figures = pursuit.figures_of(model, rows, repeats=1)
+        assert figures["active"] <= 3
+        left.append(figures["FVU"])
+    assert left[0] > max(left[1:])
+    said = pursuit.beside_scikit_learn(model, rows.X_test[:9], 3)
+    assert float(said.rpartition(" ")[2].rstrip(".")) < 1e-8

@@ -20,7 +20,7 @@ from sksae import (
 )
 from sksae.engine import batches, lbfgs
 from sksae.engine.batches import Rows
-from sksae.engine.inference import layers
+from sksae.engine.inference import layers, pursuit
 from sksae.engine.losses import CrossEntropy, SquaredError
 from sksae.engine.training import train
 from sksae.model.architecture import Architecture
@@ -49,6 +49,8 @@ TRANSFORMERS = {
     "none": {"sparsity": None},
     "tanh": {"activation": "tanh"},
     "prelu": {"sparsity": "l1", "activation": "prelu"},
+    "refit": {"sparsity": "l1", "transform_algorithm": "refit"},
+    "omp": {"transform_algorithm": "omp", "transform_n_active": 2},
     "sgd": {"solver": "sgd"},
     "lbfgs": {"solver": "lbfgs"},
     "lbfgs l1": {"solver": "lbfgs", "sparsity": "l1"},
@@ -321,6 +323,17 @@ def test_inference_keeps_to_its_device(name, rows, monkeypatch):
         found = results_of(model, rows)
     for ours, theirs in zip(found, expected, strict=True):
         assert np.shape(ours) == np.shape(theirs)
+
+
+def test_pursuit_keeps_to_its_device():
+    with on_stand_in():
+        atoms, targets = (
+            torch.zeros((n_rows, 6), dtype=dtype, device=DEVICE)
+            for n_rows, dtype in ((9, torch.float32), (5, torch.float64))
+        )
+        support = pursuit.choose_atoms(atoms, targets, 3)
+        found = pursuit.fit_coefficients(atoms, targets, support)
+        assert {each.device for each in (*support, *found)} == {DEVICE}
 
 
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])

@@ -431,6 +431,7 @@ def test_clone_takes_every_parameter_and_nothing_fitted(X):
         "scale_data": True,
         "sparse_output": False,
         "transform_n_active": None,
+        "transform_algorithm": "encode",
         "solver": "sgd",
         "learning_rate": 1e-3,
         "learning_rate_schedule": "constant",

@@ -38,6 +38,7 @@ class Autoencoder(HasNetwork, Protocol):
     rho: float
     sparse_output: bool
     transform_n_active: int | None
+    transform_algorithm: str
     n_features_in_: int
     n_iter_: int
     loss_: float

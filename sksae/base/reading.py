@@ -1,4 +1,4 @@
-"""How fitted networks are read: at how many active units, and into what container codes go."""
+"""How fitted networks are read: by what algorithm and units, and into what container codes go."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,28 +10,52 @@ from sklearn.utils._set_output import _get_output_config
 from sksae.base.protocols import Autoencoder
 from sksae.model.codes import CODES, Selection
 from sksae.model.network import FittedNetwork
+from sksae.model.pursuit import chooses_few
 from sksae.process.warning import warn_user
+from sksae.training.pursuit import resolve_pursuit
 from sksae.training.validation import check_n_active, check_sparse_output
 
 
-def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
-    """Return a network whose codes have another number of active units.
+def as_read(
+    network: FittedNetwork, n_active: int | None, algorithm: str = "encode"
+) -> FittedNetwork:
+    """Return a network whose codes have another number of active units, or are found by pursuit.
 
     Parameters
     ----------
     network : FittedNetwork
         As it was trained.
     n_active : int or None
-        Of each row; None is as it was trained, and so it is for a code that has no such number.
+        Of each row; None is as it was trained, and so it is for a code that has no such number
+        unless the algorithm is "omp".
+    algorithm : {"encode", "refit", "omp"}, default="encode"
+        The `transform_algorithm`.
 
     Raises
     ------
     ValueError
-        If it is no number of units, or there are not so many.
+        If it is no number of units, or there are not so many; if the network cannot be read by the
+        algorithm.
     """
-    if n_active is None:
-        return network
-    check_n_active(n_active, network.n_components)
+    if n_active is not None:
+        check_n_active(n_active, network.n_components)
+    selection = network.encoder[-1].selection
+    pursuit = resolve_pursuit(
+        algorithm,
+        n_active,
+        n_selected=None if selection is None else selection.n_active,
+        sparsity=network.sparsity,
+        activation=network.code_activation,
+        output_activation=network.output_activation,
+        n_hidden_layers=network.n_encoder_layers - 1,
+    )
+    if pursuit is not None:
+        network = replace(network, pursuit=pursuit)
+    return network if n_active is None else _at_n_active(network, n_active)
+
+
+def _at_n_active(network: FittedNetwork, n_active: int) -> FittedNetwork:
+    """Return a network that keeps so many units of a row, if its code can be read so."""
     code = network.n_encoder_layers - 1
     selection = _selection_of(network)
     if selection is None:
@@ -42,22 +66,42 @@ def as_read(network: FittedNetwork, n_active: int | None) -> FittedNetwork:
 
 
 def network_as_read(member: Autoencoder) -> FittedNetwork:
-    """Return the network of a fitted autoencoder as its `transform` reads it."""
+    """Return the network of a fitted member of a stack as its `transform` reads it.
+
+    Raises
+    ------
+    ValueError
+        If that is by pursuit.
+    """
+    check_reads_layers(member)
     return as_read(member.__sksae_network__(), member.transform_n_active)
 
 
-def warn_of_reading(network: FittedNetwork, n_active: int | None) -> None:
+def check_reads_layers(member: Autoencoder) -> None:
+    """Raise if the codes of an autoencoder that is to be part of a stack are found by pursuit."""
+    if member.transform_algorithm != "encode":
+        raise ValueError(
+            f"transform_algorithm={member.transform_algorithm!r} cannot be had in a stack, which "
+            "is read as one network, layer by layer: use transform_algorithm='encode', or put the "
+            "autoencoders into a Pipeline."
+        )
+
+
+def warn_of_reading(
+    network: FittedNetwork, n_active: int | None, algorithm: str = "encode"
+) -> None:
     """Warn of a number of active units that the network was not trained for.
 
     Parameters
     ----------
     network : FittedNetwork
         As it was trained.
-    n_active : int or None
+    n_active, algorithm
         As in `as_read`, which raises the same.
     """
     selection = _selection_of(network)
-    if n_active is None or selection is None:
+    # Atoms that are chosen one after another are none the worse for another number of them.
+    if n_active is None or selection is None or algorithm == "omp":
         return
     check_n_active(n_active, network.n_components)
     trained_for = selection.n_active
@@ -109,7 +153,8 @@ def check_output(estimator: object, network: FittedNetwork, *, is_sparse: bool) 
     """
     if not is_sparse:
         return
-    check_sparse_output(is_sparse, network.sparsity, network.code_activation)
+    if not chooses_few(network.pursuit):
+        check_sparse_output(is_sparse, network.sparsity, network.code_activation)
     check_container(estimator)
 
 

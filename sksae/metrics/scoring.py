@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from sksae.base.protocols import HasNetwork
+from sksae.base.protocols import HasNetwork, is_autoencoder
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
 from sksae.metrics.lookup import autoencoder_and_its_rows
@@ -92,7 +92,8 @@ def sparsity_scorers(
     - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
     - "hoyer": the mean over rows of `hoyer_sparsity`.
 
-    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them.
+    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them,
+    unless they are coefficients (``transform_algorithm``), which rest at 0.
 
     Parameters
     ----------
@@ -293,5 +294,7 @@ def _explained_variance(autoencoder: HasNetwork, X: MatrixLike) -> float:
 def _activity(autoencoder: HasNetwork, X: MatrixLike) -> Matrix:
     """Return codes in which what is inactive is 0 or little more."""
     codes = check_matrix(autoencoder.transform(X), "codes")
+    if is_autoencoder(autoencoder) and autoencoder.transform_algorithm != "encode":
+        return codes  # coefficients, which are 0 where there are none
     network = autoencoder.__sksae_network__()
     return activity(codes, network.sparsity, network.code_activation)

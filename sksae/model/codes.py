@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 BOUNDED = ("sigmoid", "tanh")
+# Activations of units that are exactly 0 where they are not active.
+RECTIFIED = ("relu", "jumprelu", "gated")
 
 
 @dataclass(frozen=True)

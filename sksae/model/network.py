@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sksae.model.codes import Selection
+from sksae.model.pursuit import Pursuit
 from sksae.model.scaling import Scaling
 
 
@@ -56,12 +57,15 @@ class FittedNetwork:
         How the network sees rows.
     sparsity : str or None
         The name of its code (see `codes`).
+    pursuit : Pursuit or None
+        What takes the place of the encoder's activations; None is nothing.
     """
 
     layers: tuple[Layer, ...]
     n_encoder_layers: int
     scaling: Scaling
     sparsity: str | None = None
+    pursuit: Pursuit | None = None
 
     @property
     def encoder(self) -> tuple[Layer, ...]:

@@ -135,7 +135,10 @@ class Trainer:
             Of each key, what came of it, and its share of the seconds that its group took.
             What is left to an estimator's own fit is missing.
         """
-        groups = self._make_groups({request.key: request for request in requests}.values())
+        # Of requests for one training the last is taken: one that makes sense, if any does, as some
+        # candidates cannot be read as they ask for.
+        in_order = sorted(requests, key=lambda request: request.specification is not None)
+        groups = self._make_groups({request.key: request for request in in_order}.values())
         self._sizes += [len(group) for group in groups]
         results = self.workers.train(groups)
         return {

@@ -126,7 +126,8 @@ class ComposedOfAutoencoders(CodesOutMixin, _BaseComposition):
             If the estimator is not fitted.
         ValueError
             If X is invalid, or has features other than those of training; if codes are beyond that
-            precision; if they are to be sparse, and ``set_output`` asks for a table.
+            precision; if they are to be sparse, and ``set_output`` asks for a table; if the
+            ``transform_algorithm`` of a member is not "encode".
 
         Warns
         -----

@@ -11,6 +11,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
 from sksae.base.protocols import Autoencoder
+from sksae.base.reading import check_reads_layers
 from sksae.model.network import sizes_of
 
 Member: TypeAlias = Autoencoder | FrozenEstimator
@@ -39,6 +40,8 @@ def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) 
     before = f"X has {n_features} features"
     for name, entry in named:
         member, is_frozen = unfrozen(entry)
+        with named_in_errors(name):
+            check_reads_layers(member)
         if pretrain and not is_frozen:
             with named_in_errors(name):
                 member.__sksae_specification__()

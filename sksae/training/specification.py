@@ -7,12 +7,14 @@ from typing import Any, Self
 import numpy as np
 
 from sksae.model.codes import Selection
+from sksae.model.pursuit import Pursuit, chooses_few
 from sksae.model.scaling import has_scaled_norm
 from sksae.training import defaults, validation
+from sksae.training.pursuit import resolve_pursuit
 from sksae.training.readings import resolve_budgets, resolve_prefixes
 
 # Parameters that say how a fitted network is read: trainings do not differ by them.
-READ_WITH = ("sparse_output", "transform_n_active")
+READ_WITH = ("sparse_output", "transform_n_active", "transform_algorithm")
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Specification(TrainingSpecification):
     scale_data: bool
     sparse_output: bool
     transform_n_active: int | None
+    transform_algorithm: str
 
     @property
     def is_scaled(self) -> bool:
@@ -140,6 +143,19 @@ class Specification(TrainingSpecification):
         return Selection(self.sparsity, self.budgets, prefixes=self.prefixes)
 
     @property
+    def pursuit(self) -> Pursuit | None:
+        """What takes the place of activations when the network is read; None is nothing."""
+        return resolve_pursuit(
+            self.transform_algorithm,
+            self.transform_n_active,
+            n_selected=self.budgets[-1] if self.budgets else None,
+            sparsity=self.sparsity,
+            activation=self.activation,
+            output_activation=self.output_activation,
+            n_hidden_layers=len(self.hidden_layer_sizes),
+        )
+
+    @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Units of the encoder's layers, the code's last."""
         return (*self.hidden_layer_sizes, self.n_components)
@@ -151,7 +167,8 @@ class Specification(TrainingSpecification):
         )
         validation.check_noise(self.noise, self.noise_level)
         validation.check_scaling(self.output_activation, self.scale_data)
-        validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
+        if not chooses_few(self.pursuit):
+            validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
         if self.transform_n_active is not None:
             validation.check_n_active(self.transform_n_active, self.n_components)
 

@@ -202,7 +202,7 @@ def warn_of_idle_penalty(
         "beta": facts.has_penalty,
         "budgets": facts.is_exact,
         "prefixes": facts.is_exact,
-        "transform_n_active": facts.is_read_at_will,
+        "transform_n_active": facts.is_read_at_will or given["transform_algorithm"] == "omp",
     }
     for name, has in has_effect.items():
         value = given[name]

@@ -18,6 +18,7 @@ from sksae.engine.inference.few_rows import decode_few, encode_few
 from sksae.engine.inference.first_layer import FirstOfCentred, FirstOfSparse, LayerOfSparse
 from sksae.engine.inference.layers import Layers
 from sksae.engine.inference.outlets import DenseCodes, Outlet, SparseCodes
+from sksae.engine.inference.pursued import PursuedCodes, n_passes, run_extended
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import (
@@ -55,7 +56,7 @@ def _walk(
     """
     coefs = [layer.coef for layer in layers.network.layers[first:last]]
     on_cpu = layers.device.type == "cpu"
-    work = float(n_rows) * sum(coef.size for coef in coefs)
+    work = float(n_rows) * sum(coef.size for coef in coefs) * n_passes(layers.network)
     n_members = n_parts(work, n_rows, n_cores()) if on_cpu else 1
     widest = max(max(coef.shape) for coef in coefs)
     most = MOST_CHUNK_ROWS if on_cpu else None
@@ -107,7 +108,7 @@ def encode(
     layers = Layers(network, float_dtype(X), device)
     if n_layers is None:
         n_layers = network.n_encoder_layers
-    if (of_few := encode_few(layers, X, n_layers)) is not None:
+    if network.pursuit is None and (of_few := encode_few(layers, X, n_layers)) is not None:
         return of_few
     codes = DenseCodes(layers, X.shape[0], network.layers[n_layers - 1].coef.shape[1])
     _encode_to(codes, layers, X, n_layers, check)
@@ -142,7 +143,7 @@ def encode_sparse(
     layers = Layers(network, float_dtype(X), device)
     n_layers = network.n_encoder_layers
     codes = SparseCodes(layers, X.shape[0], network.n_components)
-    if (of_few := encode_few(layers, X, n_layers)) is not None:
+    if network.pursuit is None and (of_few := encode_few(layers, X, n_layers)) is not None:
         codes.writer().write(slice(0, len(of_few)), of_few)
     else:
         _encode_to(codes, layers, X, n_layers, check)
@@ -168,8 +169,10 @@ def _encode_to(
         As in `encode`.
     """
     network = layers.network
-    first: FirstOfCentred | FirstOfSparse
-    if sp.issparse(X):
+    first: FirstOfCentred | FirstOfSparse | PursuedCodes
+    if network.pursuit is not None:
+        first = PursuedCodes(layers, X)
+    elif sp.issparse(X):
         first = FirstOfSparse(layers, X)
     else:
         first = FirstOfCentred(layers, X, only_forward=True)
@@ -188,9 +191,7 @@ def _encode_to(
                 continue
             if check is not None:
                 check()
-            exact = extended_range.run(
-                network, extended_range.seen_of(network, X[which]), 0, n_layers
-            )
+            exact = run_extended(network, extended_range.seen_of(network, X[which]), n_layers)
             writer.write(which, extended_range.as_dtype(exact, layers.dtype, "codes of"))
 
     _walk(layers, X.shape[0], 0, n_layers, encode_rows)
@@ -272,7 +273,11 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
     layers, last = Layers(network, float_dtype(X), device), len(network.layers)
     values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
     offset = layers.as_tensor(network.scaling.offset)
-    first = FirstOfCentred(layers, X, only_forward=False)
+    first: FirstOfCentred | PursuedCodes
+    if network.pursuit is not None:
+        first = PursuedCodes(layers, X)
+    else:
+        first = FirstOfCentred(layers, X, only_forward=False)
 
     def measure_rows(chunks: Iterator[slice]) -> None:
         enter = first.reader()
@@ -284,7 +289,7 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
                 found = _norms(output.sub_(offset).sub_(centred), layers.large)
             if found is None:
                 rows = extended_range.seen_of(network, X[which])
-                found = norms(add(extended_range.run(network, rows, 0, last), multiply(rows, -1.0)))
+                found = norms(add(run_extended(network, rows, last), multiply(rows, -1.0)))
             values[which], exponent[which] = multiply(found, network.scaling.scale)
 
     _walk(layers, X.shape[0], 0, last, measure_rows)
