@@ -37,6 +37,7 @@ from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
+from sksae.model.scaling import LOSSES
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
@@ -386,6 +387,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions(set(LOSSES))],
         "sparsity": [StrOptions({name for name in CODES if name is not None}), None],
         "rho": [
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -394,7 +396,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
         "budgets": [StrOptions({"auto"}), "array-like", None],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
-        "output_activation": [StrOptions(ACTIVATION_NAMES)],
+        "output_activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
         "tied_weights": ["boolean"],
@@ -412,13 +414,14 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self,
         n_components: int = 100,
         *,
+        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
         sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
         budgets: Literal["auto"] | Sequence[float] | None = "auto",
         alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
-        output_activation: ActivationName = "identity",
+        output_activation: Literal["auto"] | ActivationName = "auto",
         hidden_layer_sizes: Sequence[int] | int = (),
         hidden_activation: ActivationName = "relu",
         tied_weights: bool = False,
@@ -445,6 +448,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_components = n_components
+        self.loss = loss
         self.sparsity = sparsity
         self.rho = rho
         self.beta = beta
@@ -734,11 +738,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
                 "components_ does not exist with hidden layers: the decoder is not linear, so "
                 "there are no atoms. Decode one code at a time with inverse_transform."
             )
-        coef = self.coefs_[-1]
+        coef, scale = self.coefs_[-1], network_of(self).output_scaling.scale
         with np.errstate(all="ignore"):
-            atoms = coef * np.asarray(self.scale_, dtype=coef.dtype)
-            has_room = np.isfinite(atoms).all() and self.scale_ >= np.finfo(coef.dtype).tiny
-            return atoms if has_room else coef.astype(np.float64) * self.scale_
+            atoms = coef * np.asarray(scale, dtype=coef.dtype)
+            has_room = np.isfinite(atoms).all() and scale >= np.finfo(coef.dtype).tiny
+            return atoms if has_room else coef.astype(np.float64) * scale
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
@@ -807,7 +811,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
                 outcome = known.outcome
             trained = successful(outcome)
             attributes = result_attributes(result_of(plan, trained, before))
-            unusual = unusual_parameters(specification, X.shape[1])
+            unusual = unusual_parameters(specification, X.shape[1], plan.scaling.divergence)
             warn_of_end(trained, plan, unusual, n_rows=plan.count_rows(X))
             callbacks.end(attributes)
             for name, value in attributes.items():

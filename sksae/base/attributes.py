@@ -17,7 +17,7 @@ from sksae.training.supervised_values import SupervisedRecord, SupervisedResult
 E = TypeVar("E")
 
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 2
+LAYOUT = 3
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_tied": network.is_tied,
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
+        "_divergence": scaling.divergence,
+        "_loss": network.loss,
         "_sparsity": network.sparsity,
         "_budgets": None if selection is None else selection.budgets,
         "threshold_": None if selection is None else selection.threshold,
@@ -91,8 +93,11 @@ def network_of(estimator: Any) -> FittedNetwork:
         centre=estimator._centre,
         scaled=estimator._scaled,
         stretch=estimator._stretch,
+        divergence=estimator._divergence,
     )
-    return FittedNetwork(tuple(layers), n_encoder_layers, scaling, estimator._sparsity)
+    return FittedNetwork(
+        tuple(layers), n_encoder_layers, scaling, estimator._sparsity, estimator._loss
+    )
 
 
 def result_attributes(result: FitResult) -> dict[str, Any]:

@@ -70,7 +70,13 @@ class ControlLaw:
     ceiling: float = inf
     is_two_sided: bool = False
 
-    def starting_beta(self, square: np.ndarray, n_components: int, solver: str) -> np.ndarray:
+    def starting_beta(
+        self,
+        square: np.ndarray,
+        n_components: int,
+        solver: str,
+        divergence: float | None = None,
+    ) -> np.ndarray:
         """Return the beta to begin with, shape (n_models,).
 
         Parameters
@@ -81,10 +87,13 @@ class ControlLaw:
             Units that share in S.
         solver : str
             Who moves the parameters.
+        divergence : float, optional
+            What the loss of no code at all is above that of a perfect one, where that is not half
+            of the squared deviation: beta weighs S against the loss, and is as many times larger.
         """
-        per_unit = np.maximum(square, np.finfo(np.float32).tiny) / n_components
-        beta: np.ndarray = self.start[solver] * per_unit**self.start_power
-        return beta
+        square = np.maximum(square, np.finfo(np.float32).tiny)
+        beta: np.ndarray = self.start[solver] * (square / n_components) ** self.start_power
+        return beta if divergence is None else beta * (2.0 * divergence / square)
 
     def highest(self, log_beta: np.ndarray, rho: np.ndarray, solver: str) -> np.ndarray:
         """Return the most that ln(beta) may become, given where it began.

@@ -110,6 +110,7 @@ class MinibatchObjective:
             n_steps=self._n_steps,
             solver=self._solver,
             pace=self._pace,
+            divergence=terms.divergence,
             state=state,
         )
 

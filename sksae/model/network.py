@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sksae.model.codes import Selection
-from sksae.model.scaling import Scaling
+from sksae.model.scaling import Scaling, has_scaled_norm, row_range
 
 
 class Layer(NamedTuple):
@@ -56,12 +56,15 @@ class FittedNetwork:
         How the network sees rows.
     sparsity : str or None
         The name of its code (see `codes`).
+    loss : {"squared_error", "cross_entropy"}
+        What it was trained by, which says whether its output is z or x.
     """
 
     layers: tuple[Layer, ...]
     n_encoder_layers: int
     scaling: Scaling
     sparsity: str | None = None
+    loss: str = "squared_error"
 
     @property
     def encoder(self) -> tuple[Layer, ...]:
@@ -87,6 +90,21 @@ class FittedNetwork:
     def output_activation(self) -> str:
         """Of the last layer."""
         return self.layers[-1].activation
+
+    @property
+    def row_range(self) -> str:
+        """The activation whose range scaled rows keep to."""
+        return row_range(self.output_activation, self.loss)
+
+    @property
+    def is_loss_scaled(self) -> bool:
+        """Whether the loss has the size that makes codes sparse, or is known beside that size."""
+        return self.loss == "cross_entropy" or has_scaled_norm(self.row_range, self.scaling.scaled)
+
+    @property
+    def output_scaling(self) -> Scaling:
+        """How the output is to be read: as rows of this scaling."""
+        return self.scaling.undone if self.loss == "cross_entropy" else self.scaling
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

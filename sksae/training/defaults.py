@@ -6,6 +6,7 @@ Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`ha
 from math import ceil, sqrt
 
 from sksae.model.codes import CODES, listed
+from sksae.model.scaling import SCALED_NORM
 
 # Where rows are as they come, the decay of the UFLDL notes.
 UNSCALED_ALPHA = 1e-4
@@ -42,8 +43,9 @@ def resolve_alpha(
     n_hidden_layers: int,
     n_features: int,
     is_scaled: bool,
+    loss_ratio: float = 1.0,
 ) -> float:
-    """Return the weight decay; None is what suits the code and the rows.
+    """Return the weight decay; None is what suits the code, the rows and the loss.
 
     Parameters
     ----------
@@ -57,6 +59,8 @@ def resolve_alpha(
         Of the rows.
     is_scaled : bool
         Whether rows have the norm that makes codes sparse.
+    loss_ratio : float, default=1.0
+        See `loss_ratio`.
     """
     facts = CODES[sparsity]
     if alpha is not None:
@@ -64,14 +68,17 @@ def resolve_alpha(
     if facts.is_exact and n_hidden_layers == 0:
         return 0.0
     if not is_scaled:
-        return UNSCALED_ALPHA
+        return UNSCALED_ALPHA * loss_ratio
     if n_hidden_layers > 0:
-        return facts.deep_alpha
-    return facts.scaled_alpha * (falling_with_width(n_features) if facts.alpha_falls else 1.0)
+        return facts.deep_alpha * loss_ratio
+    share = falling_with_width(n_features) if facts.alpha_falls else 1.0
+    return facts.scaled_alpha * share * loss_ratio
 
 
-def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:
-    """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm.
+def resolve_beta(
+    beta: float | str | None, sparsity: str | None, is_scaled: bool, loss_ratio: float = 1.0
+) -> float | str:
+    """Return beta as a float or "auto"; None is what suits the sparsity and the size of the loss.
 
     Parameters
     ----------
@@ -81,6 +88,8 @@ def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool
         Name of the code.
     is_scaled : bool
         Whether rows have the norm that makes codes sparse.
+    loss_ratio : float, default=1.0
+        See `loss_ratio`.
 
     Raises
     ------
@@ -89,7 +98,7 @@ def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool
     """
     facts = CODES[sparsity]
     if beta is None:
-        return facts.scaled_beta if is_scaled else facts.unscaled_beta
+        return (facts.scaled_beta if is_scaled else facts.unscaled_beta) * loss_ratio
     if facts.is_exact:
         raise ValueError(
             f"beta={beta!r} has nothing to weigh: with sparsity={sparsity!r} rho alone says how "
@@ -115,6 +124,7 @@ def resolve_learning_rate(
     is_scaled: bool,
     *,
     is_tied: bool = False,
+    loss_ratio: float = 1.0,
 ) -> float:
     """Return the learning rate; "auto" is what suits the width and the norm of the rows.
 
@@ -132,14 +142,32 @@ def resolve_learning_rate(
         Whether rows have the norm that makes codes sparse.
     is_tied : bool, default=False
         Whether the decoder has the encoder's weights.
+    loss_ratio : float, default=1.0
+        See `loss_ratio`; steps of sgd grow with the loss.
     """
     if not isinstance(learning_rate, str):
         return float(learning_rate)
+    shorter = max(1.0, loss_ratio) if solver == "sgd" else 1.0
     if not is_scaled:
-        return UNSCALED_RATES[solver]
+        return UNSCALED_RATES[solver] / shorter
     if solver == "adam":
         return SCALED_ADAM_RATE * share_of_rate(n_features, is_tied)
-    return CODES[sparsity].sgd_rate if solver == "sgd" else 0.0
+    return CODES[sparsity].sgd_rate / shorter if solver == "sgd" else 0.0
+
+
+def loss_ratio(divergence: float | None) -> float:
+    """Return how many times as large a loss is as the squared error of scaled rows.
+
+    Between an output that is the mean row and one that is the row itself: half of the squared norm
+    there, and for the cross entropy the divergence of the rows. The penalties by default are that
+    many times as large too.
+
+    Parameters
+    ----------
+    divergence : float or None
+        Of the rows (see `Scaling`); None where the loss is the squared error.
+    """
+    return 1.0 if divergence is None else 2.0 * divergence / SCALED_NORM
 
 
 def code_bias_gain(

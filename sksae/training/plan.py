@@ -17,7 +17,7 @@ from sksae.training.moments import find_scaling
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification
-from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
+from sksae.training.start import ScalingFinder, Start, begin, check_same_network, go_on
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers adapt to each other. Until Adam has seen
@@ -47,7 +47,7 @@ class Plan:
     dtype, device : str
         Precision and place of training.
     loss : {"squared_error", "cross_entropy"}
-        Of the output.
+        Of the output; the latter of labels, or of rows where there is no target.
     target : ndarray of shape (n_samples, n_targets) or None
         What is to be made of each row; the row itself by default.
     """
@@ -131,10 +131,12 @@ def make_plan(
         check_same_network(
             before.network,
             architecture,
+            loss=specification.loss,
             scale_data=specification.scale_data,
             tied_weights=specification.tied_weights,
         )
         seed = before.record.seed
+    check_rows(specification.loss, X, sample_weight)
     index, held_out_index = split_rows(specification, X.shape[0], sample_weight, seed)
     code_bias = validation.code_bias(
         specification.sparsity, specification.activation, specification.rho
@@ -147,6 +149,7 @@ def make_plan(
             sample_weight,
             draws,
             code_bias=code_bias,
+            loss=specification.loss,
             scale_data=specification.scale_data,
             find=find,
         )
@@ -166,8 +169,8 @@ def make_plan(
         penalties=Penalties(
             specification.sparsity,
             specification.rho,
-            specification.beta,
-            resolve_alpha(specification, specification.alpha, n_features),
+            resolve_beta(specification, specification.beta, start.scaling.divergence),
+            resolve_alpha(specification, specification.alpha, n_features, start.scaling.divergence),
             # Atoms of unit norm do not decay.
             decays="encoder" if architecture.is_dictionary else "all",
         ),
@@ -178,7 +181,7 @@ def make_plan(
             n_features,
             before=before,
             one_pass=one_pass,
-            pace=start.pace,
+            start=start,
         ),
         start=start.flat,
         state=start.state,
@@ -188,7 +191,26 @@ def make_plan(
         held_out_index=held_out_index,
         dtype=specification.dtype,
         device=specification.device,
+        loss=specification.loss,
     )
+
+
+def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
+    """Raise if rows that count are none that the loss can compare an output with.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "cross_entropy"}
+        Of the output.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
+    counted = None
+    if sample_weight is not None and not sample_weight.all():
+        counted = np.flatnonzero(sample_weight)
+    validation.check_probabilities(X, counted, loss)
 
 
 def make_architecture(specification: Specification, n_features: int) -> Architecture:
@@ -205,7 +227,34 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
     )
 
 
-def resolve_alpha(specification: Specification, alpha: float | None, n_features: int) -> float:
+def resolve_beta(
+    specification: Specification, beta: float | str | None, divergence: float | None = None
+) -> float | str:
+    """Return the weight of the sparsity term of an autoencoder, given or by default.
+
+    Parameters
+    ----------
+    specification : Specification
+        The autoencoder that is asked for.
+    beta : float, str or None
+        As it was given.
+    divergence : float or None
+        Of the rows (see `Scaling`).
+    """
+    return defaults.resolve_beta(
+        beta,
+        specification.sparsity,
+        specification.is_loss_scaled,
+        defaults.loss_ratio(divergence),
+    )
+
+
+def resolve_alpha(
+    specification: Specification,
+    alpha: float | None,
+    n_features: int,
+    divergence: float | None = None,
+) -> float:
     """Return the weight decay of an autoencoder, given or by default.
 
     Parameters
@@ -216,18 +265,24 @@ def resolve_alpha(specification: Specification, alpha: float | None, n_features:
         As it was given.
     n_features : int
         Of the rows.
+    divergence : float or None
+        Of the rows (see `Scaling`).
     """
     return defaults.resolve_alpha(
         alpha,
         specification.sparsity,
         len(specification.hidden_layer_sizes),
         n_features,
-        specification.is_scaled,
+        specification.is_loss_scaled,
+        defaults.loss_ratio(divergence),
     )
 
 
 def resolve_learning_rate(
-    specification: Specification, learning_rate: float | str, n_features: int
+    specification: Specification,
+    learning_rate: float | str,
+    n_features: int,
+    divergence: float | None = None,
 ) -> float:
     """Return the learning rate of an autoencoder, given or by default.
 
@@ -239,6 +294,8 @@ def resolve_learning_rate(
         As it was given.
     n_features : int
         Of the rows.
+    divergence : float or None
+        Of the rows (see `Scaling`).
     """
     return defaults.resolve_learning_rate(
         learning_rate,
@@ -247,6 +304,7 @@ def resolve_learning_rate(
         n_features,
         specification.is_scaled,
         is_tied=specification.tied_weights,
+        loss_ratio=defaults.loss_ratio(divergence),
     )
 
 
@@ -301,7 +359,7 @@ def _config_of_rows(
     *,
     before: Fitted | None,
     one_pass: bool,
-    pace: float,
+    start: Start,
 ) -> TrainingConfig:
     """Return the solver and the steps of an autoencoder's training on so many rows.
 
@@ -319,15 +377,17 @@ def _config_of_rows(
         What training goes on from.
     one_pass : bool
         Whether to make a single pass at the constant rate.
-    pace : float
-        For how many steps each step counts.
+    start : Start
+        Where training starts from.
     """
     batch_size = defaults.resolve_batch_size(specification.batch_size, n_rows)
     n_hidden_layers = len(specification.hidden_layer_sizes)
     return make_training_config(
         specification,
         seed,
-        learning_rate=resolve_learning_rate(specification, specification.learning_rate, n_features),
+        learning_rate=resolve_learning_rate(
+            specification, specification.learning_rate, n_features, start.scaling.divergence
+        ),
         code_bias_gain=defaults.code_bias_gain(
             specification.solver,
             n_hidden_layers,
@@ -344,7 +404,7 @@ def _config_of_rows(
         ),
         first_epoch=0 if before is None else before.record.n_iter,
         one_pass=one_pass,
-        pace=pace,
+        pace=start.pace,
         noise=_make_noise(specification, n_features),
         blanks_to_zero=not specification.scale_data,
         n_steps_before=0 if before is None else before.record.n_steps,
@@ -395,5 +455,5 @@ def _make_noise(specification: Specification, n_features: int) -> Noise | None:
         return None
     level = specification.noise_level
     if specification.noise == "gaussian" and specification.scale_data:
-        level *= scaled_deviation(n_features, specification.output_activation)
+        level *= scaled_deviation(n_features, specification.row_range)
     return Noise(specification.noise, float(level))

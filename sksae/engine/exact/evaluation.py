@@ -15,9 +15,9 @@ from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
 from sksae.engine.exact.entries import Readings
-from sksae.engine.exact.passes import Passage, fixed_bounds, mean_over_readings, selections_of
+from sksae.engine.exact.passes import Passage, fixed_bounds, selections_of
 from sksae.engine.exact.threshold import LargestOfAll
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.codes import CODES
@@ -140,6 +140,8 @@ class ExactEvaluation(WalkedEvaluation):
     def _sum_up(self, lane: _Lane, found: "UnitSums") -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
         terms, sums, n_models = self._terms, found.sums, self.parameters.n_models
+        loss = terms.loss
+        assert compares_numbers(loss)
         for batch, passage, pre in lane.walk():
             bound = self._bounds
             if bound is None:
@@ -148,14 +150,14 @@ class ExactEvaluation(WalkedEvaluation):
             active = passage.choose(terms.code, bound)
             output = passage.decode(active).output
             self._activation.forward(output, output, {})
-            norms = terms.loss(output, batch.target.unsqueeze(2), output, -1)
+            row_values = loss(output, batch.target.unsqueeze(2), output, -1)
             n_rows = pre.shape[1]
             row_weights = pre.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
             if batch.weight is not None:
                 row_weights = row_weights * batch.weight
             if sums.errors is not None:
-                sums.errors.add(row_weights, batch, norms[..., -1])
-            values = terms.loss.values(to_float64(mean_over_readings(norms)))
+                sums.errors.add(row_weights, batch, row_values[..., -1], output[:, :, -1])
+            values = loss.values(to_float64(loss.mean_over_readings(row_values)))
             sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
             found.add(active, row_weights, n_rows)
             yield True

@@ -2,7 +2,7 @@
 
 In falling order of p the loss reads a row's units up to each of the budgets Q,
 
-    l = mean over q in Q of 1/2 ||z_hat_q - z||^2
+    l = mean over q in Q of 1/2 ||z_hat_q - z||^2, or of another loss
 
 (Balagansky et al. 2025, https://arxiv.org/abs/2505.24473; "Multi-TopK" of Gao et al. 2024,
 https://arxiv.org/abs/2406.04093). With the residual r_q = z_hat_q - z and R_i the sum of r_q over
@@ -25,7 +25,6 @@ from sksae.engine.exact.passes import (
     Passage,
     atoms_of,
     fixed_bounds,
-    mean_over_readings,
     selections_of,
 )
 from sksae.engine.exact.unit_norm import (
@@ -35,7 +34,7 @@ from sksae.engine.exact.unit_norm import (
     remove_growth,
 )
 from sksae.engine.largest import k_largest
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew, n_parts
@@ -158,8 +157,10 @@ class ExactPart:
         is_linear = activation is ACTIVATIONS["identity"]
         activation.forward(output, output, {})
         error = output if is_linear else torch.empty_like(output)
-        norms = self._terms.loss(output, self._target.unsqueeze(2), error, -1)
-        self.losses = mean_over_readings(norms)
+        loss = self._terms.loss
+        assert compares_numbers(loss)
+        row_values = loss(output, self._target.unsqueeze(2), error, -1)
+        self.losses = loss.mean_over_readings(row_values)
         activation.backward(error, output, output, {}, {})
         return error
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Active, Code
@@ -126,16 +125,3 @@ class Passage:
         for reading in range(1, n_readings):
             output[:, :, reading].add_(output[:, :, reading - 1])
         return Decoded(output, bags)
-
-
-def mean_over_readings(norms: Tensor) -> Tensor:
-    """Return what has the mean over readings of squares as its square.
-
-    Parameters
-    ----------
-    norms : Tensor of shape (..., n_readings)
-        Numbers.
-    """
-    if norms.shape[-1] == 1:
-        return norms[..., 0]
-    return torch.linalg.vector_norm(norms, dim=-1).div_(norms.shape[-1] ** 0.5)
