@@ -25,6 +25,7 @@ from sksae.base.stages import Stages, short_named
 from sksae.model.codes import mean_activation
 from sksae.model.network import Layer
 from sksae.model.numbers import Extended, Matrix, float_dtype
+from sksae.model.scaling import has_scaled_norm
 from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
@@ -528,8 +529,8 @@ class StackedSparseAutoencoder(
             whole.sparsity,
             whole.n_encoder_layers - 1,
             X.shape[1],
-            whole.is_loss_scaled,
-            defaults.loss_ratio(whole.scaling.divergence),
+            has_scaled_norm(whole.row_range, whole.scaling.scaled),
+            of_probabilities=whole.loss == "cross_entropy",
         )
 
         def attributes(

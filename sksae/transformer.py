@@ -59,11 +59,19 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     .. math::
 
-        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \, l_i
             + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
 
-    the objective of the UFLDL notes [1]_, where z is the scaled row (see ``scale_data``), w the
-    ``sample_weight`` and S the sparsity term of the code a:
+    where w is the ``sample_weight``, l what is lost of a row by the code (``loss``),
+
+    .. math::
+
+        l = \tfrac12 \lVert \hat z - z \rVert^2 \quad \text{or} \quad
+        l = -\sum_j x_j \ln \hat x_j + (1 - x_j) \ln (1 - \hat x_j) ,
+
+    z is the scaled row (see ``scale_data``), x the row as it is given, with values in [0, 1], and
+    S the sparsity term of the code a. With the former, the default, J is the objective of the UFLDL
+    notes [1]_. S is
 
     - "kl": :math:`\sum_j \rho \ln(\rho / \hat\rho_j) + (1 - \rho) \ln((1 - \rho) / (1 -
       \hat\rho_j))`, where :math:`\hat\rho_j` is the (weighted) mean over rows of
@@ -74,7 +82,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
       pre-activations of the h units are the code, all others are 0 [6]_; with "batchtopk" it is k
       on average over the rows of a minibatch, so that rows may differ, and those above
       ``threshold_`` once it is fitted [8]_. The loss of "topk" is the mean over ``budgets`` q of
-      :math:`\tfrac12 \lVert b + \sum_{j \le q} a_j D_j - z \rVert^2`, where the active units j
+      l for the output :math:`b + \sum_{j \le q} a_j D_j`, where the active units j
       stand in falling order of activation [7]_. Without hidden layers atoms have unit norm, the
       encoder's weights begin as the atoms, and units that no row keeps learn what the others leave
       over (see Notes).
@@ -86,6 +94,16 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     ----------
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
+
+    loss : {"squared_error", "cross_entropy"}, default="squared_error"
+        What is lost of a row, l above. With "cross_entropy" the values of X are taken for
+        probabilities, such as pixels that are on or off, shades of grey from 0 to 1 or words that
+        are there or not; values outside [0, 1] are a ValueError. The output is a sigmoid and
+        is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
+        the encoder sees, and nothing else. l is a sum over features, where others take the mean
+        of them [9]_: penalties beside a mean are n_features times as large here. `score` is R^2
+        all the same, and the units of later members of a stack can be probabilities if they are
+        those of sigmoid codes.
 
     sparsity : {"kl", "l1", "l2", "topk", "batchtopk"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
@@ -107,7 +125,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2"; where
         rows do not have the norm that ``scale_data`` gives them (see there) 1.0 for "kl" and 0.02
-        for "l1". Without effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
+        for "l1". With ``loss="cross_entropy"`` it is those for rows of that norm times D / 18,
+        where D is by how much l falls from the mean row to the row itself (half the norm is 18).
+        Without effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
@@ -136,7 +156,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
         0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
-        ``scale_data`` gives them. "topk" and "batchtopk" without hidden layers have 0, and what
+        ``scale_data`` gives them. With ``loss="cross_entropy"`` it is 0.002 for "kl" without
+        hidden layers, whatever the width, and otherwise as for rows of that norm. "topk" and
+        "batchtopk" without hidden layers have 0, and what
         is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
         nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
         row they rebuild; beyond 0.1 the weights of all units may decay to zero.
@@ -145,8 +167,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Of the code. "auto" is sigmoid for "kl" and relu otherwise. prelu learns one slope per
         unit.
 
-    output_activation : {"identity", "sigmoid", "tanh", "relu", "prelu"}, default="identity"
-        Of the reconstruction, in the space of z.
+    output_activation : {"auto", "identity", "sigmoid", "tanh", "relu", "prelu"}, default="auto"
+        Of the reconstruction, in the space of z. "auto" is identity, and sigmoid with
+        ``loss="cross_entropy"``, with which anything else is a ValueError.
 
     hidden_layer_sizes : sequence of int, default=()
         Units of the layers between input and code; the decoder mirrors them. Choose "adam" for
@@ -182,7 +205,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         active a little in every row. An output with a range has no room for that: for a sigmoid or
         tanh output the norm is that of UFLDL's 8x8 patches, 64 * (0.4/3)**2 = 1.14, with a
         standard deviation of the entries of 0.4/3 at most, and c is 0.5 for a sigmoid output (0
-        otherwise). Where features have different units, scale each of them before, by a
+        otherwise). With ``loss="cross_entropy"`` z is not what the output makes, and its norm is
+        36. Where features have different units, scale each of them before, by a
         ``StandardScaler`` say: else the largest feature is nearly all of the norm, and units
         are levels of it, not sparse. With False z is X itself. Either way `transform` takes and
         `inverse_transform` gives rows in the units of X.
@@ -211,7 +235,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` and "adam" it
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. "sgd" with
+        ``loss="cross_entropy"`` has 4 times its rate for rows of that norm. With ``tied_weights`` and "adam" it
         falls further beyond 784 features, to half of that; and without hidden layers the biases of
         the code move faster than weights, by as much as "auto" falls with the width. With hidden
         layers the rate rises to that over the first 200 steps for each of ``hidden_layer_sizes``,
@@ -280,9 +305,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Atoms: what a unit of each code adds to a row in the units of X, ``coefs_[-1] * scale_``
-        (before the output's activation). With hidden layers there are none.
+        (before the output's activation). With ``loss="cross_entropy"`` it is what a unit adds to
+        the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weights of each layer from input to output, in the space of z.
+        Weights of each layer from input to output, in the space of z; with
+        ``loss="cross_entropy"`` the output is in the units of X.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases likewise.
     slopes_ : list of ndarray of shape (n_out,) or None
@@ -347,7 +374,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     "topk" and "batchtopk" without hidden layers: a unit is dead that no row has kept for an epoch
     and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with the largest
-    pre-activations rebuild the error e of the minibatch, which is held fixed, and :math:`\tfrac12
+    pre-activations rebuild the error e of the minibatch (minus dl by what the atoms add up to),
+    which is held fixed, and :math:`\tfrac12
     \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After each step atoms
     are divided by their norms; before it gradients lose the part along their atoms. The encoder is
     :math:`W z + c` of centred rows: with :math:`W (z - b) + c` nothing was gained.
@@ -372,6 +400,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
            2025, arXiv:2505.24473.
     .. [8] B. Bussmann, P. Leask and N. Nanda, "BatchTopK sparse autoencoders", 2024,
            arXiv:2412.06410.
+    .. [9] F. Chollet, "Building autoencoders in Keras", The Keras Blog, 2016. In P. Vincent et al.,
+           "Stacked denoising autoencoders", JMLR 11, 2010, section 2.2, l is the sum, and the
+           output that of Bernoulli variables.
 
     Examples
     --------
@@ -383,6 +414,16 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     (1797, 64)
     >>> print(f"mean activation {sae.mean_activation_.mean():.2f}, R^2 {sae.score(X):.1f}")
     mean activation 0.10, R^2 0.9
+
+    Shades of grey as probabilities:
+
+    >>> sae = SparseAutoencoderTransformer(
+    ...     64, loss="cross_entropy", rho=0.1, max_iter=60, tol=3e-3, random_state=0
+    ... )
+    >>> codes = sae.fit_transform(X / 16)
+    >>> rebuilt = sae.inverse_transform(codes)
+    >>> print(f"R^2 {sae.score(X / 16):.1f}, {rebuilt.min():.1f} to {rebuilt.max():.1f}")
+    R^2 0.9, 0.0 to 1.0
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -511,7 +552,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Raises
         ------
         ValueError
-            If a parameter or the data is invalid, or if the loss stops being finite.
+            If a parameter or the data is invalid, values outside [0, 1] with
+            ``loss="cross_entropy"`` among them; or if the loss stops being finite.
 
         Warns
         -----
@@ -573,8 +615,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Raises
         ------
         ValueError
-            If ``early_stopping`` is set; if a parameter or the data is invalid; if the loss stops
-            being finite.
+            If ``early_stopping`` is set; if a parameter or the data is invalid, as in `fit`; if
+            the loss stops being finite.
         AttributeError
             If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
         """

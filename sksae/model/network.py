@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sksae.model.codes import Selection
-from sksae.model.scaling import Scaling, has_scaled_norm, row_range
+from sksae.model.scaling import Scaling, row_range
 
 
 class Layer(NamedTuple):
@@ -95,11 +95,6 @@ class FittedNetwork:
     def row_range(self) -> str:
         """The activation whose range scaled rows keep to."""
         return row_range(self.output_activation, self.loss)
-
-    @property
-    def is_loss_scaled(self) -> bool:
-        """Whether the loss has the size that makes codes sparse, or is known beside that size."""
-        return self.loss == "cross_entropy" or has_scaled_norm(self.row_range, self.scaling.scaled)
 
     @property
     def output_scaling(self) -> Scaling:

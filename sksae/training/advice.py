@@ -119,8 +119,8 @@ def unusual_parameters(
     sparsity, solver = specification.sparsity, specification.solver
     given, default = specification.given, specification.usual
     usual: dict[str, Any] = {
-        "learning_rate": resolve_learning_rate(specification, "auto", n_features, divergence),
-        "alpha": resolve_alpha(specification, None, n_features, divergence),
+        "learning_rate": resolve_learning_rate(specification, "auto", n_features),
+        "alpha": resolve_alpha(specification, None, n_features),
         "beta": resolve_beta(specification, None, divergence),
         "noise_level": default["noise_level"],
         "tol": default["tol"],

@@ -17,7 +17,7 @@ from sksae.training.moments import find_scaling
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification
-from sksae.training.start import ScalingFinder, Start, begin, check_same_network, go_on
+from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers adapt to each other. Until Adam has seen
@@ -170,7 +170,7 @@ def make_plan(
             specification.sparsity,
             specification.rho,
             resolve_beta(specification, specification.beta, start.scaling.divergence),
-            resolve_alpha(specification, specification.alpha, n_features, start.scaling.divergence),
+            resolve_alpha(specification, specification.alpha, n_features),
             # Atoms of unit norm do not decay.
             decays="encoder" if architecture.is_dictionary else "all",
         ),
@@ -181,7 +181,7 @@ def make_plan(
             n_features,
             before=before,
             one_pass=one_pass,
-            start=start,
+            pace=start.pace,
         ),
         start=start.flat,
         state=start.state,
@@ -249,12 +249,7 @@ def resolve_beta(
     )
 
 
-def resolve_alpha(
-    specification: Specification,
-    alpha: float | None,
-    n_features: int,
-    divergence: float | None = None,
-) -> float:
+def resolve_alpha(specification: Specification, alpha: float | None, n_features: int) -> float:
     """Return the weight decay of an autoencoder, given or by default.
 
     Parameters
@@ -265,16 +260,14 @@ def resolve_alpha(
         As it was given.
     n_features : int
         Of the rows.
-    divergence : float or None
-        Of the rows (see `Scaling`).
     """
     return defaults.resolve_alpha(
         alpha,
         specification.sparsity,
         len(specification.hidden_layer_sizes),
         n_features,
-        specification.is_loss_scaled,
-        defaults.loss_ratio(divergence),
+        specification.is_scaled,
+        of_probabilities=specification.loss == "cross_entropy",
     )
 
 
@@ -282,7 +275,6 @@ def resolve_learning_rate(
     specification: Specification,
     learning_rate: float | str,
     n_features: int,
-    divergence: float | None = None,
 ) -> float:
     """Return the learning rate of an autoencoder, given or by default.
 
@@ -294,8 +286,6 @@ def resolve_learning_rate(
         As it was given.
     n_features : int
         Of the rows.
-    divergence : float or None
-        Of the rows (see `Scaling`).
     """
     return defaults.resolve_learning_rate(
         learning_rate,
@@ -304,7 +294,7 @@ def resolve_learning_rate(
         n_features,
         specification.is_scaled,
         is_tied=specification.tied_weights,
-        loss_ratio=defaults.loss_ratio(divergence),
+        of_probabilities=specification.loss == "cross_entropy",
     )
 
 
@@ -359,7 +349,7 @@ def _config_of_rows(
     *,
     before: Fitted | None,
     one_pass: bool,
-    start: Start,
+    pace: float,
 ) -> TrainingConfig:
     """Return the solver and the steps of an autoencoder's training on so many rows.
 
@@ -377,17 +367,15 @@ def _config_of_rows(
         What training goes on from.
     one_pass : bool
         Whether to make a single pass at the constant rate.
-    start : Start
-        Where training starts from.
+    pace : float
+        For how many steps each step counts.
     """
     batch_size = defaults.resolve_batch_size(specification.batch_size, n_rows)
     n_hidden_layers = len(specification.hidden_layer_sizes)
     return make_training_config(
         specification,
         seed,
-        learning_rate=resolve_learning_rate(
-            specification, specification.learning_rate, n_features, start.scaling.divergence
-        ),
+        learning_rate=resolve_learning_rate(specification, specification.learning_rate, n_features),
         code_bias_gain=defaults.code_bias_gain(
             specification.solver,
             n_hidden_layers,
@@ -404,7 +392,7 @@ def _config_of_rows(
         ),
         first_epoch=0 if before is None else before.record.n_iter,
         one_pass=one_pass,
-        pace=start.pace,
+        pace=pace,
         noise=_make_noise(specification, n_features),
         blanks_to_zero=not specification.scale_data,
         n_steps_before=0 if before is None else before.record.n_steps,
