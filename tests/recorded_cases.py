@@ -41,6 +41,7 @@ ROWS = {
     "float32": PLAIN.astype(np.float32),
     "columns first": np.asfortranarray(PLAIN),
     "csr": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0)),
+    "csr in [0, 1]": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0) / PLAIN.max()),
     "small": make_rows(60, 8, seed=1),
     "large": make_rows(300, 64, n_factors=12, seed=2),
     "far off": 1e6 + 1e3 * PLAIN,
@@ -71,6 +72,11 @@ def sae(n_components=12, **params):
     """Return an autoencoder that trains in no time."""
     few = {"max_iter": 8, "batch_size": 20, "random_state": 0}
     return SparseAutoencoderTransformer(n_components, **(few | params))
+
+
+def by_cross_entropy(**params):
+    """Return one that takes rows for probabilities, and is given such."""
+    return make_pipeline(MinMaxScaler(), sae(loss="cross_entropy", **params))
 
 
 def supervised(estimator):
@@ -231,6 +237,31 @@ CASES = {
     "output tanh": case(sae, output_activation="tanh"),
     "output relu": case(sae, output_activation="relu", **AS_IT_IS),
     "output prelu, lbfgs": case(sae, output_activation="prelu", solver="lbfgs"),
+    # Rows as probabilities.
+    **{
+        f"cross entropy, {sparsity}, {solver}": case(
+            by_cross_entropy, sparsity=sparsity, solver=solver
+        )
+        for sparsity, solver in product(SPARSITIES, SOLVERS)
+    },
+    "cross entropy, topk": case(by_cross_entropy, sparsity="topk", rho=3),
+    "cross entropy, batchtopk": case(by_cross_entropy, sparsity="batchtopk", rho=3),
+    "cross entropy, deep, tied": case(by_cross_entropy, tied_weights=True, **DEEP_PRELU),
+    "cross entropy, beta auto": case(by_cross_entropy, **AUTO),
+    "cross entropy, unscaled, weights": case(by_cross_entropy, weighted=True, **AS_IT_IS),
+    "cross entropy, early stopping": case(by_cross_entropy, **HELD_OUT),
+    "cross entropy, masking": case(by_cross_entropy, noise="masking"),
+    "cross entropy, in pieces": case(by_cross_entropy, train=in_pieces),
+    "cross entropy, csr": case(sae, rows="csr in [0, 1]", loss="cross_entropy"),
+    "cross entropy, stack": case(
+        lambda **params: make_pipeline(MinMaxScaler(), stack(**params)),
+        autoencoders=[sae(9, loss="cross_entropy"), sae(5, loss="cross_entropy")],
+    ),
+    "cross entropy, classifier": case(
+        lambda **params: make_pipeline(MinMaxScaler(), classifier(**params)),
+        target="classes",
+        autoencoders=[sae(9, loss="cross_entropy"), sae(5)],
+    ),
     "hidden prelu": case(sae, **DEEP_PRELU),
     "hidden sigmoid": case(sae, hidden_layer_sizes=(10,), hidden_activation="sigmoid"),
     "hidden tanh": case(sae, hidden_layer_sizes=(10,), hidden_activation="tanh"),
@@ -455,5 +486,6 @@ CASES = {
     "rho that is none": case(sae, rho=1.5),
     "diverging": case(sae, solver="sgd", learning_rate=1e30, max_iter=50),
     "kl of relu": case(sae, activation="relu"),
+    "no probabilities": case(sae, loss="cross_entropy"),
     "no target": case(classifier),
 }
