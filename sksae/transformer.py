@@ -235,13 +235,13 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. "sgd" with
-        ``loss="cross_entropy"`` has 4 times its rate for rows of that norm. With ``tied_weights`` and "adam" it
-        falls further beyond 784 features, to half of that; and without hidden layers the biases of
-        the code move faster than weights, by as much as "auto" falls with the width. With hidden
-        layers the rate rises to that over the first 200 steps for each of ``hidden_layer_sizes``,
-        if it falls later over a quarter of all steps at most; at the full rate from the start relu
-        units would die. Until then the loss does not count as settled.
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``loss="cross_entropy"`` that
+        of "sgd" is 4e-2 and 1.2e-2 in any case. With ``tied_weights`` and "adam" it falls further
+        beyond 784 features, to half of that; and without hidden layers the biases of the code move
+        faster than weights, by as much as "auto" falls with the width. With hidden layers the rate
+        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later
+        over a quarter of all steps at most; at the full rate from the start relu units would die.
+        Until then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
