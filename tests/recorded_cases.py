@@ -41,7 +41,8 @@ ROWS = {
     "float32": PLAIN.astype(np.float32),
     "columns first": np.asfortranarray(PLAIN),
     "csr": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0)),
-    "csr in [0, 1]": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0) / PLAIN.max()),
+    "probabilities": PLAIN / PLAIN.max(),
+    "csr of probabilities": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0) / PLAIN.max()),
     "small": make_rows(60, 8, seed=1),
     "large": make_rows(300, 64, n_factors=12, seed=2),
     "far off": 1e6 + 1e3 * PLAIN,
@@ -72,11 +73,6 @@ def sae(n_components=12, **params):
     """Return an autoencoder that trains in no time."""
     few = {"max_iter": 8, "batch_size": 20, "random_state": 0}
     return SparseAutoencoderTransformer(n_components, **(few | params))
-
-
-def by_cross_entropy(**params):
-    """Return one that takes rows for probabilities, and is given such."""
-    return make_pipeline(MinMaxScaler(), sae(loss="cross_entropy", **params))
 
 
 def supervised(estimator):
@@ -216,6 +212,7 @@ AUTO = {"beta": "auto", "rho": 0.2, "max_iter": 60}
 HELD_OUT = {"early_stopping": True, "validation_fraction": 0.25}
 MANY = {"n_components": 512, "batch_size": 300}
 AS_IT_IS = {"scale_data": False}
+PROBABILITIES = {"rows": "probabilities", "loss": "cross_entropy"}
 GRID = {"beta": [0.3, 3.0], "rho": [0.1, 0.2], "max_iter": [5, 8]}
 STEP_GRID = {"sae__beta": [0.3, 3.0], "sae__n_components": [6, 12], "tree__max_depth": [2, 4]}
 SCORED = {"scoring": sparsity_scorers(threshold=0.1, relative=True), "refit": False}
@@ -240,25 +237,29 @@ CASES = {
     # Rows as probabilities.
     **{
         f"cross entropy, {sparsity}, {solver}": case(
-            by_cross_entropy, sparsity=sparsity, solver=solver
+            sae, sparsity=sparsity, solver=solver, **PROBABILITIES
         )
         for sparsity, solver in product(SPARSITIES, SOLVERS)
     },
-    "cross entropy, topk": case(by_cross_entropy, sparsity="topk", rho=3),
-    "cross entropy, batchtopk": case(by_cross_entropy, sparsity="batchtopk", rho=3),
-    "cross entropy, deep, tied": case(by_cross_entropy, tied_weights=True, **DEEP_PRELU),
-    "cross entropy, beta auto": case(by_cross_entropy, **AUTO),
-    "cross entropy, unscaled, weights": case(by_cross_entropy, weighted=True, **AS_IT_IS),
-    "cross entropy, early stopping": case(by_cross_entropy, **HELD_OUT),
-    "cross entropy, masking": case(by_cross_entropy, noise="masking"),
-    "cross entropy, in pieces": case(by_cross_entropy, train=in_pieces),
-    "cross entropy, csr": case(sae, rows="csr in [0, 1]", loss="cross_entropy"),
+    **{
+        f"cross entropy, {sparsity}": case(sae, sparsity=sparsity, rho=3, **PROBABILITIES)
+        for sparsity in EXACT
+    },
+    "cross entropy, deep, tied": case(sae, tied_weights=True, **DEEP_PRELU, **PROBABILITIES),
+    "cross entropy, beta auto": case(sae, **AUTO, **PROBABILITIES),
+    "cross entropy, weights": case(sae, weighted=True, **AS_IT_IS, **PROBABILITIES),
+    "cross entropy, early stopping": case(sae, **HELD_OUT, **PROBABILITIES),
+    "cross entropy, masking": case(sae, noise="masking", **PROBABILITIES),
+    "cross entropy, in pieces": case(sae, train=in_pieces, **PROBABILITIES),
+    "cross entropy, csr": case(sae, **(PROBABILITIES | {"rows": "csr of probabilities"})),
     "cross entropy, stack": case(
-        lambda **params: make_pipeline(MinMaxScaler(), stack(**params)),
+        stack,
+        rows="probabilities",
         autoencoders=[sae(9, loss="cross_entropy"), sae(5, loss="cross_entropy")],
     ),
     "cross entropy, classifier": case(
-        lambda **params: make_pipeline(MinMaxScaler(), classifier(**params)),
+        classifier,
+        rows="probabilities",
         target="classes",
         autoencoders=[sae(9, loss="cross_entropy"), sae(5)],
     ),
