@@ -99,7 +99,8 @@ class StackedSparseAutoencoder(
         and `score`.
 
     finetune : bool, default=True
-        Whether to train all layers together after each on its own.
+        Whether to train all layers together after each on its own. The
+        reconstruction is compared with the rows by the ``loss`` of the first member.
 
     pretrain : bool, default=True
         Whether to train each on its own at all. With False the members are fitted already, on

@@ -102,8 +102,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
         the encoder sees, and nothing else. l is a sum over features, where others take the mean
         of them [9]_: penalties beside a mean are n_features times as large here. `score` is R^2
-        all the same, and the units of later members of a stack can be probabilities if they are
-        those of sigmoid codes.
+        all the same. In a stack a later member may have it where the code before is sigmoid.
 
     sparsity : {"kl", "l1", "l2", "topk", "batchtopk"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
