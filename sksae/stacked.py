@@ -32,7 +32,13 @@ from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
-from sksae.stacking.members import as_fitted, check_fit_together, check_names, count_trained
+from sksae.stacking.members import (
+    as_fitted,
+    check_fit_together,
+    check_names,
+    count_trained,
+    loss_of,
+)
 from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import draw_seeds, pretrained
 from sksae.stacking.rolling import with_layers
@@ -43,7 +49,7 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
-from sksae.training.plan import check_device, split_rows
+from sksae.training.plan import check_device, check_rows, split_rows
 from sksae.training.specification import TrainingSpecification
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -94,7 +100,8 @@ class StackedSparseAutoencoder(
         "encode" is a ValueError, and has its place in a :class:`~sklearn.pipeline.Pipeline`.
 
     finetune : bool, default=True
-        Whether to train all layers together after each on its own.
+        Whether to train all layers together after each on its own. The
+        reconstruction is compared with the rows by the ``loss`` of the first member.
 
     pretrain : bool, default=True
         Whether to train each on its own at all. With False the members are fitted already, on
@@ -358,6 +365,8 @@ class StackedSparseAutoencoder(
             weight = checked_weight(sample_weight, X)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
+            if self.finetune:
+                check_rows(loss_of(named[0][1], pretrain=self.pretrain), X, weight)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
@@ -517,13 +526,13 @@ class StackedSparseAutoencoder(
         index, held_out_index = split_rows(specification, X.shape[0], weight, seed)
         rho = validation.resolve_rho(last.rho, last.n_components)
         beta = 0.0 if last.beta_ is None else last.beta_
-        scaling = whole.scaling
         alpha = defaults.resolve_alpha(
             specification.alpha,
             whole.sparsity,
             whole.n_encoder_layers - 1,
             X.shape[1],
-            has_scaled_norm(members[0].__sksae_network__().output_activation, scaling.scaled),
+            has_scaled_norm(whole.row_range, whole.scaling.scaled),
+            of_probabilities=whole.loss == "cross_entropy",
         )
 
         def attributes(
@@ -550,6 +559,7 @@ class StackedSparseAutoencoder(
             Penalties(whole.sparsity, rho, beta, alpha),
             index=index,
             held_out_index=held_out_index,
+            loss=whole.loss,
         )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=plan.config.max_iter)
         subcontext.call_on_fit_task_begin(estimator=self, **task)

@@ -38,6 +38,7 @@ from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.pursuit import ALGORITHMS
+from sksae.model.scaling import LOSSES
 from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
@@ -59,11 +60,19 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     .. math::
 
-        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \, l_i
             + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
 
-    the objective of the UFLDL notes [1]_, where z is the scaled row (see ``scale_data``), w the
-    ``sample_weight`` and S the sparsity term of the code a:
+    where w is the ``sample_weight``, l what is lost of a row by the code (``loss``),
+
+    .. math::
+
+        l = \tfrac12 \lVert \hat z - z \rVert^2 \quad \text{or} \quad
+        l = -\sum_j x_j \ln \hat x_j + (1 - x_j) \ln (1 - \hat x_j) ,
+
+    z is the scaled row (see ``scale_data``), x the row as it is given, with values in [0, 1], and
+    S the sparsity term of the code a. With the former, the default, J is the objective of the UFLDL
+    notes [1]_. S is
 
     - "kl": :math:`\sum_j \rho \ln(\rho / \hat\rho_j) + (1 - \rho) \ln((1 - \rho) / (1 -
       \hat\rho_j))`, where :math:`\hat\rho_j` is the (weighted) mean over rows of
@@ -74,7 +83,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
       pre-activations of the h units are the code, all others are 0 [6]_; with "batchtopk" it is k
       on average over the rows of a minibatch, so that rows may differ, and those above
       ``threshold_`` once it is fitted [8]_. The loss of "topk" is the mean over ``budgets`` q of
-      :math:`\tfrac12 \lVert b + \sum_{j \le q} a_j D_j - z \rVert^2`, where the active units j
+      l for the output :math:`b + \sum_{j \le q} a_j D_j`, where the active units j
       stand in falling order of activation [7]_. Without hidden layers atoms have unit norm, the
       encoder's weights begin as the atoms, and units that no row keeps learn what the others leave
       over (see Notes);
@@ -93,6 +102,15 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     ----------
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
+
+    loss : {"squared_error", "cross_entropy"}, default="squared_error"
+        What is lost of a row, l above. With "cross_entropy" the values of X are taken for
+        probabilities, such as pixels that are on or off, shades of grey from 0 to 1 or words that
+        are there or not; values outside [0, 1] are a ValueError. The output is a sigmoid and
+        is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
+        the encoder sees, and nothing else. l is a sum over features, where others take the mean
+        of them [13]_: penalties beside a mean are n_features times as large here. `score` is R^2
+        all the same. In a stack a later member may have it where the code before is sigmoid.
 
     sparsity : {"kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
@@ -116,8 +134,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and "gated", 0.3 for "l2"
         and "auto" for "jumprelu"; where rows do not have the norm that ``scale_data`` gives them
-        (see there) 1.0 for "kl" and 0.02 for "l1" and "gated". Without effect if ``sparsity`` is
-        None; an error with "topk" and "batchtopk".
+        (see there) 1.0 for "kl" and 0.02 for "l1" and "gated". With ``loss="cross_entropy"`` it is
+        those for rows of that norm times D / 18, where D is by how much l falls from the mean row
+        to the row itself (half the norm is 18). Without effect if ``sparsity`` is None; an error
+        with "topk" and "batchtopk".
 
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
@@ -157,7 +177,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
         0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
-        ``scale_data`` gives them. Codes that are trained by the active units alone have 0, and what
+        ``scale_data`` gives them. With ``loss="cross_entropy"`` it is 0.002 for "kl" without
+        hidden layers, whatever the width, and otherwise as for rows of that norm. Codes that are
+        trained by the active units alone have 0, and what
         is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
         nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
         row they rebuild; beyond 0.1 the weights of all units may decay to zero.
@@ -166,8 +188,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Of the code. "auto" is sigmoid for "kl", an own one of "jumprelu" and "gated", which can
         have no other, and relu otherwise. prelu learns one slope per unit.
 
-    output_activation : {"identity", "sigmoid", "tanh", "relu", "prelu"}, default="identity"
-        Of the reconstruction, in the space of z.
+    output_activation : {"auto", "identity", "sigmoid", "tanh", "relu", "prelu"}, default="auto"
+        Of the reconstruction, in the space of z. "auto" is identity, and sigmoid with
+        ``loss="cross_entropy"``, with which anything else is a ValueError.
 
     hidden_layer_sizes : sequence of int, default=()
         Units of the layers between input and code; the decoder mirrors them. Choose "adam" for
@@ -203,7 +226,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         active a little in every row. An output with a range has no room for that: for a sigmoid or
         tanh output the norm is that of UFLDL's 8x8 patches, 64 * (0.4/3)**2 = 1.14, with a
         standard deviation of the entries of 0.4/3 at most, and c is 0.5 for a sigmoid output (0
-        otherwise). Where features have different units, scale each of them before, by a
+        otherwise). With ``loss="cross_entropy"`` z is not what the output makes, and its norm is
+        36. Where features have different units, scale each of them before, by a
         ``StandardScaler`` say: else the largest feature is nearly all of the norm, and units
         are levels of it, not sparse. With False z is X itself. Either way `transform` takes and
         `inverse_transform` gives rows in the units of X.
@@ -212,8 +236,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
         and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
         instead of 6.6 GB. For "topk", "batchtopk", "jumprelu" and "gated", for all codes if
-        ``transform_algorithm`` is "omp", and for "l1" with relu, which takes as much memory as dense
-        codes where half of the entries are not 0; a ValueError with any other code, which has
+        ``transform_algorithm`` is "omp", and for "l1" with relu, which takes as much memory as
+        dense codes where half of the entries are not 0; a ValueError with any other code, which has
         hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn puts
         sparse codes into no table: use ``set_output(transform="default")``.
 
@@ -229,14 +253,14 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         How `transform`, `score` and `score_samples` find codes. "encode" is by the encoder. The
         others look in each row for the coefficients of atoms that rebuild it best, at more time;
         they may be negative. "refit" is least squares on the atoms of the units that the encoder
-        makes active, which must be 0 else, as relu is. "omp" is orthogonal matching pursuit [12]_: atoms are
-        chosen one after another, without the encoder, each the one most correlated with what the
-        others leave over; ``transform_n_active`` of them, or where that is None as many as ``rho``
-        says for "topk" and "batchtopk"; fewer where a row is rebuilt before, or atoms depend on
-        each other. Both rebuild more with as many units, and tell a classifier no more
-        (docs/exact.md). It can be set after `fit`, which does not go by it: fitted attributes are
-        those of the encoder's codes. A ValueError with hidden layers, with an output other than
-        "identity", and in members of stacks, classifiers and regressors.
+        makes active, and needs units that are 0 else, as relu. "omp" is orthogonal matching pursuit
+        [12]_: atoms are chosen one after another, without the encoder, each the one most correlated
+        with what the others leave over; ``transform_n_active`` of them, or where that is None as
+        many as ``rho`` says for codes that are trained by the active units alone; fewer where a row
+        is rebuilt before, or atoms depend on each other. Both rebuild more with as many units, and
+        tell a classifier no more (docs/exact.md). It can be set after `fit`, which does not go by
+        it: fitted attributes are those of the encoder's codes. A ValueError with hidden layers,
+        with an output other than "identity", and in members of stacks, classifiers and regressors.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -246,12 +270,13 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     learning_rate : float > 0 or "auto", default="auto"
         Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
         is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``tied_weights`` and "adam" it
-        falls further beyond 784 features, to half of that; and without hidden layers the biases of
-        the code move faster than weights, by as much as "auto" falls with the width. With hidden
-        layers the rate rises to that over the first 200 steps for each of ``hidden_layer_sizes``,
-        if it falls later over a quarter of all steps at most; at the full rate from the start relu
-        units would die. Until then the loss does not count as settled.
+        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``loss="cross_entropy"`` that
+        of "sgd" is 4e-2 and 1.2e-2 in any case. With ``tied_weights`` and "adam" it falls further
+        beyond 784 features, to half of that; and without hidden layers the biases of the code move
+        faster than weights, by as much as "auto" falls with the width. With hidden layers the rate
+        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later
+        over a quarter of all steps at most; at the full rate from the start relu units would die.
+        Until then the loss does not count as settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
@@ -315,9 +340,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     ----------
     components_ : ndarray of shape (n_components, n_features)
         Atoms: what a unit of each code adds to a row in the units of X, ``coefs_[-1] * scale_``
-        (before the output's activation). With hidden layers there are none.
+        (before the output's activation). With ``loss="cross_entropy"`` it is what a unit adds to
+        the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weights of each layer from input to output, in the space of z.
+        Weights of each layer from input to output, in the space of z; with
+        ``loss="cross_entropy"`` the output is in the units of X.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases likewise.
     slopes_ : list of ndarray of shape (n_out,) or None
@@ -386,7 +413,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     "topk" without hidden layers, "batchtopk", "jumprelu" and "gated": a unit is dead that no row
     has kept for an epoch and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with
-    the largest pre-activations rebuild the error e of the minibatch, which is held fixed, and
+    the largest pre-activations rebuild the error e of the minibatch (minus dl by what
+    the atoms add up to), which is held fixed, and
     :math:`\tfrac12 \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After
     each step atoms are divided by their norms; before it gradients lose the part along their atoms.
     The encoder is :math:`W z + c` of centred rows, which says the same as :math:`W (z - b) + c`.
@@ -427,6 +455,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
            on Signals, Systems and Computers, 1993; and for many rows at once R. Rubinstein,
            M. Zibulevsky and M. Elad, "Efficient implementation of the K-SVD algorithm using batch
            orthogonal matching pursuit", Technion CS-2008-08, 2008.
+    .. [13] F. Chollet, "Building autoencoders in Keras", The Keras Blog, 2016. In P. Vincent et
+           al., "Stacked denoising autoencoders", JMLR 11, 2010, section 2.2, l is the sum, and the
+           output that of Bernoulli variables.
 
     Examples
     --------
@@ -438,10 +469,21 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     (1797, 64)
     >>> print(f"mean activation {sae.mean_activation_.mean():.2f}, R^2 {sae.score(X):.1f}")
     mean activation 0.10, R^2 0.9
+
+    Shades of grey as probabilities:
+
+    >>> sae = SparseAutoencoderTransformer(
+    ...     64, loss="cross_entropy", rho=0.1, max_iter=60, tol=3e-3, random_state=0
+    ... )
+    >>> codes = sae.fit_transform(X / 16)
+    >>> rebuilt = sae.inverse_transform(codes)
+    >>> print(f"R^2 {sae.score(X / 16):.1f}, {rebuilt.min():.1f} to {rebuilt.max():.1f}")
+    R^2 0.9, 0.0 to 1.0
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "loss": [StrOptions(set(LOSSES))],
         "sparsity": [StrOptions({name for name in CODES if name is not None}), None],
         "rho": [
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -451,7 +493,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "budgets": [StrOptions({"auto"}), "array-like", None],
         "prefixes": ["array-like", None],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
-        "output_activation": [StrOptions(ACTIVATION_NAMES)],
+        "output_activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
         "tied_weights": ["boolean"],
@@ -470,6 +512,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self,
         n_components: int = 100,
         *,
+        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
         sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
@@ -477,7 +520,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         prefixes: Sequence[float] | None = None,
         alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
-        output_activation: ActivationName = "identity",
+        output_activation: Literal["auto"] | ActivationName = "auto",
         hidden_layer_sizes: Sequence[int] | int = (),
         hidden_activation: ActivationName = "relu",
         tied_weights: bool = False,
@@ -505,6 +548,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_components = n_components
+        self.loss = loss
         self.sparsity = sparsity
         self.rho = rho
         self.beta = beta
@@ -569,7 +613,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Raises
         ------
         ValueError
-            If a parameter or the data is invalid, or if the loss stops being finite.
+            If a parameter or the data is invalid, values outside [0, 1] with
+            ``loss="cross_entropy"`` among them; or if the loss stops being finite.
 
         Warns
         -----
@@ -631,8 +676,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Raises
         ------
         ValueError
-            If ``early_stopping`` is set; if a parameter or the data is invalid; if the loss stops
-            being finite.
+            If ``early_stopping`` is set; if a parameter or the data is invalid, as in `fit`; if
+            the loss stops being finite.
         AttributeError
             If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
         """
@@ -798,11 +843,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
                 "components_ does not exist with hidden layers: the decoder is not linear, so "
                 "there are no atoms. Decode one code at a time with inverse_transform."
             )
-        coef = self.coefs_[-1]
+        coef, scale = self.coefs_[-1], network_of(self).output_scaling.scale
         with np.errstate(all="ignore"):
-            atoms = coef * np.asarray(self.scale_, dtype=coef.dtype)
-            has_room = np.isfinite(atoms).all() and self.scale_ >= np.finfo(coef.dtype).tiny
-            return atoms if has_room else coef.astype(np.float64) * self.scale_
+            atoms = coef * np.asarray(scale, dtype=coef.dtype)
+            has_room = np.isfinite(atoms).all() and scale >= np.finfo(coef.dtype).tiny
+            return atoms if has_room else coef.astype(np.float64) * scale
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
@@ -871,7 +916,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
                 outcome = known.outcome
             trained = successful(outcome)
             attributes = result_attributes(result_of(plan, trained, before))
-            unusual = unusual_parameters(specification, X.shape[1])
+            unusual = unusual_parameters(specification, X.shape[1], plan.scaling.divergence)
             warn_of_end(trained, plan, unusual, n_rows=plan.count_rows(X))
             callbacks.end(attributes)
             for name, value in attributes.items():

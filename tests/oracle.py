@@ -18,7 +18,7 @@ import torch
 from sksae.engine import chunk_plan, threads
 from sksae.engine.batches import Rows
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.losses import CrossEntropy, SquaredError
+from sksae.engine.losses import BinaryCrossEntropy, CrossEntropy, SquaredError
 from sksae.engine.minibatch import MinibatchObjective
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
@@ -155,6 +155,11 @@ def cross_entropy(xp, output, labels):
     return xp.log(xp.exp(output).sum(1)) - output[np.arange(len(output)), labels]
 
 
+def binary_cross_entropy(xp, output, target):
+    """Return -sum_j x_j ln p_j + (1 - x_j) ln(1 - p_j) of each row, of outputs p."""
+    return -(target * xp.log(output) + (1 - target) * xp.log(1 - output)).sum(1)
+
+
 def objective(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
     pres, outs = forward(xp, network, rows, masks)
@@ -204,9 +209,14 @@ def network_of(model):
         wide(model.coefs_),
         wide(model.intercepts_),
         units,
-        (*hidden, code, *hidden, model.output_activation),
+        (*hidden, code, *hidden, output_activation_of(model)),
         selections=(*none, selection, *none, None),
     )
+
+
+def output_activation_of(model):
+    auto = "sigmoid" if model.loss == "cross_entropy" else "identity"
+    return auto if model.output_activation == "auto" else model.output_activation
 
 
 def terms_of(model):
@@ -220,14 +230,18 @@ def terms_of(model):
 
 def scaled(model, X):
     """Return z, the rows as the network of a fitted estimator sees them."""
-    shift = 0.5 if model.scale_data and model.output_activation == "sigmoid" else 0.0
+    is_bounded = model.output_activation == "sigmoid" and model.loss == "squared_error"
+    shift = 0.5 if model.scale_data and is_bounded else 0.0
     return shift + (np.asarray(X, np.float64) - model.mean_) / model.scale_
 
 
 def loss_of(model, X, weight=None):
     """Return what ``loss_`` of a fitted estimator must be."""
-    z = scaled(model, X)
-    return objective(np, network_of(model), terms_of(model), z, z, shares(len(z), weight))
+    z, share = scaled(model, X), shares(len(X), weight)
+    target, loss = z, squared_error
+    if model.loss == "cross_entropy":
+        target, loss = np.asarray(X, np.float64), binary_cross_entropy
+    return objective(np, network_of(model), terms_of(model), z, target, share, loss)
 
 
 def mean_activation_of(model, X, weight=None):
@@ -250,7 +264,7 @@ class Problem:
 
     The network is shown ``X - centre`` and shall give ``X - centre + offset``; or it is shown
     something else in the place of X, which is ``shown``, or shall give something else, which is
-    ``target``: numbers, or labels.
+    ``target``: numbers, or labels; or it shall give X itself, as probabilities.
     """
 
     architecture: Architecture
@@ -263,6 +277,7 @@ class Problem:
     chosen: np.ndarray | None = field(default=None, kw_only=True)
     shown: np.ndarray | None = field(default=None, kw_only=True)
     target: np.ndarray | None = field(default=None, kw_only=True)
+    gives_probabilities: bool = field(default=False, kw_only=True)
 
     @classmethod
     def draw(
@@ -408,7 +423,15 @@ class Problem:
         clean = self.X - self.centre
         rows = clean if self.shown is None else self.shown - self.centre
         target = clean + self.offset if self.target is None else self.target
+        if self.gives_probabilities:
+            target = self.X
         return rows, target, shares(len(clean), self.weight)
+
+    @property
+    def _loss(self):
+        if self.gives_probabilities:
+            return binary_cross_entropy
+        return cross_entropy if self._has_labels else squared_error
 
     @property
     def _has_labels(self):
@@ -417,15 +440,13 @@ class Problem:
     def value(self, flat=None):
         """Return J by numpy."""
         network = self.network(self.flat if flat is None else flat)
-        loss = cross_entropy if self._has_labels else squared_error
-        return objective(np, network, self.terms, *self._data, loss)
+        return objective(np, network, self.terms, *self._data, self._loss)
 
     def autograd(self, masks=None):
         """Return J and its gradient by torch.autograd."""
         flat = torch.tensor(self.flat, requires_grad=True)
         data = [torch.tensor(array) for array in self._data]
-        loss = cross_entropy if self._has_labels else squared_error
-        value = objective(torch, self.network(flat), self.terms, *data, loss, masks)
+        value = objective(torch, self.network(flat), self.terms, *data, self._loss, masks)
         (gradient,) = torch.autograd.grad(value, flat)
         return value.item(), gradient.numpy()
 
@@ -438,9 +459,17 @@ class Problem:
 
     @property
     def loss(self):
+        if self.gives_probabilities:
+            return BinaryCrossEntropy(self.centre, 1.0)
         if self._has_labels:
             return CrossEntropy()
         return SquaredError(self.offset if self.target is None else None)
+
+    def parameters(self, dtype=torch.float64):
+        architecture = self.architecture
+        if self.gives_probabilities:
+            architecture = architecture.with_linear_output
+        return Parameters(architecture, torch.tensor(self.flat).to(dtype))
 
     def rows(self, dtype=torch.float64):
         return Rows(
@@ -455,10 +484,9 @@ class Problem:
         )
 
     def full_objective(self, dtype=torch.float64, corruption=None, crew=None):
-        parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
         return FullObjective(
             self.penalties,
-            parameters,
+            self.parameters(dtype),
             self.rows(dtype),
             self.loss,
             corruption=corruption,
@@ -474,13 +502,12 @@ class Problem:
 
     def minibatch(self, dtype=torch.float64, corruption=None, drops=None, n_members=1, half=False):
         """Return the engine's J and gradient over one minibatch of all rows."""
-        parameters = Parameters(self.architecture, torch.tensor(self.flat).to(dtype))
         rows = self.rows(dtype)
         given = rows.batch(slice(0, rows.n_rows))
         with Crew(n_members) as crew:
             batch = MinibatchObjective(
                 self.penalties,
-                parameters,
+                self.parameters(dtype),
                 self.loss,
                 window=1,
                 drops=drops,

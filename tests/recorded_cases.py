@@ -41,6 +41,8 @@ ROWS = {
     "float32": PLAIN.astype(np.float32),
     "columns first": np.asfortranarray(PLAIN),
     "csr": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0)),
+    "probabilities": PLAIN / PLAIN.max(),
+    "csr of probabilities": csr_array(np.where(PLAIN > 0.5, PLAIN, 0.0) / PLAIN.max()),
     "small": make_rows(60, 8, seed=1),
     "large": make_rows(300, 64, n_factors=12, seed=2),
     "far off": 1e6 + 1e3 * PLAIN,
@@ -210,6 +212,7 @@ AUTO = {"beta": "auto", "rho": 0.2, "max_iter": 60}
 HELD_OUT = {"early_stopping": True, "validation_fraction": 0.25}
 MANY = {"n_components": 512, "batch_size": 300}
 AS_IT_IS = {"scale_data": False}
+PROBABILITIES = {"rows": "probabilities", "loss": "cross_entropy"}
 GRID = {"beta": [0.3, 3.0], "rho": [0.1, 0.2], "max_iter": [5, 8]}
 STEP_GRID = {"sae__beta": [0.3, 3.0], "sae__n_components": [6, 12], "tree__max_depth": [2, 4]}
 SCORED = {"scoring": sparsity_scorers(threshold=0.1, relative=True), "refit": False}
@@ -231,6 +234,35 @@ CASES = {
     "output tanh": case(sae, output_activation="tanh"),
     "output relu": case(sae, output_activation="relu", **AS_IT_IS),
     "output prelu, lbfgs": case(sae, output_activation="prelu", solver="lbfgs"),
+    # Rows as probabilities.
+    **{
+        f"cross entropy, {sparsity}, {solver}": case(
+            sae, sparsity=sparsity, solver=solver, **PROBABILITIES
+        )
+        for sparsity, solver in product(SPARSITIES, SOLVERS)
+    },
+    **{
+        f"cross entropy, {sparsity}": case(sae, sparsity=sparsity, rho=3, **PROBABILITIES)
+        for sparsity in EXACT
+    },
+    "cross entropy, deep, tied": case(sae, tied_weights=True, **DEEP_PRELU, **PROBABILITIES),
+    "cross entropy, beta auto": case(sae, **AUTO, **PROBABILITIES),
+    "cross entropy, weights": case(sae, weighted=True, **AS_IT_IS, **PROBABILITIES),
+    "cross entropy, early stopping": case(sae, **HELD_OUT, **PROBABILITIES),
+    "cross entropy, masking": case(sae, noise="masking", **PROBABILITIES),
+    "cross entropy, in pieces": case(sae, train=in_pieces, **PROBABILITIES),
+    "cross entropy, csr": case(sae, **(PROBABILITIES | {"rows": "csr of probabilities"})),
+    "cross entropy, stack": case(
+        stack,
+        rows="probabilities",
+        autoencoders=[sae(9, loss="cross_entropy"), sae(5, loss="cross_entropy")],
+    ),
+    "cross entropy, classifier": case(
+        classifier,
+        rows="probabilities",
+        target="classes",
+        autoencoders=[sae(9, loss="cross_entropy"), sae(5)],
+    ),
     "hidden prelu": case(sae, **DEEP_PRELU),
     "hidden sigmoid": case(sae, hidden_layer_sizes=(10,), hidden_activation="sigmoid"),
     "hidden tanh": case(sae, hidden_layer_sizes=(10,), hidden_activation="tanh"),
@@ -460,5 +492,6 @@ CASES = {
     "rho that is none": case(sae, rho=1.5),
     "diverging": case(sae, solver="sgd", learning_rate=1e30, max_iter=50),
     "kl of relu": case(sae, activation="relu"),
+    "no probabilities": case(sae, loss="cross_entropy"),
     "no target": case(classifier),
 }

@@ -160,7 +160,7 @@ def clone_with(model, **params):
 @each_gate
 def test_numbers_beyond_floats_take_the_same_way(models, sparsity, X):
     network = models[sparsity].__sksae_network__()
-    rows = extended_range.seen_of(network, X[:40])
+    rows = extended_range.seen_of(network.scaling, X[:40])
     codes = extended_range.run(network, rows, 0, 1)
     found = extended_range.to_floats(codes)
     np.testing.assert_allclose(found, models[sparsity].transform(X[:40]), atol=1e-9)
@@ -179,7 +179,7 @@ def test_another_scale_of_rows_changes_the_units_of_codes_alone(models, sparsity
     other = rescaled(network, after)
     codes, now = (
         extended_range.to_floats(
-            extended_range.run(each, extended_range.seen_of(each, X[:40]), 0, 1)
+            extended_range.run(each, extended_range.seen_of(each.scaling, X[:40]), 0, 1)
         )
         for each in (network, other)
     )

@@ -415,6 +415,7 @@ def test_fit_transform_is_fit_then_transform(X):
 def test_clone_takes_every_parameter_and_nothing_fitted(X):
     given = {
         "n_components": 7,
+        "loss": "squared_error",
         "sparsity": "l2",
         "rho": 0.05,
         "beta": 0.5,

@@ -57,6 +57,8 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
         "_tied": network.is_tied,
         "_scaled": scaling.scaled,
         "_stretch": scaling.stretch,
+        "_divergence": scaling.divergence,
+        "_loss": network.loss,
         "_sparsity": network.sparsity,
         "_budgets": None if selection is None else selection.budgets,
         "_prefixes": None if selection is None else selection.prefixes,
@@ -109,8 +111,11 @@ def network_of(estimator: Any) -> FittedNetwork:
         centre=estimator._centre,
         scaled=estimator._scaled,
         stretch=estimator._stretch,
+        divergence=estimator._divergence,
     )
-    return FittedNetwork(tuple(layers), n_encoder_layers, scaling, estimator._sparsity)
+    return FittedNetwork(
+        tuple(layers), n_encoder_layers, scaling, estimator._sparsity, estimator._loss
+    )
 
 
 def result_attributes(result: FitResult) -> dict[str, Any]:

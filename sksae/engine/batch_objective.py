@@ -87,6 +87,7 @@ class BatchObjective:
             n_steps=self._n_steps,
             solver=self._solver,
             pace=self._pace,
+            divergence=terms.divergence,
             state=state,
         )
 

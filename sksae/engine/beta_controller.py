@@ -85,6 +85,8 @@ class BetaController:
         Who moves the parameters.
     pace : float
         For how many batches each counts.
+    divergence : float, optional
+        Of the loss, as in `ControlLaw.starting_beta`.
     state : dict of ndarray
         What `state` gave, when a training goes on with the same code; {} when it begins.
 
@@ -106,8 +108,10 @@ class BetaController:
         n_steps: int,
         solver: str,
         pace: float = 1.0,
+        divergence: float | None = None,
         state: Mapping[str, np.ndarray],
     ) -> None:
+        self._divergence = divergence
         self._law, self._activity_of, self._solver = law, activity_of, solver
         self._beta, self._is_auto, self._pace = beta, is_auto, pace
         self._rho, self._given = to_numpy(rho[:, 0, 0]), to_numpy(beta[:, 0, 0])
@@ -149,7 +153,7 @@ class BetaController:
         squares = rows.square().sum(dim=2, keepdim=True)
         weighted = squares if weight is None else squares * weight
         square = np.broadcast_to(to_numpy(weighted.mean(dim=(1, 2))), self._rho.shape)
-        beta = self._law.starting_beta(square, self._beta.shape[1], self._solver)
+        beta = self._law.starting_beta(square, self._beta.shape[1], self._solver, self._divergence)
         log_beta = np.log(beta)
         highest = self._law.highest(log_beta, self._rho, self._solver)
         self._now = ControlState.begin(log_beta, highest)

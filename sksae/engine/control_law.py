@@ -77,7 +77,13 @@ class ControlLaw:
         """Whether the activity may be on either side of rho when beta is too small."""
         return self.band is not None
 
-    def starting_beta(self, square: np.ndarray, n_components: int, solver: str) -> np.ndarray:
+    def starting_beta(
+        self,
+        square: np.ndarray,
+        n_components: int,
+        solver: str,
+        divergence: float | None = None,
+    ) -> np.ndarray:
         """Return the beta to begin with, shape (n_models,).
 
         Parameters
@@ -88,12 +94,14 @@ class ControlLaw:
             Units that share in S.
         solver : str
             Who moves the parameters.
+        divergence : float, optional
+            What the loss of no code at all is above that of a perfect one, where that is not half
+            of the squared deviation: beta weighs S against the loss, and is as many times larger.
         """
-        share = np.maximum(square, np.finfo(np.float32).tiny)
-        if self.is_per_unit:
-            share = share / n_components
+        square = np.maximum(square, np.finfo(np.float32).tiny)
+        share = square / n_components if self.is_per_unit else square
         beta: np.ndarray = self.start[solver] * share**self.start_power
-        return beta
+        return beta if divergence is None else beta * (2.0 * divergence / square)
 
     def highest(self, log_beta: np.ndarray, rho: np.ndarray, solver: str) -> np.ndarray:
         """Return the most that ln(beta) may become, given where it began.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sksae.engine.batches import Batch
 from sksae.engine.device import to_float64
-from sksae.engine.losses import Loss, SquaredError
+from sksae.engine.losses import Loss, LossOfNumbers, compares_numbers
 from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
@@ -36,7 +36,9 @@ class Evaluation(NamedTuple):
         Smallest and largest activation of each unit.
     error, deviation : Tensor of shape (n_models,), float64
         Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
-        distinguishes them; nan where the loss is another one.
+        distinguishes them; nan where the loss compares no numbers.
+    loss_of_mean : Tensor of shape (n_models,), float64
+        The loss if the targets' mean were the output for all rows; likewise.
     thresholds : Tensor of shape (n_models,), float64, or None
         Above which pre-activation units are kept, where that was to be found.
     """
@@ -48,6 +50,7 @@ class Evaluation(NamedTuple):
     highest: Tensor
     error: Tensor
     deviation: Tensor
+    loss_of_mean: Tensor
     thresholds: Tensor | None = None
 
 
@@ -160,7 +163,7 @@ class WalkedEvaluation:
             torch.zeros_like(self._wide.rho),
             torch.full_like(terms.rho, inf),
             torch.full_like(terms.rho, -inf),
-            SquaredErrors(self._zero_loss()) if isinstance(terms.loss, SquaredError) else None,
+            SquaredErrors(self._zero_loss(), terms.loss) if compares_numbers(terms.loss) else None,
         )
 
     def _evaluation_of(self, sums: "list[EvaluationSums]") -> Evaluation:
@@ -170,8 +173,10 @@ class WalkedEvaluation:
             total.add(other)
         self._weights.flat.copy_(self.parameters.flat)
         loss = total.loss + self._other_terms(total.mean_code, total.active_share)
-        unknown = torch.full_like(loss, nan)
-        error, deviation = (unknown, unknown) if total.errors is None else total.errors.means()
+        error = deviation = loss_of_mean = torch.full_like(loss, nan)
+        if total.errors is not None and compares_numbers(self._wide.loss):
+            error, deviation, mean = total.errors.means()
+            loss_of_mean = self._wide.loss.of_mean(mean, deviation)
         return Evaluation(
             loss,
             total.mean_code,
@@ -181,6 +186,7 @@ class WalkedEvaluation:
             total.highest,
             error,
             deviation,
+            loss_of_mean,
         )
 
     def _zero_loss(self) -> Tensor:
@@ -210,13 +216,23 @@ class SquaredErrors:
     ----------
     zero : Tensor of shape (n_models,), float64
         Zeros.
+    loss : LossOfNumbers
+        By which outputs are compared with targets.
     """
 
-    def __init__(self, zero: Tensor) -> None:
+    def __init__(self, zero: Tensor, loss: LossOfNumbers) -> None:
+        self._loss = loss
         self._error, self._square = torch.zeros_like(zero), torch.zeros_like(zero[:1])
         self._mean: Tensor | float = 0.0
 
-    def add(self, row_weights: Tensor, batch: Batch, row_values: Tensor) -> None:
+    def add(
+        self,
+        row_weights: Tensor,
+        batch: Batch,
+        row_values: Tensor,
+        derivative: Tensor,
+        dim: int = -1,
+    ) -> None:
         """Take up a chunk.
 
         Parameters
@@ -226,9 +242,14 @@ class SquaredErrors:
         batch : Batch
             Its rows and targets.
         row_values : Tensor of shape (n_models, n_rows)
-            Norms of the errors.
+            What the loss gave for it.
+        derivative : Tensor
+            What the loss wrote.
+        dim : {-1, -2}
+            Along which the outputs of a row lie.
         """
-        self._error += _sum_squares(row_values, row_weights)
+        distances = self._loss.distances(row_values, derivative, dim)
+        self._error += _sum_squares(distances, row_weights)
         # Models have their targets in common.
         norms = torch.linalg.vector_norm(batch.target, dim=2)
         self._square += _sum_squares(norms, row_weights)
@@ -240,12 +261,12 @@ class SquaredErrors:
         self._square += other._square
         self._mean = self._mean + other._mean
 
-    def means(self) -> tuple[Tensor, Tensor]:
-        """Return both, of shape (n_models,)."""
+    def means(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return both, of shape (n_models,), and the mean of the targets, (n_targets,)."""
         assert isinstance(self._mean, Tensor)
         deviation = self._square - self._mean.square().sum()
         deviation = torch.where(deviation > ROUNDING * self._square, deviation, 0.0)
-        return self._error, deviation.expand_as(self._error)
+        return self._error, deviation.expand_as(self._error), self._mean
 
 
 def _sum_squares(norms: Tensor, row_weights: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ class FullObjective(WalkedEvaluation):
             error = workspace.gradient[-1]
             row_values = compare(architecture, terms.loss, output, batch.target, error)
             if sums.errors is not None:
-                sums.errors.add(row_weights, batch, row_values)
+                dim = -1 if architecture.output_layout == "rows" else -2
+                sums.errors.add(row_weights, batch, row_values, error, dim)
             sums.loss += self._row_terms(workspace, row_values, code, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
@@ -126,6 +127,11 @@ class FullObjective(WalkedEvaluation):
     def beta(self) -> Tensor:
         """Weight of S, shape (n_models,), float64; 0 where it is still to be found."""
         return self._wide.beta[:, 0, 0]
+
+    @property
+    def divergence(self) -> float | None:
+        """Of the loss (see `LossOfNumbers`)."""
+        return self._terms.divergence
 
     def set_beta(self, beta: Tensor | float) -> None:
         """Weigh S by another beta, a number or shape (n_models,)."""

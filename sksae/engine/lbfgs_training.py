@@ -190,6 +190,6 @@ def _make_continuation(task: TrainingTask, full: FullObjective) -> BetaContinuat
         architecture = full.parameters.architecture
         n_components = architecture.n_components
         square = to_numpy(full.mean_square())
-        beta = law.starting_beta(square, n_components, task.config.solver).item()
+        beta = law.starting_beta(square, n_components, task.config.solver, full.divergence).item()
     full.set_beta(beta)
     return BetaContinuation(law, float(full.rho), task.config.max_iter, log(beta))

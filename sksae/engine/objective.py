@@ -3,8 +3,9 @@
     J = sum_i w_i / (n mean w) * l_i  +  beta * S  +  alpha/2 * sum ||W||^2
 
 where l is a loss of `losses`. With 1/2 ||x_hat - x||^2 it is that of the UFLDL notes (Ng, CS294A,
-2011, section 3, eq. 8 and the sparsity term); with the cross entropy that of their "Softmax
-regression". The sum goes over all layers, of tied weights over both; or is that of some layers.
+2011, section 3, eq. 8 and the sparsity term); with the cross entropy of labels that of their
+"Softmax regression", and of rows in [0, 1] that of Bernoulli units. The sum goes over all layers,
+of tied weights over both; or is that of some layers.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from sksae.engine.codes import make_code
 from sksae.engine.codes.code import Code
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
 from sksae.model.settings import Beta, Penalties, PerModel
@@ -64,6 +65,7 @@ class ObjectiveTerms:
         self.decayed = [layer in decaying for layer in range(architecture.n_layers)]
         self.loss = loss.like(like)
         self.bandwidth = penalties.bandwidth
+        self.divergence = loss.divergence if compares_numbers(loss) else None
 
     def code_gradient(
         self, code: Tensor, mean_code: Tensor | None, weight: Tensor | None

@@ -16,7 +16,7 @@ import torch
 from sksae.engine.batches import Rows, kept_resident
 from sksae.engine.exact.evaluation import make_evaluation
 from sksae.engine.lbfgs_training import train_by_lbfgs
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, takes_logits
 from sksae.engine.minibatch_training import MinibatchTraining
 from sksae.engine.noise import corruption_of
 from sksae.engine.parameters import Parameters
@@ -66,6 +66,8 @@ def train(
     outcomes : list of TrainingResult or NonFiniteLossError
         The error where a network's loss stopped being finite; it does not disturb the others.
     """
+    if takes_logits(loss):
+        architecture = architecture.with_linear_output
     parts = [rows] if held_out is None else [rows, held_out]
     with Crew(None if rows.device.type == "cpu" else 1) as crew, kept_resident(*parts):
         scorer = None if held_out is None else make_scorer(held_out, loss, max(architecture.sizes))
@@ -148,7 +150,8 @@ def _evaluate(
         trained.loss = float(found.loss[model])
         for name in ("mean_code", "active_share", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
-        trained.error, trained.deviation = float(found.error[model]), float(found.deviation[model])
+        for name in ("error", "deviation", "loss_of_mean"):
+            setattr(trained, name, float(getattr(found, name)[model]))
         if found.thresholds is not None:
             trained.threshold = float(found.thresholds[model])
         if not isfinite(trained.loss):
@@ -161,7 +164,7 @@ def _evaluate(
         limit = found.loss
         if architecture.output_layout == "rows":
             # One that goes on may lose half of what had been gained (see `outcome`).
-            limit = torch.minimum(limit, 2.0 * limit - found.deviation / 2.0)
+            limit = torch.minimum(limit, 2.0 * limit - found.loss_of_mean)
         # Good fits need not be held against it, which would take another pass over all rows.
         at_start = full.loss_unless_above(limit)
         if at_start is None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sksae.engine.batches import Rows
 from sksae.engine.device import to_float64
-from sksae.engine.losses import Loss, SquaredError, compare
+from sksae.engine.losses import Loss, LossOfNumbers, compare, compares_numbers
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
@@ -38,7 +38,7 @@ def make_scorer(rows: Rows, loss: Loss, widest: int) -> ValidationScorer:
     widest : int
         Size of the widest layer.
     """
-    if isinstance(loss, SquaredError):
+    if compares_numbers(loss):
         return R2Scorer(
             rows, loss.like(torch.empty(0, dtype=rows.dtype, device=rows.device)), widest
         )
@@ -83,7 +83,7 @@ class _HeldOut:
 class R2Scorer(_HeldOut):
     """R^2: 1 - squared error / squared deviation from the targets' own mean."""
 
-    def __init__(self, rows: Rows, loss: SquaredError, widest: int) -> None:
+    def __init__(self, rows: Rows, loss: LossOfNumbers, widest: int) -> None:
         super().__init__(rows, widest)
         self._loss = loss
         mean, square = torch.zeros(1, dtype=torch.float64, device="cpu"), 0.0
@@ -100,8 +100,10 @@ class R2Scorer(_HeldOut):
         return [r_squared(error, self._deviation) for error in self.means(parameters)]
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
-        row_values = compare(architecture, self._loss, output, target, torch.empty_like(output))
-        return to_float64(row_values).square()
+        derivative = torch.empty_like(output)
+        row_values = compare(architecture, self._loss, output, target, derivative)
+        dim = -1 if architecture.output_layout == "rows" else -2
+        return to_float64(self._loss.distances(row_values, derivative, dim)).square()
 
 
 class AccuracyScorer(_HeldOut):

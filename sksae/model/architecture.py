@@ -159,6 +159,11 @@ class Architecture:
         )
 
     @cached_property
+    def with_linear_output(self) -> Self:
+        """The same with nothing behind the last weights: a sigmoid output then gives its logits."""
+        return replace(self, activations=(*self.activations[:-1], "identity"))
+
+    @cached_property
     def without_numbers(self) -> Self:
         """The same but for how many units are kept: networks may differ in it side by side."""
         kept = [

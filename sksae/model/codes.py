@@ -52,6 +52,8 @@ class CodeFacts:
         What alpha is by default for such rows: without hidden layers and with them.
     alpha_falls : bool
         Whether without hidden layers it is less for wide rows.
+    logit_alpha : float
+        What alpha is by default without hidden layers where the output's weights make logits.
     sgd_rate : float
         The learning rate of sgd by default for such rows.
     """
@@ -72,6 +74,7 @@ class CodeFacts:
     scaled_alpha: float = 1e-3
     deep_alpha: float = 1e-4
     alpha_falls: bool = False
+    logit_alpha: float = 1e-3
     sgd_rate: float = 3e-3
 
     @property
@@ -113,6 +116,8 @@ CODES: dict[str | None, CodeFacts] = {
         scaled_alpha=1.2e-2,
         deep_alpha=1e-3,
         alpha_falls=True,
+        # A sigmoid output's slope of 1/4 at most makes large atoms dear by itself.
+        logit_alpha=2e-3,
         sgd_rate=1e-2,
     ),
     "l1": CodeFacts(scaled_beta=0.12, unscaled_beta=0.02, makes_zeros=True, revives_units=True),

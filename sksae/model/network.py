@@ -9,7 +9,7 @@ import numpy as np
 
 from sksae.model.codes import Selection
 from sksae.model.pursuit import Pursuit
-from sksae.model.scaling import Scaling
+from sksae.model.scaling import Scaling, row_range
 
 
 class Layer(NamedTuple):
@@ -57,6 +57,8 @@ class FittedNetwork:
         How the network sees rows.
     sparsity : str or None
         The name of its code (see `codes`).
+    loss : {"squared_error", "cross_entropy"}
+        What it was trained by, which says whether its output is z or x.
     pursuit : Pursuit or None
         What takes the place of the encoder's activations; None is nothing.
     """
@@ -65,6 +67,7 @@ class FittedNetwork:
     n_encoder_layers: int
     scaling: Scaling
     sparsity: str | None = None
+    loss: str = "squared_error"
     pursuit: Pursuit | None = None
 
     @property
@@ -91,6 +94,16 @@ class FittedNetwork:
     def output_activation(self) -> str:
         """Of the last layer."""
         return self.layers[-1].activation
+
+    @property
+    def row_range(self) -> str:
+        """The activation whose range scaled rows keep to."""
+        return row_range(self.output_activation, self.loss)
+
+    @property
+    def output_scaling(self) -> Scaling:
+        """How the output is to be read: as rows of this scaling."""
+        return self.scaling.undone if self.loss == "cross_entropy" else self.scaling
 
     @cached_property
     def sizes(self) -> tuple[int, ...]:

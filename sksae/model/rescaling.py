@@ -21,8 +21,9 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
 
     Its output is exactly what it was if the mean has not moved too far, the output is linear and
     either all layers are of activations f(c x) = c f(x), as relu, or weights are not tied and the
-    scale has not changed too much. Otherwise the network is kept in the space of scaled rows: it
-    makes of them what it made of rows of the earlier scale.
+    scale has not changed too much; in the second case also if the output is x and not z. Otherwise
+    the network is kept in the space of scaled rows: it makes of them what it made of rows of the
+    earlier scale.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
     before = network.scaling
     growth = after.scale / before.scale
     is_linear = network.output_activation == "identity"
+    # Its decoder knows nothing of the scaling.
+    makes_x = network.output_scaling is not before
     is_homogeneous = all(name in HOMOGENEOUS for name in network.activations)
     coefs = [layer.coef for layer in network.layers]
     intercepts = [layer.intercept for layer in network.layers]
@@ -45,14 +48,16 @@ def rescaled(network: FittedNetwork, after: Scaling, *, keep_codes: bool = False
         intercepts[0] = intercepts[0] + _moved(before, after) / growth @ coefs[0]
         intercepts[-1] = intercepts[-1] + (before.mean - after.mean) / after.scale
         stretch, code_size = before.stretch, 1.0 / growth
-    elif can_keep_codes(network, after) and (keep_codes or (is_linear and not network.is_tied)):
+    elif can_keep_codes(network, after) and (
+        keep_codes or ((is_linear or makes_x) and not network.is_tied)
+    ):
         # The first weights and the last make up for the other scale.
         moved = before.shift * (1.0 - growth) + _moved(before, after)
         intercepts[0] = intercepts[0] + moved @ coefs[0]
         coefs[0] = coefs[0] * growth
         if network.is_tied:
             coefs[-1] = np.ascontiguousarray(coefs[0].T)
-        else:
+        elif not makes_x:
             coefs[-1] = coefs[-1] / growth
             intercepts[-1] = intercepts[-1] / growth + (before.mean - after.mean) / after.scale
         stretch = before.stretch * growth
@@ -82,7 +87,7 @@ def can_keep_codes(network: FittedNetwork, after: Scaling) -> bool:
 def _is_near(network: FittedNetwork, after: Scaling) -> bool:
     """Return whether the mean has moved by few deviations only."""
     moved = root_mean_square(after.mean - network.scaling.mean)
-    deviation = after.scale * scaled_deviation(len(after.mean), network.output_activation)
+    deviation = after.scale * scaled_deviation(len(after.mean), network.row_range)
     return moved <= FURTHEST_SHIFT * deviation
 
 

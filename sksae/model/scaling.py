@@ -18,6 +18,10 @@ BOUNDED_DEVIATION = 0.4 / 3.0
 BOUNDED_NORM = 64 * BOUNDED_DEVIATION**2
 
 
+# What an autoencoder may be trained to make of rows: see `row_range` for what that says of scaling.
+LOSSES = ("squared_error", "cross_entropy")
+
+
 @dataclass(frozen=True)
 class Columns:
     """What is known of each feature of the rows that count.
@@ -63,6 +67,10 @@ class Scaling:
         What it was found from; None where it was not found from these rows.
     stretch : float
         By how much the first weights make up for a change of scale since training began.
+    divergence : float or None
+        Of rows whose values are probabilities, how far they are from their mean: what the cross
+        entropy falls by from an output that is the mean row to one that is the row itself. None
+        where it is not known, or 0.
     """
 
     mean: np.ndarray
@@ -72,11 +80,33 @@ class Scaling:
     scaled: bool
     columns: Columns | None = None
     stretch: float = 1.0
+    divergence: float | None = None
 
     @cached_property
     def offset(self) -> np.ndarray:
         """What the mean training row is in the space of z."""
         return self.shift + (self.centre - self.mean) / self.scale
+
+    @cached_property
+    def undone(self) -> "Scaling":
+        """The scaling that leaves rows as they are in X, of the same mean training row."""
+        return Scaling(np.zeros_like(self.centre), 1.0, 0.0, self.centre, scaled=False)
+
+
+def row_range(output_activation: str, loss: str) -> str:
+    """Return the name of the activation whose range scaled rows must keep to.
+
+    It is the output's, which makes z of codes, but with the cross entropy: there the output makes
+    x itself, and z is what the encoder sees and nothing else.
+
+    Parameters
+    ----------
+    output_activation : str
+        Of the network's output.
+    loss : {"squared_error", "cross_entropy"}
+        What it is trained by.
+    """
+    return "identity" if loss == "cross_entropy" else output_activation
 
 
 def scaling_of(
@@ -93,7 +123,7 @@ def scaling_of(
     scale_data : bool
         Whether to scale them at all.
     output_activation : str
-        Of the network's output.
+        Into whose range they must fit (see `row_range`).
     """
     if not scale_data:
         return Scaling(np.zeros_like(centre), 1.0, 0.0, centre, scaled=False)

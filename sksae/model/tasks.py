@@ -69,6 +69,8 @@ class TrainingResult:
         Smallest and largest activation of each unit on the training rows.
     error, deviation : float
         Mean squared error over the training rows, and that of their mean (see `Evaluation`).
+    loss_of_mean : float
+        The loss, without other terms of J, if their mean were the output for all rows.
     threshold : float or None
         Above which units of a code are kept that selected them by the batch.
     loss_at_start : float or None
@@ -94,6 +96,7 @@ class TrainingResult:
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
     error: float = nan
     deviation: float = nan
+    loss_of_mean: float = nan
     threshold: float | None = None
     loss_at_start: float | None = None
     loss_curve: list[float] = field(default_factory=list)
@@ -110,7 +113,7 @@ class TrainingTask:
     Attributes
     ----------
     penalties : Penalties
-        The terms of J besides the squared error.
+        The terms of J besides the loss.
     config : TrainingConfig
         Solver, length and steps.
     start : ndarray of shape (n_parameters,)

@@ -54,7 +54,7 @@ def layer_sources(members: Sequence[FittedNetwork]) -> Iterator[LayerSource]:
             if index == len(members) - 1 or layer > member.n_encoder_layers:
                 yield LayerSource(index, layer, 1.0, None)
             else:
-                above = members[index + 1].scaling
+                above = members[index + 1].output_scaling
                 yield LayerSource(index, layer, above.scale, above.mean - above.shift * above.scale)
 
 
@@ -77,7 +77,8 @@ def unroll(members: Sequence[FittedNetwork]) -> FittedNetwork:
         intercept = layer.intercept.astype(np.float64) + _through(source.shift, layer.coef)
         layers.append(layer._replace(intercept=intercept, input_scale=float(source.input_scale)))
     n_encoder_layers = sum(member.n_encoder_layers for member in members)
-    return FittedNetwork(tuple(layers), n_encoder_layers, members[0].scaling, members[-1].sparsity)
+    first, last = members[0], members[-1]
+    return FittedNetwork(tuple(layers), n_encoder_layers, first.scaling, last.sparsity, first.loss)
 
 
 def roll_up(members: Sequence[FittedNetwork], layers: Sequence[Layer]) -> list[FittedNetwork]:

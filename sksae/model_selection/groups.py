@@ -255,6 +255,7 @@ def _likeness(request: FitRequest, plan: Plan) -> object:
         tuple(data),
         plan.architecture.without_numbers,
         plan.penalties.sparsity,
+        plan.loss,
         plan.config.common,
         # A beta that is to be found goes by the length of the training.
         plan.penalties.beta == "auto" and plan.config.max_iter,

@@ -37,21 +37,57 @@ def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) 
     pretrain : bool
         Whether those that are not in a FrozenEstimator are going to be trained.
     """
-    before = f"X has {n_features} features"
+    before, below = f"X has {n_features} features", None
     for name, entry in named:
         member, is_frozen = unfrozen(entry)
         with named_in_errors(name):
             check_reads_layers(member)
         if pretrain and not is_frozen:
             with named_in_errors(name):
-                member.__sksae_specification__()
-            n_features = member.n_components
+                specification = member.__sksae_specification__()
+            if below is not None:
+                check_codes_are_probabilities(name, specification.loss, *below)
+            n_features, activation = member.n_components, specification.activation
         else:
             check_is_trained(name, member)
             if n_features is not None:
                 check_width(name, member, n_features, before)
-            n_features = member.__sksae_network__().n_components
+            network = member.__sksae_network__()
+            n_features, activation = network.n_components, network.code_activation
+        below = name, activation
         before = f"{name!r} before it gives codes of {n_features} components"
+
+
+def check_codes_are_probabilities(name: str, loss: str, below: str, activation: str) -> None:
+    """Raise if a member takes the codes that it is to be trained on for probabilities in vain.
+
+    Parameters
+    ----------
+    name, loss : str
+        The member, and what it is trained by.
+    below, activation : str
+        The member before it, and the activation of its code.
+
+    Raises
+    ------
+    ValueError
+        If these codes need not lie in [0, 1].
+    """
+    if loss == "cross_entropy" and activation != "sigmoid":
+        raise ValueError(
+            f"{name!r} of autoencoders has loss={loss!r}, which takes the codes of {below!r} for "
+            f"probabilities, but activation={activation!r} of {below!r} need not keep them in "
+            f"[0, 1]: use loss='squared_error' for {name!r}, or activation='sigmoid' for "
+            f"{below!r}."
+        )
+
+
+def loss_of(entry: Member, *, pretrain: bool) -> str:
+    """Return what a member is going to be trained by, or was if it is taken as it is."""
+    member, is_frozen = unfrozen(entry)
+    if pretrain and not is_frozen:
+        return member.__sksae_specification__().loss
+    return member.__sksae_network__().loss
 
 
 def count_encoder_layers(named: Named, *, pretrain: bool) -> int:

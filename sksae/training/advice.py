@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from sksae.model.codes import CODES
 from sksae.model.numbers import Matrix
 from sksae.process.warning import warn_user
-from sksae.training import defaults, diagnostics, validation
+from sksae.training import diagnostics, validation
 from sksae.training.outcome import Unusual
-from sksae.training.plan import Plan, resolve_alpha, resolve_learning_rate
+from sksae.training.plan import Plan, resolve_alpha, resolve_beta, resolve_learning_rate
 from sksae.training.specification import Specification
 
 # A learning rate that is less than this share of the usual one may be why nothing was learnt.
@@ -58,7 +58,7 @@ def warn_before_training(
     )
     validation.warn_of_unreachable_targets(
         X,
-        specification.output_activation,
+        specification.row_range,
         specification.scale_data,
         plan.scaling.columns if plan.index is None else None,
     )
@@ -75,9 +75,13 @@ def _warn_of_rows(specification: Specification, X: Matrix, plan: Plan, rows_told
         As in `warn_before_training`.
     """
     scaling, message = plan.scaling, None
+    is_of_probabilities = specification.loss == "cross_entropy"
     if not rows_told.are_codes:
-        message = diagnostics.message_on_columns(X, plan.index, scaling, rows_told.names)
-    if message is None and _goes_by_defaults(specification):
+        message = diagnostics.message_on_columns(
+            X, plan.index, scaling, rows_told.names, keeps_to_unit=is_of_probabilities
+        )
+    # By the cross entropy the defaults do not go by the norm.
+    if message is None and not is_of_probabilities and _goes_by_defaults(specification):
         message = diagnostics.message_on_norm(
             scaling, specification.output_activation, may_multiply=not rows_told.are_codes
         )
@@ -96,17 +100,28 @@ def _goes_by_defaults(specification: Specification) -> bool:
     return not given.isdisjoint({None, "auto"})
 
 
-def unusual_parameters(specification: Specification, n_features: int) -> list[Unusual]:
+def unusual_parameters(
+    specification: Specification, n_features: int, divergence: float | None = None
+) -> list[Unusual]:
     """Return the parameters that are set higher than what their defaults stand for.
 
     And a learning rate that is far lower.
+
+    Parameters
+    ----------
+    specification : Specification
+        What is asked for.
+    n_features : int
+        Of the rows.
+    divergence : float or None
+        Of the rows (see `Scaling`).
     """
     sparsity, solver = specification.sparsity, specification.solver
     given, default = specification.given, specification.usual
     usual: dict[str, Any] = {
         "learning_rate": resolve_learning_rate(specification, "auto", n_features),
         "alpha": resolve_alpha(specification, None, n_features),
-        "beta": defaults.resolve_beta(None, sparsity, specification.is_scaled),
+        "beta": resolve_beta(specification, None, divergence),
         "noise_level": default["noise_level"],
         "tol": default["tol"],
     }

@@ -6,6 +6,7 @@ Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`ha
 from math import ceil, sqrt
 
 from sksae.model.codes import CODES, listed
+from sksae.model.scaling import SCALED_NORM
 
 # Where rows are as they come, the decay of the UFLDL notes.
 UNSCALED_ALPHA = 1e-4
@@ -16,6 +17,8 @@ UNSCALED_ALPHA = 1e-4
 SCALED_ADAM_RATE = 2e-2
 UNSCALED_RATES = {"adam": 1e-2, "sgd": 0.1, "lbfgs": 0.0}
 REFERENCE_WIDTH = 64
+# By logits the cross entropy is a quarter as curved as the squared error is, or less.
+LOGIT_SGD_GAIN = 4.0
 # With tied weights what a unit detects and what it writes have one length, so that selective units
 # need biases as far from 0 as the norm of the rows: at the rate of wide rows they would not get
 # there, and theirs does not fall.
@@ -42,8 +45,10 @@ def resolve_alpha(
     n_hidden_layers: int,
     n_features: int,
     is_scaled: bool,
+    *,
+    of_probabilities: bool = False,
 ) -> float:
-    """Return the weight decay; None is what suits the code and the rows.
+    """Return the weight decay; None is what suits the code, the rows and the loss.
 
     Parameters
     ----------
@@ -57,21 +62,27 @@ def resolve_alpha(
         Of the rows.
     is_scaled : bool
         Whether rows have the norm that makes codes sparse.
+    of_probabilities : bool, default=False
+        Whether the loss is the cross entropy of rows in [0, 1].
     """
     facts = CODES[sparsity]
     if alpha is not None:
         return float(alpha)
     if facts.counts_units and n_hidden_layers == 0:
         return 0.0
-    if not is_scaled:
+    if not is_scaled and not of_probabilities:
         return UNSCALED_ALPHA
     if n_hidden_layers > 0:
         return facts.deep_alpha
+    if of_probabilities:
+        return facts.logit_alpha
     return facts.scaled_alpha * (falling_with_width(n_features) if facts.alpha_falls else 1.0)
 
 
-def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool) -> float | str:
-    """Return beta as a float or "auto"; None is what suits the sparsity and the rows' norm.
+def resolve_beta(
+    beta: float | str | None, sparsity: str | None, is_scaled: bool, loss_ratio: float = 1.0
+) -> float | str:
+    """Return beta as a float or "auto"; None is what suits the sparsity and the size of the loss.
 
     Parameters
     ----------
@@ -81,6 +92,8 @@ def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool
         Name of the code.
     is_scaled : bool
         Whether rows have the norm that makes codes sparse.
+    loss_ratio : float, default=1.0
+        See `loss_ratio`.
 
     Raises
     ------
@@ -89,7 +102,8 @@ def resolve_beta(beta: float | str | None, sparsity: str | None, is_scaled: bool
     """
     facts = CODES[sparsity]
     if beta is None:
-        return facts.scaled_beta if is_scaled else facts.unscaled_beta
+        usual = facts.scaled_beta if is_scaled else facts.unscaled_beta
+        return usual if isinstance(usual, str) else usual * loss_ratio
     if facts.is_exact:
         raise ValueError(
             f"beta={beta!r} has nothing to weigh: with sparsity={sparsity!r} rho alone says how "
@@ -115,6 +129,7 @@ def resolve_learning_rate(
     is_scaled: bool,
     *,
     is_tied: bool = False,
+    of_probabilities: bool = False,
 ) -> float:
     """Return the learning rate; "auto" is what suits the width and the norm of the rows.
 
@@ -132,14 +147,34 @@ def resolve_learning_rate(
         Whether rows have the norm that makes codes sparse.
     is_tied : bool, default=False
         Whether the decoder has the encoder's weights.
+    of_probabilities : bool, default=False
+        Whether the loss is the cross entropy of rows in [0, 1].
     """
     if not isinstance(learning_rate, str):
         return float(learning_rate)
+    if solver == "sgd" and of_probabilities:
+        return LOGIT_SGD_GAIN * CODES[sparsity].sgd_rate
     if not is_scaled:
         return UNSCALED_RATES[solver]
     if solver == "adam":
         return SCALED_ADAM_RATE * share_of_rate(n_features, is_tied)
     return CODES[sparsity].sgd_rate if solver == "sgd" else 0.0
+
+
+def loss_ratio(divergence: float | None) -> float:
+    """Return how many times as large a loss is as the squared error of scaled rows.
+
+    Between an output that is the mean row and one that is the row itself: half of the squared norm
+    there, and for the cross entropy the divergence of the rows. beta by default is that many times
+    as large too. alpha is not: logits and thereby weights need be as large for each feature, so
+    that the norm of the weights grows with their number as the loss does.
+
+    Parameters
+    ----------
+    divergence : float or None
+        Of the rows (see `Scaling`); None where the loss is the squared error.
+    """
+    return 1.0 if divergence is None else 2.0 * divergence / SCALED_NORM
 
 
 def code_bias_gain(

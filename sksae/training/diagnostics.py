@@ -40,6 +40,8 @@ def message_on_columns(
     index: np.ndarray | None,
     scaling: Scaling,
     names: Sequence[str] | None = None,
+    *,
+    keeps_to_unit: bool = False,
 ) -> str | None:
     """Return what is to be said of the columns of X before training.
 
@@ -53,6 +55,8 @@ def message_on_columns(
         Found from them.
     names : sequence of str, optional
         Of the columns.
+    keeps_to_unit : bool, default=False
+        Whether rows must stay in [0, 1].
     """
     n_rows = X.shape[0] if index is None else len(index)
     columns = scaling.columns
@@ -64,7 +68,13 @@ def message_on_columns(
         return _message_on_far(far, names)
     if dominant:
         share = columns.variance[dominant].sum() / columns.variance.sum()
-        return _message_on_dominant(dominant, share, columns, names, is_sparse=sp.issparse(X))
+        plain, of_sparse = (
+            ("MinMaxScaler", "MaxAbsScaler")
+            if keeps_to_unit
+            else ("StandardScaler", "StandardScaler(with_mean=False)")
+        )
+        scaler = of_sparse if sp.issparse(X) else plain
+        return _message_on_dominant(dominant, share, columns, names, scaler)
     return None
 
 
@@ -232,8 +242,7 @@ def _message_on_dominant(
     share: float,
     columns: Columns,
     names: Sequence[str] | None,
-    *,
-    is_sparse: bool,
+    scaler: str,
 ) -> str:
     """Return what is to be said of columns that hold nearly all of the variance.
 
@@ -247,13 +256,12 @@ def _message_on_dominant(
         What is known of all columns.
     names : sequence of str or None
         Of the columns.
-    is_sparse : bool
-        Whether X is sparse.
+    scaler : str
+        What scales each column so that it may be trained on.
     """
     which = _listed([_name(j, names) for j in dominant], " and ")
     ranges = [f"{columns.lowest[j]:.6g} to {columns.highest[j]:.6g}" for j in dominant]
     who = f"column {which} of X holds" if len(dominant) == 1 else f"columns {which} of X hold"
-    scaler = "StandardScaler(with_mean=False)" if is_sparse else "StandardScaler"
     return (
         f"{who} {floor(1000.0 * share) / 10.0:g} % of the variance, so that the others hardly "
         f"count: scale each column before ({scaler}). Values are {_listed(ranges, ' and ')}: if "

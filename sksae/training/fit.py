@@ -47,7 +47,7 @@ def train_plans(
         first.architecture,
         [plan.task(monitor) for plan in plans],
         rows_of(first, X, sample_weight, first.index),
-        make_loss(first.loss, first.scaling.offset if first.target is None else None),
+        make_loss(first.loss, first.scaling if first.target is None else None),
         held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
     )
 
@@ -109,7 +109,7 @@ def network_of_plan(plan: Plan, flat: np.ndarray, threshold: float | None = None
     if threshold is not None and code.selection is not None:
         code = code._replace(selection=code.selection._replace(threshold=threshold))
         layers = (*before, code, *layers[n_encoder_layers:])
-    return FittedNetwork(layers, n_encoder_layers, plan.scaling, plan.penalties.sparsity)
+    return FittedNetwork(layers, n_encoder_layers, plan.scaling, plan.penalties.sparsity, plan.loss)
 
 
 def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None) -> FitResult:

@@ -10,10 +10,11 @@ from typing import Any, overload
 
 import numpy as np
 import scipy.sparse as sp
+from scipy.special import entr
 from sklearn.utils.sparsefuncs import min_max_axis
 
 from sksae.model.numbers import Matrix, as_floats, exponent_of, nearest_positive
-from sksae.model.scaling import Columns, Scaling, scaling_of
+from sksae.model.scaling import Columns, Scaling, row_range, scaling_of
 
 # Rows whose weight is less than this share of the largest do not count: should they alone deviate,
 # the deviation would be so small that in units of it the rows themselves would overflow.
@@ -29,6 +30,7 @@ def find_scaling(
     *,
     scale_data: bool,
     output_activation: str,
+    loss: str = "squared_error",
 ) -> Scaling:
     """Return the scaling of the rows that count: of all of X by one scalar, or none.
 
@@ -44,6 +46,8 @@ def find_scaling(
         Whether to scale them at all.
     output_activation : str
         Of the network's output.
+    loss : {"squared_error", "cross_entropy"}
+        What the network is trained by.
     """
     centre, columns = _describe(X, index, weight)
     variance = float(columns.variance.mean())
@@ -52,9 +56,61 @@ def find_scaling(
         with np.errstate(all="ignore"):
             deviation = nearest_positive(np.ldexp(np.sqrt(variance), columns.exponent))
     scaling = scaling_of(
-        centre, deviation, scale_data=scale_data, output_activation=output_activation
+        centre,
+        deviation,
+        scale_data=scale_data,
+        output_activation=row_range(output_activation, loss),
     )
-    return replace(scaling, columns=columns)
+    divergence = divergence_of(X, index, weight, centre) if loss == "cross_entropy" else 0.0
+    return replace(scaling, columns=columns, divergence=divergence or None)
+
+
+def divergence_of(
+    X: Matrix, index: np.ndarray | None, weight: np.ndarray | None, mean: np.ndarray
+) -> float:
+    """Return how far rows of probabilities are from their mean, in nats.
+
+    Of a row x and the mean m it is sum_j x_j ln(x_j / m_j) + (1 - x_j) ln((1 - x_j) / (1 - m_j)),
+    the Kullback-Leibler divergence of Bernoulli variables, and what is returned is its mean over
+    rows: as m is the mean of x, the variables' entropies at m less the mean of those at x.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows, with values in [0, 1].
+    index : ndarray of int or None
+        Those that count; None for all.
+    weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    mean : ndarray of shape (n_features,)
+        Of these rows.
+    """
+    counted = None if weight is None else (weight if index is None else weight[index])
+    total = sum_of_weights = 0.0
+    for rows, which in _chunks(X, index):
+        own = np.ones(rows.shape[0]) if counted is None else counted[which]
+        # What is not stored is 0, and has no entropy.
+        entropies = rows.astype(np.float64)
+        values = entropies.data if sp.issparse(rows) else entropies
+        values[...] = _entropy(values)
+        total += float(own @ np.asarray(entropies.sum(axis=1)).ravel())
+        sum_of_weights += float(own.sum())
+    return max(0.0, float(_entropy(mean).sum()) - total / sum_of_weights)
+
+
+def _entropy(probability: np.ndarray) -> np.ndarray:
+    """Return the entropy of Bernoulli variables in nats."""
+    inside = np.clip(probability, 0.0, 1.0)
+    found: np.ndarray = entr(inside) + entr(1.0 - inside)
+    return found
+
+
+def extremes_of(X: Matrix, index: np.ndarray | None) -> tuple[float, float]:
+    """Return the smallest and the largest value of the rows that count."""
+    low, high = np.inf, -np.inf
+    for rows, _ in _chunks(X, index):
+        low, high = min(low, float(rows.min())), max(high, float(rows.max()))
+    return low, high
 
 
 def weighted_moments(

@@ -205,7 +205,7 @@ def no_use(trained: TrainingResult, advice: str, *, has_noise: bool = False) -> 
         Whether rows were corrupted.
     """
     score = r_squared(trained.error, trained.deviation)
-    start, of_mean = trained.loss_at_start, trained.deviation / 2.0
+    start, of_mean = trained.loss_at_start, trained.loss_of_mean
     if score <= NOTHING:
         rows = "training rows without noise" if has_noise else "training rows"
         says = (

@@ -20,6 +20,7 @@ from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification
 from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
+from sksae.training.validation import check_probabilities
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers adapt to each other. Until Adam has seen
@@ -49,7 +50,7 @@ class Plan:
     dtype, device : str
         Precision and place of training.
     loss : {"squared_error", "cross_entropy"}
-        Of the output.
+        Of the output; the latter of labels, or of rows where there is no target.
     target : ndarray of shape (n_samples, n_targets) or None
         What is to be made of each row; the row itself by default.
     """
@@ -133,10 +134,12 @@ def make_plan(
         check_same_network(
             before.network,
             architecture,
+            loss=specification.loss,
             scale_data=specification.scale_data,
             tied_weights=specification.tied_weights,
         )
         seed = before.record.seed
+    check_rows(specification.loss, X, sample_weight)
     index, held_out_index = split_rows(specification, X.shape[0], sample_weight, seed)
     find_code_start = partial(
         code_start, specification.sparsity, specification.activation, specification.rho
@@ -149,6 +152,7 @@ def make_plan(
             sample_weight,
             draws,
             find_code_start=find_code_start,
+            loss=specification.loss,
             scale_data=specification.scale_data,
             find=find,
         )
@@ -168,7 +172,7 @@ def make_plan(
         penalties=Penalties(
             specification.sparsity,
             specification.rho,
-            specification.beta,
+            resolve_beta(specification, specification.beta, start.scaling.divergence),
             resolve_alpha(specification, specification.alpha, n_features),
             # Atoms of unit norm do not decay.
             decays="encoder" if architecture.is_dictionary else "all",
@@ -191,7 +195,26 @@ def make_plan(
         held_out_index=held_out_index,
         dtype=specification.dtype,
         device=specification.device,
+        loss=specification.loss,
     )
+
+
+def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
+    """Raise if rows that count are none that the loss can compare an output with.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "cross_entropy"}
+        Of the output.
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Their weights; None where all are alike.
+    """
+    counted = None
+    if sample_weight is not None and not sample_weight.all():
+        counted = np.flatnonzero(sample_weight)
+    check_probabilities(X, counted, loss)
 
 
 def make_architecture(specification: Specification, n_features: int) -> Architecture:
@@ -205,6 +228,28 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
         output_activation=specification.output_activation,
         tied_weights=specification.tied_weights,
         selection=specification.selection,
+    )
+
+
+def resolve_beta(
+    specification: Specification, beta: float | str | None, divergence: float | None = None
+) -> float | str:
+    """Return the weight of the sparsity term of an autoencoder, given or by default.
+
+    Parameters
+    ----------
+    specification : Specification
+        The autoencoder that is asked for.
+    beta : float, str or None
+        As it was given.
+    divergence : float or None
+        Of the rows (see `Scaling`).
+    """
+    return defaults.resolve_beta(
+        beta,
+        specification.sparsity,
+        specification.is_loss_scaled,
+        defaults.loss_ratio(divergence),
     )
 
 
@@ -226,11 +271,14 @@ def resolve_alpha(specification: Specification, alpha: float | None, n_features:
         len(specification.hidden_layer_sizes),
         n_features,
         specification.is_scaled,
+        of_probabilities=specification.loss == "cross_entropy",
     )
 
 
 def resolve_learning_rate(
-    specification: Specification, learning_rate: float | str, n_features: int
+    specification: Specification,
+    learning_rate: float | str,
+    n_features: int,
 ) -> float:
     """Return the learning rate of an autoencoder, given or by default.
 
@@ -250,6 +298,7 @@ def resolve_learning_rate(
         n_features,
         specification.is_scaled,
         is_tied=specification.tied_weights,
+        of_probabilities=specification.loss == "cross_entropy",
     )
 
 
@@ -401,5 +450,5 @@ def _make_noise(specification: Specification, n_features: int) -> Noise | None:
         return None
     level = specification.noise_level
     if specification.noise == "gaussian" and specification.scale_data:
-        level *= scaled_deviation(n_features, specification.output_activation)
+        level *= scaled_deviation(n_features, specification.row_range)
     return Noise(specification.noise, float(level))

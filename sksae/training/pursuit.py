@@ -1,6 +1,6 @@
 """Whether a dictionary can be read by pursuit: what `transform_algorithm` goes together with."""
 
-from sksae.model.codes import listed
+from sksae.model.codes import RECTIFIED, listed
 from sksae.model.pursuit import ALGORITHMS, Pursuit
 
 

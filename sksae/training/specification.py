@@ -8,7 +8,7 @@ import numpy as np
 
 from sksae.model.codes import Selection
 from sksae.model.pursuit import Pursuit, chooses_few
-from sksae.model.scaling import has_scaled_norm
+from sksae.model.scaling import has_scaled_norm, row_range
 from sksae.training import defaults, validation
 from sksae.training.pursuit import resolve_pursuit
 from sksae.training.readings import resolve_budgets, resolve_prefixes
@@ -106,18 +106,20 @@ class Specification(TrainingSpecification):
         are active.
     prefixes : tuple of int
         Numbers of first units that the loss reads; empty where it does not go by them.
-    beta : float or "auto"
-    activation : str
-        Of the code.
+    beta : float, "auto" or None
+        None where the code, and with the cross entropy the rows, say what it is.
+    activation, output_activation : str
+        Of the code and of the output.
     hidden_layer_sizes : tuple of int
     """
 
     n_components: int
+    loss: str
     sparsity: str | None
     rho: float
     budgets: tuple[int, ...]
     prefixes: tuple[int, ...]
-    beta: float | str
+    beta: float | str | None
     activation: str
     output_activation: str
     hidden_layer_sizes: tuple[int, ...]
@@ -133,7 +135,17 @@ class Specification(TrainingSpecification):
     @property
     def is_scaled(self) -> bool:
         """Whether rows have the norm that makes codes sparse."""
-        return has_scaled_norm(self.output_activation, self.scale_data)
+        return has_scaled_norm(self.row_range, self.scale_data)
+
+    @property
+    def is_loss_scaled(self) -> bool:
+        """Whether the loss has the size that makes codes sparse, or is known beside that size."""
+        return self.is_scaled or self.loss == "cross_entropy"
+
+    @property
+    def row_range(self) -> str:
+        """The activation whose range scaled rows keep to."""
+        return row_range(self.output_activation, self.loss)
 
     @property
     def selection(self) -> Selection | None:
@@ -166,7 +178,7 @@ class Specification(TrainingSpecification):
             self.sparsity, self.solver, self.output_activation, self.hidden_layer_sizes
         )
         validation.check_noise(self.noise, self.noise_level)
-        validation.check_scaling(self.output_activation, self.scale_data)
+        validation.check_scaling(self.row_range, self.scale_data)
         if not chooses_few(self.pursuit):
             validation.check_sparse_output(self.sparse_output, self.sparsity, self.activation)
         if self.transform_n_active is not None:
@@ -174,7 +186,7 @@ class Specification(TrainingSpecification):
 
     def _numbers(self) -> dict[str, float]:
         numbers = {"rho": self.rho} | super()._numbers()
-        if not isinstance(self.beta, str):
+        if self.beta is not None and not isinstance(self.beta, str):
             numbers["beta"] = self.beta
         if self.noise is not None:
             numbers["noise_level"] = float(self.noise_level)
@@ -194,8 +206,10 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
     ValueError
         If parameters make no sense together, or beside the precision of training.
     """
-    sparsity = given["sparsity"]
-    is_scaled = has_scaled_norm(given["output_activation"], given["scale_data"])
+    sparsity, loss, beta = given["sparsity"], given["loss"], given["beta"]
+    output_activation = validation.resolve_output_activation(given["output_activation"], loss)
+    is_scaled = has_scaled_norm(row_range(output_activation, loss), given["scale_data"])
+    is_loss_scaled = is_scaled or loss == "cross_entropy"
     hidden_layer_sizes = validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"])
     n_components = given["n_components"]
     rho = validation.resolve_rho(given["rho"], n_components)
@@ -203,6 +217,7 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
         given,
         usual,
         hidden_layer_sizes=hidden_layer_sizes,
+        output_activation=output_activation,
         activation=validation.resolve_activation(given["activation"], sparsity),
         rho=rho,
         budgets=resolve_budgets(
@@ -216,5 +231,6 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
         prefixes=resolve_prefixes(
             given["prefixes"], sparsity, n_components, len(hidden_layer_sizes)
         ),
-        beta=defaults.resolve_beta(given["beta"], sparsity, is_scaled),
+        # By default it goes by the rows.
+        beta=None if beta is None else defaults.resolve_beta(beta, sparsity, is_loss_scaled),
     )

@@ -35,6 +35,7 @@ class ScalingFinder(Protocol):
         *,
         scale_data: bool,
         output_activation: str,
+        loss: str,
     ) -> Scaling:
         """Return the scaling of the rows that count."""
 
@@ -72,6 +73,7 @@ def begin(
     random_state: np.random.RandomState,
     *,
     find_code_start: CodeStartFinder,
+    loss: str,
     scale_data: bool,
     find: ScalingFinder = find_scaling,
 ) -> Start:
@@ -87,6 +89,8 @@ def begin(
         Source of the weights.
     find_code_start : callable
         Returns what units begin with, given the deviation of pre-activations.
+    loss : {"squared_error", "cross_entropy"}
+        Of the output.
     scale_data : bool
         Whether the rows are scaled.
     find : callable
@@ -98,13 +102,15 @@ def begin(
         well_scaled(sample_weight),
         scale_data=scale_data,
         output_activation=architecture.activations[-1],
+        loss=loss,
     )
     assert scaling.columns is not None
     n_rows = X.shape[0] if index is None else len(index)
     weight = mean_weight(sample_weight, index)
     seen = Seen.of(n_rows, weight, scaling.centre, scaling.columns.deviation)
     begins_with = find_code_start(deviation_at_start(scaling, seen.mean_deviation))
-    return Start(_new_weights(architecture, random_state, begins_with, scaling), scaling, seen)
+    flat = _new_weights(architecture, random_state, begins_with, scaling, loss)
+    return Start(flat, scaling, seen)
 
 
 def go_on(
@@ -149,7 +155,7 @@ def go_on(
                 network, state = rescaled(network, other), {}
         flat = to_centred(architecture, network.layers, network.scaling)
         return Start(flat, network.scaling, seen, state, pace)
-    draws, scaled = np.random.RandomState(record.seed), network.scaling.scaled
+    draws, scaled, loss = np.random.RandomState(record.seed), network.scaling.scaled, network.loss
     if piece.has_varied:
         start = begin(
             architecture,
@@ -158,6 +164,7 @@ def go_on(
             sample_weight,
             draws,
             find_code_start=find_code_start,
+            loss=loss,
             scale_data=scaled,
         )
         return replace(start, seen=seen, pace=pace)
@@ -165,10 +172,10 @@ def go_on(
         seen.mean,
         seen.mean_deviation,
         scale_data=scaled,
-        output_activation=architecture.activations[-1],
+        output_activation=network.row_range,
     )
     begins_with = find_code_start(deviation_at_start(scaling, seen.mean_deviation))
-    flat = _new_weights(architecture, draws, begins_with, scaling)
+    flat = _new_weights(architecture, draws, begins_with, scaling, loss)
     return Start(flat, scaling, seen, pace=pace)
 
 
@@ -184,11 +191,11 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
     piece : Seen
         What the piece tells.
     """
-    in_use, output_activation = network.scaling, network.output_activation
+    in_use = network.scaling
     seen = so_far.followed_by(piece)
     deviation = seen.mean_deviation
     if in_use.scaled:
-        deviation = in_use.scale * scaled_deviation(len(seen.mean), output_activation)
+        deviation = in_use.scale * scaled_deviation(len(seen.mean), network.row_range)
     if not seen.is_far_from(in_use.centre, deviation):
         return seen, None
     if so_far.is_young:
@@ -197,7 +204,7 @@ def after_piece(network: FittedNetwork, so_far: Seen, piece: Seen) -> tuple[Seen
         seen.mean,
         seen.mean_deviation,
         scale_data=in_use.scaled,
-        output_activation=output_activation,
+        output_activation=network.row_range,
     )
 
 
@@ -206,15 +213,18 @@ def _new_weights(
     random_state: np.random.RandomState,
     begins_with: CodeStart,
     scaling: Scaling,
+    loss: str,
 ) -> np.ndarray:
     from sksae.engine.starting import starting_parameters
 
+    # The mean row, in the units of the output.
+    target_mean = scaling.centre if loss == "cross_entropy" else scaling.offset
     return starting_parameters(
         architecture,
         random_state,
         code_bias=begins_with.bias,
         threshold=begins_with.threshold,
-        target_mean=scaling.offset,
+        target_mean=target_mean,
     )
 
 
@@ -222,6 +232,7 @@ def check_same_network(
     network: FittedNetwork,
     architecture: Architecture,
     *,
+    loss: str,
     scale_data: bool,
     tied_weights: bool,
 ) -> None:
@@ -233,16 +244,19 @@ def check_same_network(
         To go on from.
     architecture : Architecture
         The layers that are asked for.
+    loss : str
+        Parameter that goes with them.
     scale_data, tied_weights : bool
-        Parameters that go with them.
+        Likewise.
     """
     for name, began, now in (
+        ("loss", network.loss, loss),
         ("scale_data", network.scaling.scaled, scale_data),
         ("tied_weights", network.is_tied, tied_weights),
     ):
         if now != began:
             raise ValueError(
-                f"Training can only go on with {name}={began}, with which it began: set it back, "
+                f"Training can only go on with {name}={began!r}, with which it began: set it back, "
                 "or fit anew with warm_start=False."
             )
     began_with, asked_for = ((each.sizes, each.activations) for each in (network, architecture))

@@ -307,7 +307,7 @@ class SupervisedTraining:
         if self._specification.noise != "gaussian":
             return self._noise_unit
         if scaling.scaled:
-            return scaled_deviation(X.shape[1], self._members[0].output_activation)
+            return scaled_deviation(X.shape[1], self._members[0].row_range)
         if self._noise_unit == 0.0:
             _, variance = weighted_moments(X, self._target.index, self._target.weight)
             self._noise_unit = float(np.sqrt(variance))

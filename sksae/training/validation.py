@@ -10,6 +10,7 @@ from sksae.model.codes import CODES, listed
 from sksae.model.numbers import HALF, Matrix, kept_dtype
 from sksae.model.scaling import Columns
 from sksae.process.warning import warn_user
+from sksae.training.moments import extremes_of
 
 SOLVERS = ("adam", "sgd", "lbfgs")
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
@@ -49,6 +50,45 @@ def resolve_hidden_layer_sizes(sizes: Sequence[int] | int) -> tuple[int, ...]:
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"hidden_layer_sizes must hold integers of at least 1, got {sizes!r}.")
     return tuple(int(size) for size in layers)
+
+
+def resolve_output_activation(output_activation: str, loss: str) -> str:
+    """Return the output's activation: "auto" is what suits the loss."""
+    needed = "sigmoid" if loss == "cross_entropy" else None
+    if output_activation == "auto":
+        return needed or "identity"
+    if needed not in (None, output_activation):
+        raise ValueError(
+            f"output_activation={output_activation!r} cannot be had with loss={loss!r}, which "
+            f"compares probabilities: use output_activation='auto' or {needed!r}, or "
+            "loss='squared_error'."
+        )
+    return output_activation
+
+
+def check_probabilities(X: Matrix, index: np.ndarray | None, loss: str) -> None:
+    """Raise if rows that the loss takes for probabilities are none.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows.
+    index : ndarray of int or None
+        Those that count; None for all.
+    loss : {"squared_error", "cross_entropy"}
+        Of the output.
+    """
+    if loss != "cross_entropy":
+        return
+    low, high = extremes_of(X, index)
+    # A scaler that maps rows to [0, 1] may leave it by a rounding.
+    rounding = 8.0 * float(np.finfo(X.dtype if X.dtype.kind == "f" else np.float64).eps)
+    if low < -rounding or high > 1.0 + rounding:
+        raise ValueError(
+            f"X holds values from {low:.4g} to {high:.4g}, but loss={loss!r} takes them for "
+            "probabilities: scale X into [0, 1] before, by sklearn.preprocessing.MinMaxScaler or "
+            "by dividing it by its largest possible value, or use loss='squared_error'."
+        )
 
 
 def check_scaling(output_activation: str, scale_data: bool) -> None:
@@ -257,7 +297,7 @@ def warn_of_unreachable_targets(
     X : ndarray or CSR matrix of shape (n_samples, n_features)
         Rows.
     output_activation : str
-        Of the network's output.
+        Into whose range the network's rows must fit (see `row_range`).
     scale_data : bool
         Whether rows are scaled.
     columns : Columns, optional

@@ -35,6 +35,8 @@ class JumpReLU(Code):
         max_rate=0.1,
         proportional=1.5,
         largest_boost=4.0,
+        # Where rho cannot be met J would be nothing but the penalty.
+        ceiling=START,
         band=0.01,
     )
 

@@ -15,10 +15,10 @@ from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
 from sksae.engine.exact.bags import Readings
-from sksae.engine.exact.passes import Passage, fixed_bounds, mean_over_readings, selections_of
+from sksae.engine.exact.passes import Passage, fixed_bounds, selections_of
 from sksae.engine.exact.threshold import LargestOfAll
 from sksae.engine.full_batch import FullObjective
-from sksae.engine.losses import Loss
+from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew, n_parts
@@ -165,20 +165,21 @@ class ExactEvaluation(WalkedEvaluation):
     def _sum_up(self, lane: _Lane, found: "UnitSums") -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
         terms, sums, biases = self._terms, found.sums, self.parameters.biases[1]
+        loss = terms.loss
+        assert compares_numbers(loss)
         for batch, passage, pre in lane.walk():
             chosen = passage.choose(terms.code, self._bounds_of(batch, pre))
             active, bags, output = passage.decode(chosen)
-            norms = self._norms(output, batch)
+            row_values = self._compare(output, batch)
             row_weights = self._row_weights(batch, pre.shape[1])
             if sums.errors is not None:
-                sums.errors.add(row_weights, batch, norms[..., -1])
-            values = terms.loss.values(to_float64(mean_over_readings(norms)))
+                sums.errors.add(row_weights, batch, row_values[..., -1], output[:, :, -1])
+            values = loss.values(to_float64(loss.mean_over_readings(row_values)))
             if active.gates is not None:
                 made = passage.sum_up(active.units, bags, active.gates)
-                gate_norms = self._norms(
-                    made.view_as(output[:, :, :1]).add_(biases.unsqueeze(2)), batch
-                )
-                values = values + terms.loss.values(to_float64(gate_norms[..., 0]))
+                made = made.view_as(output[:, :, :1]).add_(biases.unsqueeze(2))
+                of_gates = self._compare(made, batch)[..., 0]
+                values = values + loss.values(to_float64(of_gates))
             of_entries = terms.code.entry_penalty(active)
             if of_entries is not None:
                 penalty = torch.zeros_like(values).view(-1)
@@ -200,8 +201,11 @@ class ExactEvaluation(WalkedEvaluation):
         weights = batch.rows.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
         return weights if batch.weight is None else weights * batch.weight
 
-    def _norms(self, output: Tensor, batch: Batch) -> Tensor:
-        """Return what the loss of each row and reading is made of; ``output`` is overwritten."""
+    def _compare(self, output: Tensor, batch: Batch) -> Tensor:
+        """Return what the loss of each row and reading is made of.
+
+        Its derivative is written over ``output``.
+        """
         self._activation.forward(output, output, {})
         return self._terms.loss(output, batch.target.unsqueeze(2), output, -1)
 

@@ -2,7 +2,7 @@
 
 In falling order of p the loss reads a row's units up to each of the budgets Q,
 
-    l = mean over q in Q of 1/2 ||z_hat_q - z||^2
+    l = mean over q in Q of 1/2 ||z_hat_q - z||^2, or of another loss
 
 (Balagansky et al. 2025, https://arxiv.org/abs/2505.24473; "Multi-TopK" of Gao et al. 2024,
 https://arxiv.org/abs/2406.04093), or those among the first m of all units, for each of the

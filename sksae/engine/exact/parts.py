@@ -12,10 +12,10 @@ from sksae.engine.exact.entries import Entries
 from sksae.engine.exact.passes import (
     Passage,
     atoms_of,
-    mean_over_readings,
     selections_of,
 )
 from sksae.engine.largest import k_largest
+from sksae.engine.losses import compares_numbers
 from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
 
@@ -100,8 +100,10 @@ class ExactPart:
         terms = self._terms
         chosen = self._passage.choose(terms.code, bound, terms.bandwidth)
         self.active, self._bags, output = self._passage.decode(chosen)
-        self._error, norms = self._compare(output)
-        self.losses = mean_over_readings(norms)
+        loss = terms.loss
+        assert compares_numbers(loss)
+        self._error, row_values = self._compare(output)
+        self.losses = loss.mean_over_readings(row_values)
         self.row_penalty: Tensor | None = None
         of_entries = terms.code.entry_penalty(self.active)
         if of_entries is not None:
@@ -110,14 +112,15 @@ class ExactPart:
             self.row_penalty = penalty.view_as(self.losses)
         self._gate_error: Tensor | None = None
         if self.active.gates is not None:
-            self._rebuild_from_gates(self.active.gates)
+            of_gates = self._rebuild_from_gates(self.active.gates)
+            self.losses = loss.sum_of(self.losses, of_gates)
 
-    def _rebuild_from_gates(self, gates: Tensor) -> None:
-        """Rebuild rows a second time, and add that to their loss."""
+    def _rebuild_from_gates(self, gates: Tensor) -> Tensor:
+        """Rebuild rows a second time, and return what the loss of that is made of."""
         made = self._passage.sum_up(self.active.units, self._bags, gates)
         made = made.view_as(self._error).add_(self._parameters.biases[1].unsqueeze(2))
-        self._gate_error, norms = self._compare(made)
-        self.losses = torch.hypot(self.losses, norms[..., 0])
+        self._gate_error, row_values = self._compare(made)
+        return row_values[..., 0]
 
     def _compare(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return dl by what enters the output's activation, of all readings, and what l is of."""
@@ -125,9 +128,9 @@ class ExactPart:
         is_linear = activation is ACTIVATIONS["identity"]
         activation.forward(output, output, {})
         error = output if is_linear else torch.empty_like(output)
-        norms = self._terms.loss(output, self._target.unsqueeze(2), error, -1)
+        row_values = self._terms.loss(output, self._target.unsqueeze(2), error, -1)
         activation.backward(error, output, output, {}, {})
-        return error, norms
+        return error, row_values
 
     def count_active(self) -> Tensor:
         """Return the sum over rows of what each counts times its active units, (n_models,)."""

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Active, Code, Keeping
@@ -155,16 +154,3 @@ class Passage:
         sums : Tensor of shape (n_bags, n_features)
         """
         return sum_in_bags(atoms_of(self.parameters), units, bags.starts, values)
-
-
-def mean_over_readings(norms: Tensor) -> Tensor:
-    """Return what has the mean over readings of squares as its square.
-
-    Parameters
-    ----------
-    norms : Tensor of shape (..., n_readings)
-        Numbers.
-    """
-    if norms.shape[-1] == 1:
-        return norms[..., 0]
-    return torch.linalg.vector_norm(norms, dim=-1).div_(norms.shape[-1] ** 0.5)

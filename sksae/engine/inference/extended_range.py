@@ -18,11 +18,11 @@ from sksae.model.numbers import (
     extend,
     to_floats,
 )
+from sksae.model.scaling import Scaling
 
 
-def seen_of(network: FittedNetwork, X: Matrix) -> Extended:
-    """Return what the network sees of rows, whatever its size."""
-    scaling = network.scaling
+def seen_of(scaling: Scaling, X: Matrix) -> Extended:
+    """Return what a network of that scaling sees of rows, whatever its size."""
     difference = add(extend(as_dense(X)), extend(-scaling.centre[None]))
     return add(divide(difference, scaling.scale), extend(scaling.offset[None]))
 

@@ -67,7 +67,7 @@ def decode_few(layers: Layers, codes: Matrix) -> np.ndarray | None:
     rows = _run(layers, codes, network.n_encoder_layers, len(network.layers))
     if rows is None:
         return None
-    scaling = network.scaling
+    scaling = network.output_scaling
     wide = np.subtract(rows, scaling.shift, dtype=np.float64) * scaling.scale + scaling.mean
     X = wide.astype(layers.dtype, copy=False)
     return X if np.isfinite(X).all() else None

@@ -191,7 +191,9 @@ def _encode_to(
                 continue
             if check is not None:
                 check()
-            exact = run_extended(network, extended_range.seen_of(network, X[which]), n_layers)
+            exact = run_extended(
+                network, extended_range.seen_of(network.scaling, X[which]), n_layers
+            )
             writer.write(which, extended_range.as_dtype(exact, layers.dtype, "codes of"))
 
     _walk(layers, X.shape[0], 0, n_layers, encode_rows)
@@ -223,7 +225,7 @@ def decode(network: FittedNetwork, codes: Matrix, device: str) -> np.ndarray:
     layers = Layers(network, float_dtype(codes), device)
     if (of_few := decode_few(layers, codes)) is not None:
         return of_few
-    scaling = network.scaling
+    scaling = network.output_scaling
     middle, last = network.n_encoder_layers, len(network.layers)
     X = np.empty((codes.shape[0], network.layers[-1].coef.shape[1]), float_dtype(codes))
     has_room = all(
@@ -272,7 +274,10 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
     """
     layers, last = Layers(network, float_dtype(X), device), len(network.layers)
     values, exponent = np.empty((X.shape[0], 1)), np.empty((X.shape[0], 1), np.int64)
-    offset = layers.as_tensor(network.scaling.offset)
+    scaling = network.output_scaling
+    offset = layers.as_tensor(scaling.offset)
+    # How many units of the output a unit of what the network sees is.
+    ratio = network.scaling.scale / scaling.scale
     first: FirstOfCentred | PursuedCodes
     if network.pursuit is not None:
         first = PursuedCodes(layers, X)
@@ -286,11 +291,14 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
             centred, hidden = enter(which, out)
             output, found = layers.run(hidden, 1, last), None
             if output is not None:
-                found = _norms(output.sub_(offset).sub_(centred), layers.large)
+                error = output.sub_(offset).sub_(centred, alpha=ratio)
+                found = _norms(error, layers.large)
             if found is None:
-                rows = extended_range.seen_of(network, X[which])
-                found = norms(add(run_extended(network, rows, last), multiply(rows, -1.0)))
-            values[which], exponent[which] = multiply(found, network.scaling.scale)
+                rows = extended_range.seen_of(network.scaling, X[which])
+                wanted = extended_range.seen_of(scaling, X[which])
+                made = run_extended(network, rows, last)
+                found = norms(add(made, multiply(wanted, -1.0)))
+            values[which], exponent[which] = multiply(found, scaling.scale)
 
     _walk(layers, X.shape[0], 0, last, measure_rows)
     return Extended(values, exponent)
