@@ -203,7 +203,7 @@ def case(
 
 
 SPARSITIES = ("kl", "l1", "l2", None)
-EXACT = ("topk", "batchtopk")
+COUNTED = ("topk", "batchtopk", "jumprelu", "gated")
 SOLVERS = ("adam", "sgd", "lbfgs")
 DEPTHS = ((), (10,), (14, 10))
 BY_PARTS = ("adam", "sgd")
@@ -243,7 +243,7 @@ CASES = {
     },
     **{
         f"cross entropy, {sparsity}": case(sae, sparsity=sparsity, rho=3, **PROBABILITIES)
-        for sparsity in EXACT
+        for sparsity in COUNTED
     },
     "cross entropy, deep, tied": case(sae, tied_weights=True, **DEEP_PRELU, **PROBABILITIES),
     "cross entropy, beta auto": case(sae, **AUTO, **PROBABILITIES),
@@ -271,10 +271,12 @@ CASES = {
         f"{sparsity}, {solver}, sparse output": case(
             sae, sparsity=sparsity, rho=3, solver=solver, sparse_output=True
         )
-        for sparsity, solver in product(EXACT, BY_PARTS)
+        for sparsity, solver in product(COUNTED, BY_PARTS)
     },
     "topk, deep, tied": case(sae, sparsity="topk", rho=3, tied_weights=True, **DEEP_PRELU),
     "topk, read at one unit": case(sae, sparsity="topk", rho=3, transform_n_active=1),
+    "topk, prefixes": case(sae, sparsity="topk", rho=3, prefixes=(0.25, 0.5)),
+    "batchtopk, prefixes": case(sae, sparsity="batchtopk", rho=3, prefixes=(2, 4)),
     "l1, sparse output": case(sae, sparsity="l1", sparse_output=True),
     # Coefficients in the place of activations.
     "topk, refit": case(sae, sparsity="topk", rho=3, transform_algorithm="refit"),
