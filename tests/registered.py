@@ -62,7 +62,7 @@ def with_depths(codes, layers, *, dictionaries=False):
 
 def rho_of(sparsity, rho, units=1):
     """Return rho, or a number of units where it is one of a code of few units."""
-    return units if sparsity in COUNTED else rho
+    return units if sparsity in COUNTED and CODES[sparsity].uses_rho(None) else rho
 
 
 def with_a_beta(sparsity):
