@@ -144,9 +144,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         activity is the mean over units of the mean activation for "kl" (which is content with the
         smallest such beta), and for others of the share of rows in which a unit is active: not 0
         for "jumprelu" and "gated", above 1e-3 of its largest absolute activation for "l1" and "l2".
-        "jumprelu" is brought within 1 %, as far as minibatches tell. If that fails, a
-        ConvergenceWarning says how far it went. "adam" and "sgd" set 15 % of ``max_iter`` aside
-        for epochs at a tenth of the learning rate, gone through only as long as rho is not met;
+        "jumprelu" aims at 1 %, and ends within 5 % after as many epochs as ``max_iter="auto"``
+        stands for. If that fails, a ConvergenceWarning says how far it went. "adam" and "sgd" set
+        15 % of ``max_iter`` aside for epochs at a tenth of the learning rate, gone through only as
+        long as rho is not met;
         with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
         rounds, each at one beta. If the last epochs or iterations leave rho again, the weights and
         beta of the last one that met it are returned. With "l1", without hidden layers and by
@@ -185,8 +186,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         row they rebuild; beyond 0.1 the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
-        Of the code. "auto" is sigmoid for "kl", an own one of "jumprelu" and "gated", which can
-        have no other, and relu otherwise. prelu learns one slope per unit.
+        Of the code. "auto" is sigmoid for "kl" and relu otherwise; "jumprelu" and "gated" have
+        activations of their own, and no other than "auto". prelu learns one slope per unit.
 
     output_activation : {"auto", "identity", "sigmoid", "tanh", "relu", "prelu"}, default="auto"
         Of the reconstruction, in the space of z. "auto" is identity, and sigmoid with
@@ -256,8 +257,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         makes active, and needs units that are 0 else, as relu. "omp" is orthogonal matching pursuit
         [12]_: atoms are chosen one after another, without the encoder, each the one most correlated
         with what the others leave over; ``transform_n_active`` of them, or where that is None as
-        many as ``rho`` says for codes that are trained by the active units alone; fewer where a row
-        is rebuilt before, or atoms depend on each other. Both rebuild more with as many units, and
+        many as ``rho`` says for "topk", "batchtopk" and "jumprelu"; fewer where a row is rebuilt
+        before, or atoms depend on each other. Both rebuild more with as many units, and
         tell a classifier no more (docs/exact.md). It can be set after `fit`, which does not go by
         it: fitted attributes are those of the encoder's codes. A ValueError with hidden layers,
         with an output other than "identity", and in members of stacks, classifiers and regressors.

@@ -103,6 +103,8 @@ class Problem:
                 is_active = Step.apply(pre, units["threshold"]).sum(dim=1)
                 share = (weight @ is_active) / weight.sum() / (RHO * N_COMPONENTS)
                 losses[-1] += BETA * (share - 1.0) ** 2
+                # The minibatch counts as its rows weigh.
+                taught += (weight.mean() - 1.0) * BETA * (share - 1.0) ** 2
             if dead is not None:
                 of_dead = dead[model].nonzero()[:, 0]
                 k = min(selection.n_active, max(1, len(of_dead) // 2))

@@ -257,3 +257,41 @@ def test_what_has_no_effect_is_said(sparsity, params, X):
 def test_rho_of_gated_is_idle_without_auto(X):
     with pytest.warns(UserWarning, match="rho=5 has no effect with sparsity='gated'"):
         make("gated", max_iter=2).fit(X)
+
+
+def test_what_has_no_effect_has_none_on_the_start(X):
+    fits = []
+    for rho in (0.05, 1e-4, 0.4):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            fits.append(make("gated", rho=rho, max_iter=3).fit(X))
+    for other in fits[1:]:
+        np.testing.assert_array_equal(other.transform(X), fits[0].transform(X))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("rows", [np.ones((20, 4)), np.arange(4.0)[None]], ids=["alike", "one"])
+def test_rows_that_are_all_alike_are_not_judged(rows):
+    model = SparseAutoencoderTransformer(10, sparsity="jumprelu", rho=0.1).fit(rows)
+    assert np.isfinite(model.transform(rows)).all()
+
+
+@each_gate
+def test_weights_too_small_for_the_precision_of_training(sparsity, X):
+    weight = np.where(np.arange(len(X)) % 18 == 0, 1.0, 1e-60)
+    model = make(sparsity, beta=1.0, batch_size=16, max_iter=10).fit(X, sample_weight=weight)
+    assert np.isfinite(model.loss_)
+
+
+@each_gate
+def test_pursuit_of_these_codes(models, sparsity, X):
+    model = clone_with(models[sparsity], transform_algorithm="refit")
+    refit, encoded = model.transform(X), models[sparsity].transform(X)
+    assert ((refit != 0) <= (encoded != 0)).all()
+    assert model.score(X) > models[sparsity].score(X)
+    model.set_params(transform_algorithm="omp")
+    if sparsity == "gated":
+        with pytest.raises(ValueError, match="set transform_n_active"):
+            model.transform(X)
+    else:
+        assert (model.transform(X) != 0).sum(axis=1).max() == 5

@@ -104,7 +104,7 @@ def test_activations_are_those_of_the_engine():
     of_one_code = {facts.activation for facts in CODES.values() if facts.activations == ()}
     for name, extra in (
         ("activation", {"auto"}),
-        ("output_activation", set()),
+        ("output_activation", {"auto"}),
         ("hidden_activation", set()),
     ):
         (options,) = (option.options for option in CONSTRAINTS[name])

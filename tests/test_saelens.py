@@ -4,6 +4,7 @@ tests/saelens_files holds small random models that SAELens 6.54.12 has saved, an
 ``encode`` and ``decode`` make of some rows. Where SAELens itself is installed it reads ours.
 """
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -163,6 +164,41 @@ def test_what_was_not_saved_is_said(X, tmp_path, models):
         loaded.set_params(warm_start=True).fit(X)
 
 
+@each_of_ours
+def test_what_is_loaded_is_read_otherwise_as_before(models, X, name, tmp_path):
+    loaded = from_safetensors(to_safetensors(models[name], tmp_path))
+    for algorithm in ("refit", "omp"):
+        codes = []
+        for model in (models[name], loaded):
+            other = copy.deepcopy(model).set_params(transform_algorithm=algorithm)
+            if name in ("l1", "gated") and algorithm == "omp":
+                other.set_params(transform_n_active=3)
+            codes.append(other.transform(X))
+        assert_same_codes(codes[1], codes[0])
+
+
+def test_models_of_others_do_not_say_how_many_units_are_active():
+    loaded = from_safetensors(FILES / "jumprelu").set_params(transform_algorithm="omp")
+    with pytest.raises(ValueError, match="set transform_n_active"):
+        loaded.transform(np.ones((2, 5)))
+
+
+def test_files_hold_what_transform_gives(models, X, tmp_path):
+    model = copy.deepcopy(models["topk"]).set_params(transform_n_active=2)
+    loaded = from_safetensors(to_safetensors(model, tmp_path))
+    assert_same_codes(loaded.transform(X), model.transform(X))
+    with pytest.raises(ValueError, match="set transform_algorithm='encode'"):
+        to_safetensors(model.set_params(transform_algorithm="omp"), tmp_path)
+
+
+def test_all_units_may_be_active(tmp_path):
+    folder = damaged("topk", tmp_path / "theirs", {"k": 12})
+    loaded = from_safetensors(folder)
+    again = from_safetensors(to_safetensors(loaded, tmp_path / "ours"))
+    rows = np.load(FILES / "expected.npz")["X"]
+    assert_same_codes(again.transform(rows), loaded.transform(rows))
+
+
 def test_files_are_replaced(models, X, tmp_path):
     for name in ("l1", "gated"):
         to_safetensors(models[name], tmp_path)
@@ -228,6 +264,11 @@ def damaged(folder, tmp_path, config=None, arrays=None):
         ("gated", {}, {"r_mag": np.zeros(11, np.float32)}, r"r_mag must have shape \(12,\)"),
         ("topk", {}, {"b_dec": np.full(5, np.nan, np.float32)}, "b_dec holds numbers that are"),
         ("topk", {"metadata": {"sksae_scale": -1.0}}, {}, "sksae_scale=-1.0"),
+        ("topk", {"metadata": {"sksae_scale": True}}, {}, "sksae_scale=True"),
+        ("topk", {"metadata": "x"}, {}, "metadata='x' must be a mapping"),
+        ("topk", {"metadata": {"sksae_prefixes": 5}}, {}, "sksae_prefixes=5"),
+        ("topk", {"metadata": {"sksae_prefixes": [3, 99]}}, {}, "sksae_prefixes="),
+        ("jumprelu", {"metadata": {"sksae_n_active": "3"}}, {}, "sksae_n_active='3'"),
     ],
 )
 def test_files_that_make_no_sense(folder, config, arrays, message, tmp_path):

@@ -40,10 +40,12 @@ def as_read(
     if n_active is not None:
         check_n_active(n_active, network.n_components)
     selection = network.encoder[-1].selection
+    says_count = selection is not None and CODES[network.sparsity].says_count
     pursuit = resolve_pursuit(
         algorithm,
         n_active,
-        n_selected=None if selection is None else selection.n_active,
+        # Of a file it may not be known.
+        n_selected=(selection.n_active or None) if selection and says_count else None,
         sparsity=network.sparsity,
         activation=network.code_activation,
         output_activation=network.output_activation,
@@ -111,7 +113,8 @@ def warn_of_reading(
             "model was trained with: further ones were never asked to help. Fit with a larger rho."
         )
     elif n_active < trained_for and len(selection.budgets) == 1:
-        advice = "" if len(network.layers) > 2 else " Fit with budgets='auto'."
+        may_have_several = len(network.layers) == 2 and not selection.prefixes
+        advice = " Fit with budgets='auto'." if may_have_several else ""
         warn_user(
             f"transform_n_active={n_active} is another number of active units than the "
             f"{trained_for} that the model was trained for alone: such codes rebuild less than "

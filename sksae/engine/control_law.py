@@ -5,12 +5,12 @@ of the share of rows in which a unit is active. The controller follows its logar
 of beta, by proportional and integral action in incremental form (Astrom & Hagglund 1995, "PID
 Controllers", chapter 3). How fast, and from where, the code's law says:
 
-- One-sided (l1, l2): the larger beta, the fewer rows in which a unit is active. The error is
+- One-sided (l1, l2, gated): the larger beta, the fewer rows in which a unit is active. The error is
   ln(activity / target), where the target comes down to rho step by step: a beta that shoots up
   kills units which no later, smaller beta brings back to life.
 - Two-sided (kl, jumprelu): with beta the activity tends to rho, from above or from below. The error
   is abs(ln(activity / rho)) - band, so that beta ends as small as it can be: where the activity is
-  off rho by half of what is allowed.
+  off rho by the band.
 
 All quantities are of shape (n_models,), and no step branches on the values of one model. Apart from
 what is measured on a code, they are numpy's: an operation on so few numbers takes torch several

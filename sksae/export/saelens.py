@@ -58,15 +58,13 @@ class Exported(NamedTuple):
     config: dict[str, Any]
 
 
-def to_saelens(network: FittedNetwork, metadata: Mapping[str, Any]) -> Exported:
+def to_saelens(network: FittedNetwork) -> Exported:
     """Return a fitted network in SAELens' layout, in the precision of its weights.
 
     Parameters
     ----------
     network : FittedNetwork
         Of one encoding and one decoding layer, with a linear output.
-    metadata : mapping
-        What the config shall hold besides; it must go into JSON.
 
     Raises
     ------
@@ -101,10 +99,7 @@ def to_saelens(network: FittedNetwork, metadata: Mapping[str, Any]) -> Exported:
         "device": "cpu",
         "apply_b_dec_to_input": True,
         **PLAIN,
-        "metadata": dict(metadata)
-        | {"sksae_sparsity": network.sparsity}
-        # By what rows were divided in training, as which the codes' unit is kept.
-        | {"sksae_scale": float(scaling.scale)},
+        "metadata": _metadata_of(network),
     }
     if architecture == "topk":
         assert encoder.selection is not None
@@ -125,8 +120,10 @@ def from_saelens(exported: Exported) -> FittedNetwork:
     architecture = _checked_architecture(config)
     _check_arrays(architecture, config, arrays)
     metadata = config.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise ValueError(f"cfg.json: metadata={metadata!r} must be a mapping.")
     sparsity = _sparsity_of(architecture, metadata, arrays)
-    scale = _scale_of(metadata)
+    scale, n_active, prefixes = _told_by(metadata, len(arrays["W_dec"]))
     dtype = np.float64 if arrays["W_enc"].dtype == np.float64 else np.float32
     wide = {name: each.astype(np.float64) for name, each in arrays.items()}
     W, D = wide["W_enc"] * scale, wide["W_dec"] / scale
@@ -136,20 +133,20 @@ def from_saelens(exported: Exported) -> FittedNetwork:
     units: dict[str, np.ndarray] = {}
     selection = None
     if architecture == "topk":
-        selection = Selection("topk", (_k_of(config),))
+        selection = Selection("topk", (_k_of(config),), prefixes=prefixes)
         if config.get("rescale_acts_by_decoder_norm", False):
             norms = np.linalg.norm(wide["W_dec"], axis=1)
             W, b_enc, D = W * norms, b_enc * norms, D / norms[:, None]
     elif architecture == "gated":
         gain = np.exp(wide["r_mag"])
         units = {"log_gain": wide["r_mag"], "offset": wide["b_mag"] - gain * b_enc}
-        selection = Selection(sparsity, (1,))
+        selection = Selection(sparsity, (n_active,))
     elif sparsity == "batchtopk":
-        selection = Selection(sparsity, (1,), float(wide["threshold"][0]))
+        selection = Selection(sparsity, (n_active,), float(wide["threshold"][0]), prefixes)
     elif sparsity == "jumprelu":
         # Their activations are positive parts besides.
         units = {"threshold": np.maximum(wide["threshold"], 0.0)}
-        selection = Selection(sparsity, (1,))
+        selection = Selection(sparsity, (n_active,))
     layers = (
         Layer(
             W.astype(dtype),
@@ -175,6 +172,11 @@ def _thresholds_of(encoder: Layer) -> np.ndarray:
 
 def _check_network(network: FittedNetwork) -> None:
     """Raise if SAELens has nothing like a network."""
+    if network.pursuit is not None:
+        raise ValueError(
+            "SAELens encodes by the encoder alone: set transform_algorithm='encode' before, or its "
+            "codes would be others."
+        )
     if network.sparsity not in ARCHITECTURES or (
         network.sparsity == "l1" and network.code_activation != "relu"
     ):
@@ -256,17 +258,55 @@ def _sparsity_of(
     return {"standard": "l1"}.get(architecture, architecture)
 
 
-def _scale_of(metadata: Mapping[str, Any]) -> float:
-    """Return by what rows were divided in training; 1 where nobody knows."""
+def _metadata_of(network: FittedNetwork) -> dict[str, Any]:
+    """Return what SAELens does not ask for, and we read again."""
+    selection = network.encoder[-1].selection
+    return {
+        "sksae_sparsity": network.sparsity,
+        # By what rows were divided in training, which is the unit of codes.
+        "sksae_scale": float(network.scaling.scale),
+        "sksae_n_active": None if selection is None else selection.n_active,
+        "sksae_prefixes": [] if selection is None else list(selection.prefixes),
+    }
+
+
+def _told_by(metadata: Mapping[str, Any], n_components: int) -> tuple[float, int, tuple[int, ...]]:
+    """Return what `_metadata_of` told of a network of so many units, as far as it is there.
+
+    Returns
+    -------
+    scale : float
+        1 where nobody knows.
+    n_active : int
+        0 where nobody knows.
+    prefixes : tuple of int
+    """
     scale = metadata.get("sksae_scale", 1.0)
-    if not isinstance(scale, float | int) or not 0.0 < scale < np.inf:
-        raise ValueError(f"cfg.json: metadata: sksae_scale={scale!r} must be a positive number.")
-    return float(scale)
+    n_active = metadata.get("sksae_n_active") or 0
+    prefixes = metadata.get("sksae_prefixes") or []
+    if isinstance(scale, bool) or not isinstance(scale, float | int) or not 0 < scale < np.inf:
+        raise ValueError(f"cfg.json: sksae_scale={scale!r} must be a positive number.")
+    if not _is_count(n_active, n_components) and n_active != 0:
+        raise ValueError(f"cfg.json: sksae_n_active={n_active!r} must be a number of units.")
+    if not isinstance(prefixes, list) or not (
+        all(_is_count(each, n_components) for each in prefixes)
+        and prefixes == sorted(set(prefixes))
+        and prefixes[-1:] in ([], [n_components])
+    ):
+        raise ValueError(
+            f"cfg.json: sksae_prefixes={prefixes!r} must be numbers of units that increase to all."
+        )
+    return float(scale), n_active, tuple(prefixes)
+
+
+def _is_count(value: object, n_components: int) -> bool:
+    """Return whether something is a number of units, of so many."""
+    return type(value) is int and 1 <= value <= n_components
 
 
 def _k_of(config: Mapping[str, Any]) -> int:
     """Return how many units topk keeps."""
     k = config.get("k")
-    if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= config["d_sae"]:
+    if type(k) is not int or not _is_count(k, config["d_sae"]):
         raise ValueError(f"cfg.json: k={k!r} must be a number of units, from 1 to d_sae.")
     return k

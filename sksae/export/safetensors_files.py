@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base.attributes import loaded_attributes
 from sksae.base.protocols import is_autoencoder
+from sksae.base.reading import as_read
 from sksae.export.saelens import Exported, from_saelens, to_saelens
 from sksae.model.network import FittedNetwork
 from sksae.transformer import SparseAutoencoderTransformer
@@ -29,7 +30,8 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     ----------
     estimator : SparseAutoencoderTransformer
         Fitted, with ``sparsity`` "topk", "batchtopk" (either with ``prefixes`` or without),
-        "jumprelu", "gated", or "l1" with relu; without hidden layers and with a linear output.
+        "jumprelu", "gated", or "l1" with relu; without hidden layers and with a linear output. Of
+        "topk" k is what ``transform_n_active`` says, where it is set.
         "batchtopk" becomes SAELens' "jumprelu" with one threshold for all units, "l1" its
         "standard".
     folder : str or path
@@ -47,9 +49,12 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     TypeError
         If the estimator is no single autoencoder.
     ValueError
-        If SAELens has nothing like it.
+        If SAELens has nothing like it; if ``transform_algorithm`` is not "encode", by which
+        SAELens encodes.
     NotFittedError
         If it is not fitted.
+    OSError
+        If the folder cannot be made or written to.
 
     See Also
     --------
@@ -78,9 +83,12 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
             "of a pipeline, search or stack give the autoencoder in it."
         )
     check_is_fitted(estimator)
-    specification = estimator.__sksae_specification__()
-    metadata = {"sksae_rho": specification.rho, "sksae_prefixes": list(specification.prefixes)}
-    arrays, config = to_saelens(estimator.__sksae_network__(), metadata)
+    network = as_read(
+        estimator.__sksae_network__(),
+        estimator.transform_n_active,
+        estimator.transform_algorithm,
+    )
+    arrays, config = to_saelens(network)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # Beside the files, so that each moves to its place at once.
@@ -131,27 +139,29 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
             raise FileNotFoundError(f"{folder} holds no {name}, which SAELens writes for a model.")
     config = _read_config(folder / CONFIG)
     network = from_saelens(Exported(_read_weights(folder / WEIGHTS), config))
-    estimator = SparseAutoencoderTransformer(**_parameters_of(network, config))
+    estimator = SparseAutoencoderTransformer(**_parameters_of(network))
     for name, value in loaded_attributes(network).items():
         setattr(estimator, name, value)
     return estimator
 
 
-def _parameters_of(network: FittedNetwork, config: dict[str, Any]) -> dict[str, Any]:
+def _parameters_of(network: FittedNetwork) -> dict[str, Any]:
     """Return the parameters of an estimator that has a network, as far as they are known."""
     parameters: dict[str, Any] = {
         "n_components": network.n_components,
         "sparsity": network.sparsity,
     }
-    metadata = config.get("metadata") or {}
     selection = network.encoder[-1].selection
-    if network.sparsity == "topk":
-        assert selection is not None
-        parameters |= {"rho": selection.n_active, "budgets": None}
-    elif isinstance(rho := metadata.get("sksae_rho"), float) and 0.0 < rho < 1.0:
-        parameters["rho"] = rho
-    if network.sparsity in ("topk", "batchtopk") and metadata.get("sksae_prefixes"):
-        parameters["prefixes"] = list(metadata["sksae_prefixes"])
+    if selection is None:
+        return parameters
+    n_active, n_components = selection.n_active, network.n_components
+    if n_active:
+        # A number of units is less than all of them.
+        parameters["rho"] = n_active if n_active < n_components else 1.0 - 1e-9
+    if selection.prefixes:
+        parameters["prefixes"] = selection.prefixes
+    elif network.sparsity == "topk":
+        parameters["budgets"] = None
     return parameters
 
 

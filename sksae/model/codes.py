@@ -78,18 +78,18 @@ class CodeFacts:
     sgd_rate: float = 3e-3
 
     @property
+    def says_count(self) -> bool:
+        """Whether rho is a number of active units, whatever beta is."""
+        return self.is_exact or self.aims_at_count
+
+    @property
     def is_exact(self) -> bool:
         """Whether rho alone says how many units are active; then there is no penalty."""
         return self.counts_units and not self.has_penalty
 
     def uses_rho(self, beta: object) -> bool:
         """Return whether rho has an effect with a beta as the user gave it."""
-        return (
-            self.is_exact
-            or self.aims_at_mean
-            or self.aims_at_count
-            or (self.has_penalty and beta == "auto")
-        )
+        return self.says_count or self.aims_at_mean or (self.has_penalty and beta == "auto")
 
     def is_sparse(self, activation: str) -> bool:
         """Return whether most entries of a code of such units are exactly 0."""
@@ -174,7 +174,7 @@ class Selection(NamedTuple):
         The name of the code that selects.
     budgets : tuple of int
         Numbers of units by which the loss reads a row, increasing; the last one is how many are
-        kept, of each row or of a batch's rows on average.
+        kept, of each row or of a batch's rows on average; 0 where nobody knows.
     threshold : float, optional
         Where units above it are kept, however many these are.
     prefixes : tuple of int

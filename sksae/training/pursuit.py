@@ -57,7 +57,8 @@ def resolve_pursuit(
     if output_activation != "identity":
         raise ValueError(
             f"{asked} needs a linear decoder, which output_activation={output_activation!r} is "
-            "not: use transform_algorithm='encode', or output_activation='identity'."
+            "not: use transform_algorithm='encode', or output_activation='identity' and "
+            "loss='squared_error'."
         )
     if algorithm == "refit":
         if activation not in RECTIFIED:

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.model.codes import Selection
+from sksae.model.codes import CODES, Selection
 from sksae.model.pursuit import Pursuit, chooses_few
 from sksae.model.scaling import has_scaled_norm, row_range
 from sksae.training import defaults, validation
@@ -155,12 +155,17 @@ class Specification(TrainingSpecification):
         return Selection(self.sparsity, self.budgets, prefixes=self.prefixes)
 
     @property
+    def n_selected(self) -> int | None:
+        """How many units of a row are active, on average; None where rho does not say it."""
+        return self.budgets[-1] if CODES[self.sparsity].says_count else None
+
+    @property
     def pursuit(self) -> Pursuit | None:
         """What takes the place of activations when the network is read; None is nothing."""
         return resolve_pursuit(
             self.transform_algorithm,
             self.transform_n_active,
-            n_selected=self.budgets[-1] if self.budgets else None,
+            n_selected=self.n_selected,
             sparsity=self.sparsity,
             activation=self.activation,
             output_activation=self.output_activation,
@@ -212,7 +217,9 @@ def specify(given: Mapping[str, Any], usual: Mapping[str, Any]) -> Specification
     is_loss_scaled = is_scaled or loss == "cross_entropy"
     hidden_layer_sizes = validation.resolve_hidden_layer_sizes(given["hidden_layer_sizes"])
     n_components = given["n_components"]
-    rho = validation.resolve_rho(given["rho"], n_components)
+    # One that has no effect has none on where training begins either.
+    has_effect = not CODES[sparsity].counts_units or CODES[sparsity].uses_rho(given["beta"])
+    rho = validation.resolve_rho(given["rho"] if has_effect else usual["rho"], n_components)
     return Specification.of(
         given,
         usual,

@@ -9,7 +9,8 @@ the rows that are near, with a rectangle of width eps as the kernel (their equat
     d [p > theta] / d theta = -(1 / eps) [|p - theta| < eps / 2]
 
 The penalty is (L0 / k - 1)^2, with L0 the mean over rows of the number of active units ("targeting
-a fixed sparsity", section 5). It moves thresholds alone. These are learnt as they are and brought
+a fixed sparsity", section 5); that of a minibatch counts as its rows weigh. It moves thresholds
+alone. These are learnt as they are and brought
 back to 0 where a step leaves them below: the logarithm, which others learn, hardly moves where
 thresholds are small.
 """

@@ -98,12 +98,10 @@ class ExactObjective(BatchObjective):
         self._crew.run([partial(part.decode, bound) for part in parts])
         n_active = price = share = None
         if terms.code.law is not None:
-            total = self._total_weight(parts)
-            n_active = self._sum_active(parts) / total
+            n_active = self._mean_active(parts)
             price = terms.code.price(n_active, terms.rho, terms.beta)
-            if price is not None and terms.code.penalises_counts:
-                # A row counts in the mean as it weighs beside those of its batch.
-                price, share = price / total, n_active / terms.rho.shape[1]
+            if terms.code.penalises_counts:
+                share = n_active / terms.rho.shape[1]
         self._crew.run([partial(part.go_back, price, dead) for part in parts])
         self._sum_by_units(batch.rows[0], parts, dead)
         for part in parts:
@@ -144,15 +142,14 @@ class ExactObjective(BatchObjective):
         self._guess = self._guess if bound is None else bound
         return bound
 
-    def _sum_active(self, parts: list[ExactPart]) -> Tensor:
-        """Return the weighted sum over rows of their active units, (n_models, 1, 1)."""
-        return torch.stack([part.count_active() for part in parts]).sum(dim=0).view(-1, 1, 1)
-
-    def _total_weight(self, parts: list[ExactPart]) -> Tensor | float:
-        """Return what the rows of a minibatch count together."""
+    def _mean_active(self, parts: list[ExactPart]) -> Tensor:
+        """Return the weighted mean over rows of their active units, (n_models, 1, 1)."""
+        n_active = torch.stack([part.count_active() for part in parts]).sum(dim=0).view(-1, 1, 1)
         if parts[0].weight is None:
-            return 1.0
-        return torch.cat([part.row_weights for part in parts], dim=1).sum()
+            return n_active
+        total = torch.cat([part.row_weights for part in parts], dim=1).sum()
+        # Weights may be too small for the precision of training.
+        return n_active / total.clamp(min=torch.finfo(total.dtype).tiny)
 
     def _sum_by_units(self, rows: Tensor, parts: list[ExactPart], dead: list[Tensor]) -> None:
         """Add up the gradients by parameters, each member of the crew those of some units.
