@@ -164,7 +164,7 @@ class ExactEvaluation(WalkedEvaluation):
 
     def _sum_up(self, lane: _Lane, found: "UnitSums") -> Iterator[bool]:
         """Add what each chunk of a lane comes to, and yield True after each."""
-        terms, sums, biases = self._terms, found.sums, self.parameters.biases[1]
+        terms, sums = self._terms, found.sums
         loss = terms.loss
         assert compares_numbers(loss)
         for batch, passage, pre in lane.walk():
@@ -176,15 +176,13 @@ class ExactEvaluation(WalkedEvaluation):
                 sums.errors.add(row_weights, batch, row_values[..., -1], output[:, :, -1])
             values = loss.values(to_float64(loss.mean_over_readings(row_values)))
             if active.gates is not None:
-                made = passage.sum_up(active.units, bags, active.gates)
-                made = made.view_as(output[:, :, :1]).add_(biases.unsqueeze(2))
+                made = passage.rebuild_from_gates(active, bags)
                 of_gates = self._compare(made, batch)[..., 0]
                 values = values + loss.values(to_float64(of_gates))
             of_entries = terms.code.entry_penalty(active)
             if of_entries is not None:
-                penalty = torch.zeros_like(values).view(-1)
-                penalty.index_add_(0, active.rows, to_float64(of_entries))
-                values = values + self._wide.beta[:, 0] * penalty.view_as(values)
+                penalty = passage.by_row(active, to_float64(of_entries))
+                values = values + self._wide.beta[:, 0] * penalty
             sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
             found.add(active, row_weights, pre.shape[1])
             yield True

@@ -104,23 +104,15 @@ class ExactPart:
         assert compares_numbers(loss)
         self._error, row_values = self._compare(output)
         self.losses = loss.mean_over_readings(row_values)
-        self.row_penalty: Tensor | None = None
-        of_entries = terms.code.entry_penalty(self.active)
-        if of_entries is not None:
-            penalty = torch.zeros_like(self.losses).view(-1)
-            penalty.index_add_(0, self.active.rows, of_entries)
-            self.row_penalty = penalty.view_as(self.losses)
+        penalties = terms.code.entry_penalty(self.active)
+        self.row_penalty = (
+            None if penalties is None else self._passage.by_row(self.active, penalties)
+        )
         self._gate_error: Tensor | None = None
         if self.active.gates is not None:
-            of_gates = self._rebuild_from_gates(self.active.gates)
-            self.losses = loss.sum_of(self.losses, of_gates)
-
-    def _rebuild_from_gates(self, gates: Tensor) -> Tensor:
-        """Rebuild rows a second time, and return what the loss of that is made of."""
-        made = self._passage.sum_up(self.active.units, self._bags, gates)
-        made = made.view_as(self._error).add_(self._parameters.biases[1].unsqueeze(2))
-        self._gate_error, row_values = self._compare(made)
-        return row_values[..., 0]
+            made = self._passage.rebuild_from_gates(self.active, self._bags)
+            self._gate_error, of_gates = self._compare(made)
+            self.losses = loss.sum_of(self.losses, of_gates[..., 0])
 
     def _compare(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Return dl by what enters the output's activation, of all readings, and what l is of."""

@@ -137,6 +137,19 @@ class Passage:
             output[:, :, reading].add_(output[:, :, reading - 1])
         return Decoded(active, bags, output)
 
+    def rebuild_from_gates(self, active: Active, bags: Bags) -> Tensor:
+        """Return what the gates of all rows add up to, shape (n_models, n_rows, 1, n_features)."""
+        assert active.gates is not None
+        made = self.sum_up(active.units, bags, active.gates)
+        n_models, n_rows, _ = self.pre.shape
+        return made.view(n_models, n_rows, 1, -1).add_(self.parameters.biases[1].unsqueeze(2))
+
+    def by_row(self, active: Active, values: Tensor) -> Tensor:
+        """Return the sums over rows of numbers that entries have, shape (n_models, n_rows)."""
+        n_models, n_rows, _ = self.pre.shape
+        sums = values.new_zeros(n_models * n_rows)
+        return sums.index_add_(0, active.rows, values).view(n_models, n_rows)
+
     def sum_up(self, units: Tensor, bags: Bags, values: Tensor) -> Tensor:
         """Return the sum of the atoms of each bag, times values of its entries.
 
