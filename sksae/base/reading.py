@@ -40,12 +40,10 @@ def as_read(
     if n_active is not None:
         check_n_active(n_active, network.n_components)
     selection = network.encoder[-1].selection
-    says_count = selection is not None and CODES[network.sparsity].says_count
     pursuit = resolve_pursuit(
         algorithm,
         n_active,
-        # Of a file it may not be known.
-        n_selected=(selection.n_active or None) if selection and says_count else None,
+        n_selected=None if selection is None else selection.n_active,
         sparsity=network.sparsity,
         activation=network.code_activation,
         output_activation=network.output_activation,

@@ -172,10 +172,10 @@ def unfinished(trained: TrainingResult, plan: Plan) -> Finding | None:
 def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     """Find that the beta that was to be found has not been."""
     activity, rho = trained.activity, plan.rho
-    # Of rows that are all alike nothing is to be learnt.
-    is_judged = activity is not None and trained.deviation != 0.0
-    if activity is None or not is_judged or abs(activity - rho) <= TOLERANCE * rho:
+    if activity is None or abs(activity - rho) <= TOLERANCE * rho:
         return None
+    if trained.deviation == 0.0:
+        return None  # of rows that are all alike nothing is to be learnt
     facts = CODES[plan.penalties.sparsity]
     what = "mean activation" if facts.aims_at_mean else "share of active units"
     if activity > rho:

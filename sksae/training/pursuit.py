@@ -1,6 +1,6 @@
 """Whether a dictionary can be read by pursuit: what `transform_algorithm` goes together with."""
 
-from sksae.model.codes import RECTIFIED, listed
+from sksae.model.codes import CODES, RECTIFIED, listed
 from sksae.model.pursuit import ALGORITHMS, Pursuit
 
 
@@ -23,7 +23,8 @@ def resolve_pursuit(
     n_active : int or None
         The `transform_n_active` as it was given.
     n_selected : int or None
-        How many units the code selects of a row; None where it does not.
+        How many units of a row are active, as far as the network tells; None or 0 where it does
+        not, and of no effect where rho does not say it.
     sparsity : str or None
         Name of the code.
     activation : str
@@ -68,8 +69,9 @@ def resolve_pursuit(
                 "transform_algorithm='omp', or activation='relu'."
             )
         return Pursuit(None)
-    n_atoms = n_selected if n_active is None else n_active
-    if n_atoms is None:
+    known = n_selected if CODES[sparsity].says_count else None
+    n_atoms = known if n_active is None else n_active
+    if not n_atoms:
         raise ValueError(
             f"{asked} needs a number of atoms, which sparsity={sparsity!r} does not say: set "
             "transform_n_active to it."

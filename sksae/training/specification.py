@@ -155,17 +155,12 @@ class Specification(TrainingSpecification):
         return Selection(self.sparsity, self.budgets, prefixes=self.prefixes)
 
     @property
-    def n_selected(self) -> int | None:
-        """How many units of a row are active, on average; None where rho does not say it."""
-        return self.budgets[-1] if CODES[self.sparsity].says_count else None
-
-    @property
     def pursuit(self) -> Pursuit | None:
         """What takes the place of activations when the network is read; None is nothing."""
         return resolve_pursuit(
             self.transform_algorithm,
             self.transform_n_active,
-            n_selected=self.n_selected,
+            n_selected=self.budgets[-1] if self.budgets else None,
             sparsity=self.sparsity,
             activation=self.activation,
             output_activation=self.output_activation,

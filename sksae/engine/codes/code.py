@@ -149,6 +149,31 @@ class Keeping(NamedTuple):
     bandwidth: float = 0.0
 
 
+class WayBack(NamedTuple):
+    """What comes back to entries from the output; tensors have shape (n_entries,).
+
+    Attributes
+    ----------
+    deltas : Tensor
+        dJ by their activations.
+    gate_deltas : Tensor or None
+        dJ by their gates, where they have some.
+    costs : Tensor or None
+        What `Code.price` says of their units, times what their rows count; None where it says
+        nothing.
+    units : mapping of str to Tensor
+        What is learnt for their units besides weights and bias.
+    bandwidth : float
+        As in `Keeping`.
+    """
+
+    deltas: Tensor
+    gate_deltas: Tensor | None
+    costs: Tensor | None
+    units: Tensors
+    bandwidth: float
+
+
 class EntryGradients(NamedTuple):
     """What entries add to gradients.
 
@@ -271,34 +296,9 @@ class Code:
         """
         raise NotImplementedError
 
-    def backward(
-        self,
-        active: Active,
-        deltas: Tensor,
-        gate_deltas: Tensor | None,
-        row_weights: Tensor,
-        price: Tensor | None,
-        units: Tensors,
-        bandwidth: float,
-    ) -> EntryGradients:
-        """Return the way back through the activation.
-
-        Parameters
-        ----------
-        active : Active
-            Entries; tensors below have shape (n_entries,) too.
-        deltas, gate_deltas : Tensor
-            dJ by their activations and their gates; may be overwritten.
-        row_weights : Tensor
-            What their rows count.
-        price : Tensor or None
-            What `price` says of their units.
-        units : mapping of str to Tensor
-            What is learnt for their units.
-        bandwidth : float
-            As in `Keeping`.
-        """
-        return EntryGradients(deltas.mul_(active.values > 0.0))
+    def backward(self, active: Active, back: WayBack) -> EntryGradients:
+        """Return the way of entries back through the activation; tensors may be overwritten."""
+        return EntryGradients(back.deltas.mul_(active.values > 0.0))
 
     def price(self, n_active: Tensor, rho: Tensor, beta: Tensor) -> Tensor | None:
         """Return what an entry more costs, or its size: the derivative of beta S by that.

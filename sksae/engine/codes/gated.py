@@ -13,8 +13,7 @@ decoder and its bias are held as they are (their equation 8).
 
 from torch import Tensor
 
-from sksae.engine.activations import Tensors
-from sksae.engine.codes.code import Active, Code, EntryGradients, Keeping, entries_where
+from sksae.engine.codes.code import Active, Code, EntryGradients, Keeping, WayBack, entries_where
 from sksae.engine.codes.l1 import L1
 
 
@@ -30,23 +29,15 @@ class Gated(Code):
         magnitudes = (found.values * gain[units]).add_(offset[units]).clamp_(min=0.0)
         return found._replace(values=magnitudes, gates=found.values)
 
-    def backward(
-        self,
-        active: Active,
-        deltas: Tensor,
-        gate_deltas: Tensor | None,
-        row_weights: Tensor,
-        price: Tensor | None,
-        units: Tensors,
-        bandwidth: float,
-    ) -> EntryGradients:
+    def backward(self, active: Active, back: WayBack) -> EntryGradients:
         assert active.gates is not None
-        assert gate_deltas is not None
-        assert price is not None
-        deltas.mul_(active.values > 0.0)
-        through_gain = deltas * units["log_gain"].exp()
+        assert back.gate_deltas is not None
+        assert back.costs is not None
+        deltas = back.deltas.mul_(active.values > 0.0)
+        through_gain = deltas * back.units["log_gain"].exp()
+        of_gates = back.gate_deltas.add_(back.costs)
         of_units = {"log_gain": through_gain * active.gates, "offset": deltas}
-        return EntryGradients(gate_deltas.add_(through_gain).addcmul_(price, row_weights), of_units)
+        return EntryGradients(of_gates.add_(through_gain), of_units)
 
     def price(self, n_active: Tensor, rho: Tensor, beta: Tensor) -> Tensor:
         return beta

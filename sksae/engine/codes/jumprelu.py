@@ -10,15 +10,21 @@ the rows that are near, with a rectangle of width eps as the kernel (their equat
 
 The penalty is (L0 / k - 1)^2, with L0 the mean over rows of the number of active units ("targeting
 a fixed sparsity", section 5); that of a minibatch counts as its rows weigh. It moves thresholds
-alone. These are learnt as they are and brought
-back to 0 where a step leaves them below: the logarithm, which others learn, hardly moves where
-thresholds are small.
+alone. These are learnt as they are and brought back to 0 where a step leaves them below: the
+logarithm, which others learn, hardly moves where thresholds are small.
 """
 
 from torch import Tensor
 
 from sksae.engine.activations import Tensors
-from sksae.engine.codes.code import Active, Code, EntryGradients, Keeping, entries_where
+from sksae.engine.codes.code import (
+    Active,
+    Code,
+    EntryGradients,
+    Keeping,
+    WayBack,
+    entries_where,
+)
 from sksae.engine.control_law import ControlLaw
 
 START = 2.0
@@ -47,24 +53,14 @@ class JumpReLU(Code):
         is_active = found.values > threshold[found.units.long()]
         return found._replace(values=found.values * is_active, pre=found.values)
 
-    def backward(
-        self,
-        active: Active,
-        deltas: Tensor,
-        gate_deltas: Tensor | None,
-        row_weights: Tensor,
-        price: Tensor | None,
-        units: Tensors,
-        bandwidth: float,
-    ) -> EntryGradients:
+    def backward(self, active: Active, back: WayBack) -> EntryGradients:
         assert active.pre is not None
-        assert price is not None
-        threshold = units["threshold"]
-        is_near = (active.pre - threshold).abs_() < bandwidth / 2.0
-        slope = (threshold * deltas).addcmul_(price, row_weights).mul_(is_near)
-        return EntryGradients(
-            deltas.mul_(active.values > 0.0), {"threshold": slope.div_(-bandwidth)}
-        )
+        assert back.costs is not None
+        threshold, width = back.units["threshold"], back.bandwidth
+        is_near = (active.pre - threshold).abs_() < width / 2.0
+        slope = (threshold * back.deltas).add_(back.costs).mul_(is_near)
+        deltas = back.deltas.mul_(active.values > 0.0)
+        return EntryGradients(deltas, {"threshold": slope.div_(-width)})
 
     def price(self, n_active: Tensor, rho: Tensor, beta: Tensor) -> Tensor:
         k = rho * rho.shape[1]

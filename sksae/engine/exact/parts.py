@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import Batch
+from sksae.engine.codes.code import WayBack
 from sksae.engine.exact.bags import Bags, Readings
 from sksae.engine.exact.dead_units import n_taught
 from sksae.engine.exact.entries import Entries
@@ -169,17 +170,15 @@ class ExactPart:
         if self._gate_error is not None:
             wanting = self._weighed(self._gate_error).mul_(self._share)
             gate_deltas = bags.products(wanting.view(-1, atoms.shape[1]), atoms, active.units)
-        code, of_units = self._terms.code, self._parameters.units[0]
-        units = active.units.long() if of_units or price is not None else active.units
-        found = code.backward(
-            active,
+        code, of_units, units = self._terms.code, self._parameters.units[0], active.units.long()
+        back = WayBack(
             deltas,
             gate_deltas,
-            self._weight_of(active.rows) if price is not None else self.row_weights,
-            None if price is None else price.view(-1)[units],
+            None if price is None else price.view(-1)[units] * self._weight_of(active.rows),
             {name: each.view(-1)[units] for name, each in of_units.items()},
             self._terms.bandwidth,
         )
+        found = code.backward(active, back)
         self.entries = Entries(
             active.units,
             active.values,
