@@ -61,7 +61,8 @@ def test_jumprelu_is_the_formula_of_its_attributes(models, X):
 def test_gated_is_the_formula_of_its_attributes(models, X):
     model = models["gated"]
     pre = pre_activations(model, X)
-    code = (pre > 0) * np.maximum(np.exp(model.log_gains_) * pre + model.magnitude_offsets_, 0)
+    gains = np.exp(model.log_gains_.astype(np.float64))
+    code = (pre > 0) * np.maximum(gains * pre + model.magnitude_offsets_, 0)
     is_clear = abs(pre) > 1e-6
     np.testing.assert_allclose(model.transform(X)[is_clear], code[is_clear], atol=1e-10)
     assert model.thresholds_ is None

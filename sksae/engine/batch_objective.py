@@ -1,6 +1,6 @@
 """What objectives over minibatches have in common: their terms, the control of beta, the epoch."""
 
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,17 @@ from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
 
 
-class BatchObjective:
+class TakesRows(Protocol):
+    """Some rows of a minibatch, which one member of a crew works on."""
+
+    def take(self, batch: Batch) -> None:
+        """Begin with a minibatch."""
+
+
+P = TypeVar("P", bound=TakesRows)
+
+
+class BatchObjective(Generic[P]):
     """J and its gradient over one minibatch after another.
 
     Parameters
@@ -72,6 +82,21 @@ class BatchObjective:
         self._crew, self._half, self._others = crew or Crew(1), half, others
         self._controller = self._make_controller(state or {}) if self._terms.is_auto.any() else None
         self._epoch_loss = EpochLoss(self._terms)
+        # By the number of rows.
+        self._parts: dict[int, list[P]] = {}
+
+    def _parts_of(self, batch: Batch) -> list[P]:
+        """Divide a minibatch among the members of the crew."""
+        n_rows = batch.rows.shape[1]
+        if n_rows not in self._parts:
+            self._parts[n_rows] = self._make_parts(n_rows)
+        for part in self._parts[n_rows]:
+            part.take(batch)
+        return self._parts[n_rows]
+
+    def _make_parts(self, n_rows: int) -> list[P]:
+        """Return what so many rows are divided into."""
+        raise NotImplementedError
 
     def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
         """Return what moves beta, from where it stood."""

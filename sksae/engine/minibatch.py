@@ -26,7 +26,7 @@ from sksae.model.slices import equal_slices
 RHO_HAT_ROWS, LONGEST_WINDOW = 512, 10
 
 
-class MinibatchObjective(BatchObjective):
+class MinibatchObjective(BatchObjective[Part]):
     """J and its gradient over one minibatch after another, by products of whole layers.
 
     The mean code that a penalty on means is a function of is a running mean over the last batches
@@ -59,7 +59,6 @@ class MinibatchObjective(BatchObjective):
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
         # By the number of rows.
-        self._parts: dict[int, list[Part]] = {}
         self._masks: dict[int, list[Tensor]] = {}
         terms, known = self._terms, state or {}
         self._running = RunningCode(terms.rho, window=self._window, pace=self._pace, state=known)
@@ -93,15 +92,6 @@ class MinibatchObjective(BatchObjective):
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
             self._control(controller, batch.rows, parts, mean_code)
-
-    def _parts_of(self, batch: Batch) -> list[Part]:
-        """Divide a minibatch among the members of the crew."""
-        n_rows = batch.rows.shape[1]
-        if n_rows not in self._parts:
-            self._parts[n_rows] = self._make_parts(n_rows)
-        for part in self._parts[n_rows]:
-            part.take(batch)
-        return self._parts[n_rows]
 
     def _make_parts(self, n_rows: int) -> list[Part]:
         parameters = self.parameters

@@ -142,7 +142,7 @@ class MinibatchTraining:
             # A training that goes on must not end worse than it began.
             self._keep_best(scorer.scores(self._parameters))
 
-    def _make_objective(self, state: State) -> BatchObjective:
+    def _make_objective(self, state: State) -> BatchObjective[Any]:
         """Return what gives J and its gradient by one minibatch after another.
 
         Parameters

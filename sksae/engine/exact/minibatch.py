@@ -39,7 +39,7 @@ from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
 
 
-class ExactObjective(BatchObjective):
+class ExactObjective(BatchObjective[ExactPart]):
     """J of dictionaries and its gradient, over one minibatch after another.
 
     Parameters
@@ -81,7 +81,6 @@ class ExactObjective(BatchObjective):
         self._readings = Readings(selections)
         self._dead_units = DeadUnits(parameters, batches_per_epoch, state or {})
         # By the number of rows.
-        self._parts: dict[int, list[ExactPart]] = {}
         self._residuals: dict[int, Tensor] = {}
         self._guess = np.zeros(parameters.n_models)
         # Those of a network that was trained with another code have other norms.
@@ -110,15 +109,6 @@ class ExactObjective(BatchObjective):
         self._dead_units.watch([part.active for part in parts], self._pace)
         if controller is not None and n_active is not None:
             controller.after_share(lambda: to_numpy(n_active[:, 0, 0]) / terms.rho.shape[1])
-
-    def _parts_of(self, batch: Batch) -> list[ExactPart]:
-        """Divide a minibatch among the members of the crew."""
-        n_rows = batch.rows.shape[1]
-        if n_rows not in self._parts:
-            self._parts[n_rows] = self._make_parts(n_rows)
-        for part in self._parts[n_rows]:
-            part.take(batch)
-        return self._parts[n_rows]
 
     def _make_parts(self, n_rows: int) -> list[ExactPart]:
         parameters, readings = self.parameters, self._readings
