@@ -1,4 +1,4 @@
-"""J of exact codes and its gradient over one minibatch after another, by the active entries.
+"""J of dictionaries and its gradient over one minibatch after another, by the active entries.
 
 In falling order of p the loss reads a row's units up to each of the budgets Q,
 
