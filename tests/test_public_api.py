@@ -15,13 +15,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 import sksae
 from sksae import (
     SparseAutoencoderTransformer,
+    inspection,
     metrics,
     model_selection,
 )
 
 PUBLIC = {
     name: getattr(package, name)
-    for package in (sksae, metrics, model_selection)
+    for package in (sksae, inspection, metrics, model_selection)
     for name in package.__all__
 }
 
@@ -45,7 +46,7 @@ CALLABLES = PUBLIC | METHODS
 ESTIMATORS = {
     name: cls
     for name, cls in PUBLIC.items()
-    if inspect.isclass(cls) and "device" in cls._parameter_constraints
+    if inspect.isclass(cls) and "device" in getattr(cls, "_parameter_constraints", {})
 }
 PARAMETERS = [(name, each) for name, cls in ESTIMATORS.items() for each in cls().get_params(False)]
 each_public = pytest.mark.parametrize("name", PUBLIC)
@@ -84,7 +85,7 @@ def test_public_names():
         "show_versions",
     ]
     assert re.fullmatch(r"\d+\.\d+\.\d+([abrc.]+\w+)?", sksae.__version__)
-    for package in (sksae, metrics, model_selection):
+    for package in (sksae, inspection, metrics, model_selection):
         assert package.__all__ == sorted(package.__all__)
 
 

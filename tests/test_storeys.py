@@ -14,7 +14,7 @@ ROOT = Path(sksae.__file__).parent
 # other.
 STOREYS = [
     {"export"},
-    {"", "model_selection"},
+    {"", "model_selection", "inspection"},
     {"stacking", "metrics"},
     {"base"},
     {"training"},

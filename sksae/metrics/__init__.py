@@ -3,6 +3,7 @@
 All of it is numpy and scipy: nothing here trains, and nothing imports torch.
 """
 
+from sksae.metrics.activity import is_active
 from sksae.metrics.codes import (
     dead_fraction,
     dead_units,
@@ -27,6 +28,7 @@ __all__ = [
     "explained_variance",
     "feature_density",
     "hoyer_sparsity",
+    "is_active",
     "kl_sparsity",
     "l0",
     "matched_correlation",

@@ -205,8 +205,8 @@ def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> 
 
     Codes of relu hold exact zeros, and any threshold of 0 or little more will do. Those of sigmoid
     are never 0, and how high a unit goes depends on the data and on beta: give a share of each
-    unit's largest activation, ``threshold=0.1, relative=True``. tanh codes trained with "kl" rest
-    at -1: give ``(1 + codes) / 2``. `hoyer_sparsity` of the rows needs no threshold at all.
+    unit's largest activation, or ``is_active(codes, estimator)`` in the place of codes, which knows
+    of each code what active means. `hoyer_sparsity` of the rows needs no threshold at all.
 
     Parameters
     ----------
@@ -232,6 +232,7 @@ def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> 
     See Also
     --------
     feature_density : The same of each unit.
+    is_active : Which units are active in which rows, whatever the code.
 
     Examples
     --------

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
-from sksae.base.protocols import HasNetwork, is_autoencoder
-from sksae.metrics.checks import MatrixLike, check_matrix, check_options, check_threshold
+from sksae.base.protocols import HasNetwork
+from sksae.metrics.activity import activity_of, mask_of, thresholds_of
+from sksae.metrics.checks import MatrixLike, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
-from sksae.metrics.lookup import autoencoder_and_its_rows
+from sksae.metrics.lookup import fitted_autoencoder
 from sksae.metrics.sparseness import hoyer_sparsity
-from sksae.model.codes import activity
 from sksae.model.numbers import Matrix
 from sksae.process.warning import warn_user
 
@@ -30,12 +30,12 @@ class SparsityScorer:
     ----------
     metric : str
         A key of `METRICS`.
-    threshold, relative, tol : float, bool, float
+    threshold, relative, tol : float or None, bool, float
         What makes a unit active, and what makes it dead.
     """
 
     metric: str
-    threshold: float
+    threshold: float | None
     relative: bool
     tol: float
 
@@ -49,14 +49,21 @@ class SparsityScorer:
         NotFittedError
             If it is not fitted.
         """
-        autoencoder, rows = autoencoder_and_its_rows(estimator, X)
-        return METRICS[self.metric](self, autoencoder, rows)
+        location = fitted_autoencoder(estimator, needed_by="This scorer")
+        return METRICS[self.metric](self, location.autoencoder, location.rows(X))
+
+    def count_active(self, autoencoder: HasNetwork, activities: Matrix) -> float:
+        """Return the mean number of active units in a row."""
+        if self.threshold is None:
+            active = mask_of(activities, thresholds_of(autoencoder, activities))
+            return float(active.sum() / activities.shape[0])
+        return l0(activities, threshold=self.threshold, relative=self.relative)
 
 
 METRICS: dict[str, Callable[[SparsityScorer, HasNetwork, MatrixLike], float]] = {
     "explained_variance": lambda _, autoencoder, X: _explained_variance(autoencoder, X),
     "neg_l0": lambda scorer, autoencoder, X: (
-        -l0(_activity(autoencoder, X), threshold=scorer.threshold, relative=scorer.relative)
+        -scorer.count_active(autoencoder, _activity(autoencoder, X))
     ),
     "neg_mean_activation": lambda _, autoencoder, X: (
         -float(abs(_activity(autoencoder, X)).mean(dtype=np.float64))
@@ -70,7 +77,7 @@ METRICS: dict[str, Callable[[SparsityScorer, HasNetwork, MatrixLike], float]] = 
 
 @np.errstate(all="ignore")
 def sparsity_scorers(
-    *, threshold: float = 0.0, relative: bool = False, tol: float = 0.05
+    *, threshold: float | None = None, relative: bool = False, tol: float = 0.05
 ) -> dict[str, SparsityScorer]:
     """Return scorers of reconstruction and sparsity for a search over parameters.
 
@@ -87,7 +94,8 @@ def sparsity_scorers(
     - "explained_variance": R^2 of the reconstruction of what reaches the autoencoder, as its
       ``score`` gives it; nan, with a warning, for a ``SparseAutoencoderClassifier`` or
       ``SparseAutoencoderRegressor``, whose decoders are those of pre-training;
-    - "neg_l0": minus the mean number of active units in a row, `l0`;
+    - "neg_l0": minus the mean number of active units in a row (`is_active`, or `l0` with the
+      ``threshold``);
     - "neg_mean_activation": minus the mean of abs(a) over rows and units;
     - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
     - "hoyer": the mean over rows of `hoyer_sparsity`.
@@ -97,11 +105,11 @@ def sparsity_scorers(
 
     Parameters
     ----------
-    threshold : float >= 0, default=0.0
-        What abs(a) must exceed in an active unit; see `l0`. Of sigmoid codes all units are active
-        by the default: give 0.1 with ``relative=True``, say.
+    threshold : float >= 0 or None, default=None
+        What abs(a) must exceed in an active unit, as in `l0`; None is what `is_active` says.
     relative : bool, default=False
-        Whether the threshold is a share of each unit's largest abs(a).
+        Whether the threshold is a share of each unit's largest abs(a) in the rows scored. Goes
+        with a threshold only.
     tol : float in [0, 1), default=0.05
         Share of its largest abs(a) that a unit which is not dead varies by.
 
@@ -136,7 +144,13 @@ def sparsity_scorers(
     True
     """
     check_options("sparsity_scorers", tol=tol)
-    check_threshold("sparsity_scorers", threshold, relative)
+    if threshold is not None:
+        check_threshold("sparsity_scorers", threshold, relative)
+    elif relative:
+        raise ValueError(
+            "relative=True needs a threshold, a share of each unit's largest activation such as "
+            "0.1: threshold=None counts what is_active says."
+        )
     return {name: SparsityScorer(name, threshold, relative, tol) for name in METRICS}
 
 
@@ -292,9 +306,4 @@ def _explained_variance(autoencoder: HasNetwork, X: MatrixLike) -> float:
 
 
 def _activity(autoencoder: HasNetwork, X: MatrixLike) -> Matrix:
-    """Return codes in which what is inactive is 0 or little more."""
-    codes = check_matrix(autoencoder.transform(X), "codes")
-    if is_autoencoder(autoencoder) and autoencoder.transform_algorithm != "encode":
-        return codes  # coefficients, which are 0 where there are none
-    network = autoencoder.__sksae_network__()
-    return activity(codes, network.sparsity, network.code_activation)
+    return activity_of(autoencoder, autoencoder.transform(X))

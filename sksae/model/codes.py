@@ -13,6 +13,8 @@ import numpy as np
 BOUNDED = ("sigmoid", "tanh")
 # Activations of units that are exactly 0 where they are not active.
 RECTIFIED = ("relu", "jumprelu", "gated")
+# A unit that is never 0 is active above this share of its largest activity.
+HALF_MAXIMUM = 0.5
 
 
 @dataclass(frozen=True)
@@ -228,3 +230,16 @@ def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndar
         Of its units.
     """
     return mean_activation(code, activation) if CODES[sparsity].aims_at_mean else code
+
+
+def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
+    """Return above which activity each unit is active.
+
+    Parameters
+    ----------
+    largest : ndarray of shape (n_components,)
+        Largest activity of each unit.
+    activation : str
+        Of the units.
+    """
+    return np.zeros_like(largest) if activation in RECTIFIED else HALF_MAXIMUM * largest

@@ -1,0 +1,180 @@
+"""What is inspected: the autoencoder in an estimator, walked over rows a block at a time."""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _num_samples
+
+from sksae.base.protocols import HasNetwork
+from sksae.metrics.activity import activity_of, gives_coefficients
+from sksae.metrics.checks import MatrixLike
+from sksae.metrics.lookup import AutoencoderLocation, fitted_autoencoder
+from sksae.metrics.reductions import extremes
+from sksae.model.codes import active_above
+from sksae.model.network import FittedNetwork
+from sksae.model.numbers import Matrix
+
+# Entries of rows and codes that are held at a time.
+BLOCK_ENTRIES = 2**23
+FEWEST_BLOCK_ROWS = 64
+
+
+class Block(NamedTuple):
+    """Some rows and what the autoencoder makes of them.
+
+    Attributes
+    ----------
+    which : slice
+        Which rows of X.
+    rows : {array-like, sparse matrix} of shape (n_rows, n_features)
+        As they reach the autoencoder.
+    codes : ndarray or csr_array of shape (n_rows, n_units)
+        What its ``transform`` gives.
+    activities : ndarray or csr_array of shape (n_rows, n_units)
+        Codes such that what is inactive is 0 or little more.
+    """
+
+    which: slice
+    rows: MatrixLike
+    codes: Matrix
+    activities: Matrix
+
+
+class Subject:
+    """The fitted autoencoder in an estimator, to be inspected.
+
+    Parameters
+    ----------
+    estimator : estimator
+        An autoencoder, stack, classifier or regressor, or what `sparsity_scorers` says may hold
+        one.
+    needed_by : str
+        Who inspects; errors begin with it.
+
+    Raises
+    ------
+    ValueError
+        If there is no autoencoder.
+    NotFittedError
+        If it is not fitted.
+    """
+
+    def __init__(self, estimator: Any, *, needed_by: str) -> None:
+        self.estimator, self.needed_by = estimator, needed_by
+        self._location: AutoencoderLocation = fitted_autoencoder(estimator, needed_by=needed_by)
+
+    @property
+    def autoencoder(self) -> HasNetwork:
+        """The autoencoder itself."""
+        return self._location.autoencoder
+
+    @cached_property
+    def network(self) -> FittedNetwork:
+        """What it has learnt."""
+        return self.autoencoder.__sksae_network__()
+
+    @property
+    def n_units(self) -> int:
+        """Number of units of the code."""
+        return self.network.n_components
+
+    @property
+    def n_features(self) -> int:
+        """Number of features that reach the autoencoder."""
+        return self.network.n_features
+
+    def rows(self, X: Any) -> MatrixLike:
+        """Return rows of the estimator as they reach the autoencoder."""
+        return self._location.rows(X)
+
+    def check_units(self, units: ArrayLike | None, *, name: str = "units") -> np.ndarray:
+        """Return numbers of units, of all of them for None, as an array.
+
+        Raises
+        ------
+        ValueError
+            If there are not so many units.
+        TypeError
+            If they are no whole numbers.
+        """
+        if units is None:
+            return np.arange(self.n_units)
+        numbers = np.atleast_1d(np.asarray(units))
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be whole numbers, got {units!r}.")
+        if not numbers.size:
+            raise ValueError(f"{name} must name one unit at least, got none.")
+        if numbers.min() < 0 or numbers.max() >= self.n_units:
+            raise ValueError(
+                f"{name} must be numbers from 0 to {self.n_units - 1}, as there are "
+                f"{self.n_units} units, got {units!r}."
+            )
+        return numbers
+
+    def blocks(self, X: Any) -> Iterator[Block]:
+        """Yield rows in their order, with their codes, as many at a time as there is room for."""
+        n_samples = _num_samples(X)
+        width = self.n_units + (0 if sp.issparse(X) else self.n_features)
+        length = max(FEWEST_BLOCK_ROWS, BLOCK_ENTRIES // width)
+        for start in range(0, n_samples, length):
+            which = slice(start, min(start + length, n_samples))
+            rows = self.rows(_safe_indexing(X, which) if n_samples > length else X)
+            codes = self.autoencoder.transform(rows)
+            codes = sp.csr_array(codes) if sp.issparse(codes) else np.asarray(codes)
+            yield Block(which, rows, codes, activity_of(self.autoencoder, codes))
+
+    def thresholds(self, X: Any) -> np.ndarray:
+        """Return above which magnitude of its activity each unit is active, shape (n_units,).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, sequence}
+            Rows, which are walked over where nothing is known of the training rows.
+        """
+        if gives_coefficients(self.autoencoder):
+            return np.zeros(self.n_units)
+        largest = np.array(
+            getattr(self.autoencoder, "largest_activation_", np.nan), dtype=np.float64
+        )
+        activation = self.network.code_activation
+        if np.isnan(largest).any():
+            largest = np.zeros(self.n_units)
+            if active_above(np.ones(1), activation).any():
+                for block in self.blocks(X):
+                    lowest, highest = extremes(block.activities, 0)
+                    np.maximum(largest, np.maximum(highest, -lowest), out=largest)
+        return active_above(largest, activation)
+
+    def feature_names(
+        self, X: Any = None, given: Sequence[str] | None = None, *, name: str = "feature_names"
+    ) -> np.ndarray | None:
+        """Return names of the features that reach the autoencoder, or None if they have none.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, sequence}, optional
+            Rows, whose columns may have names.
+        given : sequence of str, optional
+            Names that the user gave.
+        name : str
+            What errors call them.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer names than features.
+        """
+        if given is not None:
+            if len(given) != self.n_features:
+                raise ValueError(
+                    f"{name} must have one name for each of the {self.n_features} features that "
+                    f"reach the autoencoder, got {len(given)}."
+                )
+            return np.array([str(each) for each in given], dtype=object)
+        names = self._location.feature_names(X)
+        return names if names is not None and len(names) == self.n_features else None

@@ -1,0 +1,137 @@
+"""Which units of a code are active: one definition, for every code."""
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from sksae.base.protocols import HasNetwork, is_autoencoder
+from sksae.metrics.checks import MatrixLike, check_matrix
+from sksae.metrics.lookup import fitted_autoencoder
+from sksae.metrics.reductions import extremes
+from sksae.model.codes import active_above, activity
+from sksae.model.numbers import Matrix
+
+
+@np.errstate(all="ignore")
+def is_active(codes: MatrixLike, estimator: Any) -> np.ndarray | sp.csr_array:
+    r"""Return which units are active in which rows.
+
+    It is the one meaning that "active" has in sksae, wherever units are counted or shown:
+
+    - Where a code has exact zeros, a unit is active in a row in which it is not 0. Such are codes
+      of relu units, "jumprelu" and "gated" ones, and coefficients (``transform_algorithm``).
+    - A unit of any other code (sigmoid, tanh, prelu, identity) is never 0 and has a level at which
+      it rests. It is active in a row in which its activity is above half of its largest one over
+      the training rows (``largest_activation_``), the half maximum by which the width of a
+      tuning curve is told. Its activity is :math:`|a|`, and :math:`(1 + a) / 2` of tanh units with
+      ``sparsity="kl"``, which rest at -1.
+
+    Parameters
+    ----------
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        What ``transform`` of the autoencoder gives.
+    estimator : estimator
+        A fitted autoencoder, or an estimator with one in it (see `sparsity_scorers`).
+
+    Returns
+    -------
+    active : {ndarray, csr_array} of bool of shape (n_samples, n_components)
+        An array for an array, a sparse array for a sparse one.
+
+    Raises
+    ------
+    ValueError
+        If codes are not 2-D, are empty, hold nan or infinities or have another number of units
+        than the autoencoder; or if there is no autoencoder.
+    NotFittedError
+        If it is not fitted.
+
+    See Also
+    --------
+    feature_density : Shares of rows in which units are active: the means of what is returned.
+    l0 : The mean number of active units in a row: the mean of its sums.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.metrics import is_active
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoderTransformer(64, sparsity="topk", rho=4, max_iter=20, random_state=0)
+    >>> active = is_active(sae.fit_transform(X), sae)
+    >>> print(active.sum(axis=1).max())
+    4
+    """
+    autoencoder = fitted_autoencoder(estimator, needed_by="is_active").autoencoder
+    codes = activity_of(autoencoder, codes)
+    return mask_of(codes, thresholds_of(autoencoder, codes))
+
+
+def activity_of(autoencoder: HasNetwork, codes: MatrixLike) -> Matrix:
+    """Return codes as activities: what is inactive is 0 or little more.
+
+    Parameters
+    ----------
+    autoencoder : HasNetwork
+        Whose they are.
+    codes : {array-like, sparse matrix} of shape (n_samples, n_components)
+        What its ``transform`` gives.
+
+    Raises
+    ------
+    ValueError
+        If they have another number of units, or are no finite matrix.
+    """
+    codes, network = check_matrix(codes, "codes"), autoencoder.__sksae_network__()
+    if codes.shape[1] != network.n_components:
+        raise ValueError(
+            f"codes must have {network.n_components} columns, one for each unit of the "
+            f"{type(autoencoder).__name__}, got {codes.shape[1]}."
+        )
+    if gives_coefficients(autoencoder):
+        return codes
+    return activity(codes, network.sparsity, network.code_activation)
+
+
+def gives_coefficients(autoencoder: HasNetwork) -> bool:
+    """Return whether codes are coefficients found for each row, 0 where there are none."""
+    return is_autoencoder(autoencoder) and autoencoder.transform_algorithm != "encode"
+
+
+def thresholds_of(autoencoder: HasNetwork, activities: Matrix) -> np.ndarray:
+    """Return above which magnitude each unit is active, shape (n_components,).
+
+    Parameters
+    ----------
+    autoencoder : HasNetwork
+        Whose units they are.
+    activities : ndarray or csr_array of shape (n_samples, n_components)
+        Of some rows. They say how large units become where nothing is known of the training rows.
+    """
+    if gives_coefficients(autoencoder):
+        return np.zeros(activities.shape[1])
+    largest = np.asarray(getattr(autoencoder, "largest_activation_", np.nan), dtype=np.float64)
+    if np.isnan(largest).any():
+        lowest, highest = extremes(activities, 0)
+        largest = np.maximum(highest, -lowest)
+    return active_above(largest, autoencoder.__sksae_network__().code_activation)
+
+
+def mask_of(activities: Matrix, thresholds: np.ndarray) -> np.ndarray | sp.csr_array:
+    """Return which entries are above the threshold of their unit in magnitude.
+
+    Parameters
+    ----------
+    activities : ndarray or csr_array of shape (n_samples, n_components)
+        As `activity_of` gives them.
+    thresholds : ndarray of shape (n_components,)
+        At least 0.
+    """
+    if isinstance(activities, np.ndarray):
+        return np.abs(activities) > thresholds
+    activities = sp.csr_array(activities)
+    active = np.abs(activities.data) > thresholds[activities.indices]
+    mask = sp.csr_array((active, activities.indices, activities.indptr), shape=activities.shape)
+    mask.eliminate_zeros()
+    return mask
