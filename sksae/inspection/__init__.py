@@ -4,7 +4,20 @@ All of it takes a fitted autoencoder, or an estimator with one in it. matplotlib
 imported when they are used.
 """
 
+from sksae.inspection.displays.activity import ActivityDisplay
 from sksae.inspection.displays.atoms import AtomsDisplay
+from sksae.inspection.displays.loss import LossCurveDisplay
+from sksae.inspection.displays.reconstruction import ReconstructionDisplay
+from sksae.inspection.displays.samples import TopSamplesDisplay
+from sksae.inspection.displays.search import SearchDisplay
 from sksae.inspection.samples import top_samples
 
-__all__ = ["AtomsDisplay", "top_samples"]
+__all__ = [
+    "ActivityDisplay",
+    "AtomsDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "SearchDisplay",
+    "TopSamplesDisplay",
+    "top_samples",
+]

@@ -20,6 +20,8 @@ AxesLike: TypeAlias = Any
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY = "0.5"
 SMALL = 8
+# Points from axes to what stands below their label.
+BELOW_LABEL = 34
 
 
 def check_matplotlib(caller: str) -> None:
@@ -172,3 +174,57 @@ def shortened(text: object, length: int) -> str:
     """Return a text in one line of some characters at most."""
     line = " ".join(str(text).split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = None) -> None:
+    """Explain what is drawn below axes and their label, where it hides nothing.
+
+    Parameters
+    ----------
+    ax : Axes
+        With one line of label.
+    n_columns : int
+        How many entries are beside each other.
+    handles : dict of str to artist, optional
+        What is explained; by default all that have a label.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    points = ScaledTranslation(0.0, -BELOW_LABEL / 72, ax.figure.dpi_scale_trans)
+    artists = () if handles is None else (list(handles.values()), list(handles))
+    legend = ax.legend(
+        *artists,
+        loc="upper left",
+        bbox_to_anchor=(0.0, 0.0),
+        bbox_transform=ax.transAxes + points,
+        ncols=n_columns,
+        borderaxespad=0.0,
+        borderpad=0.0,
+        columnspacing=1.2,
+        fontsize="small",
+        frameon=False,
+        markerscale=0.7,
+    )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def log_axis(axis: Any, lowest: float, highest: float) -> None:
+    """Put numbers that can be read on a logarithmic axis, also where it spans a few times.
+
+    Parameters
+    ----------
+    axis : matplotlib Axis
+        On a logarithmic scale.
+    lowest, highest : float
+        Of what is on it; positive.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    if highest < 10.0 * lowest:
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        is_short = highest < 300.0 * lowest
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if is_short else (1.0,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
