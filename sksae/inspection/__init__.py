@@ -5,6 +5,23 @@ imported when they are used.
 """
 
 from sksae.inspection.contributions import error_contributions
+from sksae.inspection.displays.activity import ActivityDisplay
+from sksae.inspection.displays.atoms import AtomsDisplay
+from sksae.inspection.displays.loss import LossCurveDisplay
+from sksae.inspection.displays.reconstruction import ReconstructionDisplay
+from sksae.inspection.displays.samples import TopSamplesDisplay
+from sksae.inspection.displays.search import SearchDisplay
+from sksae.inspection.feature_table import feature_table
 from sksae.inspection.samples import top_samples
 
-__all__ = ["error_contributions", "top_samples"]
+__all__ = [
+    "ActivityDisplay",
+    "AtomsDisplay",
+    "LossCurveDisplay",
+    "ReconstructionDisplay",
+    "SearchDisplay",
+    "TopSamplesDisplay",
+    "error_contributions",
+    "feature_table",
+    "top_samples",
+]

@@ -113,12 +113,46 @@ def top_samples(
     units = subject.check_units(unit, name="unit")
     if len(units) > 1:
         raise ValueError(f"unit must be one number, got {unit!r}.")
-    found = chosen_rows(survey(subject, X, units), 0, n, which, check_random_state(random_state))
+    return samples_of(subject, X, units, n, which, check_random_state(random_state))[0]
+
+
+def samples_of(
+    subject: Subject,
+    X: Any,
+    units: np.ndarray,
+    n: int,
+    which: Which,
+    random: np.random.RandomState,
+) -> list[Samples]:
+    """Return rows chosen for each of some units, in one walk over X.
+
+    Parameters
+    ----------
+    subject : Subject
+        Whose units.
+    X : {array-like, sparse matrix, sequence} of n_samples rows
+        Rows as the estimator takes them.
+    units : ndarray of int of shape (n_units,)
+        Which units.
+    n, which
+        As in `top_samples`.
+    random : RandomState
+        Draws rows.
+    """
+    found = survey(subject, X, units)
+    chosen = [chosen_rows(found, column, n, which, random) for column in range(len(units))]
     if which != "inactive":
-        return found
+        return chosen
     # What inactive units do in a row is not kept.
+    return [
+        _with_activations(subject, X, one, unit) for one, unit in zip(chosen, units, strict=True)
+    ]
+
+
+def _with_activations(subject: Subject, X: Any, found: Samples, unit: int) -> Samples:
+    """Return rows with the activations of a unit in them, in order."""
     of_rows = subject.blocks(_safe_indexing(X, found.indices)) if len(found.indices) else ()
-    activations = [_column(block.codes, units[0]) for block in of_rows]
+    activations = [_column(block.codes, unit) for block in of_rows]
     return in_order(found.indices, np.concatenate([*activations, np.empty(0)]))
 
 

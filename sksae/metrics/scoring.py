@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import nan
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -234,6 +234,55 @@ def _sparsest_index(
     within_se, score, sparsity
         As in `refit_sparsest`.
     """
+    return rank(results, within_se=within_se, score=score, sparsity=sparsity).sparsest
+
+
+class Ranking(NamedTuple):
+    """What `refit_sparsest` goes by.
+
+    Attributes
+    ----------
+    scores, sparseness : ndarray of shape (n_candidates,), float64
+        Of each candidate, greater is better and sparser.
+    best : int
+        The candidate with the best score.
+    lowest : float
+        The score from which on a candidate is good.
+    good : ndarray of int of shape (n_good,)
+        Candidates that are.
+    sparsest : int
+        The sparsest of them.
+    """
+
+    scores: np.ndarray
+    sparseness: np.ndarray
+    best: int
+    lowest: float
+    good: np.ndarray
+    sparsest: int
+
+
+def rank(
+    results: Results,
+    *,
+    within_se: float,
+    score: str,
+    sparsity: str | Callable[[Results], ArrayLike],
+) -> Ranking:
+    """Return how candidates of a search compare.
+
+    Parameters
+    ----------
+    results : mapping
+        The search's ``cv_results_``.
+    within_se, score, sparsity
+        As in `refit_sparsest`.
+
+    Raises
+    ------
+    ValueError
+        If results lack what is asked for, or no candidate has both numbers.
+    """
     mean = _column(results, f"mean_test_{score}")
     if isinstance(sparsity, str):
         sparseness = _column(results, f"mean_test_{sparsity}")
@@ -250,11 +299,13 @@ def _sparsest_index(
             f"No candidate has both a score ({score!r}) and a sparsity ({sparsity!r}): all "
             "failed, or their scorers did. Search with error_score='raise' to see why."
         )
-    best = usable[mean[usable].argmax()]
+    best = int(usable[mean[usable].argmax()])
     margin = within_se * _standard_error(results, score, best) if within_se > 0.0 else 0.0
-    good = usable[mean[usable] >= mean[best] - margin]
+    lowest = float(mean[best] - margin)
+    good = usable[mean[usable] >= lowest]
     # The last key is the first to be sorted by; lexsort is stable, so ties go to the first.
-    return int(good[np.lexsort((-mean[good], -sparseness[good]))[0]])
+    sparsest = int(good[np.lexsort((-mean[good], -sparseness[good]))[0]])
+    return Ranking(mean, sparseness, best, lowest, good, sparsest)
 
 
 def _column(results: Results, name: str) -> np.ndarray:
@@ -267,8 +318,8 @@ def _column(results: Results, name: str) -> np.ndarray:
     return np.asarray(results[name], dtype=np.float64)
 
 
-def _standard_error(results: Results, score: str, candidate: int) -> float:
-    """Return the standard error of a candidate's mean score over the folds.
+def standard_errors(results: Results, score: str) -> np.ndarray:
+    """Return the standard error of each candidate's mean score over the folds.
 
     Parameters
     ----------
@@ -276,21 +327,40 @@ def _standard_error(results: Results, score: str, candidate: int) -> float:
         The search's ``cv_results_``.
     score : str
         Key of the search's ``scoring``.
-    candidate : int
-        Which candidate.
+
+    Returns
+    -------
+    errors : ndarray of shape (n_candidates,), float64
+        nan with a single split, which has none.
+
+    Raises
+    ------
+    ValueError
+        If results have no scores of the folds.
     """
-    folds: list[float] = []
+    folds: list[np.ndarray] = []
     while f"split{len(folds)}_test_{score}" in results:
-        folds.append(float(results[f"split{len(folds)}_test_{score}"][candidate]))
+        fold = results[f"split{len(folds)}_test_{score}"]
+        folds.append(np.asarray(fold, dtype=np.float64))
     if not folds:
         raise ValueError(
             f"cv_results_ has no 'split0_test_{score}': the standard error needs the scores of "
             "the folds."
         )
     if len(folds) == 1:
+        return np.full(folds[0].shape, nan)
+    # Candidates that failed have no finite scores.
+    with np.errstate(invalid="ignore"):
+        return np.std(folds, axis=0, ddof=1) / np.sqrt(len(folds))
+
+
+def _standard_error(results: Results, score: str, candidate: int) -> float:
+    """Return that of one candidate, or 0 with a warning if there is a single split."""
+    error = float(standard_errors(results, score)[candidate])
+    if f"split1_test_{score}" not in results:
         warn_user("A single split has no standard error: the best candidate is chosen.")
         return 0.0
-    return float(np.std(folds, ddof=1) / np.sqrt(len(folds)))
+    return error
 
 
 def _explained_variance(autoencoder: HasNetwork, X: MatrixLike) -> float:

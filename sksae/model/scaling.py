@@ -151,3 +151,20 @@ def scaled_deviation(n_features: int, output_activation: str) -> float:
     if output_activation in BOUNDED:
         return min(float(np.sqrt(BOUNDED_NORM / n_features)), BOUNDED_DEVIATION)
     return float(np.sqrt(SCALED_NORM / n_features))
+
+
+def usual_norm(n_features: int, output_activation: str, *, scaled: bool) -> float:
+    """Return the norm that rows have in the space of z, less their mean: its root mean square.
+
+    Parameters
+    ----------
+    n_features : int
+        Number of features.
+    output_activation : str
+        Into whose range they must fit (see `row_range`).
+    scaled : bool
+        Whether they are scaled. Of others nobody knows, and it is the norm that defaults are for.
+    """
+    if not scaled:
+        return float(np.sqrt(BOUNDED_NORM))
+    return float(np.sqrt(n_features)) * scaled_deviation(n_features, output_activation)
