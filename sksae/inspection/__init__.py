@@ -4,6 +4,7 @@ All of it takes a fitted autoencoder, or an estimator with one in it. matplotlib
 imported when they are used.
 """
 
+from sksae.inspection.feature_table import feature_table
 from sksae.inspection.samples import top_samples
 
-__all__ = ["top_samples"]
+__all__ = ["feature_table", "top_samples"]
