@@ -9,7 +9,8 @@ from sksae.inspection.fidelity import Fidelity, f1_score_of, fidelity
 
 # Below so many active rows a unit has no label, for anything may be common to a few rows.
 FEWEST_ACTIVE = 5
-# A second condition must gain so much F1: what gains less is noise, and long labels are not read.
+# A second condition must gain so much F1, and as much as one more active row does: what gains less
+# is noise, and long labels are not read.
 LEAST_GAIN = 0.02
 # How many first conditions, each on another feature or side, are tried with all second ones.
 N_BEGINNINGS = 4
@@ -95,7 +96,7 @@ def rule_labels(
     for unit, rule in enumerate(rules):
         if rule.conditions:
             hold = conditions.hold(second, np.array(rule.conditions))
-            holds = hold.all(axis=0) if rule.is_both else hold.any(axis=0)
+            holds = np.asarray(hold.all(axis=0) if rule.is_both else hold.any(axis=0))
             stored = slice(*second_active.indptr[unit : unit + 2])
             n_both[unit] = np.count_nonzero(holds[second_active.indices[stored]])
             n_holding[unit] = np.count_nonzero(holds)
@@ -160,7 +161,8 @@ def cut_points(values: np.ndarray, shares: tuple[float, ...]) -> list[str]:
 def _told(cut: float, exponent: int) -> str:
     """Return a number to the nearest 10^exponent."""
     if -5 < exponent < 6:
-        return f"{round(cut, -exponent) + 0.0:.{max(0, -exponent)}f}"
+        told = f"{round(cut, -exponent):.{max(0, -exponent)}f}"
+        return told if float(told) else "0"
     digits = max(0, int(np.floor(np.log10(abs(cut) or 1.0))) - exponent)
     return f"{cut:.{digits}e}"
 
@@ -202,7 +204,8 @@ def _best_rules(holds: np.ndarray, groups: np.ndarray, active: np.ndarray) -> li
     n_both = holds @ active
     f1 = f1_score_of(n_both, n_holding, n_active)
     best = f1.argmax(axis=0)
-    rules, reached = [Rule((int(each),)) for each in best], f1[best, units] + LEAST_GAIN
+    rules, reached = [Rule((int(each),)) for each in best], f1[best, units]
+    reached = reached + LEAST_GAIN + 1.0 / n_active
     of_groups = np.maximum.reduceat(f1, groups, axis=0)
     for group in np.argsort(-of_groups, axis=0, kind="stable")[:N_BEGINNINGS]:
         # The best condition of this group, for each unit.

@@ -70,8 +70,14 @@ def separation_of(targets: Targets, active: sp.csc_array, first: np.ndarray) -> 
     adjusted = np.full(len(column), np.nan)
     if tested.any():
         adjusted[tested] = false_discovery_control(found.p_value[tested])
-    scaled = (targets.scale * each for each in (found.difference, found.low, found.high))
-    return Separation(np.where(said, column, -1), *scaled, found.p_value, adjusted)
+    return Separation(
+        np.where(said, column, -1),
+        targets.scale * found.difference,
+        targets.scale * found.low,
+        targets.scale * found.high,
+        found.p_value,
+        adjusted,
+    )
 
 
 def chosen_columns(targets: Targets, active: sp.csc_array, first: np.ndarray) -> np.ndarray:
@@ -171,7 +177,7 @@ class Correlations:
         products = targets.T @ codes
         self._products += products.toarray() if sp.issparse(products) else products
         self._sum += np.asarray(codes.sum(axis=0)).ravel()
-        squares = codes.power(2) if sp.issparse(codes) else codes**2
+        squares = codes * codes  # elementwise, of sparse arrays too
         self._squares += np.asarray(squares.sum(axis=0)).ravel()
 
     def of(self, column: np.ndarray) -> np.ndarray:
@@ -182,7 +188,7 @@ class Correlations:
         column : ndarray of int of shape (n_units,)
             For each unit, -1 for none.
         """
-        n = np.count_nonzero(self._rows)
+        n = int(np.count_nonzero(self._rows))
         targets = self._targets.columns[self._rows]
         totals = np.asarray(targets.sum(axis=0)).ravel()
         squares = np.asarray(targets.power(2).sum(axis=0)).ravel()

@@ -1,9 +1,7 @@
 """What a table of units is made of: checked at first, then shown rows, then put together."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -25,9 +23,6 @@ from sksae.inspection.separation import Correlations, separation_of
 from sksae.inspection.subject import Block, Subject
 from sksae.inspection.survey import Survey
 from sksae.inspection.targets import check_targets
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Columns = dict[str, Any]
 
@@ -89,8 +84,8 @@ class TableMaker:
             self._correlations.see(block)
 
     @np.errstate(all="ignore")
-    def table(self, found: Survey) -> pd.DataFrame:
-        """Return the table.
+    def table(self, found: Survey) -> Any:
+        """Return the table, a DataFrame.
 
         Parameters
         ----------
@@ -141,7 +136,7 @@ class TableMaker:
         if self._targets.classes is not None:
             # The last one is taken by those of which nothing is said.
             names = np.array([*self._targets.classes.tolist(), None], dtype=object)
-            columns["target_class"] = names[found.column]
+            columns["target_class"] = _objects(names[found.column])
         return columns | {
             "correlation": self._correlations.of(found.column),
             "separation": found.difference,
@@ -159,7 +154,7 @@ class TableMaker:
         if found is None:
             return {}
         return {
-            "label": found.label,
+            "label": _objects(found.label),
             "label_f1": found.fidelity.f1,
             "label_precision": found.fidelity.precision,
             "label_recall": found.fidelity.recall,
@@ -199,4 +194,11 @@ def _or_missing(numbers: np.ndarray) -> Any:
     """Return numbers of units in a column in which -1 is a missing one."""
     import pandas as pd
 
-    return pd.array(np.where(numbers < 0, None, numbers), dtype="Int64")
+    return pd.arrays.IntegerArray(numbers.astype(np.int64), numbers < 0)
+
+
+def _objects(values: np.ndarray) -> Any:
+    """Return a column of objects, in which None stays None."""
+    import pandas as pd
+
+    return pd.array(values, dtype=object)

@@ -17,7 +17,8 @@ FEWEST_ROWS = 2
 MOST_TERMS = 5
 # Among how many terms, those with the largest z-scores, a label's are chosen.
 N_CANDIDATES = 20
-# A further term must gain so much F1: what gains less is noise, and long labels are not read.
+# A further term must gain so much F1, and as much as one more active row does: what gains less is
+# noise, and long labels are not read.
 LEAST_GAIN = 0.02
 # The prior weighs as much as so many rows. A weak one, of ten, ranks a term that is in active rows
 # alone behind common ones: its variance is that of a count of nearly 0.
@@ -59,9 +60,7 @@ def incidence_of_texts(text: np.ndarray, first: np.ndarray) -> Incidence | None:
     except ValueError:  # texts without a word
         return None
     terms = np.asarray(vectorizer.get_feature_names_out(), dtype=object)
-    return Incidence(
-        terms, sp.csr_array(counts), sp.csr_array(vectorizer.transform(text[~first]))
-    )
+    return Incidence(terms, sp.csr_array(counts), sp.csr_array(vectorizer.transform(text[~first])))
 
 
 def incidence_of_features(
@@ -176,15 +175,16 @@ def chosen_terms(
     is_active = np.zeros(len(contains), dtype=bool)
     is_active[rows] = True
     holds, reached, chosen = np.zeros(len(contains), dtype=bool), 0.0, list[int]()
+    gain = LEAST_GAIN + 1.0 / len(rows)
     while len(chosen) < min(MOST_TERMS, len(candidates)):
         n_both, n_holding = _counts(contains & ~holds[:, None], is_active)
         f1 = f1_score_of(
             n_both + np.count_nonzero(holds & is_active),
             n_holding + np.count_nonzero(holds),
-            np.float64(len(rows)),
+            np.array(len(rows)),
         )
         one = int(f1.argmax())
-        if f1[one] < reached + LEAST_GAIN:
+        if f1[one] < reached + gain:
             break
         reached = f1[one]
         holds |= contains[:, one]

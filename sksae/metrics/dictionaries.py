@@ -114,7 +114,9 @@ def mean_max_cosine_similarity(components: ArrayLike, other: ArrayLike) -> float
     0.9
     """
     atoms, others = _comparable(components, other, "other")
-    similarity = sum(float(cosines.max(axis=1).sum()) for _, cosines in cosines_in_blocks(atoms, others))
+    similarity = sum(
+        float(cosines.max(axis=1).sum()) for _, cosines in cosines_in_blocks(atoms, others)
+    )
     return similarity / len(atoms)
 
 
