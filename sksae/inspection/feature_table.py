@@ -104,9 +104,9 @@ def feature_table(
         - ``base_f1``, what F1 a label has that always holds, :math:`2 p / (1 + p)` for a unit that
           is active in a share p of these rows: a label with no larger one says nothing.
 
-        A unit that is active, or inactive, in fewer than 5 rows of a half has nan in the columns
-        that this half is needed for, and a unit that is active in fewer than 5 rows of the first
-        half, or in all of them, has no label.
+        A unit that is active, or inactive, in fewer than 5 rows of the second half (10, if y are
+        numbers), or of the first one if a class is chosen there, has nan in the columns about y.
+        One that is active in fewer than 5 rows of the first half, or in all of them, has no label.
 
     Raises
     ------
@@ -128,6 +128,12 @@ def feature_table(
 
     Notes
     -----
+    **Intervals and p-values.** Fisher's test is exact, and on the safe side. Welch's goes by means
+    that are nearly normal: with a skewed y and some ten active rows it finds too much. Of
+    exponential targets that had nothing to do with any of 20 units, 11 % of tables had a
+    ``p_adjusted`` below 0.05, in the place of 5 %, and 12 % of log-normal ones. Take logarithms or
+    ranks of such a y.
+
     **Words.** A label of a text, ``"matrix, sparse"``, holds in rows that contain one of its words
     (one to five). Words are ranked by how much more often active rows contain them than others:
     log-odds with an informative Dirichlet prior, divided by their standard deviation, [4]_

@@ -23,6 +23,7 @@ class Fidelity(NamedTuple):
     base_f1: np.ndarray
 
 
+@np.errstate(all="ignore")
 def fidelity(
     n_both: np.ndarray, n_holding: np.ndarray, n_active: np.ndarray, n_rows: int
 ) -> Fidelity:
@@ -48,6 +49,7 @@ def fidelity(
     )
 
 
+@np.errstate(all="ignore")
 def f1_score_of(n_both: np.ndarray, n_holding: np.ndarray, n_active: np.ndarray) -> np.ndarray:
     """Return 2 n_both / (n_holding + n_active), elementwise; nan for 0 / 0.
 

@@ -44,6 +44,7 @@ class Moments(NamedTuple):
     variance: np.ndarray
 
 
+@np.errstate(all="ignore")
 def difference_of_means(one: Moments, other: Moments) -> Difference:
     r"""Return Welch's t-test and interval.
 
@@ -71,6 +72,7 @@ def difference_of_means(one: Moments, other: Moments) -> Difference:
     return Difference(difference, difference - margin, difference + margin, p_value)
 
 
+@np.errstate(all="ignore")
 def difference_of_shares(
     count: np.ndarray, n: np.ndarray, other_count: np.ndarray, other_n: np.ndarray
 ) -> Difference:

@@ -62,7 +62,9 @@ def named_rows(subject: Subject, X: Any, given: Sequence[str] | None) -> NamedRo
     """
     shape = getattr(X, "shape", None) or np.shape(_safe_indexing(X, [0]))
     width = shape[1] if len(shape) == 2 else None
-    names = _get_feature_names(X) if given is None else given
+    names = given
+    for known in (_get_feature_names(X), getattr(subject.estimator, "feature_names_in_", None)):
+        names = known if names is None else names
     if names is not None and len(names) == width:
         rows = NamedRows(subject, X, np.array([str(each) for each in names], object), True)
         try:
@@ -73,7 +75,14 @@ def named_rows(subject: Subject, X: Any, given: Sequence[str] | None) -> NamedRo
         else:
             return rows
     found = subject.feature_names(X, given)
-    return None if found is None else NamedRows(subject, X, found, False)
+    if found is None or (given is None and _are_made_up(found)):
+        return None
+    return NamedRows(subject, X, found, False)
+
+
+def _are_made_up(names: np.ndarray) -> bool:
+    """Return whether scikit-learn has called features x0, x1, ... for want of names."""
+    return all(name == f"x{number}" for number, name in enumerate(names))
 
 
 def texts_in(X: Any) -> np.ndarray | None:

@@ -70,6 +70,7 @@ def most_rows(n_features: int) -> tuple[int, int]:
     return min(MOST_MAKING, making), min(MOST_CHECKING, MOST_ENTRIES // n_features)
 
 
+@np.errstate(all="ignore")
 def rule_labels(
     names: np.ndarray,
     rows: tuple[np.ndarray, np.ndarray],

@@ -15,8 +15,10 @@ from sksae.inspection.intervals import (
 from sksae.inspection.subject import Block
 from sksae.inspection.targets import Targets
 
-# With fewer active or inactive rows than this in a half, nothing is said of a unit.
-FEWEST_ROWS = 5
+# With fewer active or inactive rows than this in a half, nothing is said of a unit. Fisher's test
+# is exact with any; means of less than ten numbers from a skewed distribution are too far from
+# normal for Welch's.
+FEWEST_ROWS, FEWEST_OF_NUMBERS = 5, 10
 # A unit or a target varies if its variance is more than this share of its mean square: less is
 # rounding.
 LEAST_VARIANCE = 1e-12
@@ -45,6 +47,7 @@ class Separation(NamedTuple):
     p_adjusted: np.ndarray
 
 
+@np.errstate(all="ignore")
 def separation_of(targets: Targets, active: sp.csc_array, first: np.ndarray) -> Separation:
     """Choose a column for each unit on one half of the rows, and compare on the other.
 
@@ -63,7 +66,8 @@ def separation_of(targets: Targets, active: sp.csc_array, first: np.ndarray) -> 
     rows = (~first).astype(np.float64)
     n_active = rows @ active
     n_inactive = rows.sum() - n_active
-    said = (column >= 0) & (np.minimum(n_active, n_inactive) >= FEWEST_ROWS)
+    fewest = FEWEST_OF_NUMBERS if targets.classes is None else FEWEST_ROWS
+    said = (column >= 0) & (np.minimum(n_active, n_inactive) >= fewest)
     n_active, n_inactive = (np.where(said, each, np.nan) for each in (n_active, n_inactive))
     found = _compared(targets, active, rows, np.maximum(column, 0), n_active, n_inactive)
     tested = np.isfinite(found.p_value)
@@ -180,6 +184,7 @@ class Correlations:
         squares = codes * codes  # elementwise, of sparse arrays too
         self._squares += np.asarray(squares.sum(axis=0)).ravel()
 
+    @np.errstate(all="ignore")
     def of(self, column: np.ndarray) -> np.ndarray:
         """Return the correlation of each unit with a column; nan where one does not vary.
 

@@ -1,5 +1,6 @@
 """What units are compared with: numbers, or indicators of classes."""
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -120,8 +121,10 @@ def _are_numbers(values: np.ndarray, estimator: Any) -> bool:
     """Return whether targets are numbers, and not names of classes."""
     if values.dtype.kind not in "iuf":
         return False
-    if is_regressor(estimator) or is_classifier(estimator):
-        return bool(is_regressor(estimator))
+    # Searches of other packages may have no tags to ask.
+    with suppress(AttributeError, TypeError):
+        if is_regressor(estimator) or is_classifier(estimator):
+            return bool(is_regressor(estimator))
     if values.dtype.kind != "f":
         return False
     return bool((values != np.round(values)).any()) or len(np.unique(values)) > MOST_FLOAT_CLASSES

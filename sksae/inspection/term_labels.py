@@ -81,6 +81,7 @@ def incidence_of_features(
     return Incidence(names, contains[first], contains[~first]) if contains.nnz else None
 
 
+@np.errstate(all="ignore")
 def term_labels(
     incidence: Incidence, first: sp.csc_array, second: sp.csc_array
 ) -> tuple[np.ndarray, Fidelity]:
