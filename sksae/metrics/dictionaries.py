@@ -51,7 +51,7 @@ def dictionary_coherence(components: ArrayLike) -> float:
     >>> dictionary_coherence([[1.0, 0.0], [0.0, 2.0], [-3.0, -4.0]])
     0.8
     """
-    atoms = _directions(check_matrix(components, "components", accept_sparse=False))
+    atoms = directions(check_matrix(components, "components", accept_sparse=False))
     atoms = atoms[atoms.any(axis=1)]
     if len(atoms) < 2:
         warn_user(
@@ -60,7 +60,7 @@ def dictionary_coherence(components: ArrayLike) -> float:
         )
         return float("nan")
     coherence = 0.0
-    for which, cosines in _cosines(atoms, atoms):
+    for which, cosines in cosines_in_blocks(atoms, atoms):
         magnitudes = np.abs(cosines)
         np.fill_diagonal(magnitudes[:, which], 0.0)
         coherence = max(coherence, float(magnitudes.max()))
@@ -114,7 +114,9 @@ def mean_max_cosine_similarity(components: ArrayLike, other: ArrayLike) -> float
     0.9
     """
     atoms, others = _comparable(components, other, "other")
-    similarity = sum(float(cosines.max(axis=1).sum()) for _, cosines in _cosines(atoms, others))
+    similarity = sum(
+        float(cosines.max(axis=1).sum()) for _, cosines in cosines_in_blocks(atoms, others)
+    )
     return similarity / len(atoms)
 
 
@@ -192,10 +194,10 @@ def _comparable(
             f"components and {name} must have the same number of features, got "
             f"{atoms.shape[1]} and {others.shape[1]}: atoms are rows."
         )
-    return _directions(atoms), _directions(others)
+    return directions(atoms), directions(others)
 
 
-def _directions(atoms: np.ndarray) -> np.ndarray:
+def directions(atoms: np.ndarray) -> np.ndarray:
     """Return the atoms at length 1, in float64; those that are 0 stay so."""
     atoms = atoms.astype(np.float64)
     # By the largest entry first, so that squares neither vanish nor overflow.
@@ -209,7 +211,7 @@ def _positive(lengths: np.ndarray) -> np.ndarray:
     return np.where(lengths > 0.0, lengths, 1.0)
 
 
-def _cosines(atoms: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def cosines_in_blocks(atoms: np.ndarray, others: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (which, cosines of atoms[which] with all others), some atoms at a time."""
     length = max(1, BLOCK_ENTRIES // len(others))
     for start in range(0, len(atoms), length):

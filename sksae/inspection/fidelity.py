@@ -1,0 +1,61 @@
+"""How well a label tells in which rows a unit is active."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Fidelity(NamedTuple):
+    """Of labels, as predictions of which rows units are active in.
+
+    Attributes
+    ----------
+    f1, precision, recall : ndarray of shape (n_units,)
+        As scikit-learn's `f1_score` and its like tell them. Precision is nan of a label that holds
+        in no row, recall of a unit that is active in none.
+    base_f1 : ndarray of shape (n_units,)
+        F1 of a label that always holds.
+    """
+
+    f1: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
+    base_f1: np.ndarray
+
+
+@np.errstate(all="ignore")
+def fidelity(
+    n_both: np.ndarray, n_holding: np.ndarray, n_active: np.ndarray, n_rows: int
+) -> Fidelity:
+    r"""Return the fidelity of labels.
+
+    That of a label that always holds is :math:`2 p / (1 + p)` for a unit that is active in a share
+    p of the rows.
+
+    Parameters
+    ----------
+    n_both, n_holding, n_active : ndarray of shape (n_units,)
+        In how many rows the label holds and the unit is active, the label holds, and the unit is
+        active; nan for a unit without a label.
+    n_rows : int
+        Number of rows.
+    """
+    share = n_active / n_rows
+    return Fidelity(
+        f1_score_of(n_both, n_holding, n_active),
+        n_both / n_holding,
+        n_both / n_active,
+        2.0 * share / (1.0 + share),
+    )
+
+
+@np.errstate(all="ignore")
+def f1_score_of(n_both: np.ndarray, n_holding: np.ndarray, n_active: np.ndarray) -> np.ndarray:
+    """Return 2 n_both / (n_holding + n_active), elementwise; nan for 0 / 0.
+
+    Parameters
+    ----------
+    n_both, n_holding, n_active : ndarray
+        As in `fidelity`.
+    """
+    return 2.0 * n_both / (n_holding + n_active)

@@ -1,0 +1,115 @@
+"""What labels are made of: texts, or rows whose features have names."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import _safe_indexing
+from sklearn.utils.validation import _get_feature_names, _num_samples
+
+from sksae.inspection.subject import Subject
+
+
+class NamedRows(NamedTuple):
+    """Rows whose features have names: those of X, or as they reach the autoencoder.
+
+    Attributes
+    ----------
+    subject : Subject
+        Whose rows they are.
+    X : {array-like, sparse matrix, sequence} of n_samples rows
+        As the user gave it.
+    names : ndarray of str of shape (n_features,)
+        Of the features.
+    are_of_X : bool
+        Whether the features are those of X, in whose units users think.
+    """
+
+    subject: Subject
+    X: Any
+    names: np.ndarray
+    are_of_X: bool  # noqa: N815 - a matrix
+
+    def take(self, which: np.ndarray) -> Any:
+        """Return some rows, of float64, dense or as a csr_array."""
+        rows = _safe_indexing(self.X, which)
+        rows = rows if self.are_of_X else self.subject.rows(rows)
+        if sp.issparse(rows):
+            return sp.csr_array(rows).astype(np.float64)
+        return np.asarray(rows, dtype=np.float64)
+
+
+def named_rows(subject: Subject, X: Any, given: Sequence[str] | None) -> NamedRows | None:
+    """Return rows with names for their features, None if there are no names.
+
+    They are the columns of X if these have names and are numbers, for scaled features and
+    components say less. Else they are what reaches the autoencoder.
+
+    Parameters
+    ----------
+    subject : Subject
+        Whose rows.
+    X : {array-like, sparse matrix, sequence} of n_samples rows
+        As the user gave it.
+    given : sequence of str or None
+        Names of the columns of X, or of the features that reach the autoencoder.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer names than either.
+    """
+    shape = getattr(X, "shape", None) or np.shape(_safe_indexing(X, [0]))
+    width = shape[1] if len(shape) == 2 else None
+    names = given
+    for known in (_get_feature_names(X), getattr(subject.estimator, "feature_names_in_", None)):
+        names = known if names is None else names
+    if names is not None and len(names) == width:
+        rows = NamedRows(subject, X, np.array([str(each) for each in names], object), True)
+        try:
+            rows.take(np.arange(1))
+        except (TypeError, ValueError):  # words among the columns
+            if given is not None and width != subject.n_features:
+                raise
+        else:
+            return rows
+    found = subject.feature_names(X, given)
+    if found is None or (given is None and _are_made_up(found)):
+        return None
+    return NamedRows(subject, X, found, False)
+
+
+def _are_made_up(names: np.ndarray) -> bool:
+    """Return whether scikit-learn has called features x0, x1, ... for want of names."""
+    return all(name == f"x{number}" for number, name in enumerate(names))
+
+
+def texts_in(X: Any) -> np.ndarray | None:
+    """Return X as an array of texts, or None if it is no sequence of them."""
+    if sp.issparse(X) or len(getattr(X, "shape", (0,))) != 1:
+        return None
+    if not isinstance(_safe_indexing(X, 0), str):
+        return None
+    return check_texts(X, _num_samples(X), name="X")
+
+
+def check_texts(text: Any, n_samples: int, *, name: str = "text") -> np.ndarray:
+    """Return texts as an array.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer texts than rows.
+    TypeError
+        If one is no string.
+    """
+    if isinstance(text, str) or _num_samples(text) != n_samples:
+        got = "one string" if isinstance(text, str) else _num_samples(text)
+        raise ValueError(f"{name} must have a text for each of the {n_samples} rows, got {got}.")
+    texts = np.empty(n_samples, dtype=object)
+    texts[:] = list(text)
+    for row, each in enumerate(texts):
+        if not isinstance(each, str):
+            raise TypeError(f"{name} must be strings, got {each!r} in row {row}.")
+    return texts
