@@ -12,6 +12,7 @@ from sksae.inspection.displays.reconstruction import ReconstructionDisplay
 from sksae.inspection.displays.samples import TopSamplesDisplay
 from sksae.inspection.displays.search import SearchDisplay
 from sksae.inspection.feature_table import feature_table
+from sksae.inspection.reporting import report
 from sksae.inspection.samples import top_samples
 
 __all__ = [
@@ -23,5 +24,6 @@ __all__ = [
     "TopSamplesDisplay",
     "error_contributions",
     "feature_table",
+    "report",
     "top_samples",
 ]

@@ -1,10 +1,11 @@
 """What each unit has to do with the error of a row."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.base.protocols import Autoencoder
 from sksae.inspection.subject import Subject
 from sksae.metrics.activity import gives_coefficients
 from sksae.model.codes import CODES
@@ -72,8 +73,9 @@ def error_contributions(estimator: Any, X: Any) -> np.ndarray:
         )
     of_blocks = []
     for block in subject.blocks(X):
-        rows = block.rows.toarray() if sp.issparse(block.rows) else block.rows
-        given, codes = np.asarray(rows, np.float64), as_dense(block.codes).astype(np.float64)
+        rows: Any = block.rows
+        given = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
+        codes = as_dense(block.codes).astype(np.float64)
         of_blocks.append(_of_rows(subject, given, codes))
     return np.concatenate(of_blocks)
 
@@ -90,7 +92,7 @@ def _of_rows(subject: Subject, rows: np.ndarray, codes: np.ndarray) -> np.ndarra
     codes : ndarray of shape (n_rows, n_units), float64
         Theirs.
     """
-    network, autoencoder = subject.network, subject.autoencoder
+    network, autoencoder = subject.network, cast(Autoencoder, subject.autoencoder)
     rests_below = (
         CODES[network.sparsity].aims_at_mean
         and network.code_activation == "tanh"

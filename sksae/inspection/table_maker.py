@@ -42,6 +42,8 @@ class TableMaker:
 
     Attributes
     ----------
+    targets : Targets or None
+        What units are compared with.
     first_half : ndarray of bool of shape (n_samples,)
         Which rows classes are chosen and labels made on; the others are measured on.
 
@@ -69,14 +71,14 @@ class TableMaker:
         )
         self._subject = subject
         self._random = check_random_state(random_state)
-        self._targets = None if y is None else check_targets(y, n_samples, subject.estimator)
+        self.targets = None if y is None else check_targets(y, n_samples, subject.estimator)
         self._material = _material(subject, X, text, feature_names)
         self._compared = None if compare is None else check_compared(compare, subject)
-        classes = None if self._targets is None else self._targets.codes
+        classes = None if self.targets is None else self.targets.codes
         self.first_half = choosing_half(n_samples, self._random, classes)
         self._correlations = None
-        if self._targets is not None:
-            self._correlations = Correlations(self._targets, ~self.first_half, subject.n_units)
+        if self.targets is not None:
+            self._correlations = Correlations(self.targets, ~self.first_half, subject.n_units)
 
     def see(self, block: Block) -> None:
         """Note what is needed of a block besides what is active."""
@@ -129,13 +131,13 @@ class TableMaker:
 
     def _of_targets(self, is_active: sp.csc_array) -> Columns:
         """Return columns on y."""
-        if self._targets is None or self._correlations is None:
+        if self.targets is None or self._correlations is None:
             return {}
-        found = separation_of(self._targets, is_active, self.first_half)
+        found = separation_of(self.targets, is_active, self.first_half)
         columns: Columns = {}
-        if self._targets.classes is not None:
+        if self.targets.classes is not None:
             # The last one is taken by those of which nothing is said.
-            names = np.array([*self._targets.classes.tolist(), None], dtype=object)
+            names = np.array([*self.targets.classes.tolist(), None], dtype=object)
             columns["target_class"] = _objects(names[found.column])
         return columns | {
             "correlation": self._correlations.of(found.column),

@@ -1,0 +1,136 @@
+"""The report: all that is to be seen of an autoencoder on one page, in one file."""
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sksae.inspection.page.assembly import page_contents
+from sksae.inspection.page.writing import rendered
+from sksae.process.files import checked_path, write_whole
+
+
+@np.errstate(all="ignore")
+def report(
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    path: str | os.PathLike[str],
+    title: str | None = None,
+    image_shape: tuple[int, ...] | None = None,
+    feature_names: Sequence[str] | None = None,
+    text: Sequence[str] | None = None,
+    compare: Any = None,
+    n_samples: int = 8,
+    random_state: int | np.random.RandomState | None = 0,
+) -> Path:
+    """Write a page that shows what an autoencoder has learnt.
+
+    The page is one HTML file that needs nothing else, neither a network nor a server: it opens
+    from a disk and can be sent by mail. It tells what was trained on what, shows the curves of the
+    training and how active units and rows are, and has a table of all units (`feature_table`) that
+    can be sorted and searched; for each unit it shows what the unit adds to a row, the rows in
+    which it is strongest, some of the strongest tenth and some in which it is not active, a
+    histogram, and its label with how well the label holds. It is light or dark, as the system is,
+    and can be used by keyboard and with a screen reader. **It holds rows of X**: whoever gets the
+    file sees them.
+
+    The same estimator and rows give the same file.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted autoencoder, stack, classifier or regressor, or a Pipeline, search or other
+        estimator of scikit-learn with one in it (see :func:`~sksae.metrics.sparsity_scorers`).
+    X : {array-like, sparse matrix, DataFrame, sequence} of n_samples rows
+        Rows, as ``estimator`` takes them; at least four. Rows that were not trained on tell more.
+    y : array-like of shape (n_samples,), default=None
+        Numbers or classes that units are compared with, as in `feature_table`.
+    path : str or path
+        Of the file, in a folder that exists. A file that is there is replaced, when the new one is
+        complete.
+    title : str, default=None
+        Of the page; None is the name of the estimator's class.
+    image_shape : tuple of int, default=None
+        Where rows are pictures, (height, width), or (height, width, 3) for colours.
+    feature_names : sequence of str, default=None
+        Names of the features that reach the autoencoder. By default those of the columns of X, or
+        of what the steps before the autoencoder make of them, if they have any.
+    text : sequence of str of length n_samples, default=None
+        What each row of X is about, for rows that are made of texts, such as embeddings; X itself
+        where it consists of strings.
+    compare : estimator or array-like of shape (n_atoms, n_features), default=None
+        A second fit whose atoms are compared with these, as in `feature_table`.
+    n_samples : int >= 1, default=8
+        Rows of each kind that are shown for a unit.
+    random_state : int, RandomState instance or None, default=0
+        Draws rows that are shown, and those by which labels are checked.
+
+    Returns
+    -------
+    path : Path
+        Of the file.
+
+    Raises
+    ------
+    ImportError
+        If jinja2, matplotlib or pandas is missing: ``pip install "sksae[report]"``.
+    OSError
+        If the file cannot be written; then there is none, or the one that was there.
+    ValueError
+        If there is no autoencoder in ``estimator``; if X, y, text or names do not fit together, or
+        image_shape does not fit the rows.
+    NotFittedError
+        If the autoencoder is not fitted.
+
+    See Also
+    --------
+    feature_table : The table of units as a DataFrame.
+    AtomsDisplay, ActivityDisplay, LossCurveDisplay, TopSamplesDisplay : Its pictures one by one.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.inspection import report
+    >>> X, y = load_digits(return_X_y=True)
+    >>> sae = SparseAutoencoderTransformer(32, max_iter=30, random_state=0).fit(X)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = report(sae, X, y, path=Path(folder) / "digits.html", image_shape=(8, 8))
+    ...     page.stat().st_size < 1e6
+    True
+    """
+    _check_packages()
+    target = checked_path(path)
+    contents = page_contents(
+        estimator,
+        X,
+        y,
+        title=title,
+        image_shape=image_shape,
+        feature_names=feature_names,
+        text=text,
+        compare=compare,
+        n_samples=n_samples,
+        random_state=random_state,
+    )
+    write_whole(rendered(contents), target)
+    return target
+
+
+def _check_packages() -> None:
+    """Raise an ImportError that names the extra if what a report is made with is missing."""
+    try:
+        for package in ("jinja2", "matplotlib", "pandas", "PIL"):
+            import_module(package)
+    except ImportError as error:
+        raise ImportError(
+            'report needs jinja2, matplotlib, pandas and pillow: pip install "sksae[report]" '
+            f"installs them ({error})."
+        ) from error
