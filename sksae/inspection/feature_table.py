@@ -106,7 +106,8 @@ def feature_table(
 
         A unit that is active, or inactive, in fewer than 5 rows of the second half (10, if y are
         numbers), or of the first one if a class is chosen there, has nan in the columns about y.
-        One that is active in fewer than 5 rows of the first half, or in all of them, has no label.
+        One that is active in fewer than 5 rows of the first half, or in all of them, has no label,
+        nor has one for which "always" has a larger F1 there than any label.
 
     Raises
     ------

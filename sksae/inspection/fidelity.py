@@ -40,13 +40,23 @@ def fidelity(
     n_rows : int
         Number of rows.
     """
-    share = n_active / n_rows
     return Fidelity(
         f1_score_of(n_both, n_holding, n_active),
         n_both / n_holding,
         n_both / n_active,
-        2.0 * share / (1.0 + share),
+        base_f1(n_active, n_rows),
     )
+
+
+def base_f1(n_active: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return F1 of a label that holds in all rows.
+
+    Parameters
+    ----------
+    n_active, n_rows
+        As in `fidelity`.
+    """
+    return 2.0 * n_active / (n_rows + n_active)
 
 
 @np.errstate(all="ignore")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.inspection.fidelity import Fidelity, f1_score_of, fidelity
+from sksae.inspection.fidelity import Fidelity, base_f1, f1_score_of, fidelity
 
 # Below so many active rows a unit has no label, for anything may be common to a few rows.
 FEWEST_ACTIVE = 5
@@ -177,6 +177,8 @@ def groups_of(conditions: Conditions) -> np.ndarray:
 def found_rules(hold: np.ndarray, groups: np.ndarray, active: sp.csc_array) -> list[Rule]:
     """Return the rule for each unit that tells best in which rows it is active, by F1.
 
+    None if "always" has a larger one.
+
     Parameters
     ----------
     hold : ndarray of bool of shape (n_conditions, n_rows)
@@ -205,8 +207,10 @@ def _best_rules(holds: np.ndarray, groups: np.ndarray, active: np.ndarray) -> li
     n_both = holds @ active
     f1 = f1_score_of(n_both, n_holding, n_active)
     best = f1.argmax(axis=0)
-    rules, reached = [Rule((int(each),)) for each in best], f1[best, units]
-    reached = reached + LEAST_GAIN + 1.0 / n_active
+    always = base_f1(n_active, len(active))
+    says_more = f1[best, units] > always
+    rules = [Rule((int(each),) if more else ()) for each, more in zip(best, says_more, strict=True)]
+    reached = np.maximum(f1[best, units] + LEAST_GAIN + 1.0 / n_active, always)
     of_groups = np.maximum.reduceat(f1, groups, axis=0)
     for group in np.argsort(-of_groups, axis=0, kind="stable")[:N_BEGINNINGS]:
         # The best condition of this group, for each unit.

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
-from sksae.inspection.fidelity import Fidelity, f1_score_of, fidelity
+from sksae.inspection.fidelity import Fidelity, base_f1, f1_score_of, fidelity
 
 # Words that are not digits alone.
 TOKEN = r"(?u)\b(?!\d+\b)\w\w+\b"
@@ -156,7 +156,7 @@ def chosen_terms(
     """Return which terms make a unit's label, that which says most first.
 
     Of the terms with the largest scores, one after the other, the one by which "the row contains
-    one of these terms" gains most F1.
+    one of these terms" gains most F1. None if "always" would have a larger one.
 
     Parameters
     ----------
@@ -190,7 +190,8 @@ def chosen_terms(
         reached = f1[one]
         holds |= contains[:, one]
         chosen.append(int(candidates[one]))
-    return chosen
+    says_more = reached > base_f1(np.array(len(rows)), len(contains))
+    return chosen if says_more else []
 
 
 def _counts(contains: np.ndarray, is_active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
