@@ -27,6 +27,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.inspection import feature_table
+from sksae.inspection.named_rows import named_rows
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import survey
 from sksae.inspection.table_maker import TableMaker
@@ -37,6 +38,7 @@ pytestmark = [
     pytest.mark.filterwarnings("error::RuntimeWarning"),
 ]
 
+STATEMENTS = r"(colour|size) !?= \w+( (and|or) (colour|size) !?= \w+)?"
 ALWAYS = [
     "density",
     "mean_activation",
@@ -295,12 +297,41 @@ def test_features_that_reach_the_autoencoder_may_have_names():
     X = pd.DataFrame(
         {"colour": rng.choice(["red", "blue"], 200), "size": rng.choice(["big", "small"], 200)}
     )
-    pipe = make_pipeline(OneHotEncoder(), topk(4, 1, max_iter=50)).fit(X)
-    labels = feature_table(pipe, X).label.dropna()
-    assert labels.str.contains("colour_|size_").all()
-    pipe = make_pipeline(OneHotEncoder(sparse_output=False), topk(4, 1, max_iter=50)).fit(X)
-    labels = feature_table(pipe, X).label.dropna()
-    assert labels.str.contains("= [01]").all()
+    for encoder, expected in (
+        (OneHotEncoder(), "colour_|size_"),
+        (OneHotEncoder(sparse_output=False), "(?:colour|size)_.* = [01]"),
+    ):
+        pipe = make_pipeline(encoder, topk(4, 1, max_iter=50)).fit(X.to_numpy())
+        assert "label" not in feature_table(pipe, X.to_numpy(), feature_names=["colour", "size"])
+        names = pipe[:-1].get_feature_names_out(["colour", "size"])
+        labels = feature_table(pipe, X.to_numpy(), feature_names=names).label.dropna()
+        assert len(labels) > 1
+        assert labels.str.contains(expected).all()
+        # A frame with words in it tells them itself.
+        labels = feature_table(pipe.fit(X), X).label.dropna()
+        assert len(labels) > 1
+        assert labels.str.fullmatch(STATEMENTS).all()
+
+
+def test_a_frame_may_have_numbers_words_and_gaps():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(
+        {
+            "age": pd.array(rng.integers(18, 90, 300), dtype="Int64"),
+            "city": rng.choice(["Rome", "Oslo", None], 300),
+            "name": [f"person {number}" for number in range(300)],
+            "height": rng.normal(size=300).round(1),
+        }
+    )
+    X.loc[::10, "age"] = pd.NA
+    numbers = X[["height"]]
+    subject = Subject(topk(4, 1).fit(np.hstack([numbers, numbers**2])), needed_by="test")
+    material = named_rows(subject, X, None)
+    assert [str(name) for name in material.names] == ["age", "city = Oslo", "city = Rome", "height"]
+    rows = material.take(np.arange(5, 12))
+    assert np.isnan(rows[:, 0]).tolist() == [False] * 5 + [True, False]
+    np.testing.assert_array_equal(rows[:, 2], X.city[5:12] == "Rome")
+    np.testing.assert_array_equal(rows[:, 3], X.height[5:12])
 
 
 def test_without_names_there_are_no_labels(digits):

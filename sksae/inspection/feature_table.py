@@ -148,9 +148,10 @@ def feature_table(
     taken for words too: a label holds where one of them is not 0.
 
     **Rules.** Other features with names are put into conditions, such as ``"alcohol > 12.8 and
-    hue <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"`` or, of features that
-    are 0 or 1, ``"smoker = 1"``. They are those of X where all columns of X are numbers and have
-    names, for users think in these and not in scaled ones; else those that reach the autoencoder.
+    hue <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"``, of features that are
+    0 or 1 ``"smoker = 1"``, and of columns of a frame that hold at most 20 different words ``"city
+    != Rome"``. They are those of X where its columns have names, for users think in these and not
+    in scaled ones; else those that reach the autoencoder.
     All conditions at 25 quantiles of each feature, rounded to few digits, are tried on the first
     half, and with the best on each of four features all second ones, and the one or two that reach
     the largest F1 make the rule; a second condition must gain as much as a further word. With more
