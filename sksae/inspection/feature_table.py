@@ -50,12 +50,12 @@ def feature_table(
     feature_names : sequence of str, default=None
         Names of the columns of X, or of the features that reach the autoencoder in a pipeline.
         By default what a DataFrame or the steps of a pipeline call them. Without names there are
-        rules for no unit. It has no effect on labels where there are texts.
+        no rules; where there are texts, names have no effect.
     text : sequence of str of shape (n_samples,), default=None
         The text of each row, for labels. By default X itself, if it is a sequence of texts.
     compare : estimator or array-like of shape (n_atoms, n_features), default=None
-        Another fitted estimator whose atoms, or atoms in whose midst, those of ``estimator`` are
-        to be found again: after another training with another seed, say.
+        Atoms of the same features, or a fitted estimator that has such: among them each atom of
+        ``estimator`` is looked for, to see whether a training with another seed finds it too, say.
     random_state : int, RandomState instance or None, default=0
         Divides rows in halves, and draws some for rules if there are more than 5 000 in a half.
 
