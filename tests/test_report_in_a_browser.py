@@ -63,9 +63,7 @@ def open_page(browser, path, faults):
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda message: faults.append(message.text))
-        page.on(
-            "request", lambda it: it.url.startswith(("file:", "data:")) or faults.append(it.url)
-        )
+        page.on("request", asked)
         page.goto(path.as_uri() + anchor)
         return page
 

@@ -94,7 +94,7 @@ def test_units_are_called_by_the_words_that_they_are_active_for(texts, first):
     assert sorted(labels[1].split(", ")) == ["loud", "warm"]
     assert labels[3:].tolist() == [None, None, None]
     np.testing.assert_allclose(found.f1[:2], 1.0)
-    assert found.f1[2] < 0.6
+    assert np.isnan(found.f1[2]) or found.f1[2] < 0.6
     for each in found:
         assert np.isnan(each[3:]).all()
 
@@ -205,6 +205,9 @@ def test_chance_has_rules_that_are_found_out(rows):
     rng = np.random.default_rng(0)
     _, found = labels_of(rows, *(rng.random((20, 1000)) < 0.1))
     assert np.nanmean(found.f1) < np.nanmean(found.base_f1) + 0.03
+    # Nothing tells more than "always" of a unit that is active nearly always.
+    labels, _ = labels_of(rows, rng.random(1000) < 0.97)
+    assert labels.tolist() == [None]
 
 
 def test_without_rows_there_is_no_rule(rows):

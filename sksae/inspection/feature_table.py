@@ -50,12 +50,12 @@ def feature_table(
     feature_names : sequence of str, default=None
         Names of the columns of X, or of the features that reach the autoencoder in a pipeline.
         By default what a DataFrame or the steps of a pipeline call them. Without names there are
-        rules for no unit. It has no effect on labels where there are texts.
+        no rules; where there are texts, names have no effect.
     text : sequence of str of shape (n_samples,), default=None
         The text of each row, for labels. By default X itself, if it is a sequence of texts.
     compare : estimator or array-like of shape (n_atoms, n_features), default=None
-        Another fitted estimator whose atoms, or atoms in whose midst, those of ``estimator`` are
-        to be found again: after another training with another seed, say.
+        Atoms of the same features, or a fitted estimator that has such: among them each atom of
+        ``estimator`` is looked for, to see whether a training with another seed finds it too, say.
     random_state : int, RandomState instance or None, default=0
         Divides rows in halves, and draws some for rules if there are more than 5 000 in a half.
 
@@ -106,7 +106,8 @@ def feature_table(
 
         A unit that is active, or inactive, in fewer than 5 rows of the second half (10, if y are
         numbers), or of the first one if a class is chosen there, has nan in the columns about y.
-        One that is active in fewer than 5 rows of the first half, or in all of them, has no label.
+        One that is active in fewer than 5 rows of the first half, or in all of them, has no label,
+        nor has one for which "always" has a larger F1 there than any label.
 
     Raises
     ------
@@ -147,9 +148,10 @@ def feature_table(
     taken for words too: a label holds where one of them is not 0.
 
     **Rules.** Other features with names are put into conditions, such as ``"alcohol > 12.8 and
-    hue <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"`` or, of features that
-    are 0 or 1, ``"smoker = 1"``. They are those of X where all columns of X are numbers and have
-    names, for users think in these and not in scaled ones; else those that reach the autoencoder.
+    hue <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"``, of features that are
+    0 or 1 ``"smoker = 1"``, and of columns of a frame that hold at most 20 different words ``"city
+    != Rome"``. They are those of X where its columns have names, for users think in these and not
+    in scaled ones; else those that reach the autoencoder.
     All conditions at 25 quantiles of each feature, rounded to few digits, are tried on the first
     half, and with the best on each of four features all second ones, and the one or two that reach
     the largest F1 make the rule; a second condition must gain as much as a further word. With more

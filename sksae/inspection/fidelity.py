@@ -4,6 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Below so many active rows a unit has no label, for anything may be common to a few rows.
+FEWEST_ACTIVE = 5
+# What another word or condition must gain of F1 at least.
+LEAST_GAIN = 0.02
+
 
 class Fidelity(NamedTuple):
     """Of labels, as predictions of which rows units are active in.
@@ -40,13 +45,23 @@ def fidelity(
     n_rows : int
         Number of rows.
     """
-    share = n_active / n_rows
     return Fidelity(
         f1_score_of(n_both, n_holding, n_active),
         n_both / n_holding,
         n_both / n_active,
-        2.0 * share / (1.0 + share),
+        base_f1(n_active, n_rows),
     )
+
+
+def base_f1(n_active: np.ndarray, n_rows: int) -> np.ndarray:
+    """Return F1 of a label that holds in all rows.
+
+    Parameters
+    ----------
+    n_active, n_rows
+        As in `fidelity`.
+    """
+    return 2.0 * n_active / (n_rows + n_active)
 
 
 @np.errstate(all="ignore")
@@ -59,3 +74,16 @@ def f1_score_of(n_both: np.ndarray, n_holding: np.ndarray, n_active: np.ndarray)
         As in `fidelity`.
     """
     return 2.0 * n_both / (n_holding + n_active)
+
+
+def least_gain(n_active: np.ndarray) -> np.ndarray:
+    """Return what another word or condition must gain of F1: what gains less is noise.
+
+    That is as much as one more active row brings, and 0.02 besides, for long labels are not read.
+
+    Parameters
+    ----------
+    n_active : ndarray
+        As in `fidelity`.
+    """
+    return LEAST_GAIN + 1.0 / n_active

@@ -5,13 +5,16 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.inspection.fidelity import Fidelity, f1_score_of, fidelity
+from sksae.inspection.fidelity import (
+    FEWEST_ACTIVE,
+    Fidelity,
+    base_f1,
+    f1_score_of,
+    fidelity,
+    least_gain,
+)
+from sksae.inspection.named_rows import Category
 
-# Below so many active rows a unit has no label, for anything may be common to a few rows.
-FEWEST_ACTIVE = 5
-# A second condition must gain so much F1, and as much as one more active row does: what gains less
-# is noise, and long labels are not read.
-LEAST_GAIN = 0.02
 # How many first conditions, each on another feature or side, are tried with all second ones.
 N_BEGINNINGS = 4
 # Shares of the rows below cut points; with more features there are fewer cut points of each.
@@ -80,7 +83,7 @@ def rule_labels(
 
     Parameters
     ----------
-    names : ndarray of str of shape (n_features,)
+    names : ndarray of {str, Category} of shape (n_features,)
         Names of features.
     rows : tuple of two ndarray of float64 of shape (n_rows, n_features)
         Rows that labels are made of, and those that they are checked by.
@@ -177,6 +180,8 @@ def groups_of(conditions: Conditions) -> np.ndarray:
 def found_rules(hold: np.ndarray, groups: np.ndarray, active: sp.csc_array) -> list[Rule]:
     """Return the rule for each unit that tells best in which rows it is active, by F1.
 
+    None if "always" has a larger one.
+
     Parameters
     ----------
     hold : ndarray of bool of shape (n_conditions, n_rows)
@@ -205,8 +210,10 @@ def _best_rules(holds: np.ndarray, groups: np.ndarray, active: np.ndarray) -> li
     n_both = holds @ active
     f1 = f1_score_of(n_both, n_holding, n_active)
     best = f1.argmax(axis=0)
-    rules, reached = [Rule((int(each),)) for each in best], f1[best, units]
-    reached = reached + LEAST_GAIN + 1.0 / n_active
+    always = base_f1(n_active, len(active))
+    says_more = f1[best, units] > always
+    rules = [Rule((int(each),) if more else ()) for each, more in zip(best, says_more, strict=True)]
+    reached = np.maximum(f1[best, units] + least_gain(n_active), always)
     of_groups = np.maximum.reduceat(f1, groups, axis=0)
     for group in np.argsort(-of_groups, axis=0, kind="stable")[:N_BEGINNINGS]:
         # The best condition of this group, for each unit.
@@ -241,7 +248,7 @@ def written(rule: Rule, conditions: Conditions, names: np.ndarray, kinds: np.nda
         The rule.
     conditions : Conditions
         Those that it names.
-    names : ndarray of str of shape (n_features,)
+    names : ndarray of {str, Category} of shape (n_features,)
         Of features.
     kinds : ndarray of bool of shape (n_features,)
         Whether a feature has the values 0 and 1 alone.
@@ -253,12 +260,19 @@ def written(rule: Rule, conditions: Conditions, names: np.ndarray, kinds: np.nda
         low, high = cuts[np.argsort(~above)]
         return f"{low} < {names[features[0]]} <= {high}"
     parts = [
-        f"{names[feature]} = {int(is_above)}"
-        if kinds[feature]
-        else f"{names[feature]} {'>' if is_above else '<='} {cut}"
+        _statement(names[feature], is_above, cut, kinds[feature])
         for feature, is_above, cut in zip(features, above, cuts, strict=True)
     ]
     return (" and " if rule.is_both else " or ").join(parts)
+
+
+def _statement(name: str | Category, is_above: bool, cut: str, is_indicator: bool) -> str:
+    """Return a condition as text."""
+    if isinstance(name, Category):
+        return f"{name.column} {'=' if is_above else '!='} {name.word}"
+    if is_indicator:
+        return f"{name} = {int(is_above)}"
+    return f"{name} {'>' if is_above else '<='} {cut}"
 
 
 def _is_indicator(values: np.ndarray) -> bool:

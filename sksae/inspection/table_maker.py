@@ -203,4 +203,4 @@ def _objects(values: np.ndarray) -> Any:
     """Return a column of objects, in which None stays None."""
     import pandas as pd
 
-    return pd.array(values, dtype=object)
+    return pd.Series(values, dtype=object)

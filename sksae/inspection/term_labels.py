@@ -6,20 +6,22 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
-from sksae.inspection.fidelity import Fidelity, f1_score_of, fidelity
+from sksae.inspection.fidelity import (
+    FEWEST_ACTIVE,
+    Fidelity,
+    base_f1,
+    f1_score_of,
+    fidelity,
+    least_gain,
+)
 
 # Words that are not digits alone.
 TOKEN = r"(?u)\b(?!\d+\b)\w\w+\b"
-# Below so many active rows a unit has no label, for anything may be common to a few rows.
-FEWEST_ACTIVE = 5
 # A term that is in fewer of them is no candidate.
 FEWEST_ROWS = 2
 MOST_TERMS = 5
 # Among how many terms, those with the largest z-scores, a label's are chosen.
 N_CANDIDATES = 20
-# A further term must gain so much F1, and as much as one more active row does: what gains less is
-# noise, and long labels are not read.
-LEAST_GAIN = 0.02
 # The prior weighs as much as so many rows. A weak one, of ten, ranks a term that is in active rows
 # alone behind common ones: its variance is that of a count of nearly 0.
 PRIOR_ROWS = 100.0
@@ -156,7 +158,7 @@ def chosen_terms(
     """Return which terms make a unit's label, that which says most first.
 
     Of the terms with the largest scores, one after the other, the one by which "the row contains
-    one of these terms" gains most F1.
+    one of these terms" gains most F1. None if "always" would have a larger one.
 
     Parameters
     ----------
@@ -176,7 +178,7 @@ def chosen_terms(
     is_active = np.zeros(len(contains), dtype=bool)
     is_active[rows] = True
     holds, reached, chosen = np.zeros(len(contains), dtype=bool), 0.0, list[int]()
-    gain = LEAST_GAIN + 1.0 / len(rows)
+    gain = least_gain(np.array(len(rows)))
     while len(chosen) < min(MOST_TERMS, len(candidates)):
         n_both, n_holding = _counts(contains & ~holds[:, None], is_active)
         f1 = f1_score_of(
@@ -190,7 +192,8 @@ def chosen_terms(
         reached = f1[one]
         holds |= contains[:, one]
         chosen.append(int(candidates[one]))
-    return chosen
+    says_more = reached > base_f1(np.array(len(rows)), len(contains))
+    return chosen if says_more else []
 
 
 def _counts(contains: np.ndarray, is_active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
