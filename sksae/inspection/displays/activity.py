@@ -206,20 +206,20 @@ class ActivityDisplay:
             density[is_on],
             "^",
             color=GREEN,
-            label=f"active in more than {ALWAYS:.0%} of rows: {is_on.sum()}",
+            label=f"in more than {ALWAYS:.0%} of rows: {is_on.sum()}",
         )
         ax.plot(
             ranks[is_unused],
             np.full(is_unused.sum(), floor),
             "x",
             color=VERMILLION,
-            label=f"active in no row: {is_unused.sum()}",
+            label=f"in no row: {is_unused.sum()}",
         )
         if self.rho is not None and self.rho_is == "density":
             _draw_rho(ax, self.rho)
         ax.set_yscale("log")
         ax.set_ylim(0.6 * floor, 2.0)
-        ax.set(xlabel="unit, largest first", ylabel="share of rows in which it is active")
+        ax.set(xlabel="unit, largest first", ylabel="active in this share of rows")
         log_axis(ax.yaxis, floor, 1.0)
         legend_below(ax, 1)
 

@@ -242,7 +242,7 @@ class TopSamplesDisplay:
         """
         if self.kind not in ("image", "line", "text"):
             raise ValueError(f"kind must be 'image', 'line' or 'text', got {self.kind!r}.")
-        n_units, n_most = len(self.samples), max(1, *(len(each.indices) for each in self.samples))
+        n_units, n_most = len(self.samples), max([1, *(len(each.indices) for each in self.samples)])
         units = np.arange(n_units) if self.units is None else np.ravel(self.units)
         names = [f"unit {unit}" for unit in units]
         if self.kind == "text":
