@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from stacking import sae as small
+from stand_in import DEVICE, on_stand_in
 
 from sksae import (
     SparseAutoencoderClassifier,
@@ -13,6 +14,7 @@ from sksae import (
 from sksae.base.inference import encode, exciting_rows
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.codes import select_columns
+from sksae.engine.inference import layers
 from sksae.model.scaling import usual_norm
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -123,3 +125,12 @@ def test_the_usual_norm_is_that_of_scaled_rows(digits):
         z = (X - model.mean_) / model.scale_
         norm = np.sqrt((z**2).sum(axis=1).mean())
         assert usual_norm(X.shape[1], output, scaled=True) == pytest.approx(norm)
+
+
+@pytest.mark.parametrize("name", ["relu", "prelu", "topk stack"])
+def test_nothing_is_computed_beside_the_device(digits, name, monkeypatch):
+    network = DEEP[name].fit(*digits).__sksae_network__()
+    monkeypatch.setattr(layers, "inference_device", lambda name, dtype: DEVICE)
+    with on_stand_in():
+        found = exciting_rows(network, RADIUS, "auto")
+    assert found.shape == (20, 64)
