@@ -106,11 +106,11 @@ PICTURES = {
 
 
 def picture_of(display):
-    """Return what is drawn, in shades of three colours, but for text, which fonts differ in."""
+    """Return what is drawn, in shades of three colours, but for text and ticks: fonts differ."""
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
-    from matplotlib.ticker import NullFormatter
+    from matplotlib.ticker import NullLocator
 
     with style.context("default"):
         figure = display.plot().figure_
@@ -118,8 +118,8 @@ def picture_of(display):
         figure.set_layout_engine("none")
         for axes in figure.axes:
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_formatter(NullFormatter())
-                axis.set_minor_formatter(NullFormatter())
+                axis.set_major_locator(NullLocator())
+                axis.set_minor_locator(NullLocator())
         for text in figure.findobj(Text):
             text.set_text("")
         figure.set_dpi(DPI)

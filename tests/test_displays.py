@@ -341,11 +341,11 @@ def test_top_samples_are_images_with_activations(sae, X):
 
 @pytest.mark.parametrize("which", ["top", "top_decile", "inactive"])
 def test_signals_are_those_that_top_samples_chooses(sae, X, which):
-    display = TopSamplesDisplay.from_estimator(sae, X, 2, 3, which)
+    display = TopSamplesDisplay.from_estimator(sae, X, [7, 2], 3, which)
     indices, activations = top_samples(sae, X, 2, 3, which=which)
-    drawn = display.axes_[0][: len(indices)]
+    drawn = display.axes_[1][: len(indices)]
     assert_array_equal([ax.lines[-1].get_ydata() for ax in drawn], X[indices])
-    assert_allclose(display.samples[0].activations, activations)
+    assert_allclose(display.samples[1].activations, activations, rtol=1e-5)
     assert len({ax.get_ylim() for ax in drawn}) == 1
 
 

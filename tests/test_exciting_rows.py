@@ -27,6 +27,11 @@ def digits():
     return load_digits(return_X_y=True)
 
 
+def rows_of(network, units=None):
+    units = np.arange(network.n_components) if units is None else np.array(units)
+    return exciting_rows(network, units, RADIUS, "cpu")
+
+
 def pre_activations(network, rows):
     """Return what enters the code's activation for rows in the space of z."""
     *hidden, code = network.without_input_scales().encoder
@@ -48,7 +53,7 @@ def test_in_one_layer_it_is_the_formula(digits, sparsity, loss):
     model = SparseAutoencoderTransformer(
         12, sparsity=sparsity, max_iter=3, random_state=0, loss=loss, **rho
     ).fit(digits[0] / 16)
-    found = exciting_rows(model.__sksae_network__(), RADIUS, "cpu")
+    found = rows_of(model.__sksae_network__())
     weights = model.coefs_[0].T.astype(np.float64)
     directions = weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(found, RADIUS * model.scale_ * directions, rtol=1e-4, atol=1e-6)
@@ -82,7 +87,7 @@ DEEP = {
 def test_behind_hidden_layers_nothing_excites_units_more(digits, name):
     X, y = digits
     network = DEEP[name].fit(X, y).__sksae_network__()
-    found = exciting_rows(network, RADIUS, "cpu") / network.scaling.scale
+    found = rows_of(network) / network.scaling.scale
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), RADIUS, rtol=1e-5)
     offset = network.scaling.offset
     own = np.diag(pre_activations(network, offset + found))
@@ -103,8 +108,9 @@ def test_behind_hidden_layers_nothing_excites_units_more(digits, name):
 def test_it_is_the_same_each_time_and_in_units_of_the_rows(digits):
     X, _ = digits
     network = deep().fit(X).__sksae_network__()
-    once, again = (exciting_rows(network, RADIUS, "cpu") for _ in range(2))
+    once, again = (rows_of(network) for _ in range(2))
     np.testing.assert_array_equal(once, again)
+    np.testing.assert_allclose(rows_of(network, [7, 3]), once[[7, 3]], rtol=1e-3, atol=1e-3)
     # What transform makes of the row itself: more than of the mean row.
     mean = X.mean(axis=0)
     at_them = np.diag(encode(network, mean + once, "cpu"))
@@ -114,7 +120,7 @@ def test_it_is_the_same_each_time_and_in_units_of_the_rows(digits):
 def test_units_that_nothing_excites_get_rows_too(digits):
     model = deep().fit(digits[0][:100])
     model.coefs_[1][:] = 0.0
-    found = exciting_rows(model.__sksae_network__(), RADIUS, "cpu")
+    found = rows_of(model.__sksae_network__())
     assert np.isfinite(found).all()
 
 
@@ -132,5 +138,5 @@ def test_nothing_is_computed_beside_the_device(digits, name, monkeypatch):
     network = DEEP[name].fit(*digits).__sksae_network__()
     monkeypatch.setattr(layers, "inference_device", lambda name, dtype: DEVICE)
     with on_stand_in():
-        found = exciting_rows(network, RADIUS, "auto")
+        found = rows_of(network)
     assert found.shape == (20, 64)

@@ -246,6 +246,21 @@ def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = N
         text.set_parse_math(False)
 
 
+def whole_numbers(axis: Any, n_most: int = 8) -> None:
+    """Put ticks on an axis of numbers of things, of which there are no halves.
+
+    Parameters
+    ----------
+    axis : matplotlib Axis
+        On a linear scale.
+    n_most : int, default=8
+        How many ticks at most, less one.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(n_most, integer=True, min_n_ticks=1))
+
+
 def log_axis(axis: Any, lowest: float, highest: float) -> None:
     """Put numbers that can be read on a logarithmic axis, also where it spans a few times.
 

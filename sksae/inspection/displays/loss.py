@@ -19,6 +19,7 @@ from sksae.inspection.displays.drawing import (
     legend_below,
     log_axis,
     one_axes,
+    whole_numbers,
 )
 from sksae.inspection.subject import Subject
 
@@ -182,6 +183,7 @@ class LossCurveDisplay:
                 lines.setdefault(f"{self.score_name} of held-out rows", line)
             start += len(curve.loss)
         self._name_trainings(ax)
+        whole_numbers(ax.xaxis)
         drawn = np.concatenate([line.get_ydata() for line in ax.get_lines()])
         if (drawn[np.isfinite(drawn)] >= 0.0).all() and (drawn > 0.0).any():
             ax.set_yscale("log", nonpositive="mask")
@@ -196,11 +198,15 @@ class LossCurveDisplay:
 
     def _draw_losses(self, ax: Axes, curve: Curve, start: int, lines: dict[str, Any]) -> None:
         """Draw a training's loss and its parts, and put the first line of each name into lines."""
-        (line,) = ax.plot(_steps(curve.loss, start), curve.loss, color=BLUE, linewidth=2.0)
+        # Of a single epoch there is no line.
+        marker = "." if len(curve.loss) == 1 else None
+        steps = _steps(curve.loss, start)
+        (line,) = ax.plot(steps, curve.loss, color=BLUE, linewidth=2.0, marker=marker)
         lines.setdefault("loss", line)
         for name, values in curve.parts.items():
             colour, style = STYLES.get(name, (GREY, "-"))
-            (line,) = ax.plot(_steps(values, start), values, color=colour, linestyle=style)
+            steps = _steps(values, start)
+            (line,) = ax.plot(steps, values, color=colour, linestyle=style, marker=marker)
             lines.setdefault(name, line)
 
     def _name_trainings(self, ax: Axes) -> None:

@@ -20,6 +20,7 @@ from sksae.inspection.displays.drawing import (
     check_matplotlib,
     grid_axes,
     title,
+    whole_numbers,
 )
 from sksae.inspection.displays.rows import (
     Look,
@@ -296,7 +297,8 @@ def draw_code(ax: Axes, code: np.ndarray) -> None:
     ax.plot(units, code[units], ".", color=BLUE, markersize=3.0)
     ax.set_xlim(-0.5, len(code) - 0.5)
     ax.tick_params(labelsize=SMALL - 1)
-    ax.locator_params(axis="both", nbins=4)
+    ax.locator_params(axis="y", nbins=4)
+    whole_numbers(ax.xaxis, 4)
 
 
 def checked_rows_of(rows: ArrayLike | None, n_samples: int) -> np.ndarray:

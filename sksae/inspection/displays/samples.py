@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sksae.inspection.atoms import most_used
@@ -208,7 +208,7 @@ class TopSamplesDisplay:
         )
         texts = texts_of(X, text)
         numbers = most_used(subject, MOST_UNITS) if units is None else subject.check_units(units)
-        samples = samples_of(subject, X, numbers, n, which, check_random_state(random_state))
+        samples = samples_of(subject, X, numbers, n, which, random_state)
         kind: Any = look.kind if look.kind != "bar" and texts is None else "text"
         if texts is not None:
             shown: list[Any] = [[str(texts[row]) for row in each.indices] for each in samples]
