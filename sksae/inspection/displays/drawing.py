@@ -258,7 +258,7 @@ def whole_numbers(axis: Any, n_most: int = 8) -> None:
     """
     from matplotlib.ticker import MaxNLocator
 
-    axis.set_major_locator(MaxNLocator(n_most, integer=True, min_n_ticks=1))
+    axis.set_major_locator(MaxNLocator(n_most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def log_axis(axis: Any, lowest: float, highest: float) -> None:
