@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from stacking import sae as small
+from stand_in import DEVICE, on_stand_in
 
 from sksae import (
     SparseAutoencoderClassifier,
@@ -13,6 +14,7 @@ from sksae import (
 from sksae.base.inference import encode, exciting_rows
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.codes import select_columns
+from sksae.engine.inference import layers
 from sksae.model.scaling import usual_norm
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -23,6 +25,11 @@ RADIUS = 6.0
 @pytest.fixture(scope="module")
 def digits():
     return load_digits(return_X_y=True)
+
+
+def rows_of(network, units=None):
+    units = np.arange(network.n_components) if units is None else np.array(units)
+    return exciting_rows(network, units, RADIUS, "cpu")
 
 
 def pre_activations(network, rows):
@@ -46,7 +53,7 @@ def test_in_one_layer_it_is_the_formula(digits, sparsity, loss):
     model = SparseAutoencoderTransformer(
         12, sparsity=sparsity, max_iter=3, random_state=0, loss=loss, **rho
     ).fit(digits[0] / 16)
-    found = exciting_rows(model.__sksae_network__(), RADIUS, "cpu")
+    found = rows_of(model.__sksae_network__())
     weights = model.coefs_[0].T.astype(np.float64)
     directions = weights / np.sqrt((weights**2).sum(axis=1, keepdims=True))
     np.testing.assert_allclose(found, RADIUS * model.scale_ * directions, rtol=1e-4, atol=1e-6)
@@ -80,7 +87,7 @@ DEEP = {
 def test_behind_hidden_layers_nothing_excites_units_more(digits, name):
     X, y = digits
     network = DEEP[name].fit(X, y).__sksae_network__()
-    found = exciting_rows(network, RADIUS, "cpu") / network.scaling.scale
+    found = rows_of(network) / network.scaling.scale
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), RADIUS, rtol=1e-5)
     offset = network.scaling.offset
     own = np.diag(pre_activations(network, offset + found))
@@ -101,8 +108,9 @@ def test_behind_hidden_layers_nothing_excites_units_more(digits, name):
 def test_it_is_the_same_each_time_and_in_units_of_the_rows(digits):
     X, _ = digits
     network = deep().fit(X).__sksae_network__()
-    once, again = (exciting_rows(network, RADIUS, "cpu") for _ in range(2))
+    once, again = (rows_of(network) for _ in range(2))
     np.testing.assert_array_equal(once, again)
+    np.testing.assert_allclose(rows_of(network, [7, 3]), once[[7, 3]], rtol=1e-3, atol=1e-3)
     # What transform makes of the row itself: more than of the mean row.
     mean = X.mean(axis=0)
     at_them = np.diag(encode(network, mean + once, "cpu"))
@@ -112,7 +120,7 @@ def test_it_is_the_same_each_time_and_in_units_of_the_rows(digits):
 def test_units_that_nothing_excites_get_rows_too(digits):
     model = deep().fit(digits[0][:100])
     model.coefs_[1][:] = 0.0
-    found = exciting_rows(model.__sksae_network__(), RADIUS, "cpu")
+    found = rows_of(model.__sksae_network__())
     assert np.isfinite(found).all()
 
 
@@ -123,3 +131,12 @@ def test_the_usual_norm_is_that_of_scaled_rows(digits):
         z = (X - model.mean_) / model.scale_
         norm = np.sqrt((z**2).sum(axis=1).mean())
         assert usual_norm(X.shape[1], output, scaled=True) == pytest.approx(norm)
+
+
+@pytest.mark.parametrize("name", ["relu", "prelu", "topk stack"])
+def test_nothing_is_computed_beside_the_device(digits, name, monkeypatch):
+    network = DEEP[name].fit(*digits).__sksae_network__()
+    monkeypatch.setattr(layers, "inference_device", lambda name, dtype: DEVICE)
+    with on_stand_in():
+        found = rows_of(network)
+    assert found.shape == (20, 64)

@@ -45,8 +45,10 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
     return walk.reconstruction_distances(network, X, device)
 
 
-def exciting_rows(network: FittedNetwork, radius: float, device: str) -> np.ndarray:
-    """Return what excites each unit most; see `engine.inference.excitation.exciting_rows`."""
+def exciting_rows(
+    network: FittedNetwork, units: np.ndarray, radius: float, device: str
+) -> np.ndarray:
+    """Return what excites units most; see `engine.inference.excitation.exciting_rows`."""
     from sksae.engine.inference import excitation
 
-    return excitation.exciting_rows(network, radius, device)
+    return excitation.exciting_rows(network, units, radius, device)

@@ -17,26 +17,28 @@ def has_atoms(autoencoder: HasNetwork) -> bool:
     return is_autoencoder(autoencoder) and len(autoencoder.__sksae_network__().layers) == 2
 
 
-def atoms_of(subject: Subject) -> np.ndarray:
-    """Return what units stand for, shape (n_units, n_features), float64.
+def atoms_of(subject: Subject, units: np.ndarray) -> np.ndarray:
+    """Return what units stand for.
 
     Parameters
     ----------
     subject : Subject
         Whose units.
+    units : ndarray of int of shape (n_units,)
+        Which of them.
 
     Returns
     -------
-    atoms : ndarray
+    atoms : ndarray of shape (n_units, n_features), float64
         ``components_`` where there are such; else, for each unit, by how much the row that excites
         it most differs from the mean one, in the units of what reaches the autoencoder.
     """
     autoencoder: Any = subject.autoencoder
     if has_atoms(autoencoder):
-        return np.asarray(autoencoder.components_, dtype=np.float64)
+        return np.asarray(autoencoder.components_[units], dtype=np.float64)
     network = subject.network
     radius = usual_norm(network.n_features, _row_range(network), scaled=network.scaling.scaled)
-    return exciting_rows(network, radius, device_of(autoencoder))
+    return exciting_rows(network, units, radius, device_of(autoencoder))
 
 
 def device_of(autoencoder: Any) -> str:

@@ -113,7 +113,7 @@ def top_samples(
     units = subject.check_units(unit, name="unit")
     if len(units) > 1:
         raise ValueError(f"unit must be one number, got {unit!r}.")
-    return samples_of(subject, X, units, n, which, check_random_state(random_state))[0]
+    return samples_of(subject, X, units, n, which, random_state)[0]
 
 
 def samples_of(
@@ -122,7 +122,7 @@ def samples_of(
     units: np.ndarray,
     n: int,
     which: Which,
-    random: np.random.RandomState,
+    random_state: int | np.random.RandomState | None,
 ) -> list[Samples]:
     """Return rows chosen for each of some units, in one walk over X.
 
@@ -134,13 +134,14 @@ def samples_of(
         Rows as the estimator takes them.
     units : ndarray of int of shape (n_units,)
         Which units.
-    n, which
-        As in `top_samples`.
-    random : RandomState
-        Draws rows.
+    n, which, random_state
+        As in `top_samples`, which gives the same rows for one unit.
     """
     found = survey(subject, X, units)
-    chosen = [chosen_rows(found, column, n, which, random) for column in range(len(units))]
+    chosen = [
+        chosen_rows(found, column, n, which, check_random_state(random_state))
+        for column in range(len(units))
+    ]
     if which != "inactive":
         return chosen
     # What inactive units do in a row is not kept.

@@ -22,8 +22,10 @@ N_STEPS = 150
 FIRST_STEP, LAST_STEP = 1.0, 0.005
 
 
-def exciting_rows(network: FittedNetwork, radius: float, device: str) -> np.ndarray:
-    """Return for each unit of the code the row at some distance from the mean that excites it most.
+def exciting_rows(
+    network: FittedNetwork, units: np.ndarray, radius: float, device: str
+) -> np.ndarray:
+    """Return for each of some units the row at some distance from the mean that excites it most.
 
     Ascent may end at a row that only its neighbours do not surpass. It starts from two rows, and
     draws nothing: the same network gives the same rows.
@@ -31,7 +33,9 @@ def exciting_rows(network: FittedNetwork, radius: float, device: str) -> np.ndar
     Parameters
     ----------
     network : FittedNetwork
-        Whose units.
+        Whose code they are units of.
+    units : ndarray of int of shape (n_units,)
+        Which units.
     radius : float
         Distance of rows from the mean training row, in the space of z.
     device : str
@@ -39,14 +43,14 @@ def exciting_rows(network: FittedNetwork, radius: float, device: str) -> np.ndar
 
     Returns
     -------
-    differences : ndarray of shape (n_components, n_features), float64
+    differences : ndarray of shape (n_units, n_features), float64
         Of each row from the mean one, in the units of X.
     """
     encoder = Encoder(network, device)
-    found = np.empty((network.n_components, network.n_features))
-    for which in chunk_slices(network.n_components, 2 * sum(network.sizes)):
-        units = torch.arange(which.start, which.stop, device=encoder.device)
-        found[which] = climb(encoder, units, radius).cpu().numpy()
+    found = np.empty((len(units), network.n_features))
+    for which in chunk_slices(len(units), 2 * sum(network.sizes)):
+        some = torch.from_numpy(units[which].astype(np.int64)).to(encoder.device)
+        found[which] = climb(encoder, some, radius).cpu().numpy()
     return found * (radius * network.scaling.scale)
 
 

@@ -17,6 +17,7 @@ from sksae.inspection.displays.drawing import (
     grid_axes,
     legend_below,
     log_axis,
+    whole_numbers,
 )
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import survey
@@ -190,6 +191,7 @@ class ActivityDisplay:
             _draw_rho(ax, self.rho)
             legend_below(ax, 2)
         ax.set(xlabel="unit, largest first", ylabel="mean activation")
+        whole_numbers(ax.xaxis, 5)
         if means.min() >= 0.0:
             ax.set_ylim(bottom=0.0)
 
@@ -206,20 +208,21 @@ class ActivityDisplay:
             density[is_on],
             "^",
             color=GREEN,
-            label=f"active in more than {ALWAYS:.0%} of rows: {is_on.sum()}",
+            label=f"in more than {ALWAYS:.0%} of rows: {is_on.sum()}",
         )
         ax.plot(
             ranks[is_unused],
             np.full(is_unused.sum(), floor),
             "x",
             color=VERMILLION,
-            label=f"active in no row: {is_unused.sum()}",
+            label=f"in no row: {is_unused.sum()}",
         )
         if self.rho is not None and self.rho_is == "density":
             _draw_rho(ax, self.rho)
         ax.set_yscale("log")
         ax.set_ylim(0.6 * floor, 2.0)
-        ax.set(xlabel="unit, largest first", ylabel="share of rows in which it is active")
+        ax.set(xlabel="unit, largest first", ylabel="active in this share of rows")
+        whole_numbers(ax.xaxis, 5)
         log_axis(ax.yaxis, floor, 1.0)
         legend_below(ax, 1)
 

@@ -196,7 +196,7 @@ class AtomsDisplay:
         else:
             numbers = subject.check_units(units)
         display = cls(
-            atoms_of(subject)[numbers],
+            atoms_of(subject, numbers),
             units=numbers,
             kind=look.kind,  # type: ignore[arg-type]
             image_shape=look.image_shape,

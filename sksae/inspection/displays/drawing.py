@@ -6,6 +6,7 @@ direction too, for pictures in grey.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import ceil
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ AxesLike: TypeAlias = Any
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY = "0.5"
 SMALL = 8
+# Share of its place that a panel fills where nothing else makes room for labels.
+FILLED = 0.8
 # Points from axes to what stands below their label.
 BELOW_LABEL = 34
 
@@ -99,6 +102,7 @@ def grid_axes(
             )
         return given
     shape = ceil(n_panels / n_columns), n_columns
+    panels = np.empty(n_panels, dtype=object)
     if ax is None:
         import matplotlib.pyplot as plt
 
@@ -110,16 +114,49 @@ def grid_axes(
     else:
         figure, own = ax.figure, ax.get_subplotspec()
         ax.set_axis_off()
-        if own is None:  # axes that were put at a place of their own
-            place = ax.get_position()
-            area = {"left": place.x0, "right": place.x1, "bottom": place.y0, "top": place.y1}
-            grid = GridSpec(*shape, figure=figure, width_ratios=width_ratios, **area)
-        else:
-            grid = GridSpecFromSubplotSpec(*shape, subplot_spec=own, width_ratios=width_ratios)
-    panels = np.empty(n_panels, dtype=object)
+        if own is None:
+            places = cells(ax.get_position().bounds, shape, width_ratios or (1.0,) * n_columns)
+            for panel in range(n_panels):
+                panels[panel] = figure.add_axes(places[panel])
+            return panels
+        grid = GridSpecFromSubplotSpec(*shape, subplot_spec=own, width_ratios=width_ratios)
     for panel in range(n_panels):
         panels[panel] = figure.add_subplot(grid[panel // n_columns, panel % n_columns])
     return panels
+
+
+def cells(
+    area: tuple[float, float, float, float], shape: tuple[int, int], widths: Sequence[float]
+) -> list[tuple[float, float, float, float]]:
+    """Return the places of panels in an area that no layout cares for, row by row.
+
+    Parameters
+    ----------
+    area : tuple of float
+        Left, bottom, width and height.
+    shape : tuple of int
+        Of the grid.
+    widths : sequence of float
+        Of columns, beside each other.
+
+    Returns
+    -------
+    places : list of tuple of float
+        Of each panel left, bottom, width and height, with room for labels on the left and below.
+    """
+    left, bottom, width, height = area
+    bounds = np.concatenate([[0.0], np.cumsum(widths) / np.sum(widths)])
+    step = height / shape[0]
+    return [
+        (
+            left + width * (start + (1.0 - FILLED) * (end - start)),
+            bottom + height - (row + FILLED) * step,
+            FILLED * width * (end - start),
+            FILLED**2 * step,
+        )
+        for row in range(shape[0])
+        for start, end in pairwise(bounds)
+    ]
 
 
 def is_at_bottom(panel: int, n_panels: int, n_columns: int) -> bool:
@@ -207,6 +244,21 @@ def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = N
     )
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def whole_numbers(axis: Any, n_most: int = 8) -> None:
+    """Put ticks on an axis of numbers of things, of which there are no halves.
+
+    Parameters
+    ----------
+    axis : matplotlib Axis
+        On a linear scale.
+    n_most : int, default=8
+        How many ticks at most, less one.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(n_most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def log_axis(axis: Any, lowest: float, highest: float) -> None:

@@ -19,6 +19,7 @@ from sksae.inspection.displays.drawing import (
     legend_below,
     log_axis,
     one_axes,
+    whole_numbers,
 )
 from sksae.inspection.subject import Subject
 
@@ -55,8 +56,8 @@ class Curve(NamedTuple):
 class LossCurveDisplay:
     """The loss over the epochs of a training, its parts, and the score of held-out rows.
 
-    Make it by `from_estimator`. The loss J and its parts are on a logarithmic axis, if they are
-    all positive; the score of the rows that ``early_stopping`` holds out is on an axis of its own,
+    Make it by `from_estimator`. The loss J and its parts are on a logarithmic axis, if none is
+    negative; the score of the rows that ``early_stopping`` holds out is on an axis of its own,
     on the right.
 
     Parameters
@@ -182,10 +183,8 @@ class LossCurveDisplay:
                 lines.setdefault(f"{self.score_name} of held-out rows", line)
             start += len(curve.loss)
         self._name_trainings(ax)
-        drawn = np.concatenate([line.get_ydata() for line in ax.get_lines()])
-        if (drawn[np.isfinite(drawn)] >= 0.0).all() and (drawn > 0.0).any():
-            ax.set_yscale("log", nonpositive="mask")
-            log_axis(ax.yaxis, drawn[drawn > 0.0].min(), drawn[drawn > 0.0].max())
+        whole_numbers(ax.xaxis)
+        self._scale_losses(ax)
         ax.set(xlabel=self.step, ylabel="loss")
         if right is not None:
             right.set_ylabel(f"{self.score_name} of held-out rows")
@@ -196,12 +195,26 @@ class LossCurveDisplay:
 
     def _draw_losses(self, ax: Axes, curve: Curve, start: int, lines: dict[str, Any]) -> None:
         """Draw a training's loss and its parts, and put the first line of each name into lines."""
-        (line,) = ax.plot(_steps(curve.loss, start), curve.loss, color=BLUE, linewidth=2.0)
+        # Of a single epoch there is no line.
+        marker = "." if len(curve.loss) == 1 else None
+        steps = _steps(curve.loss, start)
+        (line,) = ax.plot(steps, curve.loss, color=BLUE, linewidth=2.0, marker=marker)
         lines.setdefault("loss", line)
         for name, values in curve.parts.items():
             colour, style = STYLES.get(name, (GREY, "-"))
-            (line,) = ax.plot(_steps(values, start), values, color=colour, linestyle=style)
+            steps = _steps(values, start)
+            (line,) = ax.plot(steps, values, color=colour, linestyle=style, marker=marker)
             lines.setdefault(name, line)
+
+    def _scale_losses(self, ax: Axes) -> None:
+        """Make the axis of losses logarithmic if none is negative; those of 0 are left out."""
+        drawn = np.concatenate(
+            [values for curve in self.curves for values in (curve.loss, *curve.parts.values())]
+        )
+        positive = drawn[np.isfinite(drawn) & (drawn > 0.0)]
+        if len(positive) and not (drawn < 0.0).any():
+            ax.set_yscale("log", nonpositive="mask")
+            log_axis(ax.yaxis, positive.min(), positive.max())
 
     def _name_trainings(self, ax: Axes) -> None:
         """Write the name of each training above its curve, if there are several."""

@@ -20,6 +20,7 @@ from sksae.inspection.displays.drawing import (
     check_matplotlib,
     grid_axes,
     title,
+    whole_numbers,
 )
 from sksae.inspection.displays.rows import (
     Look,
@@ -252,9 +253,9 @@ class ReconstructionDisplay:
         for shown, (line, number) in enumerate(zip(panels, numbers, strict=True)):
             self._draw_row(line, shown, look, n_top)
             title(line[0], f"row {number}")
-            title(line[1], "code")
+            title(line[1], "code (activation)")
             title(line[2], "reconstruction")
-            title(line[3], f"squared error {self.squared_errors[shown]:.4g}")
+            title(line[3], f"error (squared: {self.squared_errors[shown]:.4g})")
         for panel, name in zip(panels[-1], _x_labels(look.kind), strict=True):
             panel.set_xlabel(name, fontsize=SMALL)
         self.figure_, self.axes_ = panels[0, 0].figure, panels
@@ -281,9 +282,11 @@ class ReconstructionDisplay:
                 draw_bars(panel, of_features[chosen], names if place == 0 else [""] * len(names))
             else:
                 draw_line(panel, of_features)
-                if place != 3:
-                    room = 0.05 * (high - low or 1.0)
-                    panel.set_ylim(low - room, high + room)
+        # One scale for the row and for what is rebuilt of it.
+        if look.kind == "line":
+            line[2].sharey(line[0])
+        elif look.kind == "bar":
+            line[2].sharex(line[0])
 
 
 def draw_code(ax: Axes, code: np.ndarray) -> None:
@@ -294,7 +297,8 @@ def draw_code(ax: Axes, code: np.ndarray) -> None:
     ax.plot(units, code[units], ".", color=BLUE, markersize=3.0)
     ax.set_xlim(-0.5, len(code) - 0.5)
     ax.tick_params(labelsize=SMALL - 1)
-    ax.locator_params(axis="both", nbins=4)
+    ax.locator_params(axis="y", nbins=4)
+    whole_numbers(ax.xaxis, 4)
 
 
 def checked_rows_of(rows: ArrayLike | None, n_samples: int) -> np.ndarray:

@@ -16,6 +16,7 @@ from sksae.inspection.displays.drawing import (
     bare,
     shortened,
     title,
+    whole_numbers,
     write_lines,
 )
 
@@ -191,6 +192,7 @@ def draw_line(ax: Axes, values: np.ndarray) -> None:
     ax.axhline(0.0, color="0.5", linewidth=0.5)
     ax.plot(np.arange(len(values)), values, color=BLUE, linewidth=1.0)
     ax.margins(x=0.0)
+    whole_numbers(ax.xaxis, 4)
     ax.tick_params(labelsize=SMALL - 1)
 
 

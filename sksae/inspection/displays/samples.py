@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sksae.inspection.atoms import most_used
@@ -208,7 +208,7 @@ class TopSamplesDisplay:
         )
         texts = texts_of(X, text)
         numbers = most_used(subject, MOST_UNITS) if units is None else subject.check_units(units)
-        samples = samples_of(subject, X, numbers, n, which, check_random_state(random_state))
+        samples = samples_of(subject, X, numbers, n, which, random_state)
         kind: Any = look.kind if look.kind != "bar" and texts is None else "text"
         if texts is not None:
             shown: list[Any] = [[str(texts[row]) for row in each.indices] for each in samples]
@@ -242,7 +242,7 @@ class TopSamplesDisplay:
         """
         if self.kind not in ("image", "line", "text"):
             raise ValueError(f"kind must be 'image', 'line' or 'text', got {self.kind!r}.")
-        n_units, n_most = len(self.samples), max(1, *(len(each.indices) for each in self.samples))
+        n_units, n_most = len(self.samples), max([1, *(len(each.indices) for each in self.samples)])
         units = np.arange(n_units) if self.units is None else np.ravel(self.units)
         names = [f"unit {unit}" for unit in units]
         if self.kind == "text":
