@@ -178,6 +178,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         J after training, over the rows with a target, of scaled targets.
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
+    loss_parts_ : dict of {"target", "sparsity", "decay"} to list of float
+        The terms that ``loss_curve_`` is the sum of: the mean loss of the targets, the sparsity
+        term, which is 0 in fine-tuning, and the weight decay.
     validation_score_curve_ : list of float or None
         R^2 on the held-out rows after each epoch; None without ``early_stopping``.
     n_iter_, n_steps_ : int

@@ -381,6 +381,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
+    loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
+        The terms that ``loss_curve_`` is the sum of, up to rounding: the mean loss l of rows (of
+        "gated" also that of the second reconstruction), beta S, and the weight decay; with as many
+        entries each.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     n_iter_ : int

@@ -280,7 +280,7 @@ def descend(objective, problem, n_epochs, learning_rate=0.05):
         for batch in problem.rows().batches(slices, None):
             objective(batch)
             objective.parameters.flat.sub_(learning_rate * objective.gradient.flat)
-    return objective.epoch_loss()
+    return objective.epoch_loss().total
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])

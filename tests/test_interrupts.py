@@ -69,7 +69,7 @@ def press(monkeypatch):
 
     def interrupted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        if self._describe.__self__.max_iter == LAST and len(self._run.loss_curve) == 2:
+        if self._describe.__self__.max_iter == LAST and len(self._run.losses) == 2:
             noted.append("verdict")
             signal.raise_signal(signal.SIGINT)
         return result
@@ -277,7 +277,7 @@ def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monk
 
     def noted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        done.append(self._describe.__self__.max_iter == LAST == len(self._run.loss_curve))
+        done.append(self._describe.__self__.max_iter == LAST == len(self._run.losses))
         return result
 
     def interrupted(self):

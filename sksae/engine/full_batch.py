@@ -16,7 +16,7 @@ from sksae.engine.evaluation import EvaluationSums, WalkedEvaluation
 from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import row_weights_of
+from sksae.engine.objective import TermsOfJ, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew
@@ -108,7 +108,7 @@ class FullObjective(WalkedEvaluation):
             if sums.errors is not None:
                 dim = -1 if architecture.output_layout == "rows" else -2
                 sums.errors.add(row_weights, batch, row_values, error, dim)
-            sums.loss += self._row_terms(workspace, row_values, code, batch.weight)
+            self._add_row_terms(sums.loss, sums.row_penalty, workspace, row_values, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
                 sums.active_share += share_not_zero(code, batch.weight, self._rows.n_rows)
@@ -180,8 +180,8 @@ class FullObjective(WalkedEvaluation):
 
         return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
 
-    def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Return J and its gradient at the parameters given.
+    def gradient(self, flat: Tensor) -> tuple[TermsOfJ, Tensor]:
+        """Return J, with its terms, and its gradient at the parameters given.
 
         Parameters
         ----------
@@ -190,7 +190,7 @@ class FullObjective(WalkedEvaluation):
 
         Returns
         -------
-        loss : Tensor of shape (n_models,), float64
+        terms : TermsOfJ
         gradient : Tensor like ``flat``
         """
         self.parameters.flat.copy_(flat)
@@ -198,20 +198,28 @@ class FullObjective(WalkedEvaluation):
         by_unit = self._terms.code.penalises_means
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
         narrow_mean = mean_code.to(self._terms.rho) if by_unit else None
-        losses = self._each(self._gradient_of_lane, narrow_mean)
+        lanes = self._each(self._gradient_of_lane, narrow_mean)
+        loss, row_penalty = (torch.stack(each).sum(dim=0) for each in zip(*lanes, strict=True))
         total = self._weights.with_flat(torch.zeros_like(flat))
         for lane in self._lanes:
             assert lane.total is not None
             total.flat.add_(lane.total.flat)
         total.flat.mul_(1.0 / self._rows.n_rows)
         self._wide.add_weight_decay(total, self._weights)
-        return torch.stack(losses).sum(dim=0) + self._other_terms(mean_code), total.flat
+        return self._sum_of_terms(loss, row_penalty, mean_code), total.flat
 
-    def _gradient_of_lane(self, lane: Lane, narrow_mean: Tensor | None) -> Tensor:
-        """Write the sum of the chunks' gradients into the lane's, and return its part of J."""
+    def _gradient_of_lane(self, lane: Lane, narrow_mean: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Write the sum of the chunks' gradients into the lane's.
+
+        Returns
+        -------
+        loss, row_penalty : Tensor of shape (n_models,), float64
+            Its part of those of `EvaluationSums`.
+        """
         terms, architecture = self._terms, self.parameters.architecture
         is_encoded = narrow_mean is not None and self._keeps
-        loss, gradient, total = self._zero_loss(), lane.gradient, lane.total
+        loss, row_penalty = self._zero_loss(), self._zero_loss()
+        gradient, total = lane.gradient, lane.total
         assert gradient is not None
         assert total is not None
         total.flat.zero_()
@@ -221,12 +229,12 @@ class FullObjective(WalkedEvaluation):
             output = forward(workspace, layers=self._decoder if is_encoded else None)
             code, error = workspace.out[terms.code_layer], workspace.gradient[-1]
             row_values = compare(architecture, terms.loss, output, batch.target, error)
-            loss += self._row_terms(workspace, row_values, code, weight)
+            self._add_row_terms(loss, row_penalty, workspace, row_values, weight)
             if weight is not None:
                 weigh(architecture, error, weight)
             backward(workspace, gradient, terms.code_gradient(code, narrow_mean, weight))
             total.flat.add_(gradient.flat)
-        return loss
+        return loss, row_penalty
 
     def _encode_all(self) -> Tensor:
         def encode(lane: Lane) -> Tensor:
@@ -239,14 +247,38 @@ class FullObjective(WalkedEvaluation):
 
         return torch.stack(self._each(encode)).sum(dim=0)
 
-    def _row_terms(
-        self, workspace: Workspace, row_values: Tensor, code: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
+    def _add_row_terms(
+        self,
+        loss: Tensor,
+        row_penalty: Tensor,
+        workspace: Workspace,
+        row_values: Tensor,
+        weight: Tensor | None,
+    ) -> None:
+        """Add one chunk's part of J: the loss, and the penalty on its rows' codes.
+
+        Parameters
+        ----------
+        loss, row_penalty : Tensor of shape (n_models,), float64
+            Those of `EvaluationSums`, to which it is added.
+        workspace : Workspace
+            Of the chunk, whose code it has.
+        row_values : Tensor of shape (n_models, n_rows)
+            What the loss gave.
+        weight : Tensor of shape (1, n_rows, 1) or None
+            Relative to the mean weight.
+        """
         values = self._terms.loss.values(to_float64(row_values))
-        by_row = self._terms.code.row_penalty(code)
+        by_row = self._terms.code.row_penalty(workspace.out[self._terms.code_layer])
         if by_row is not None:
-            values += self._wide.beta[:, 0] * to_float64(by_row)
-        if weight is not None:
-            values *= to_float64(weight[..., 0])
-        return values.sum(dim=-1) * workspace.row_weight
+            penalty = self._wide.beta[:, 0] * to_float64(by_row)
+            values += penalty
+            row_penalty += _sum_over_rows(penalty, weight) * workspace.row_weight
+        loss += _sum_over_rows(values, weight) * workspace.row_weight
+
+
+def _sum_over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the sum over rows of values (n_models, n_rows), which may be overwritten."""
+    if weight is not None:
+        values *= to_float64(weight[..., 0])
+    return values.sum(dim=-1)

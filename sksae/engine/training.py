@@ -93,8 +93,8 @@ def train(
                 each.stopped_by = "interrupt"
     for each in trained:
         # A pass over a piece that was cut short counts as one, whose loss is that of all its rows.
-        if tasks[0].config.is_one_pass and not each.loss_curve:
-            each.loss_curve.append(each.loss)
+        if tasks[0].config.is_one_pass and not each.losses:
+            each.losses.append(each.loss_parts)
     for outcome in outcomes:
         if isinstance(outcome, NonFiniteLossError):
             # Its frames hold the rows and the networks, for as long as a search keeps it.
@@ -146,8 +146,9 @@ def _evaluate(
     if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
+    losses = found.terms.of_models()
     for model, (index, task, trained) in enumerate(done):
-        trained.loss = float(found.loss[model])
+        trained.loss, trained.loss_parts = losses[model].total, losses[model]
         for name in ("mean_code", "active_share", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
         for name in ("error", "deviation", "loss_of_mean"):
@@ -155,7 +156,7 @@ def _evaluate(
         if found.thresholds is not None:
             trained.threshold = float(found.thresholds[model])
         if not isfinite(trained.loss):
-            outcomes[index] = task.config.failure(len(trained.loss_curve))
+            outcomes[index] = task.config.failure(len(trained.losses))
     config = tasks[0].config
     draws = config.noise is not None or config.dropout is not None
     if with_start and not draws and not config.is_one_pass:

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from sksae.model.codes import Selection
+from sksae.model.loss_parts import UNKNOWN, LossParts, totals
 from sksae.model.settings import Penalties, TrainingConfig
 
 # What the next step of a solver depends on.
@@ -22,12 +23,12 @@ class Snapshot:
     ----------
     flat : ndarray of shape (n_parameters,)
         Parameters in the precision of training, for centred rows.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         As in `TrainingResult`, up to this moment.
     """
 
     flat: np.ndarray
-    loss_curve: list[float]
+    losses: list[LossParts]
     validation_curve: list[float]
 
 
@@ -57,6 +58,8 @@ class TrainingResult:
         Parameters, for centred rows.
     loss : float
         J over all training rows.
+    loss_parts : LossParts
+        The same, with its terms.
     beta : float
         Weight of S; what was found, if it was to be.
     activity : float or None
@@ -76,7 +79,7 @@ class TrainingResult:
     loss_at_start : float or None
         J at the parameters that training began with, with the beta that it ended with; None
         where nothing is held against it.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
     n_steps : int
         Steps taken.
@@ -88,6 +91,7 @@ class TrainingResult:
 
     flat: np.ndarray
     loss: float = nan
+    loss_parts: LossParts = UNKNOWN
     beta: float = 0.0
     activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
@@ -99,11 +103,16 @@ class TrainingResult:
     loss_of_mean: float = nan
     threshold: float | None = None
     loss_at_start: float | None = None
-    loss_curve: list[float] = field(default_factory=list)
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     n_steps: int = 0
     stopped_by: str = "max_iter"
     state: State = field(default_factory=dict)
+
+    @property
+    def loss_curve(self) -> list[float]:
+        """J of each epoch."""
+        return totals(self.losses)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork
 from sksae.training.seen import Seen
 
@@ -25,7 +26,7 @@ class TrainingRecord:
         Epochs and steps.
     stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
         Why it ended.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch; the latter is empty where no rows are held out.
     """
 
@@ -35,7 +36,7 @@ class TrainingRecord:
     n_iter: int
     n_steps: int
     stopped_by: str
-    loss_curve: list[float] = field(default_factory=list)
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, kept_dtype
 from sksae.model.scaling import Scaling, scaled_deviation
@@ -55,7 +56,7 @@ class OpenStage(Protocol):
     def __call__(
         self,
         plan: Plan,
-        result_of: Callable[[Sequence[Layer], list[float], list[float]], SupervisedResult],
+        result_of: Callable[[Sequence[Layer], list[LossParts], list[float]], SupervisedResult],
         *,
         is_top: bool,
         is_last: bool,
@@ -67,7 +68,7 @@ class OpenStage(Protocol):
         plan : Plan
             What is trained.
         result_of : callable
-            Given the layers, the loss curve and the validation curve as an epoch leaves them,
+            Given the layers, the losses and the validation curve as an epoch leaves them,
             returns the result so far.
         is_top : bool
             Whether the layer on top alone is trained.
@@ -219,7 +220,7 @@ class SupervisedTraining:
         is_given = self._specification.alpha is not None
 
         def result_of(
-            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
+            layers: Sequence[Layer], losses: list[LossParts], validation_curve: list[float]
         ) -> SupervisedResult:
             record = SupervisedRecord(
                 seed=self._seed,
@@ -228,7 +229,7 @@ class SupervisedTraining:
                 noise_unit=self._noise_unit,
                 alpha_of_none=earlier.alpha_of_none if is_given else alpha,
                 n_steps=earlier.n_steps,
-                loss_curve=[*earlier.loss_curve, *loss_curve],
+                losses=[*earlier.losses, *losses],
                 validation_curve=validation_curve or earlier.validation_curve,
             )
             return SupervisedResult([*self._encoder[:n_kept], *layers[:-1]], layers[-1], record)
@@ -236,7 +237,7 @@ class SupervisedTraining:
         with self._open_stage(plan, result_of, is_top=is_top, is_last=is_last) as stage:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
-            result = result_of(layers, trained.loss_curve, trained.validation_curve)
+            result = result_of(layers, trained.losses, trained.validation_curve)
             n_steps = earlier.n_steps + trained.n_steps
             result = result._replace(
                 record=replace(result.record, state=trained.state, n_steps=n_steps),

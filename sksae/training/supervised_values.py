@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import Layer
 from sksae.training.seen import Seen
 
@@ -63,7 +64,7 @@ class SupervisedRecord:
         What alpha=None stood for, if it ever was None.
     n_steps : int
         Taken by all trainings.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch.
     """
 
@@ -73,13 +74,13 @@ class SupervisedRecord:
     noise_unit: float
     alpha_of_none: float | None = None
     n_steps: int = 0
-    loss_curve: list[float] = field(default_factory=list)
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
     @property
     def n_iter(self) -> int:
         """Epochs."""
-        return len(self.loss_curve)
+        return len(self.losses)
 
 
 class SupervisedResult(NamedTuple):

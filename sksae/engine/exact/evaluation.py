@@ -172,6 +172,7 @@ class ExactEvaluation(WalkedEvaluation):
             active, bags, output = passage.decode(chosen)
             row_values = self._compare(output, batch)
             row_weights = self._row_weights(batch, pre.shape[1])
+            counted = to_float64(row_weights[..., 0])
             if sums.errors is not None:
                 sums.errors.add(row_weights, batch, row_values[..., -1], output[:, :, -1])
             values = loss.values(to_float64(loss.mean_over_readings(row_values)))
@@ -182,8 +183,10 @@ class ExactEvaluation(WalkedEvaluation):
             of_entries = terms.code.entry_penalty(active)
             if of_entries is not None:
                 penalty = passage.by_row(active, to_float64(of_entries))
-                values = values + self._wide.beta[:, 0] * penalty
-            sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
+                penalty = self._wide.beta[:, 0] * penalty
+                values = values + penalty
+                sums.row_penalty += (penalty * counted).sum(dim=-1)
+            sums.loss += (values * counted).sum(dim=-1)
             found.add(active, row_weights, pre.shape[1])
             yield True
 
