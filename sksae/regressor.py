@@ -183,6 +183,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         term, which is 0 in fine-tuning, and the weight decay.
     validation_score_curve_ : list of float or None
         R^2 on the held-out rows after each epoch; None without ``early_stopping``.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit of the fine-tuned code over the rows with a target, as in
+        `SparseAutoencoderTransformer`.
     n_iter_, n_steps_ : int
         Epochs (iterations for "lbfgs") and steps of fine-tuning.
     n_features_in_ : int

@@ -64,6 +64,7 @@ OF_FINETUNING = (
     "validation_score_curve_",
     "mean_activation_",
     "active_share_",
+    "largest_activation_",
     "n_steps_",
 )
 
@@ -177,7 +178,7 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next seven are missing without ``finetune``.
+        Steps of fine-tuning; this and the next eight are missing without ``finetune``.
     alpha_ : float
         Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
@@ -192,6 +193,8 @@ class StackedSparseAutoencoder(
         Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
     active_share_ : ndarray of shape (n_components,), float64
         Weighted share of the training rows in which each unit is not 0.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit over the training rows, as in `SparseAutoencoderTransformer`.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -574,6 +577,7 @@ class StackedSparseAutoencoder(
             "n_steps_": trained.n_steps,
             "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
             "active_share_": trained.active_share,
+            "largest_activation_": trained.largest,
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -366,6 +366,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         :func:`sksae.metrics.feature_density` counts; their sum is the mean number of active units
         in a row. Units of sigmoid, tanh and identity are hardly ever exactly 0, and are active in
         all rows.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit over the training rows: of abs(a), or of (1 + a) / 2 for tanh
+        with "kl", which rests at -1. After `partial_fit` over the rows of all pieces, each as it
+        was when it was given.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
         ``sparsity`` is None, "topk" or "batchtopk".
@@ -376,8 +380,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
-        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_`` and
-        ``active_share_``, nan if the user did not wait for it (a second Ctrl-C).
+        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``,
+        ``active_share_`` and ``largest_activation_``, nan if the user did not wait for it (a second
+        Ctrl-C).
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".

@@ -229,6 +229,8 @@ def test_a_second_interrupt_loses_nothing_but_the_evaluation(kind, solver, press
     assert model.n_iter_ == len(model.loss_curve_) == 2
     assert np.isnan(model.loss_)
     assert np.isfinite(model.score(X, y))
+    assert model.largest_activation_.shape == (4,)
+    assert np.isnan(model.largest_activation_).all()
     if hasattr(model, "mean_activation_"):
         assert model.mean_activation_.shape == (4,)
         assert np.isnan([model.mean_activation_, model.active_share_]).all()

@@ -136,6 +136,7 @@ def result_attributes(result: FitResult) -> dict[str, Any]:
         "alpha_": result.alpha,
         "mean_activation_": result.mean_activation,
         "active_share_": result.active_share,
+        "largest_activation_": record.largest_activation,
         **curve_attributes(record.losses, record.validation_curve, RECONSTRUCTION),
         "n_iter_": record.n_iter,
         "n_steps_": record.n_steps,
@@ -178,6 +179,7 @@ def loaded_attributes(network: FittedNetwork) -> dict[str, Any]:
         "alpha_": None,
         "mean_activation_": unknown,
         "active_share_": unknown.copy(),
+        "largest_activation_": unknown.copy(),
         **curve_attributes([], [], RECONSTRUCTION),
         "n_steps_": 0,
         "_seed": None,
@@ -212,6 +214,7 @@ def record_of(estimator: Any) -> TrainingRecord:
         n_iter=estimator.n_iter_,
         n_steps=estimator.n_steps_,
         stopped_by=estimator._stopped_by,
+        largest_activation=estimator.largest_activation_,
         losses=from_lists(estimator.loss_curve_, estimator.loss_parts_, RECONSTRUCTION),
         validation_curve=estimator.validation_score_curve_ or [],
     )
@@ -223,6 +226,7 @@ def supervised_attributes(result: SupervisedResult) -> dict[str, Any]:
     return {
         "alpha_": result.alpha,
         "loss_": result.loss,
+        "largest_activation_": record.largest_activation,
         "n_steps_": record.n_steps,
         "_seed": record.seed,
         "_state": record.state,
@@ -241,6 +245,7 @@ def supervised_record_of(estimator: Any) -> SupervisedRecord:
         noise_unit=estimator._noise_unit,
         alpha_of_none=estimator._alpha_of_none,
         n_steps=estimator.n_steps_,
+        largest_activation=estimator.largest_activation_,
         losses=from_lists(estimator.loss_curve_, estimator.loss_parts_, TARGET),
         validation_curve=estimator.validation_score_curve_ or [],
     )

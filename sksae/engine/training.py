@@ -23,6 +23,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import make_scorer
 from sksae.model.architecture import Architecture
+from sksae.model.codes import largest_activity, largest_so_far
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.numbers import kept_dtype
 from sksae.model.settings import Penalties
@@ -81,6 +82,7 @@ def train(
         for each in trained:
             each.mean_code = np.full(n_components, nan)
             each.active_share = np.full(n_components, nan)
+            each.largest = np.full(n_components, nan)
             if tasks[0].finds_beta:
                 each.state["beta"] = np.asarray(each.beta)
         try:
@@ -146,11 +148,13 @@ def _evaluate(
     if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
-    losses = found.terms.of_models()
+    losses, activation = found.terms.of_models(), architecture.activations[architecture.code_layer]
     for model, (index, task, trained) in enumerate(done):
         trained.loss, trained.loss_parts = losses[model].total, losses[model]
         for name in ("mean_code", "active_share", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
+        largest = largest_activity(trained.lowest, trained.highest, task.code, activation)
+        trained.largest = largest_so_far(task.largest_before, largest)
         for name in ("error", "deviation", "loss_of_mean"):
             setattr(trained, name, float(getattr(found, name)[model]))
         if found.thresholds is not None:

@@ -232,6 +232,27 @@ def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndar
     return mean_activation(code, activation) if CODES[sparsity].aims_at_mean else code
 
 
+def largest_activity(
+    lowest: np.ndarray, highest: np.ndarray, sparsity: str | None, activation: str
+) -> np.ndarray:
+    """Return the largest activity of units, in magnitude, given their extreme activations.
+
+    Parameters
+    ----------
+    lowest, highest : ndarray of shape (n_components,)
+        Activations.
+    sparsity, activation : str or None, str
+        As in `activity`.
+    """
+    ends = (activity(each.astype(np.float64), sparsity, activation) for each in (lowest, highest))
+    return np.maximum(*map(np.abs, ends))
+
+
+def largest_so_far(before: np.ndarray | None, now: np.ndarray) -> np.ndarray:
+    """Return the larger of the activities before and now, those before None or nan if unknown."""
+    return now if before is None else np.where(np.isnan(before), now, np.maximum(before, now))
+
+
 def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
     """Return above which activity each unit is active.
 

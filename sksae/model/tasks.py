@@ -70,6 +70,8 @@ class TrainingResult:
         Weighted share of the training rows in which each unit is not 0; likewise.
     lowest, highest : ndarray of shape (n_components,)
         Smallest and largest activation of each unit on the training rows.
+    largest : ndarray of shape (n_components,)
+        Largest activity of each unit on these rows, and on those before that count.
     error, deviation : float
         Mean squared error over the training rows, and that of their mean (see `Evaluation`).
     loss_of_mean : float
@@ -98,6 +100,7 @@ class TrainingResult:
     active_share: np.ndarray = field(default_factory=lambda: np.empty(0))
     lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    largest: np.ndarray = field(default_factory=lambda: np.empty(0))
     error: float = nan
     deviation: float = nan
     loss_of_mean: float = nan
@@ -133,6 +136,10 @@ class TrainingTask:
         ``TrainingResult.state`` of the training that this one continues; of a single task only.
     monitor : Monitor, optional
         Told of every epoch, and asked whether to stop.
+    read_as : str, optional
+        The code whose activities the activations are, where S is not of that (see `activity`).
+    largest_before : ndarray of shape (n_components,), optional
+        Largest activity of each unit on earlier rows that count.
     """
 
     penalties: Penalties
@@ -141,6 +148,13 @@ class TrainingTask:
     selection: Selection | None = None
     state: State | None = None
     monitor: Monitor | None = None
+    read_as: str | None = None
+    largest_before: np.ndarray | None = None
+
+    @property
+    def code(self) -> str | None:
+        """The name of the code that activations are of."""
+        return self.read_as or self.penalties.sparsity
 
     @property
     def finds_beta(self) -> bool:

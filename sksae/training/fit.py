@@ -162,6 +162,7 @@ def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> Tr
         n_iter=n_iter,
         n_steps=n_steps,
         stopped_by=trained.stopped_by,
+        largest_activation=trained.largest,
         losses=losses,
         validation_curve=validation_curve,
     )

@@ -26,6 +26,8 @@ class TrainingRecord:
         Epochs and steps.
     stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
         Why it ended.
+    largest_activation : ndarray of shape (n_components,)
+        Of each unit, over the rows that count.
     losses, validation_curve : list of LossParts, list of float
         One entry an epoch; the latter is empty where no rows are held out.
     """
@@ -36,6 +38,7 @@ class TrainingRecord:
     n_iter: int
     n_steps: int
     stopped_by: str
+    largest_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
     losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 

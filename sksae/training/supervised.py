@@ -8,15 +8,18 @@ anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from math import inf
 from typing import Any, Protocol
 
 import numpy as np
 
+from sksae.model.codes import largest_activity, largest_so_far
 from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, kept_dtype
 from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Dropout, Penalties, TrainingConfig
+from sksae.model.slices import chunk_slices
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.model.unrolled import unroll
 from sksae.training.finetuning import (
@@ -185,7 +188,9 @@ class SupervisedTraining:
         layers = [*self._encoder[self._n_frozen :], top or self._empty_top()]
         rows, scaling = self._input(X)
         config = self._config(rows, scaling, first_epoch=n_before, one_pass=True, pace=pace)
-        plan = self._plan(layers, scaling, config, alpha, state=state)
+        # Members that were trained anew have other units.
+        largest = before.largest_activation if before and top else None
+        plan = self._plan(layers, scaling, config, alpha, state=state, largest_before=largest)
         return self._train(plan, rows, layers, before=before)
 
     def _train(
@@ -238,9 +243,18 @@ class SupervisedTraining:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
             result = result_of(layers, trained.losses, trained.validation_curve)
-            n_steps = earlier.n_steps + trained.n_steps
+            largest = trained.largest
+            if len(layers) == 1:
+                # The code is what enters the one layer that is trained.
+                largest = largest_so_far(plan.largest_before, self._largest(X))
+            record = replace(
+                result.record,
+                state=trained.state,
+                n_steps=earlier.n_steps + trained.n_steps,
+                largest_activation=largest,
+            )
             result = result._replace(
-                record=replace(result.record, state=trained.state, n_steps=n_steps),
+                record=record,
                 loss=trained.loss,
                 alpha=alpha,
             )
@@ -282,8 +296,19 @@ class SupervisedTraining:
             index=target.index,
             loss=target.loss,
             target=target.values,
+            read_as=self._members[-1].sparsity,
             **rest,
         )
+
+    def _largest(self, codes: Matrix) -> np.ndarray:
+        """Return the largest activity of each unit in the codes of the rows that count."""
+        lowest, highest = np.full((2, codes.shape[1]), [[inf], [-inf]])
+        index, last = self._target.index, self._members[-1]
+        for which in chunk_slices(len(index), codes.shape[1]):
+            part = codes[index[which]]
+            lowest = np.minimum(lowest, part.min(axis=0))
+            highest = np.maximum(highest, part.max(axis=0))
+        return largest_activity(lowest, highest, last.sparsity, last.code_activation)
 
     def _config(self, X: Matrix, scaling: Scaling, **rest: Any) -> TrainingConfig:
         """Return the solver and the steps of all layers together, on what enters them."""

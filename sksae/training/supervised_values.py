@@ -64,6 +64,8 @@ class SupervisedRecord:
         What alpha=None stood for, if it ever was None.
     n_steps : int
         Taken by all trainings.
+    largest_activation : ndarray of shape (n_components,)
+        Of each unit of the code, over the rows that count.
     losses, validation_curve : list of LossParts, list of float
         One entry an epoch.
     """
@@ -74,6 +76,7 @@ class SupervisedRecord:
     noise_unit: float
     alpha_of_none: float | None = None
     n_steps: int = 0
+    largest_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
     losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
