@@ -192,7 +192,8 @@ class StackedSparseAutoencoder(
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
     active_share_ : ndarray of shape (n_components,), float64
-        Weighted share of the training rows in which each unit is not 0.
+        Weighted share of the training rows in which each unit is active, as in
+        `SparseAutoencoderTransformer`.
     largest_activation_ : ndarray of shape (n_components,), float64
         Largest activity of each unit over the training rows, as in `SparseAutoencoderTransformer`.
     n_features_in_ : int

@@ -265,7 +265,21 @@ def active_share_of(model, X, weight=None):
     """Return what ``active_share_`` of a fitted estimator must be."""
     network, z = network_of(model), scaled(model, X)
     code = forward(np, network, z)[1][network.code_layer]
-    return shares(len(z), weight) @ (code != 0.0)
+    share = shares(len(z), weight)
+    return share @ active(code, model.sparsity, network.activations[network.code_layer], share > 0)
+
+
+def active(code, sparsity, activation, counts=slice(None)):
+    """Return which units are active in which rows, where some rows say how large units become."""
+    if activation in ("relu", "jumprelu", "gated"):
+        return code != 0.0
+    size = sizes(code, sparsity, activation)
+    return size > size[counts].max(axis=0) / 2
+
+
+def sizes(code, sparsity, activation):
+    """Return how active each unit is in each row."""
+    return (1 + code) / 2 if (sparsity, activation) == ("kl", "tanh") else abs(code)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from oracle import sizes
 from registered import CODE_ACTIVATIONS
 from stacking import frozen, sae
 from supervising import TARGETS, X, each_kind, each_kind_and_stack, make
@@ -22,13 +23,6 @@ def coded(sparsity, activation, **params):
     return SparseAutoencoderTransformer(
         7, sparsity=sparsity, activation=activation, **(few | params)
     )
-
-
-def sizes(codes, sparsity, activation):
-    """Return what the activity of each unit in each row is by definition."""
-    if (sparsity, activation) == ("kl", "tanh"):
-        return (1.0 + codes) / 2.0
-    return np.abs(codes)
 
 
 # largest_activation_.

@@ -31,7 +31,8 @@ class Evaluation(NamedTuple):
     mean_code : Tensor of shape (n_models, n_components, 1), float64
         Mean of the code.
     active_share : Tensor of shape (n_models, n_components, 1), float64
-        Weighted share of rows in which each unit is not 0.
+        Weighted share of rows in which each unit is active, of codes with exact zeros; zeros for
+        others, of which `active_shares` finds it.
     lowest, highest : Tensor of shape (n_models, n_components, 1)
         Smallest and largest activation of each unit.
     error, deviation : Tensor of shape (n_models,), float64
@@ -122,7 +123,22 @@ class WalkedEvaluation:
         -------
         activity : Tensor of shape (n_models,), float64
             Mean over units of the mean activation, where S is a function of it; else of the share
-            of rows in which a unit is active.
+            of rows in which a unit is not 0, or not negligible (see `NEGLIGIBLE`).
+        """
+        raise NotImplementedError
+
+    def active_shares(self, above: Tensor) -> Tensor:
+        """Return in what share of rows the activity of each unit is above a threshold.
+
+        Parameters
+        ----------
+        above : Tensor of shape (n_models, n_components, 1)
+            Thresholds.
+
+        Returns
+        -------
+        share : Tensor like ``above``, float64
+            Weighted; of clean rows.
         """
         raise NotImplementedError
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import share_active, share_not_zero
+from sksae.engine.activity import share_not_negligible, share_of_rows, where_not_zero
 from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
@@ -20,6 +20,7 @@ from sksae.engine.objective import TermsOfJ, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew
+from sksae.model.codes import activity, has_zeros
 from sksae.model.settings import Penalties
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class FullObjective(WalkedEvaluation):
         Whether the gradient is going to be asked for: it wants memory.
     crew : Crew, optional
         Who walks.
+    read_as : str, optional
+        As in `TrainingTask`.
     """
 
     def __init__(
@@ -69,9 +72,13 @@ class FullObjective(WalkedEvaluation):
         corruption: Corruption | None = None,
         with_gradient: bool = True,
         crew: Crew | None = None,
+        read_as: str | None = None,
     ) -> None:
         super().__init__(penalties, parameters, loss, crew)
         architecture = parameters.architecture
+        self._read_as = read_as or penalties.sparsity
+        self._activation = architecture.activations[architecture.code_layer]
+        self._has_zeros = has_zeros(self._activation)
         self._rows, self._corruption = rows, corruption
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
@@ -111,7 +118,9 @@ class FullObjective(WalkedEvaluation):
             self._add_row_terms(sums.loss, sums.row_penalty, workspace, row_values, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
-                sums.active_share += share_not_zero(code, batch.weight, self._rows.n_rows)
+                if self._has_zeros:
+                    active = where_not_zero(code)
+                    sums.active_share += share_of_rows(active, batch.weight, self._rows.n_rows)
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
@@ -172,13 +181,30 @@ class FullObjective(WalkedEvaluation):
 
         largest = torch.stack(self._each(largest_of)).amax(dim=0)
 
-        def active(lane: Lane) -> Tensor:
+        def counted(lane: Lane) -> Tensor:
             total = torch.zeros_like(self._wide.beta)
             for size, row_weights in codes(lane):
-                total += to_float64(share_active(size, largest, row_weights))
+                total += to_float64(share_not_negligible(size, largest, row_weights))
             return total
 
-        return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
+        return torch.stack(self._each(counted)).sum(dim=0).mean(dim=(1, 2))
+
+    def active_shares(self, above: Tensor) -> Tensor:
+        def count(lane: Lane) -> Tensor:
+            total = torch.zeros_like(self._wide.beta)
+            for workspace, batch in lane.walk():
+                code = forward(workspace, Operand(batch.rows), self._encoder)
+                active = (self._activity_of(code) > above).to(code.dtype)
+                total += share_of_rows(active, batch.weight, self._rows.n_rows)
+            return total
+
+        # Rounding may leave a little more than all rows.
+        return torch.stack(self._each(count)).sum(dim=0).clamp(max=1.0)
+
+    def _activity_of(self, code: Tensor) -> Tensor:
+        """Return the activities, at least 0, of a code."""
+        found: Tensor = activity(code, self._read_as, self._activation)
+        return found.abs()
 
     def gradient(self, flat: Tensor) -> tuple[TermsOfJ, Tensor]:
         """Return J, with its terms, and its gradient at the parameters given.

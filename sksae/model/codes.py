@@ -6,9 +6,12 @@ in warnings, the docs and the tests go by this table; it imports neither torch n
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
+
+# An array of numpy, or of torch.
+A = TypeVar("A", bound=Any)
 
 BOUNDED = ("sigmoid", "tanh")
 # Activations of units that are exactly 0 where they are not active.
@@ -210,19 +213,19 @@ class Selection(NamedTuple):
         return self._replace(budgets=(*below, n_active))
 
 
-def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
+def mean_activation(mean_code: A, activation: str) -> A:
     """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
-    return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code
+    return cast(A, (1.0 + mean_code) / 2.0) if activation == "tanh" else mean_code
 
 
-def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndarray:
+def activity(code: A, sparsity: str | None, activation: str) -> A:
     """Return a code such that what is inactive is 0 or little more.
 
     That of a tanh unit whose mean activation is held at rho is (1 + a) / 2.
 
     Parameters
     ----------
-    code : ndarray
+    code : ndarray or tensor
         Activations.
     sparsity : str or None
         Name of the code.
@@ -253,6 +256,11 @@ def largest_so_far(before: np.ndarray | None, now: np.ndarray) -> np.ndarray:
     return now if before is None else np.where(np.isnan(before), now, np.maximum(before, now))
 
 
+def has_zeros(activation: str) -> bool:
+    """Return whether units are exactly 0 where they are not active."""
+    return activation in RECTIFIED
+
+
 def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
     """Return above which activity each unit is active.
 
@@ -263,4 +271,4 @@ def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
     activation : str
         Of the units.
     """
-    return np.zeros_like(largest) if activation in RECTIFIED else HALF_MAXIMUM * largest
+    return np.zeros_like(largest) if has_zeros(activation) else HALF_MAXIMUM * largest

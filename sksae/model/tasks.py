@@ -67,7 +67,7 @@ class TrainingResult:
     mean_code : ndarray of shape (n_components,)
         Weighted mean of the code over the training rows; zeros where there is no code.
     active_share : ndarray of shape (n_components,)
-        Weighted share of the training rows in which each unit is not 0; likewise.
+        Weighted share of the training rows in which each unit is active, of autoencoders.
     lowest, highest : ndarray of shape (n_components,)
         Smallest and largest activation of each unit on the training rows.
     largest : ndarray of shape (n_components,)

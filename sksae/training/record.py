@@ -66,7 +66,7 @@ class FitResult(NamedTuple):
     mean_activation : ndarray of shape (n_components,)
         Of each unit over the training rows.
     active_share : ndarray of shape (n_components,)
-        Of the training rows, for each unit, in which it is not 0.
+        Of the training rows, for each unit, in which it is active.
     """
 
     network: FittedNetwork

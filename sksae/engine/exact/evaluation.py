@@ -219,12 +219,13 @@ def make_evaluation(
     *,
     corruption: Corruption | None,
     crew: Crew,
+    read_as: str | None = None,
 ) -> WalkedEvaluation:
     """Return what tells what networks come to over all rows.
 
     Parameters
     ----------
-    penalties, parameters, rows, loss, corruption, crew
+    penalties, parameters, rows, loss, corruption, crew, read_as
         As in `ExactEvaluation` and `FullObjective`.
     """
     if parameters.architecture.is_dictionary:
@@ -237,6 +238,7 @@ def make_evaluation(
         corruption=corruption,
         with_gradient=False,
         crew=crew,
+        read_as=read_as,
     )
 
 
