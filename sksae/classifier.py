@@ -185,6 +185,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     largest_activation_ : ndarray of shape (n_components,), float64
         Largest activity of each unit of the fine-tuned code over the rows with a target, as in
         `SparseAutoencoderTransformer`.
+    row_sparsity_ : float
+        Mean sparsity of the codes of these rows, as in `SparseAutoencoderTransformer`.
     n_iter_, n_steps_ : int
         Epochs (iterations for "lbfgs") and steps of fine-tuning.
     n_features_in_ : int

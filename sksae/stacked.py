@@ -65,6 +65,7 @@ OF_FINETUNING = (
     "mean_activation_",
     "active_share_",
     "largest_activation_",
+    "row_sparsity_",
     "n_steps_",
 )
 
@@ -178,7 +179,7 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next eight are missing without ``finetune``.
+        Steps of fine-tuning; this and the next nine are missing without ``finetune``.
     alpha_ : float
         Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
@@ -196,6 +197,8 @@ class StackedSparseAutoencoder(
         `SparseAutoencoderTransformer`.
     largest_activation_ : ndarray of shape (n_components,), float64
         Largest activity of each unit over the training rows, as in `SparseAutoencoderTransformer`.
+    row_sparsity_ : float
+        Mean sparsity of the training rows' codes, as in `SparseAutoencoderTransformer`.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -579,6 +582,7 @@ class StackedSparseAutoencoder(
             "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
             "active_share_": trained.active_share,
             "largest_activation_": trained.largest,
+            "row_sparsity_": trained.row_sparsity,
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -370,6 +370,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Largest activity of each unit over the training rows: of abs(a), or of (1 + a) / 2 for tanh
         with "kl", which rests at -1. After `partial_fit` over the rows of all pieces, each as it
         was when it was given.
+    row_sparsity_ : float
+        Weighted mean over the training rows of Hoyer's sparsity of their activities (see
+        ``largest_activation_``), as :func:`sksae.metrics.hoyer_sparsity` measures it: 0 where all
+        units are equally active, 1 where one alone is. After `partial_fit` that of the last rows
+        given.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
         ``sparsity`` is None, "topk" or "batchtopk".
@@ -381,8 +386,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
         J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``,
-        ``active_share_`` and ``largest_activation_``, nan if the user did not wait for it (a second
-        Ctrl-C).
+        ``active_share_``, ``largest_activation_`` and ``row_sparsity_``, nan if the user did not
+        wait for it (a second Ctrl-C).
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".

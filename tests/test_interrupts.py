@@ -231,6 +231,7 @@ def test_a_second_interrupt_loses_nothing_but_the_evaluation(kind, solver, press
     assert np.isfinite(model.score(X, y))
     assert model.largest_activation_.shape == (4,)
     assert np.isnan(model.largest_activation_).all()
+    assert np.isnan(model.row_sparsity_)
     if hasattr(model, "mean_activation_"):
         assert model.mean_activation_.shape == (4,)
         assert np.isnan([model.mean_activation_, model.active_share_]).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose
 from oracle import sizes
 from registered import CODE_ACTIVATIONS
@@ -9,6 +10,9 @@ from stacking import frozen, sae
 from supervising import TARGETS, X, each_kind, each_kind_and_stack, make
 
 from sksae import SparseAutoencoderTransformer
+from sksae.engine import threads
+from sksae.engine.activity import row_sparsity
+from sksae.metrics import hoyer_sparsity
 from sksae.model_selection import BatchedGridSearchCV
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -124,3 +128,71 @@ def test_side_by_side_each_network_has_its_own(sparsity):
     for each, rate in zip(found, rates, strict=True):
         alone = coded(sparsity, "auto", learning_rate=rate).fit(X[:40])
         assert_allclose(each.largest_activation_, alone.largest_activation_, atol=1e-9)
+
+
+# row_sparsity_.
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
+@each_code
+def test_it_is_the_mean_of_hoyers_sparsity(sparsity, activation, weight, dtype):
+    model = coded(sparsity, activation, dtype=dtype).fit(X, sample_weight=weight)
+    assert type(model.row_sparsity_) is float
+    activities = sizes(model.transform(X), sparsity, activation)
+    expected = np.average(hoyer_sparsity(activities), weights=weight)
+    assert model.row_sparsity_ == pytest.approx(expected, abs=1e-5)
+
+
+def test_rows_of_zeros_and_single_units_are_sparsest():
+    silent = coded("topk", "auto", rho=1, max_iter=1)
+    assert silent.fit(X).row_sparsity_ == pytest.approx(1.0, abs=1e-12)
+    single = SparseAutoencoderTransformer(1, max_iter=1, random_state=0).fit(X)
+    assert single.row_sparsity_ == pytest.approx(1.0, abs=1e-6)
+    none_active = coded("l1", "relu", beta=1e4, max_iter=50).fit(X)
+    assert not none_active.transform(X).any()
+    assert none_active.row_sparsity_ == pytest.approx(1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_scale_of_codes_makes_no_difference(scale):
+    codes = torch.rand(2, 5, 9).double()
+    codes[0, :, 3] = 0.0
+    expected = hoyer_sparsity(codes[1].T.numpy())
+    found = row_sparsity((scale * codes).float())
+    assert_allclose(found[1].numpy(), expected, atol=1e-6)
+    assert found[0, 3] == 1.0
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("freeze", [None, 1, 2])
+@each_kind_and_stack
+def test_fine_tuned_codes_have_theirs(kind, activation, freeze):
+    params = {} if kind == "stack" else {"freeze": freeze}
+    members = [sae(5), sae(4, activation=activation)]
+    model = make(kind, members, **params).fit(X, TARGETS[kind], sample_weight=WEIGHT)
+    activities = sizes(model.transform(X), "kl", activation)
+    expected = np.average(hoyer_sparsity(activities), weights=WEIGHT)
+    assert model.row_sparsity_ == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("n_members", [1, 2, 3])
+@pytest.mark.parametrize("sparsity", ["kl", "topk"])
+def test_threads_that_share_the_rows_find_the_same(sparsity, n_members, monkeypatch):
+    monkeypatch.setattr(threads, "LEAST_WORK", 1.0)
+    model = coded(sparsity, "auto").fit(X)
+    torch_threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(n_members)
+        other = coded(sparsity, "auto").fit(X)
+    finally:
+        torch.set_num_threads(torch_threads)
+    assert other.row_sparsity_ == pytest.approx(model.row_sparsity_, abs=1e-6)
+
+
+def test_the_html_of_a_fitted_estimator_shows_it():
+    model = coded("l1", "relu").fit(X)
+    html = model._repr_html_()
+    assert "row_sparsity_" in html
+    shown = html[html.rindex("row_sparsity_") :][:1500]
+    assert f"{model.row_sparsity_:.2f}"[:4] in shown

@@ -35,6 +35,8 @@ class Evaluation(NamedTuple):
         others, of which `active_shares` finds it.
     lowest, highest : Tensor of shape (n_models, n_components, 1)
         Smallest and largest activation of each unit.
+    row_sparsity : Tensor of shape (n_models,), float64
+        Weighted mean of Hoyer's sparsity of the activities of each row.
     error, deviation : Tensor of shape (n_models,), float64
         Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
         distinguishes them; nan where the loss compares no numbers.
@@ -49,6 +51,7 @@ class Evaluation(NamedTuple):
     active_share: Tensor
     lowest: Tensor
     highest: Tensor
+    row_sparsity: Tensor
     error: Tensor
     deviation: Tensor
     loss_of_mean: Tensor
@@ -73,6 +76,7 @@ class EvaluationSums:
     active_share: Tensor
     lowest: Tensor
     highest: Tensor
+    row_sparsity: Tensor
     errors: "SquaredErrors | None"
 
     def add(self, other: "EvaluationSums") -> None:
@@ -83,6 +87,7 @@ class EvaluationSums:
         self.active_share += other.active_share
         torch.minimum(self.lowest, other.lowest, out=self.lowest)
         torch.maximum(self.highest, other.highest, out=self.highest)
+        self.row_sparsity += other.row_sparsity
         if self.errors is not None and other.errors is not None:
             self.errors.add_sums(other.errors)
 
@@ -190,6 +195,7 @@ class WalkedEvaluation:
             torch.zeros_like(self._wide.rho),
             torch.full_like(terms.rho, inf),
             torch.full_like(terms.rho, -inf),
+            self._zero_loss(),
             SquaredErrors(self._zero_loss(), terms.loss) if compares_numbers(terms.loss) else None,
         )
 
@@ -213,6 +219,7 @@ class WalkedEvaluation:
             total.active_share.clamp(max=1.0),
             total.lowest,
             total.highest,
+            total.row_sparsity.clamp(max=1.0),
             error,
             deviation,
             loss_of_mean,

@@ -7,7 +7,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import share_not_negligible, share_of_rows, where_not_zero
+from sksae.engine.activity import (
+    row_blocks,
+    row_sparsity,
+    share_not_negligible,
+    share_of_rows,
+    where_not_zero,
+)
 from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
@@ -99,10 +105,23 @@ class FullObjective(WalkedEvaluation):
 
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         sums = [self._new_sums() for _ in self._lanes]
-        return [(own, self._sum_up(lane, own)) for lane, own in zip(self._lanes, sums, strict=True)]
+        return [
+            (own, self._sum_up(lane, own, is_whole=is_whole))
+            for lane, own in zip(self._lanes, sums, strict=True)
+        ]
 
-    def _sum_up(self, lane: Lane, sums: EvaluationSums) -> Iterator[bool]:
-        """Add what each chunk of a lane comes to, and yield True after each."""
+    def _sum_up(self, lane: Lane, sums: EvaluationSums, *, is_whole: bool) -> Iterator[bool]:
+        """Add what each chunk of a lane comes to, and yield True after each.
+
+        Parameters
+        ----------
+        lane : Lane
+            Whose chunks.
+        sums : EvaluationSums
+            Written to.
+        is_whole : bool
+            Whether more is asked for than J.
+        """
         terms, architecture = self._terms, self.parameters.architecture
         for workspace, batch in lane.walk():
             output = forward(workspace, Operand(batch.rows))
@@ -118,6 +137,7 @@ class FullObjective(WalkedEvaluation):
             self._add_row_terms(sums.loss, sums.row_penalty, workspace, row_values, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
+            if self._encoder and is_whole:
                 if self._has_zeros:
                     active = where_not_zero(code)
                     sums.active_share += share_of_rows(active, batch.weight, self._rows.n_rows)
@@ -125,6 +145,9 @@ class FullObjective(WalkedEvaluation):
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
                 torch.maximum(sums.highest, high, out=sums.highest)
+                for which in row_blocks(code):
+                    sparsity = row_sparsity(self._activity_of(code[..., which]))
+                    sums.row_sparsity += to_float64(sparsity @ row_weights[0, which, 0])
             yield True
 
     @property
@@ -194,15 +217,17 @@ class FullObjective(WalkedEvaluation):
             total = torch.zeros_like(self._wide.beta)
             for workspace, batch in lane.walk():
                 code = forward(workspace, Operand(batch.rows), self._encoder)
-                active = (self._activity_of(code) > above).to(code.dtype)
-                total += share_of_rows(active, batch.weight, self._rows.n_rows)
+                for which in row_blocks(code):
+                    active = self._activity_of(code[..., which]).gt_(above)
+                    weight = None if batch.weight is None else batch.weight[:, which]
+                    total += share_of_rows(active, weight, self._rows.n_rows)
             return total
 
         # Rounding may leave a little more than all rows.
         return torch.stack(self._each(count)).sum(dim=0).clamp(max=1.0)
 
     def _activity_of(self, code: Tensor) -> Tensor:
-        """Return the activities, at least 0, of a code."""
+        """Return the activities, at least 0, of a code, in memory of their own."""
         found: Tensor = activity(code, self._read_as, self._activation)
         return found.abs()
 

@@ -168,7 +168,7 @@ def _evaluate(
         trained.largest = largest[model]
         if shares is not None:
             trained.active_share = shares[model]
-        for name in ("error", "deviation", "loss_of_mean"):
+        for name in ("row_sparsity", "error", "deviation", "loss_of_mean"):
             setattr(trained, name, float(getattr(found, name)[model]))
         if found.thresholds is not None:
             trained.threshold = float(found.thresholds[model])

@@ -256,6 +256,29 @@ def largest_so_far(before: np.ndarray | None, now: np.ndarray) -> np.ndarray:
     return now if before is None else np.where(np.isnan(before), now, np.maximum(before, now))
 
 
+def hoyer_sparsity(ratio: A, length: int) -> A:
+    """Return Hoyer's sparsity of vectors, given their l1 norm over their l2 norm.
+
+    Parameters
+    ----------
+    ratio : ndarray or tensor
+        In [1, sqrt(length)]; 1 for zeros, which are as sparse as one entry alone.
+    length : int
+        Entries of a vector; all of a single one count as sparse.
+    """
+    root = length**0.5
+    return cast(A, (root - ratio) / (root - 1.0)) if length > 1 else cast(A, ratio * 0.0 + 1.0)
+
+
+def row_sparsity(activities: np.ndarray) -> np.ndarray:
+    """Return Hoyer's sparsity of rows of activities that are at least 0."""
+    unit = activities.max(axis=1, keepdims=True).astype(np.float64)
+    shares = activities / np.where(unit > 0.0, unit, 1.0)
+    l1, l2 = shares.sum(axis=1), np.linalg.norm(shares, axis=1)
+    ratio = np.divide(l1, l2, out=np.ones_like(l1), where=l2 > 0.0)
+    return hoyer_sparsity(ratio.clip(1.0, activities.shape[1] ** 0.5), activities.shape[1])
+
+
 def has_zeros(activation: str) -> bool:
     """Return whether units are exactly 0 where they are not active."""
     return activation in RECTIFIED

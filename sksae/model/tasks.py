@@ -72,6 +72,8 @@ class TrainingResult:
         Smallest and largest activation of each unit on the training rows.
     largest : ndarray of shape (n_components,)
         Largest activity of each unit on these rows, and on those before that count.
+    row_sparsity : float
+        Weighted mean over the training rows of Hoyer's sparsity of their activities.
     error, deviation : float
         Mean squared error over the training rows, and that of their mean (see `Evaluation`).
     loss_of_mean : float
@@ -101,6 +103,7 @@ class TrainingResult:
     lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
     largest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    row_sparsity: float = nan
     error: float = nan
     deviation: float = nan
     loss_of_mean: float = nan

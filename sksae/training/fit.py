@@ -136,6 +136,7 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
         beta=beta if CODES[penalties.sparsity].has_penalty else None,
         mean_activation=mean_activation(trained.mean_code, network.code_activation),
         active_share=trained.active_share,
+        row_sparsity=trained.row_sparsity,
     )
 
 

@@ -67,6 +67,8 @@ class FitResult(NamedTuple):
         Of each unit over the training rows.
     active_share : ndarray of shape (n_components,)
         Of the training rows, for each unit, in which it is active.
+    row_sparsity : float
+        Mean over the training rows of Hoyer's sparsity.
     """
 
     network: FittedNetwork
@@ -76,3 +78,4 @@ class FitResult(NamedTuple):
     beta: float | None
     mean_activation: np.ndarray
     active_share: np.ndarray
+    row_sparsity: float

@@ -8,12 +8,11 @@ anything (UFLDL, "Stacked Autoencoders"; Kumar et al., ICLR 2022).
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from math import inf
 from typing import Any, Protocol
 
 import numpy as np
 
-from sksae.model.codes import largest_activity, largest_so_far
+from sksae.model.codes import activity, largest_so_far, row_sparsity
 from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, kept_dtype
@@ -243,10 +242,11 @@ class SupervisedTraining:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
             result = result_of(layers, trained.losses, trained.validation_curve)
-            largest = trained.largest
+            largest, row_sparsity = trained.largest, trained.row_sparsity
             if len(layers) == 1:
                 # The code is what enters the one layer that is trained.
-                largest = largest_so_far(plan.largest_before, self._largest(X))
+                largest, row_sparsity = self._told_by(X)
+                largest = largest_so_far(plan.largest_before, largest)
             record = replace(
                 result.record,
                 state=trained.state,
@@ -257,6 +257,7 @@ class SupervisedTraining:
                 record=record,
                 loss=trained.loss,
                 alpha=alpha,
+                row_sparsity=row_sparsity,
             )
             stage.end(trained, result)
         return result
@@ -300,15 +301,22 @@ class SupervisedTraining:
             **rest,
         )
 
-    def _largest(self, codes: Matrix) -> np.ndarray:
-        """Return the largest activity of each unit in the codes of the rows that count."""
-        lowest, highest = np.full((2, codes.shape[1]), [[inf], [-inf]])
-        index, last = self._target.index, self._members[-1]
+    def _told_by(self, codes: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return what codes of the rows that count tell: the largest activities, and the sparsity.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Of all rows.
+        """
+        index, weight, last = self._target.index, self._target.weight, self._members[-1]
+        largest, sparsity = np.zeros(codes.shape[1]), np.empty(len(index))
         for which in chunk_slices(len(index), codes.shape[1]):
-            part = codes[index[which]]
-            lowest = np.minimum(lowest, part.min(axis=0))
-            highest = np.maximum(highest, part.max(axis=0))
-        return largest_activity(lowest, highest, last.sparsity, last.code_activation)
+            part = np.abs(activity(codes[index[which]], last.sparsity, last.code_activation))
+            largest = np.maximum(largest, part.max(axis=0))
+            sparsity[which] = row_sparsity(part)
+        counted = None if weight is None else weight[index]
+        return largest, float(np.average(sparsity, weights=counted))
 
     def _config(self, X: Matrix, scaling: Scaling, **rest: Any) -> TrainingConfig:
         """Return the solver and the steps of all layers together, on what enters them."""

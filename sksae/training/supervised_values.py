@@ -99,6 +99,8 @@ class SupervisedResult(NamedTuple):
         Up to then; of an epoch without the solver's state.
     loss, alpha : float
         J over all rows, and the weight decay in it; of an epoch nan.
+    row_sparsity : float
+        Mean over the rows of Hoyer's sparsity of the code; likewise.
     """
 
     encoder: Sequence[Layer]
@@ -106,3 +108,4 @@ class SupervisedResult(NamedTuple):
     record: SupervisedRecord
     loss: float = np.nan
     alpha: float = np.nan
+    row_sparsity: float = np.nan

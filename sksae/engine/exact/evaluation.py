@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.activity import sparsity_of_norms
 from sksae.engine.batches import Batch, Rows
 from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
@@ -188,7 +189,14 @@ class ExactEvaluation(WalkedEvaluation):
                 sums.row_penalty += (penalty * counted).sum(dim=-1)
             sums.loss += (values * counted).sum(dim=-1)
             found.add(active, row_weights, pre.shape[1])
+            sums.row_sparsity += self._row_sparsity(passage, active) @ counted[0]
             yield True
+
+    def _row_sparsity(self, passage: Passage, active: Active) -> Tensor:
+        """Return Hoyer's sparsity of each row, (n_models, n_rows), float64, by its entries."""
+        values = to_float64(active.values.abs())
+        l1, square = passage.by_row(active, values), passage.by_row(active, values.square())
+        return sparsity_of_norms(l1, square, self.parameters.architecture.n_components)
 
     def _bounds_of(self, batch: Batch, pre: Tensor) -> np.ndarray | None:
         """Return what the code keeps of a chunk, given its pre-activations."""
