@@ -177,8 +177,16 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         J after training, over the rows with a target.
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
+    loss_parts_ : dict of {"target", "sparsity", "decay"} to list of float
+        The terms that ``loss_curve_`` is the sum of: the mean loss of the targets, the sparsity
+        term, which is 0 in fine-tuning, and the weight decay.
     validation_score_curve_ : list of float or None
         Accuracy on the held-out rows after each epoch; None without ``early_stopping``.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit of the fine-tuned code over the rows with a target, as in
+        `SparseAutoencoderTransformer`.
+    row_sparsity_ : float
+        Mean sparsity of the codes of these rows, as in `SparseAutoencoderTransformer`.
     n_iter_, n_steps_ : int
         Epochs (iterations for "lbfgs") and steps of fine-tuning.
     n_features_in_ : int

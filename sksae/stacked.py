@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
+from sksae.base.attributes import curve_attributes
 from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
@@ -23,6 +24,7 @@ from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.base.stages import Stages, short_named
 from sksae.model.codes import mean_activation
+from sksae.model.loss_parts import RECONSTRUCTION, LossParts
 from sksae.model.network import Layer
 from sksae.model.numbers import Extended, Matrix, float_dtype
 from sksae.model.scaling import has_scaled_norm
@@ -58,9 +60,12 @@ OF_FINETUNING = (
     "alpha_",
     "loss_",
     "loss_curve_",
+    "loss_parts_",
     "validation_score_curve_",
     "mean_activation_",
     "active_share_",
+    "largest_activation_",
+    "row_sparsity_",
     "n_steps_",
 )
 
@@ -174,19 +179,26 @@ class StackedSparseAutoencoder(
         Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
         trainings together.
     n_steps_ : int
-        Steps of fine-tuning; this and the next six are missing without ``finetune``.
+        Steps of fine-tuning; this and the next nine are missing without ``finetune``.
     alpha_ : float
         Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
         J after fine-tuning.
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
+    loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
+        The terms that ``loss_curve_`` is the sum of, as in `SparseAutoencoderTransformer`.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation over the training rows, of (1 + a) / 2 for tanh.
     active_share_ : ndarray of shape (n_components,), float64
-        Weighted share of the training rows in which each unit is not 0.
+        Weighted share of the training rows in which each unit is active, as in
+        `SparseAutoencoderTransformer`.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit over the training rows, as in `SparseAutoencoderTransformer`.
+    row_sparsity_ : float
+        Mean sparsity of the training rows' codes, as in `SparseAutoencoderTransformer`.
     n_features_in_ : int
         Number of features seen by `fit`.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -536,13 +548,11 @@ class StackedSparseAutoencoder(
         )
 
         def attributes(
-            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
+            layers: Sequence[Layer], losses: list[LossParts], validation_curve: list[float]
         ) -> dict[str, Any]:
             return {
                 "autoencoders_": with_layers(members, layers),
-                "loss_curve_": loss_curve,
-                "validation_score_curve_": validation_curve or None,
-                "n_iter_": len(loss_curve),
+                **curve_attributes(losses, validation_curve, RECONSTRUCTION),
             }
 
         plan = plan_layers(
@@ -565,12 +575,14 @@ class StackedSparseAutoencoder(
         subcontext.call_on_fit_task_begin(estimator=self, **task)
         monitor = epoch_monitor(self, plan, subcontext, task, attributes)
         layers, trained = train_layers(plan, X, weight, monitor)
-        found = attributes(layers, trained.loss_curve, trained.validation_curve) | {
+        found = attributes(layers, trained.losses, trained.validation_curve) | {
             "alpha_": alpha,
             "loss_": trained.loss,
             "n_steps_": trained.n_steps,
             "mean_activation_": mean_activation(trained.mean_code, whole.code_activation),
             "active_share_": trained.active_share,
+            "largest_activation_": trained.largest,
+            "row_sparsity_": trained.row_sparsity,
         }
         subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
         return found, trained.stopped_by

@@ -142,16 +142,16 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         With "auto" rho is met instead: during training beta is raised or lowered until the
         activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
         activity is the mean over units of the mean activation for "kl" (which is content with the
-        smallest such beta), and for others of the share of rows in which a unit is active: not 0
-        for "jumprelu" and "gated", above 1e-3 of its largest absolute activation for "l1" and "l2".
-        "jumprelu" aims at 1 %, and ends within 5 % after as many epochs as ``max_iter="auto"``
-        stands for. If that fails, a ConvergenceWarning says how far it went. "adam" and "sgd" set
-        15 % of ``max_iter`` aside for epochs at a tenth of the learning rate, gone through only as
-        long as rho is not met;
-        with ``early_stopping`` only weights that meet rho are kept as the best; "lbfgs" goes in
-        rounds, each at one beta. If the last epochs or iterations leave rho again, the weights and
-        beta of the last one that met it are returned. With "l1", without hidden layers and by
-        "adam" or "sgd", units that no row reaches any more begin anew where the error is largest.
+        smallest such beta), and for others of the share of rows in which a unit is not 0
+        ("jumprelu" and "gated") or not negligible ("l1" and "l2"): above 1e-3 of its largest
+        absolute activation. "jumprelu" aims at 1 %, and ends within 5 % after as many epochs as
+        ``max_iter="auto"`` stands for. If that fails, a ConvergenceWarning says how far it went.
+        "adam" and "sgd" set 15 % of ``max_iter`` aside for epochs at a tenth of the learning rate,
+        gone through only as long as rho is not met; with ``early_stopping`` only weights that meet
+        rho are kept as the best; "lbfgs" goes in rounds, each at one beta. If the last epochs or
+        iterations leave rho again, the weights and beta of the last one that met it are returned.
+        With "l1", without hidden layers and by "adam" or "sgd", units that no row reaches any more
+        begin anew where the error is largest.
         "l2" makes units small rather than silent, so that a small rho leaves next to nothing of the
         reconstruction. A ValueError if ``sparsity`` is None.
 
@@ -362,10 +362,19 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
     active_share_ : ndarray of shape (n_components,), float64
-        Weighted share of the training rows in which each unit is active, that is not 0, as
-        :func:`sksae.metrics.feature_density` counts; their sum is the mean number of active units
-        in a row. Units of sigmoid, tanh and identity are hardly ever exactly 0, and are active in
-        all rows.
+        Weighted share of the training rows in which each unit is active, as
+        :func:`sksae.metrics.is_active` says: not 0 where a code has exact zeros, and else (sigmoid,
+        tanh, prelu and identity) above half of its ``largest_activation_``. Their sum is the mean
+        number of active units in a row. After `partial_fit` it is that of the last rows given.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activity of each unit over the training rows: of abs(a), or of (1 + a) / 2 for tanh
+        with "kl", which rests at -1. After `partial_fit` over the rows of all pieces, each as it
+        was when it was given.
+    row_sparsity_ : float
+        Weighted mean over the training rows of Hoyer's sparsity of their activities (see
+        ``largest_activation_``), as :func:`sksae.metrics.hoyer_sparsity` measures it: 0 where all
+        units are equally active, 1 where one alone is. After `partial_fit` that of the last rows
+        given.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
         ``sparsity`` is None, "topk" or "batchtopk".
@@ -376,11 +385,16 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
-        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_`` and
-        ``active_share_``, nan if the user did not wait for it (a second Ctrl-C).
+        J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``,
+        ``active_share_``, ``largest_activation_`` and ``row_sparsity_``, nan if the user did not
+        wait for it (a second Ctrl-C).
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
+    loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
+        The terms that ``loss_curve_`` is the sum of, up to rounding: the mean loss l of rows (of
+        "gated" also that of the second reconstruction), beta S, and the weight decay; with as many
+        entries each.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     n_iter_ : int

@@ -162,6 +162,11 @@ def binary_cross_entropy(xp, output, target):
 
 def objective(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
     """Return J of a network that is shown ``rows`` and shall give ``target``."""
+    return sum(parts(xp, network, terms, rows, target, share, loss, masks))
+
+
+def parts(xp, network, terms, rows, target, share, loss=squared_error, masks=None):
+    """Return the terms of J: the mean loss of rows, beta S, and the weight decay."""
     pres, outs = forward(xp, network, rows, masks)
     outputs = [forward(xp, each, rows, masks)[1][-1] for each in readings_of(network)]
     error = sum(share @ loss(xp, output, target) for output in outputs) / len(outputs)
@@ -174,7 +179,7 @@ def objective(xp, network, terms, rows, target, share, loss=squared_error, masks
     decayed = decayed[terms.decays]
     decay = terms.alpha / 2 * sum((coef**2).sum() for coef in decayed)
     code = outs[network.code_layer]
-    return error + terms.beta * penalty(xp, network, terms, code, pre, share) + decay
+    return error, terms.beta * penalty(xp, network, terms, code, pre, share), decay
 
 
 def shares(n_rows, weight=None):
@@ -237,11 +242,16 @@ def scaled(model, X):
 
 def loss_of(model, X, weight=None):
     """Return what ``loss_`` of a fitted estimator must be."""
+    return sum(parts_of(model, X, weight))
+
+
+def parts_of(model, X, weight=None):
+    """Return the terms of ``loss_`` of a fitted estimator."""
     z, share = scaled(model, X), shares(len(X), weight)
     target, loss = z, squared_error
     if model.loss == "cross_entropy":
         target, loss = np.asarray(X, np.float64), binary_cross_entropy
-    return objective(np, network_of(model), terms_of(model), z, target, share, loss)
+    return parts(np, network_of(model), terms_of(model), z, target, share, loss)
 
 
 def mean_activation_of(model, X, weight=None):
@@ -255,7 +265,21 @@ def active_share_of(model, X, weight=None):
     """Return what ``active_share_`` of a fitted estimator must be."""
     network, z = network_of(model), scaled(model, X)
     code = forward(np, network, z)[1][network.code_layer]
-    return shares(len(z), weight) @ (code != 0.0)
+    share = shares(len(z), weight)
+    return share @ active(code, model.sparsity, network.activations[network.code_layer], share > 0)
+
+
+def active(code, sparsity, activation, counts=slice(None)):
+    """Return which units are active in which rows, where some rows say how large units become."""
+    if activation in ("relu", "jumprelu", "gated"):
+        return code != 0.0
+    size = sizes(code, sparsity, activation)
+    return size > size[counts].max(axis=0) / 2
+
+
+def sizes(code, sparsity, activation):
+    """Return how active each unit is in each row."""
+    return (1 + code) / 2 if (sparsity, activation) == ("kl", "tanh") else abs(code)
 
 
 @dataclass(frozen=True)
@@ -498,7 +522,7 @@ class Problem:
         with Crew(n_members) as crew:
             full = self.full_objective(dtype, corruption, crew)
             value, gradient = full.gradient(torch.tensor(self.flat))
-        return value.item(), gradient.numpy()
+        return value.total.item(), gradient.numpy()
 
     def minibatch(self, dtype=torch.float64, corruption=None, drops=None, n_members=1, half=False):
         """Return the engine's J and gradient over one minibatch of all rows."""
@@ -515,7 +539,7 @@ class Problem:
                 half=half,
             )
             batch(given if corruption is None else corruption(given))
-        return batch.epoch_loss().item(), batch.gradient.flat.double().numpy()
+        return batch.epoch_loss().total.item(), batch.gradient.flat.double().numpy()
 
 
 @contextmanager

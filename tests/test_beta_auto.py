@@ -153,7 +153,7 @@ def test_kl_is_content_with_the_smallest_beta(X):
     ("params", "side"),
     [
         # Nothing makes an identity code zero.
-        ({"sparsity": "l1", "activation": "identity"}, "share of active units"),
+        ({"sparsity": "l1", "activation": "identity"}, "share of units not negligible"),
         ({"sparsity": "kl", "rho": 0.01, "max_iter": 1, "learning_rate": 1.0}, "mean activation"),
     ],
 )
@@ -280,7 +280,7 @@ def descend(objective, problem, n_epochs, learning_rate=0.05):
         for batch in problem.rows().batches(slices, None):
             objective(batch)
             objective.parameters.flat.sub_(learning_rate * objective.gradient.flat)
-    return objective.epoch_loss()
+    return objective.epoch_loss().total
 
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])

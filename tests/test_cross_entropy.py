@@ -184,7 +184,7 @@ def test_gradient_of_dictionaries_is_that_of_autograd(budgets, tied, weight):
         loss = BinaryCrossEntropy(centre, scale)
         engine = ExactObjective(penalties, parameters, loss, batches_per_epoch=1, crew=crew)
         engine(Batch(rows, rows, weights))
-    value, gradient = engine.epoch_loss(), engine.gradient
+    value, gradient = engine.epoch_loss().total, engine.gradient
 
     free = parameters.flat.clone().requires_grad_(True)
     network, z = parameters.with_flat(free), rows[0]

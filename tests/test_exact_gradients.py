@@ -68,7 +68,7 @@ class Problem:
                 state=self.state,
             )
             objective(Batch(self.rows, self.rows, self.weight))
-        return objective.epoch_loss(), objective.gradient
+        return objective.epoch_loss().total, objective.gradient
 
     def autograd(self, dead=None):
         """Return J without what dead units are taught, and the gradient with it."""

@@ -168,12 +168,12 @@ def test_two_models_side_by_side_get_the_gradients_that_each_gets_alone(
     penalties, rows = per_model([first, second]), first.rows()
     if objective == "full":
         full = FullObjective(penalties, parameters, rows, first.loss)
-        values, flat = full.gradient(parameters.flat.clone())
+        (values, *_), flat = full.gradient(parameters.flat.clone())
         gradient = parameters.with_flat(flat)
     else:
         batch = MinibatchObjective(penalties, parameters, first.loss, window=1)
         batch(rows.batch(slice(0, 8)))
-        values, gradient = batch.epoch_loss(), batch.gradient
+        values, gradient = batch.epoch_loss().total, batch.gradient
 
     for model, problem in enumerate((first, second)):
         value, alone = getattr(problem, objective)()

@@ -69,7 +69,7 @@ def press(monkeypatch):
 
     def interrupted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        if self._describe.__self__.max_iter == LAST and len(self._run.loss_curve) == 2:
+        if self._describe.__self__.max_iter == LAST and len(self._run.losses) == 2:
             noted.append("verdict")
             signal.raise_signal(signal.SIGINT)
         return result
@@ -229,6 +229,9 @@ def test_a_second_interrupt_loses_nothing_but_the_evaluation(kind, solver, press
     assert model.n_iter_ == len(model.loss_curve_) == 2
     assert np.isnan(model.loss_)
     assert np.isfinite(model.score(X, y))
+    assert model.largest_activation_.shape == (4,)
+    assert np.isnan(model.largest_activation_).all()
+    assert np.isnan(model.row_sparsity_)
     if hasattr(model, "mean_activation_"):
         assert model.mean_activation_.shape == (4,)
         assert np.isnan([model.mean_activation_, model.active_share_]).all()
@@ -277,7 +280,7 @@ def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monk
 
     def noted(self, *args, **kwargs):
         result = verdict(self, *args, **kwargs)
-        done.append(self._describe.__self__.max_iter == LAST == len(self._run.loss_curve))
+        done.append(self._describe.__self__.max_iter == LAST == len(self._run.losses))
         return result
 
     def interrupted(self):

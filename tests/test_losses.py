@@ -188,7 +188,7 @@ def test_models_side_by_side_decay_each_by_its_own(decays, alpha):
     assert penalties.decays == decays
     objective = MinibatchObjective(penalties, parameters, problem.loss, window=1)
     objective(problem.rows().batch(slice(0, N_ROWS)))
-    values = objective.epoch_loss()
+    values = objective.epoch_loss().total
     for model, each in enumerate(problems):
         value, gradient = each.autograd()
         assert values[model].item() == pytest.approx(value, rel=1e-12)
@@ -364,7 +364,7 @@ def test_evaluating_gives_the_loss_by_targets_and_the_mean_code():
     problem = Problem.supervised(LABELS, "kl", weighted=True)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
-    value, mean_code = full.evaluate()[:2]
+    (value, *_), mean_code = full.evaluate()[:2]
     assert value.item() == pytest.approx(problem.value(), rel=1e-12)
     code = forward(np, problem.network(problem.flat), problem.X - problem.centre)[1][0]
     np.testing.assert_allclose(

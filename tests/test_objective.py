@@ -368,7 +368,7 @@ def test_evaluating_gives_the_value_and_mean_code_without_a_gradient(
     monkeypatch.setattr(row_slices, "MIN_CHUNK_ROWS", 20 // n_chunks)
     parameters = Parameters(problem.architecture, torch.tensor(problem.flat))
     full = FullObjective(problem.penalties, parameters, problem.rows(), problem.loss)
-    value, mean_code = full.evaluate()[:2]
+    (value, *_), mean_code = full.evaluate()[:2]
     assert value.item() == pytest.approx(problem.value(), rel=1e-12)
     network = problem.network(problem.flat)
     code = oracle.forward(np, network, problem.X - problem.centre)[1][network.code_layer]
@@ -410,7 +410,7 @@ def test_the_form_of_rows_is_nothing_to_the_objective(sparsity, form, resident):
     full = FullObjective(
         problem.penalties, Parameters(problem.architecture, flat.clone()), rows, problem.loss
     )
-    value, gradient = full.gradient(flat)
+    (value, *_), gradient = full.gradient(flat)
     expected_value, expected = problem.autograd()
     assert value.item() == pytest.approx(expected_value, rel=1e-12)
     assert relative_error(gradient, expected) < 1e-12
@@ -436,7 +436,7 @@ def test_batches_add_up_to_the_objective(sparsity, weighted):
         objective(batch)
         total = total + objective.gradient.flat.numpy() / 4
     value, gradient = problem.autograd()
-    assert objective.epoch_loss().item() == pytest.approx(value, rel=1e-12)
+    assert objective.epoch_loss().total.item() == pytest.approx(value, rel=1e-12)
     assert relative_error(total, gradient) < 1e-12
 
 
@@ -448,7 +448,7 @@ def divergence_of(problem, batches_given, window):
         objective, _ = minibatches(problem.but(terms=terms), 1, window=window)
         for batch in batches_given():
             objective(batch)
-        losses.append(objective.epoch_loss().item())
+        losses.append(objective.epoch_loss().total.item())
     return losses[0] - losses[1]
 
 
@@ -509,7 +509,7 @@ def test_a_minibatch_objective_resumes_from_its_state(weighted):
         if resumed is not None:
             resumed(batch)
     np.testing.assert_array_equal(resumed.gradient.flat, objective.gradient.flat)
-    assert resumed.epoch_loss() == objective.epoch_loss()
+    assert resumed.epoch_loss().total == objective.epoch_loss().total
 
 
 @each_dense_sparsity
@@ -521,7 +521,7 @@ def test_an_epoch_of_many_batches_has_the_mean_of_their_losses(sparsity, monkeyp
         objective, slices = minibatches(problem, 8, window=3)
         for batch in problem.rows().batches(slices, None):
             objective(batch)
-        losses.append(objective.epoch_loss().item())
+        losses.append(objective.epoch_loss().total.item())
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-12)
 
 

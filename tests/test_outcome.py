@@ -20,6 +20,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.metrics import dead_units
+from sksae.model.loss_parts import LossParts
 from sksae.model.tasks import TrainingResult
 from sksae.model_selection import BatchedGridSearchCV
 from sksae.training import outcome
@@ -287,8 +288,10 @@ def plan_of(**params):
     return plan_for(make(**params), FEW, None)
 
 
-def end_of(plan, **values):
-    return TrainingResult(plan.start, beta=1.0, **({"stopped_by": "max_iter"} | values))
+def end_of(plan, loss_curve=(), **values):
+    losses = [LossParts(each, each, 0.0, 0.0) for each in loss_curve]
+    values = {"stopped_by": "max_iter"} | values
+    return TrainingResult(plan.start, beta=1.0, losses=losses, **values)
 
 
 @pytest.mark.parametrize(

@@ -381,5 +381,5 @@ def test_a_model_of_another_layout_is_refused(layout):
         state["_layout"] = layout
     other = SparseAutoencoderTransformer.__new__(SparseAutoencoderTransformer)
     other.__setstate__(state)
-    with pytest.raises(ValueError, match=rf"layout {layout}, here 3.*fit it again"):
+    with pytest.raises(ValueError, match=rf"layout {layout}, here 4.*fit it again"):
         other.transform(np.zeros((2, 5)))

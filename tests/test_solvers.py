@@ -14,6 +14,7 @@ from sksae.engine import lbfgs
 from sksae.engine.lbfgs import LBFGS, InverseHessian, Point, line_search
 from sksae.engine.run_state import LearningRate, Patience, Phase, RunState
 from sksae.engine.solvers import SGD, Adam
+from sksae.model.loss_parts import LossParts
 from sksae.model.settings import TrainingConfig
 
 EPS = np.finfo(np.float64).eps
@@ -534,6 +535,7 @@ def test_a_run_goes_on_from_a_file(n_steps):
     run = run_of(warm_up=10)
     advance(run, n_steps)
     run.has_settled(3.0, None)
+    run.losses.append(LossParts(3.0, 2.0, 0.75, 0.25))
     again = RunState.of(json.loads(json.dumps(run.as_dict())))
     assert again == run
     for each in (run, again):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from oracle import forward, shares
+from oracle import active, forward, shares
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -96,8 +96,9 @@ def test_loss_is_j_of_the_joined_network(name, solver, weighted):
     mean = shares(len(X), weight) @ model.transform(X)
     is_tanh = last.activation == "tanh"
     np.testing.assert_allclose(model.mean_activation_, (1 + mean) / 2 if is_tanh else mean)
-    active = model.transform(X) != 0.0
-    np.testing.assert_allclose(model.active_share_, shares(len(X), weight) @ active)
+    share, activation = shares(len(X), weight), model.__sksae_network__().code_activation
+    expected = share @ active(model.transform(X), last.sparsity, activation, share > 0)
+    np.testing.assert_allclose(model.active_share_, expected, atol=1e-12)
 
 
 def test_greedy_training_is_a_pipelines():

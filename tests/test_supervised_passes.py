@@ -88,6 +88,7 @@ def test_passes_count_on_and_visit_rows_in_other_orders(kind, solver):
     again = copy.deepcopy(model)
     # As if it were the epoch before once more.
     again.n_iter_, again.loss_curve_ = 3, again.loss_curve_[:3]
+    again.loss_parts_ = {name: each[:3] for name, each in again.loss_parts_.items()}
     for each in (model, again):
         each.partial_fit(X, TARGETS[kind])
     assert np.any(output(model, X) != output(again, X))

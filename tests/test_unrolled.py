@@ -382,10 +382,10 @@ def test_the_gradient_of_a_supervised_network_is_autograds(
     full = FullObjective(penalties, parameters, rows(), loss)
     batch = MinibatchObjective(penalties, parameters, loss, window=1)
     batch(rows().batch(slice(0, len(chosen))))
-    found_value, found = full.gradient(torch.tensor(flat))
+    (found_value, *_), found = full.gradient(torch.tensor(flat))
     for got, by_hand in (
         (found_value, parameters.with_flat(found)),
-        (batch.epoch_loss(), batch.gradient),
+        (batch.epoch_loss().total, batch.gradient),
     ):
         assert got.item() == pytest.approx(value.item(), rel=1e-12)
         # In the coordinates of centred rows the first weights' gradient is another one:

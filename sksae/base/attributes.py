@@ -4,12 +4,21 @@ Nowhere else are the names of these attributes known. They hold numpy arrays, nu
 plain containers of them only.
 """
 
+from collections.abc import Sequence
 from copy import copy
 from typing import Any, TypeVar
 
 import numpy as np
 
 from sksae.model.codes import Selection
+from sksae.model.loss_parts import (
+    RECONSTRUCTION,
+    TARGET,
+    LossParts,
+    as_lists,
+    from_lists,
+    totals,
+)
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.scaling import Scaling
 from sksae.training.record import FitResult, Fitted, TrainingRecord
@@ -25,7 +34,7 @@ OF_CODE_UNITS = {
     "magnitude_offsets_": "offset",
 }
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 3
+LAYOUT = 4
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -127,14 +136,37 @@ def result_attributes(result: FitResult) -> dict[str, Any]:
         "alpha_": result.alpha,
         "mean_activation_": result.mean_activation,
         "active_share_": result.active_share,
-        "loss_curve_": record.loss_curve,
-        "validation_score_curve_": record.validation_curve or None,
+        "row_sparsity_": result.row_sparsity,
+        "largest_activation_": record.largest_activation,
+        **curve_attributes(record.losses, record.validation_curve, RECONSTRUCTION),
         "n_iter_": record.n_iter,
         "n_steps_": record.n_steps,
         "_seed": record.seed,
         "_seen": record.seen.as_dict(),
         "_state": record.state,
         "_stopped_by": record.stopped_by,
+    }
+
+
+def curve_attributes(
+    losses: Sequence[LossParts], validation_curve: list[float], of_error: str
+) -> dict[str, Any]:
+    """Return the fitted attributes that have an entry an epoch, and how many these are.
+
+    Parameters
+    ----------
+    losses : sequence of LossParts
+        Of the epochs.
+    validation_curve : list of float
+        Scores of the rows held out; empty where there are none.
+    of_error : {"reconstruction", "target"}
+        What the loss of rows is called.
+    """
+    return {
+        "loss_curve_": totals(losses),
+        "loss_parts_": as_lists(losses, of_error),
+        "validation_score_curve_": validation_curve or None,
+        "n_iter_": len(losses),
     }
 
 
@@ -148,9 +180,9 @@ def loaded_attributes(network: FittedNetwork) -> dict[str, Any]:
         "alpha_": None,
         "mean_activation_": unknown,
         "active_share_": unknown.copy(),
-        "loss_curve_": [],
-        "validation_score_curve_": None,
-        "n_iter_": 0,
+        "row_sparsity_": np.nan,
+        "largest_activation_": unknown.copy(),
+        **curve_attributes([], [], RECONSTRUCTION),
         "n_steps_": 0,
         "_seed": None,
         "_seen": None,
@@ -184,7 +216,8 @@ def record_of(estimator: Any) -> TrainingRecord:
         n_iter=estimator.n_iter_,
         n_steps=estimator.n_steps_,
         stopped_by=estimator._stopped_by,
-        loss_curve=estimator.loss_curve_,
+        largest_activation=estimator.largest_activation_,
+        losses=from_lists(estimator.loss_curve_, estimator.loss_parts_, RECONSTRUCTION),
         validation_curve=estimator.validation_score_curve_ or [],
     )
 
@@ -195,6 +228,8 @@ def supervised_attributes(result: SupervisedResult) -> dict[str, Any]:
     return {
         "alpha_": result.alpha,
         "loss_": result.loss,
+        "largest_activation_": record.largest_activation,
+        "row_sparsity_": result.row_sparsity,
         "n_steps_": record.n_steps,
         "_seed": record.seed,
         "_state": record.state,
@@ -213,7 +248,8 @@ def supervised_record_of(estimator: Any) -> SupervisedRecord:
         noise_unit=estimator._noise_unit,
         alpha_of_none=estimator._alpha_of_none,
         n_steps=estimator.n_steps_,
-        loss_curve=estimator.loss_curve_,
+        largest_activation=estimator.largest_activation_,
+        losses=from_lists(estimator.loss_curve_, estimator.loss_parts_, TARGET),
         validation_curve=estimator.validation_score_curve_ or [],
     )
 

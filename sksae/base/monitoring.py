@@ -68,11 +68,11 @@ class EpochMonitor:
         )
 
     def _print_new(self, snapshot: Snapshot) -> None:
-        n_epochs = len(snapshot.loss_curve)
+        n_epochs = len(snapshot.losses)
         if n_epochs == self._n_printed:
             return
         self._n_printed = n_epochs
-        line = f"Epoch {self._n_before + n_epochs}, loss = {snapshot.loss_curve[-1]:.8g}"
+        line = f"Epoch {self._n_before + n_epochs}, loss = {snapshot.losses[-1].total:.8g}"
         if snapshot.validation_curve:
             name = "accuracy" if is_classifier(self._estimator) else "R^2"
             line += f", held-out {name} = {snapshot.validation_curve[-1]:.6f}"

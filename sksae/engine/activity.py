@@ -1,16 +1,23 @@
 """How active a code is, and whether that is what rho says."""
 
+from collections.abc import Iterator
+
 import numpy as np
+import torch
 from torch import Tensor
 
 from sksae.engine.device import to_float64
+from sksae.model.codes import hoyer_sparsity
 from sksae.model.settings import TOLERANCE
 
 # An estimate from the last minibatches that is so near is taken as a sign that all rows are within
 # TOLERANCE.
 NEAR = 0.07
-# A unit is active in a row if it is above this share of its largest activation.
-ACTIVE_FROM = 1e-3
+# An activation is negligible up to this share of the unit's largest. A controller of beta counts
+# what is not, which tells of units that still come to rest; what is active, `active_above` says.
+NEGLIGIBLE = 1e-3
+# Of a code that are copied at a time, to be counted.
+BLOCK_ENTRIES, BLOCK_ENTRIES_OF_DEVICES = 2**15, 2**22
 
 
 def to_numpy(values: Tensor) -> np.ndarray:
@@ -18,10 +25,10 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.cpu().numpy().astype(np.float64)
 
 
-def share_active(
+def share_not_negligible(
     code: Tensor, largest: Tensor, row_weights: Tensor, *, is_weighted: bool = False
 ) -> Tensor:
-    """Return the share of some rows in which each unit is active, (n_models, n_components, 1).
+    """Return the share of some rows in which each unit is not negligible.
 
     Parameters
     ----------
@@ -33,18 +40,43 @@ def share_active(
         What each row counts.
     is_weighted : bool, default=False
         If so, the shares do not add up to 1, and are divided by their sum.
+
+    Returns
+    -------
+    share : Tensor of shape (n_models, n_components, 1)
     """
-    active = (code > ACTIVE_FROM * largest).to(row_weights.dtype) @ row_weights
-    return active / row_weights.sum(dim=1, keepdim=True) if is_weighted else active
+    counted = (code > NEGLIGIBLE * largest).to(row_weights.dtype) @ row_weights
+    return counted / row_weights.sum(dim=1, keepdim=True) if is_weighted else counted
 
 
-def share_not_zero(code: Tensor, weight: Tensor | None, n_rows: int) -> Tensor:
-    """Return what some rows add to the share of all rows in which each unit is not 0.
+def where_not_zero(code: Tensor) -> Tensor:
+    """Return 1 where a code is not 0, and 0 elsewhere."""
+    # Of signs, as sums of booleans take five times as long.
+    return code.sign().square_()
+
+
+def row_blocks(code: Tensor) -> Iterator[slice]:
+    """Yield the rows of a code, as many at a time as may be copied without taking much memory.
 
     Parameters
     ----------
-    code : Tensor of shape (n_models, n_components, n_some)
-        Of these rows.
+    code : Tensor of shape (n_models, n_components, n_rows)
+        Activations.
+    """
+    n_models, n_components, n_rows = code.shape
+    entries = BLOCK_ENTRIES if code.device.type == "cpu" else BLOCK_ENTRIES_OF_DEVICES
+    length = max(1, entries // (n_models * n_components))
+    for start in range(0, n_rows, length):
+        yield slice(start, start + length)
+
+
+def share_of_rows(active: Tensor, weight: Tensor | None, n_rows: int) -> Tensor:
+    """Return what some rows add to the share of all rows in which each unit is active.
+
+    Parameters
+    ----------
+    active : Tensor of shape (n_models, n_components, n_some)
+        1 in those of these rows, 0 in others.
     weight : Tensor of shape (1, n_some, 1) or None
         What each weighs, relative to the mean of all; None where all weigh alike.
     n_rows : int
@@ -54,10 +86,32 @@ def share_not_zero(code: Tensor, weight: Tensor | None, n_rows: int) -> Tensor:
     -------
     share : Tensor of shape (n_models, n_components, 1), float64
     """
-    # Of signs, as sums of booleans take five times as long.
-    active = code.sign().square_()
     total = active.sum(dim=2, keepdim=True) if weight is None else active @ weight
     return to_float64(total) / n_rows
+
+
+def row_sparsity(activity: Tensor) -> Tensor:
+    """Return Hoyer's sparsity of each row's activities.
+
+    Parameters
+    ----------
+    activity : Tensor of shape (n_models, n_components, n_rows)
+        At least 0; overwritten.
+
+    Returns
+    -------
+    sparsity : Tensor of shape (n_models, n_rows)
+    """
+    # By the largest, so that squares of very small or large ones neither vanish nor overflow.
+    unit = activity.amax(dim=1, keepdim=True)
+    l1 = activity.div_(torch.where(unit > 0.0, unit, 1.0)).sum(dim=1)
+    return sparsity_of_norms(l1, activity.square_().sum(dim=1), activity.shape[1])
+
+
+def sparsity_of_norms(l1: Tensor, square: Tensor, length: int) -> Tensor:
+    """Return Hoyer's sparsity of vectors of that length, given sums of magnitudes and squares."""
+    ratio = torch.where(square > 0.0, l1 / square.sqrt(), 1.0)
+    return hoyer_sparsity(ratio.clamp(1.0, length**0.5), length)
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:

@@ -10,7 +10,7 @@ from sksae.engine.batches import Batch
 from sksae.engine.beta_controller import OPEN_END, BetaController
 from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.losses import Loss
-from sksae.engine.objective import ObjectiveTerms
+from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
@@ -142,8 +142,8 @@ class BatchObjective(Generic[P]):
             return np.ones(self.parameters.n_models, dtype=bool)
         return self._controller.is_settled(tolerance)
 
-    def epoch_loss(self) -> Tensor:
-        """Return J averaged over the batches since the last call, shape (n_models,)."""
+    def epoch_loss(self) -> TermsOfJ:
+        """Return J and its terms averaged over the batches since the last call."""
         return self._epoch_loss.take(self.parameters)
 
     @property

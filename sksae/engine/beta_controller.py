@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import is_met, share_active, to_numpy
+from sksae.engine.activity import is_met, share_not_negligible, to_numpy
 from sksae.engine.control_law import FURTHEST, ControlLaw, control_error, next_log_beta
 from sksae.model.settings import TOLERANCE
 
@@ -72,13 +72,13 @@ class BetaController:
         The code's.
     activity_of : callable or None
         Given the mean code, returns the activity, where rho is compared with that; None where the
-        activity is the share of rows in which units are active.
+        activity is the share of rows in which units are not negligible.
     rho, beta : Tensor of shape (n_models, n_components, 1)
         Activity wanted; and the weight of S, written to in place.
     is_auto : ndarray of bool of shape (n_models,)
         Whose beta to move.
     window : int
-        Batches over which the share of active rows is averaged.
+        Batches over which the share of such rows is averaged.
     n_steps : int
         Batches that the training has.
     solver : str
@@ -201,15 +201,15 @@ class BetaController:
         return self._n_batches // self._interval != n_moves
 
     def _share_of(self, code: Tensor, row_weights: Tensor, *, is_weighted: bool) -> np.ndarray:
-        """Return the share of a batch's rows in which units are active; see `after_batch`."""
+        """Return the share of a batch's rows in which units are not negligible."""
         size = code.abs()
         self._largest.mul_(1.0 - FORGETTING)
         torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
-        shares = share_active(size, self._largest, row_weights, is_weighted=is_weighted)
+        shares = share_not_negligible(size, self._largest, row_weights, is_weighted=is_weighted)
         return to_numpy(shares.mean(dim=(1, 2)))
 
     def _follow(self, now: ControlState, share: np.ndarray) -> None:
-        """Bring the running share of active rows up to date."""
+        """Bring the running share of rows up to date."""
         newest = self._newest if self._has_moved else 1.0
         now.activity = now.activity + newest * (share - now.activity)
 

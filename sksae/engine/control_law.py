@@ -1,11 +1,11 @@
 """The law of beta="auto": a controller raises or lowers beta until a code is as active as rho says.
 
 The activity of a code is one number for each model: the mean over units of the mean activation, or
-of the share of rows in which a unit is active. The controller follows its logarithm and moves that
-of beta, by proportional and integral action in incremental form (Astrom & Hagglund 1995, "PID
-Controllers", chapter 3). How fast, and from where, the code's law says:
+of the share of rows in which a unit is not negligible. The controller follows its logarithm and
+moves that of beta, by proportional and integral action in incremental form (Astrom & Hagglund 1995,
+"PID Controllers", chapter 3). How fast, and from where, the code's law says:
 
-- One-sided (l1, l2, gated): the larger beta, the fewer rows in which a unit is active. The error is
+- One-sided (l1, l2, gated): the larger beta, the fewer such rows. The error is
   ln(activity / target), where the target comes down to rho step by step: a beta that shoots up
   kills units which no later, smaller beta brings back to life.
 - Two-sided (kl, jumprelu): with beta the activity tends to rho, from above or from below. The error

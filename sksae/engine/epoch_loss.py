@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.device import to_float64
-from sksae.engine.objective import ObjectiveTerms
+from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 
 # Of how many batches the values by row are kept before they are added up.
@@ -78,19 +78,20 @@ class EpochLoss:
         if self._n_kept == ADDED_TOGETHER:
             self._add_up()
 
-    def take(self, parameters: Parameters) -> Tensor:
-        """Return J averaged over the batches since the last call, shape (n_models,), float64.
+    def take(self, parameters: Parameters) -> TermsOfJ:
+        """Return J and its terms averaged over the batches since the last call.
 
         The weight decay is that of the weights now, and beta what it is by now.
         """
         self._add_up()
         beta, penalty = self._beta(), self._penalty / self._n_added
-        loss = self._error / self._n_added + beta * penalty
+        error, sparsity = self._error / self._n_added, beta * penalty
+        decay = to_float64(self._terms.weight_decay(parameters))
         if self._beta_before is not None:
             self.beta_drift = self.beta_drift + (beta - self._beta_before) * penalty
         self._beta_before = beta.clone()
         self._error, self._penalty, self._n_added = self._zero, self._zero, 0
-        return loss + to_float64(self._terms.weight_decay(parameters))
+        return TermsOfJ(error + sparsity + decay, error, sparsity, decay)
 
     def of_models(self, terms: ObjectiveTerms, models: list[int]) -> "EpochLoss":
         """Return the epoch loss of some models, with terms of their own; at the end of an epoch."""

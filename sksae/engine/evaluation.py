@@ -12,7 +12,7 @@ from torch import Tensor
 from sksae.engine.batches import Batch
 from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, LossOfNumbers, compares_numbers
-from sksae.engine.objective import ObjectiveTerms
+from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.settings import Penalties
@@ -26,14 +26,17 @@ class Evaluation(NamedTuple):
 
     Attributes
     ----------
-    loss : Tensor of shape (n_models,), float64
-        J.
+    terms : TermsOfJ
+        J and what it is the sum of.
     mean_code : Tensor of shape (n_models, n_components, 1), float64
         Mean of the code.
     active_share : Tensor of shape (n_models, n_components, 1), float64
-        Weighted share of rows in which each unit is not 0.
+        Weighted share of rows in which each unit is active, of codes with exact zeros; zeros for
+        others, of which `active_shares` finds it.
     lowest, highest : Tensor of shape (n_models, n_components, 1)
         Smallest and largest activation of each unit.
+    row_sparsity : Tensor of shape (n_models,), float64
+        Weighted mean of Hoyer's sparsity of the activities of each row.
     error, deviation : Tensor of shape (n_models,), float64
         Mean squared error of the output, and that of the targets' mean, 0 where rounding alone
         distinguishes them; nan where the loss compares no numbers.
@@ -43,35 +46,48 @@ class Evaluation(NamedTuple):
         Above which pre-activation units are kept, where that was to be found.
     """
 
-    loss: Tensor
+    terms: TermsOfJ
     mean_code: Tensor
     active_share: Tensor
     lowest: Tensor
     highest: Tensor
+    row_sparsity: Tensor
     error: Tensor
     deviation: Tensor
     loss_of_mean: Tensor
     thresholds: Tensor | None = None
 
+    @property
+    def loss(self) -> Tensor:
+        """J, shape (n_models,), float64."""
+        return self.terms.total
+
 
 @dataclass
 class EvaluationSums:
-    """What a lane finds in `WalkedEvaluation.evaluate`; shapes are those of `Evaluation`."""
+    """What a lane finds in `WalkedEvaluation.evaluate`; shapes are those of `Evaluation`.
+
+    ``loss`` is all of J that is a sum over rows, and ``row_penalty`` what beta * S has in that.
+    """
 
     loss: Tensor
+    row_penalty: Tensor
     mean_code: Tensor
     active_share: Tensor
     lowest: Tensor
     highest: Tensor
+    row_sparsity: Tensor
     errors: "SquaredErrors | None"
 
     def add(self, other: "EvaluationSums") -> None:
         """Take up what another lane found."""
         self.loss += other.loss
+        self.row_penalty += other.row_penalty
         self.mean_code += other.mean_code
         self.active_share += other.active_share
         torch.minimum(self.lowest, other.lowest, out=self.lowest)
         torch.maximum(self.highest, other.highest, out=self.highest)
+        self.row_sparsity += other.row_sparsity
         if self.errors is not None and other.errors is not None:
             self.errors.add_sums(other.errors)
 
@@ -112,7 +128,22 @@ class WalkedEvaluation:
         -------
         activity : Tensor of shape (n_models,), float64
             Mean over units of the mean activation, where S is a function of it; else of the share
-            of rows in which a unit is active.
+            of rows in which a unit is not 0, or not negligible (see `NEGLIGIBLE`).
+        """
+        raise NotImplementedError
+
+    def active_shares(self, above: Tensor) -> Tensor:
+        """Return in what share of rows the activity of each unit is above a threshold.
+
+        Parameters
+        ----------
+        above : Tensor of shape (n_models, n_components, 1)
+            Thresholds.
+
+        Returns
+        -------
+        share : Tensor like ``above``, float64
+            Weighted; of clean rows.
         """
         raise NotImplementedError
 
@@ -159,10 +190,12 @@ class WalkedEvaluation:
         terms = self._terms
         return EvaluationSums(
             self._zero_loss(),
+            self._zero_loss(),
             torch.zeros_like(self._wide.rho),
             torch.zeros_like(self._wide.rho),
             torch.full_like(terms.rho, inf),
             torch.full_like(terms.rho, -inf),
+            self._zero_loss(),
             SquaredErrors(self._zero_loss(), terms.loss) if compares_numbers(terms.loss) else None,
         )
 
@@ -172,18 +205,21 @@ class WalkedEvaluation:
         for other in sums[1:]:
             total.add(other)
         self._weights.flat.copy_(self.parameters.flat)
-        loss = total.loss + self._other_terms(total.mean_code, total.active_share)
-        error = deviation = loss_of_mean = torch.full_like(loss, nan)
+        terms = self._sum_of_terms(
+            total.loss, total.row_penalty, total.mean_code, total.active_share
+        )
+        error = deviation = loss_of_mean = torch.full_like(terms.total, nan)
         if total.errors is not None and compares_numbers(self._wide.loss):
             error, deviation, mean = total.errors.means()
             loss_of_mean = self._wide.loss.of_mean(mean, deviation)
         return Evaluation(
-            loss,
+            terms,
             total.mean_code,
             # Rounding may leave a little more than all rows.
             total.active_share.clamp(max=1.0),
             total.lowest,
             total.highest,
+            total.row_sparsity.clamp(max=1.0),
             error,
             deviation,
             loss_of_mean,
@@ -192,21 +228,31 @@ class WalkedEvaluation:
     def _zero_loss(self) -> Tensor:
         return torch.zeros_like(self._wide.alpha[:, 0, 0])
 
-    def _other_terms(self, mean_code: Tensor, active_share: Tensor | None = None) -> Tensor:
-        """Return the parts of J that are not sums over rows.
+    def _sum_of_terms(
+        self,
+        loss: Tensor,
+        row_penalty: Tensor,
+        mean_code: Tensor,
+        active_share: Tensor | None = None,
+    ) -> TermsOfJ:
+        """Return J, given the parts of it that are sums over rows.
 
         Parameters
         ----------
+        loss, row_penalty : Tensor of shape (n_models,), float64
+            As in `EvaluationSums`.
         mean_code, active_share : Tensor of shape (n_models, n_components, 1), float64
             As in `Evaluation`; the latter where S may be a function of it.
         """
         decay = self._wide.weight_decay(self._weights)
-        code = self._wide.code
+        code, error = self._wide.code, loss - row_penalty
         if code.penalises_means:
-            return decay + self._wide.mean_penalty(mean_code)
-        if code.penalises_counts and active_share is not None:
-            return decay + self._wide.mean_penalty(active_share.mean(dim=1, keepdim=True))
-        return decay
+            sparsity = self._wide.mean_penalty(mean_code)
+        elif code.penalises_counts and active_share is not None:
+            sparsity = self._wide.mean_penalty(active_share.mean(dim=1, keepdim=True))
+        else:
+            return TermsOfJ(loss + decay, error, row_penalty, decay)
+        return TermsOfJ(loss + (decay + sparsity), error, sparsity, decay)
 
 
 class SquaredErrors:

@@ -7,7 +7,13 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import share_active, share_not_zero
+from sksae.engine.activity import (
+    row_blocks,
+    row_sparsity,
+    share_not_negligible,
+    share_of_rows,
+    where_not_zero,
+)
 from sksae.engine.batches import Rows
 from sksae.engine.chunk_plan import Lane, plan_lanes
 from sksae.engine.codes.code import Code
@@ -16,10 +22,11 @@ from sksae.engine.evaluation import EvaluationSums, WalkedEvaluation
 from sksae.engine.losses import Loss, compare, weigh
 from sksae.engine.network import Workspace, backward, forward
 from sksae.engine.noise import Corruption
-from sksae.engine.objective import row_weights_of
+from sksae.engine.objective import TermsOfJ, row_weights_of
 from sksae.engine.parameters import Parameters
 from sksae.engine.products import Operand
 from sksae.engine.threads import Crew
+from sksae.model.codes import activity, has_zeros
 from sksae.model.settings import Penalties
 
 T = TypeVar("T")
@@ -57,6 +64,8 @@ class FullObjective(WalkedEvaluation):
         Whether the gradient is going to be asked for: it wants memory.
     crew : Crew, optional
         Who walks.
+    read_as : str, optional
+        As in `TrainingTask`.
     """
 
     def __init__(
@@ -69,9 +78,13 @@ class FullObjective(WalkedEvaluation):
         corruption: Corruption | None = None,
         with_gradient: bool = True,
         crew: Crew | None = None,
+        read_as: str | None = None,
     ) -> None:
         super().__init__(penalties, parameters, loss, crew)
         architecture = parameters.architecture
+        self._read_as = read_as or penalties.sparsity
+        self._activation = architecture.activations[architecture.code_layer]
+        self._has_zeros = has_zeros(self._activation)
         self._rows, self._corruption = rows, corruption
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
@@ -92,10 +105,23 @@ class FullObjective(WalkedEvaluation):
 
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         sums = [self._new_sums() for _ in self._lanes]
-        return [(own, self._sum_up(lane, own)) for lane, own in zip(self._lanes, sums, strict=True)]
+        return [
+            (own, self._sum_up(lane, own, is_whole=is_whole))
+            for lane, own in zip(self._lanes, sums, strict=True)
+        ]
 
-    def _sum_up(self, lane: Lane, sums: EvaluationSums) -> Iterator[bool]:
-        """Add what each chunk of a lane comes to, and yield True after each."""
+    def _sum_up(self, lane: Lane, sums: EvaluationSums, *, is_whole: bool) -> Iterator[bool]:
+        """Add what each chunk of a lane comes to, and yield True after each.
+
+        Parameters
+        ----------
+        lane : Lane
+            Whose chunks.
+        sums : EvaluationSums
+            Written to.
+        is_whole : bool
+            Whether more is asked for than J.
+        """
         terms, architecture = self._terms, self.parameters.architecture
         for workspace, batch in lane.walk():
             output = forward(workspace, Operand(batch.rows))
@@ -108,14 +134,20 @@ class FullObjective(WalkedEvaluation):
             if sums.errors is not None:
                 dim = -1 if architecture.output_layout == "rows" else -2
                 sums.errors.add(row_weights, batch, row_values, error, dim)
-            sums.loss += self._row_terms(workspace, row_values, code, batch.weight)
+            self._add_row_terms(sums.loss, sums.row_penalty, workspace, row_values, batch.weight)
             if self._encoder:
                 sums.mean_code += to_float64(workspace.sum_rows(row_weights))
-                sums.active_share += share_not_zero(code, batch.weight, self._rows.n_rows)
+            if self._encoder and is_whole:
+                if self._has_zeros:
+                    active = where_not_zero(code)
+                    sums.active_share += share_of_rows(active, batch.weight, self._rows.n_rows)
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
                 torch.maximum(sums.highest, high, out=sums.highest)
+                for which in row_blocks(code):
+                    sparsity = row_sparsity(self._activity_of(code[..., which]))
+                    sums.row_sparsity += to_float64(sparsity @ row_weights[0, which, 0])
             yield True
 
     @property
@@ -172,16 +204,35 @@ class FullObjective(WalkedEvaluation):
 
         largest = torch.stack(self._each(largest_of)).amax(dim=0)
 
-        def active(lane: Lane) -> Tensor:
+        def counted(lane: Lane) -> Tensor:
             total = torch.zeros_like(self._wide.beta)
             for size, row_weights in codes(lane):
-                total += to_float64(share_active(size, largest, row_weights))
+                total += to_float64(share_not_negligible(size, largest, row_weights))
             return total
 
-        return torch.stack(self._each(active)).sum(dim=0).mean(dim=(1, 2))
+        return torch.stack(self._each(counted)).sum(dim=0).mean(dim=(1, 2))
 
-    def gradient(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Return J and its gradient at the parameters given.
+    def active_shares(self, above: Tensor) -> Tensor:
+        def count(lane: Lane) -> Tensor:
+            total = torch.zeros_like(self._wide.beta)
+            for workspace, batch in lane.walk():
+                code = forward(workspace, Operand(batch.rows), self._encoder)
+                for which in row_blocks(code):
+                    active = self._activity_of(code[..., which]).gt_(above)
+                    weight = None if batch.weight is None else batch.weight[:, which]
+                    total += share_of_rows(active, weight, self._rows.n_rows)
+            return total
+
+        # Rounding may leave a little more than all rows.
+        return torch.stack(self._each(count)).sum(dim=0).clamp(max=1.0)
+
+    def _activity_of(self, code: Tensor) -> Tensor:
+        """Return the activities, at least 0, of a code, in memory of their own."""
+        found: Tensor = activity(code, self._read_as, self._activation)
+        return found.abs()
+
+    def gradient(self, flat: Tensor) -> tuple[TermsOfJ, Tensor]:
+        """Return J, with its terms, and its gradient at the parameters given.
 
         Parameters
         ----------
@@ -190,7 +241,7 @@ class FullObjective(WalkedEvaluation):
 
         Returns
         -------
-        loss : Tensor of shape (n_models,), float64
+        terms : TermsOfJ
         gradient : Tensor like ``flat``
         """
         self.parameters.flat.copy_(flat)
@@ -198,20 +249,28 @@ class FullObjective(WalkedEvaluation):
         by_unit = self._terms.code.penalises_means
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
         narrow_mean = mean_code.to(self._terms.rho) if by_unit else None
-        losses = self._each(self._gradient_of_lane, narrow_mean)
+        lanes = self._each(self._gradient_of_lane, narrow_mean)
+        loss, row_penalty = (torch.stack(each).sum(dim=0) for each in zip(*lanes, strict=True))
         total = self._weights.with_flat(torch.zeros_like(flat))
         for lane in self._lanes:
             assert lane.total is not None
             total.flat.add_(lane.total.flat)
         total.flat.mul_(1.0 / self._rows.n_rows)
         self._wide.add_weight_decay(total, self._weights)
-        return torch.stack(losses).sum(dim=0) + self._other_terms(mean_code), total.flat
+        return self._sum_of_terms(loss, row_penalty, mean_code), total.flat
 
-    def _gradient_of_lane(self, lane: Lane, narrow_mean: Tensor | None) -> Tensor:
-        """Write the sum of the chunks' gradients into the lane's, and return its part of J."""
+    def _gradient_of_lane(self, lane: Lane, narrow_mean: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Write the sum of the chunks' gradients into the lane's.
+
+        Returns
+        -------
+        loss, row_penalty : Tensor of shape (n_models,), float64
+            Its part of those of `EvaluationSums`.
+        """
         terms, architecture = self._terms, self.parameters.architecture
         is_encoded = narrow_mean is not None and self._keeps
-        loss, gradient, total = self._zero_loss(), lane.gradient, lane.total
+        loss, row_penalty = self._zero_loss(), self._zero_loss()
+        gradient, total = lane.gradient, lane.total
         assert gradient is not None
         assert total is not None
         total.flat.zero_()
@@ -221,12 +280,12 @@ class FullObjective(WalkedEvaluation):
             output = forward(workspace, layers=self._decoder if is_encoded else None)
             code, error = workspace.out[terms.code_layer], workspace.gradient[-1]
             row_values = compare(architecture, terms.loss, output, batch.target, error)
-            loss += self._row_terms(workspace, row_values, code, weight)
+            self._add_row_terms(loss, row_penalty, workspace, row_values, weight)
             if weight is not None:
                 weigh(architecture, error, weight)
             backward(workspace, gradient, terms.code_gradient(code, narrow_mean, weight))
             total.flat.add_(gradient.flat)
-        return loss
+        return loss, row_penalty
 
     def _encode_all(self) -> Tensor:
         def encode(lane: Lane) -> Tensor:
@@ -239,14 +298,38 @@ class FullObjective(WalkedEvaluation):
 
         return torch.stack(self._each(encode)).sum(dim=0)
 
-    def _row_terms(
-        self, workspace: Workspace, row_values: Tensor, code: Tensor, weight: Tensor | None
-    ) -> Tensor:
-        """Return one chunk's part of J: the loss, and the penalty on its rows' codes."""
+    def _add_row_terms(
+        self,
+        loss: Tensor,
+        row_penalty: Tensor,
+        workspace: Workspace,
+        row_values: Tensor,
+        weight: Tensor | None,
+    ) -> None:
+        """Add one chunk's part of J: the loss, and the penalty on its rows' codes.
+
+        Parameters
+        ----------
+        loss, row_penalty : Tensor of shape (n_models,), float64
+            Those of `EvaluationSums`, to which it is added.
+        workspace : Workspace
+            Of the chunk, whose code it has.
+        row_values : Tensor of shape (n_models, n_rows)
+            What the loss gave.
+        weight : Tensor of shape (1, n_rows, 1) or None
+            Relative to the mean weight.
+        """
         values = self._terms.loss.values(to_float64(row_values))
-        by_row = self._terms.code.row_penalty(code)
+        by_row = self._terms.code.row_penalty(workspace.out[self._terms.code_layer])
         if by_row is not None:
-            values += self._wide.beta[:, 0] * to_float64(by_row)
-        if weight is not None:
-            values *= to_float64(weight[..., 0])
-        return values.sum(dim=-1) * workspace.row_weight
+            penalty = self._wide.beta[:, 0] * to_float64(by_row)
+            values += penalty
+            row_penalty += _sum_over_rows(penalty, weight) * workspace.row_weight
+        loss += _sum_over_rows(values, weight) * workspace.row_weight
+
+
+def _sum_over_rows(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the sum over rows of values (n_models, n_rows), which may be overwritten."""
+    if weight is not None:
+        values *= to_float64(weight[..., 0])
+    return values.sum(dim=-1)

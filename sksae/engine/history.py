@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sksae.engine.run_state import RunState
 from sksae.model.failure import NonFiniteLossError
+from sksae.model.loss_parts import LossParts
 from sksae.model.tasks import Monitor, Snapshot
 
 
@@ -75,7 +76,7 @@ class History:
 
     def verdict(
         self,
-        loss: float,
+        loss: LossParts,
         score: float | None,
         flat: Callable[[], Tensor],
         *,
@@ -86,24 +87,24 @@ class History:
 
         Parameters
         ----------
-        loss, score, beta_drift, may_end
+        loss : LossParts
+            J over the epoch.
+        score, beta_drift, may_end
             As in `RunState.has_settled`.
         flat : callable
             Returns the parameters.
         """
         run = self._run
-        if not isfinite(loss):
-            raise self._describe(len(run.loss_curve) + 1)
-        run.loss_curve.append(loss)
+        if not isfinite(loss.total):
+            raise self._describe(len(run.losses) + 1)
+        run.losses.append(loss)
         if score is not None:
             run.validation_curve.append(score)
         if self._monitor is not None and self._monitor.epoch_ends(lambda: self._snapshot(flat)):
             return "callback"
-        settled = run.has_settled(loss, score, beta_drift=beta_drift, may_end=may_end)
+        settled = run.has_settled(loss.total, score, beta_drift=beta_drift, may_end=may_end)
         return "tol" if settled else None
 
     def _snapshot(self, flat: Callable[[], Tensor]) -> Snapshot:
         run = self._run
-        return Snapshot(
-            flat().cpu().numpy().copy(), list(run.loss_curve), list(run.validation_curve)
-        )
+        return Snapshot(flat().cpu().numpy().copy(), list(run.losses), list(run.validation_curve))

@@ -22,6 +22,7 @@ from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
+from sksae.model.loss_parts import LossParts
 from sksae.model.tasks import TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
@@ -74,6 +75,8 @@ class _LBFGSTraining:
         self._task, self._full, self._scorer = task, full, scorer
         self._network = Running.begin(task, has_scorer=scorer is not None)
         self._continuation = _make_continuation(task, full) if task.finds_beta else None
+        # The terms of J at the points that the solver has seen since it took the last of its steps.
+        self._looked_at: dict[float, LossParts] = {}
         if scorer is not None and task.config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_if_best(scorer.scores(full.parameters)[0])
@@ -119,7 +122,7 @@ class _LBFGSTraining:
         return TrainingResult(
             flat=weights.flat.cpu().numpy().copy(),
             beta=weights.beta,
-            loss_curve=state.loss_curve,
+            losses=state.losses,
             validation_curve=state.validation_curve,
             n_steps=n_steps,
             stopped_by=stopped_by,
@@ -127,8 +130,10 @@ class _LBFGSTraining:
 
     def _solver_from(self, flat: Tensor) -> LBFGS:
         def evaluate(flat: Tensor) -> tuple[float, Tensor]:
-            loss, gradient = self._full.gradient(flat)
-            return float(loss), gradient
+            terms, gradient = self._full.gradient(flat)
+            (loss,) = terms.of_models()
+            self._looked_at[loss.total] = loss
+            return loss.total, gradient
 
         return LBFGS(evaluate, flat, noise=torch.finfo(self._full.parameters.flat.dtype).eps)
 
@@ -157,7 +162,9 @@ class _LBFGSTraining:
         if self._scorer is not None:
             score = self._scorer.scores(self._full.parameters)[0]
             self._keep_if_best(score)
-        return self._network.history.verdict(self._solver.value, score, lambda: flat)
+        loss = self._looked_at[self._solver.value]
+        self._looked_at.clear()
+        return self._network.history.verdict(loss, score, lambda: flat)
 
     def _keep_if_best(self, score: float) -> None:
         if self._network.history.is_better(score) and self._meets_rho():

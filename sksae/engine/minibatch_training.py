@@ -276,7 +276,7 @@ class MinibatchTraining:
     def _take_stock(self) -> None:
         """Ask of every network whether the epoch just ended was its last."""
         objective = self._objective
-        losses, drift = objective.epoch_loss().tolist(), objective.beta_drift.tolist()
+        losses, drift = objective.epoch_loss().of_models(), objective.beta_drift.tolist()
         scores = None
         if self._scorer is not None:
             scores = self._scorer.scores(self._parameters)
@@ -332,7 +332,7 @@ class MinibatchTraining:
         self._outcomes[self._task_indices[model]] = TrainingResult(
             flat=weights.flat.cpu().numpy().copy(),
             beta=weights.beta,
-            loss_curve=state.loss_curve,
+            losses=state.losses,
             validation_curve=state.validation_curve,
             n_steps=state.n_steps,
             stopped_by=state.stopped_by,

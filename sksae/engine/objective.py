@@ -8,6 +8,8 @@ where l is a loss of `losses`. With 1/2 ||x_hat - x||^2 it is that of the UFLDL 
 of tied weights over both; or is that of some layers.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from sksae.engine.codes.code import Code
 from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.network import Workspace
 from sksae.engine.parameters import Parameters
+from sksae.model.loss_parts import LossParts
 from sksae.model.settings import Beta, Penalties, PerModel
 
 
@@ -33,6 +36,19 @@ def known(beta: Beta) -> PerModel:
     if isinstance(beta, float):
         return beta
     return [0.0 if isinstance(value, str) else value for value in beta]
+
+
+class TermsOfJ(NamedTuple):
+    """J and the terms that it is the sum of (see `LossParts`), each (n_models,) and float64."""
+
+    total: Tensor
+    error: Tensor
+    sparsity: Tensor
+    decay: Tensor
+
+    def of_models(self) -> list[LossParts]:
+        """Return the numbers of each model."""
+        return [LossParts(*each) for each in torch.stack(self, dim=1).tolist()]
 
 
 class ObjectiveTerms:

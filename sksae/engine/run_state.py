@@ -6,6 +6,7 @@ from enum import StrEnum
 from math import inf
 from typing import Any, Self
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.settings import TrainingConfig
 
 # With beta="auto" this share of the epochs is set aside, to go on at this share of the learning
@@ -171,7 +172,7 @@ class RunState:
         Why it ends, or is going to.
     n_steps : int
         Steps taken.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         An entry for each epoch.
     best_score : float
         Of the rows held out, if there are any.
@@ -185,7 +186,7 @@ class RunState:
     phase: Phase = Phase.MAIN
     stopped_by: str = "max_iter"
     n_steps: int = 0
-    loss_curve: list[float] = field(default_factory=list)
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     best_score: float = -inf
 
@@ -333,4 +334,5 @@ class RunState:
             Patience(**plain["patience"]),
         )
         plain["phase"] = Phase(plain["phase"])
+        plain["losses"] = [LossParts(*each) for each in plain["losses"]]
         return cls(**plain)

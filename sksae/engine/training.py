@@ -13,7 +13,9 @@ from math import isfinite, nan
 import numpy as np
 import torch
 
+from sksae.engine.activity import to_numpy
 from sksae.engine.batches import Rows, kept_resident
+from sksae.engine.evaluation import Evaluation, WalkedEvaluation
 from sksae.engine.exact.evaluation import make_evaluation
 from sksae.engine.lbfgs_training import train_by_lbfgs
 from sksae.engine.losses import Loss, takes_logits
@@ -23,6 +25,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import make_scorer
 from sksae.model.architecture import Architecture
+from sksae.model.codes import active_above, has_zeros, largest_activity, largest_so_far
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.numbers import kept_dtype
 from sksae.model.settings import Penalties
@@ -81,6 +84,7 @@ def train(
         for each in trained:
             each.mean_code = np.full(n_components, nan)
             each.active_share = np.full(n_components, nan)
+            each.largest = np.full(n_components, nan)
             if tasks[0].finds_beta:
                 each.state["beta"] = np.asarray(each.beta)
         try:
@@ -93,8 +97,8 @@ def train(
                 each.stopped_by = "interrupt"
     for each in trained:
         # A pass over a piece that was cut short counts as one, whose loss is that of all its rows.
-        if tasks[0].config.is_one_pass and not each.loss_curve:
-            each.loss_curve.append(each.loss)
+        if tasks[0].config.is_one_pass and not each.losses:
+            each.losses.append(each.loss_parts)
     for outcome in outcomes:
         if isinstance(outcome, NonFiniteLossError):
             # Its frames hold the rows and the networks, for as long as a search keeps it.
@@ -141,21 +145,35 @@ def _evaluate(
     penalties = [replace(task.penalties, beta=trained.beta) for _, task, trained in done]
     side_by_side = Penalties.side_by_side(penalties)
     corruption = corruption_of(tasks[0].config, rows)
-    full = make_evaluation(side_by_side, parameters, rows, loss, corruption=corruption, crew=crew)
+    full = make_evaluation(
+        side_by_side,
+        parameters,
+        rows,
+        loss,
+        corruption=corruption,
+        crew=crew,
+        read_as=tasks[0].read_as,
+    )
     found = full.evaluate()
     if tasks[0].finds_beta:
         for (_, _, trained), activity in zip(done, full.activity().tolist(), strict=True):
             trained.activity = activity
+    largest = _largest_activities(architecture, [task for _, task, _ in done], found)
+    shares = _active_shares(architecture, full, found, largest)
+    losses = found.terms.of_models()
     for model, (index, task, trained) in enumerate(done):
-        trained.loss = float(found.loss[model])
-        for name in ("mean_code", "active_share", "lowest", "highest"):
+        trained.loss, trained.loss_parts = losses[model].total, losses[model]
+        for name in ("mean_code", "lowest", "highest"):
             setattr(trained, name, getattr(found, name)[model].cpu().numpy().ravel())
-        for name in ("error", "deviation", "loss_of_mean"):
+        trained.largest = largest[model]
+        if shares is not None:
+            trained.active_share = shares[model]
+        for name in ("row_sparsity", "error", "deviation", "loss_of_mean"):
             setattr(trained, name, float(getattr(found, name)[model]))
         if found.thresholds is not None:
             trained.threshold = float(found.thresholds[model])
         if not isfinite(trained.loss):
-            outcomes[index] = task.config.failure(len(trained.loss_curve))
+            outcomes[index] = task.config.failure(len(trained.losses))
     config = tasks[0].config
     draws = config.noise is not None or config.dropout is not None
     if with_start and not draws and not config.is_one_pass:
@@ -171,3 +189,57 @@ def _evaluate(
             return
         for (_, _, trained), value in zip(done, at_start.tolist(), strict=True):
             trained.loss_at_start = value
+
+
+def _largest_activities(
+    architecture: Architecture, tasks: Sequence[TrainingTask], found: Evaluation
+) -> np.ndarray:
+    """Return the largest activity of each unit so far, (n_models, n_components).
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of the networks.
+    tasks : sequence of TrainingTask
+        What each was trained for.
+    found : Evaluation
+        Of all of them.
+    """
+    activation = architecture.activations[architecture.code_layer]
+    extremes = zip(to_numpy(found.lowest), to_numpy(found.highest), strict=True)
+    return np.array(
+        [
+            largest_so_far(
+                task.largest_before,
+                largest_activity(low.ravel(), high.ravel(), task.code, activation),
+            )
+            for task, (low, high) in zip(tasks, extremes, strict=True)
+        ]
+    )
+
+
+def _active_shares(
+    architecture: Architecture, full: WalkedEvaluation, found: Evaluation, largest: np.ndarray
+) -> np.ndarray | None:
+    """Return in what share of rows each unit is active, (n_models, n_components).
+
+    None where it is not asked for: of a network with a target.
+
+    Parameters
+    ----------
+    architecture : Architecture
+        Of the networks.
+    full : WalkedEvaluation
+        Of all of them, to walk once more where units have no exact zeros.
+    found : Evaluation
+        What the first walk has found.
+    largest : ndarray of shape (n_models, n_components)
+        Their largest activities.
+    """
+    if architecture.output_layout != "rows":
+        return None
+    share, activation = found.active_share, architecture.activations[architecture.code_layer]
+    if not has_zeros(activation):
+        above = torch.from_numpy(active_above(largest, activation)).unsqueeze(2)
+        share = full.active_shares(above.to(found.lowest))
+    return to_numpy(share)[..., 0]

@@ -107,7 +107,7 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     Its codes of rows are those of SAELens' ``encode``. It transforms, rebuilds and scores; what
     training goes on from is not in such files, so that `partial_fit` and ``warm_start`` raise a
     ValueError, and what only training rows tell (``loss_``, ``mean_activation_``,
-    ``active_share_``) is nan.
+    ``active_share_``, ``largest_activation_``, ``row_sparsity_``) is nan.
 
     Parameters
     ----------

@@ -6,6 +6,7 @@ import numpy as np
 
 from sksae.metrics.checks import MatrixLike, check_matrix, check_options
 from sksae.metrics.reductions import largest_magnitude, sum_magnitudes
+from sksae.model.codes import hoyer_sparsity as of_ratio
 from sksae.model.numbers import Matrix
 
 
@@ -51,10 +52,7 @@ def hoyer_sparsity(codes: MatrixLike, *, axis: Literal[0, 1] = 1) -> np.ndarray:
     _check_axis(axis)
     length = codes.shape[axis]
     ratio = _norm_ratios(codes, axis)
-    if length == 1:
-        return np.ones_like(ratio)
-    root = np.sqrt(length)
-    return (root - ratio) / (root - 1.0)
+    return of_ratio(ratio, length)
 
 
 @np.errstate(all="ignore")

@@ -6,9 +6,12 @@ in warnings, the docs and the tests go by this table; it imports neither torch n
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
+
+# An array of numpy, or of torch.
+A = TypeVar("A", bound=Any)
 
 BOUNDED = ("sigmoid", "tanh")
 # Activations of units that are exactly 0 where they are not active.
@@ -210,19 +213,19 @@ class Selection(NamedTuple):
         return self._replace(budgets=(*below, n_active))
 
 
-def mean_activation(mean_code: np.ndarray, activation: str) -> np.ndarray:
+def mean_activation(mean_code: A, activation: str) -> A:
     """Return the activity of units whose code has that mean; tanh is read as (1 + a) / 2."""
-    return (1.0 + mean_code) / 2.0 if activation == "tanh" else mean_code
+    return cast(A, (1.0 + mean_code) / 2.0) if activation == "tanh" else mean_code
 
 
-def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndarray:
+def activity(code: A, sparsity: str | None, activation: str) -> A:
     """Return a code such that what is inactive is 0 or little more.
 
     That of a tanh unit whose mean activation is held at rho is (1 + a) / 2.
 
     Parameters
     ----------
-    code : ndarray
+    code : ndarray or tensor
         Activations.
     sparsity : str or None
         Name of the code.
@@ -230,6 +233,55 @@ def activity(code: np.ndarray, sparsity: str | None, activation: str) -> np.ndar
         Of its units.
     """
     return mean_activation(code, activation) if CODES[sparsity].aims_at_mean else code
+
+
+def largest_activity(
+    lowest: np.ndarray, highest: np.ndarray, sparsity: str | None, activation: str
+) -> np.ndarray:
+    """Return the largest activity of units, in magnitude, given their extreme activations.
+
+    Parameters
+    ----------
+    lowest, highest : ndarray of shape (n_components,)
+        Activations.
+    sparsity, activation : str or None, str
+        As in `activity`.
+    """
+    ends = (activity(each.astype(np.float64), sparsity, activation) for each in (lowest, highest))
+    return np.maximum(*map(np.abs, ends))
+
+
+def largest_so_far(before: np.ndarray | None, now: np.ndarray) -> np.ndarray:
+    """Return the larger of the activities before and now, those before None or nan if unknown."""
+    return now if before is None else np.where(np.isnan(before), now, np.maximum(before, now))
+
+
+def hoyer_sparsity(ratio: A, length: int) -> A:
+    """Return Hoyer's sparsity of vectors, given their l1 norm over their l2 norm.
+
+    Parameters
+    ----------
+    ratio : ndarray or tensor
+        In [1, sqrt(length)]; 1 for zeros, which are as sparse as one entry alone.
+    length : int
+        Entries of a vector; all of a single one count as sparse.
+    """
+    root = length**0.5
+    return cast(A, (root - ratio) / (root - 1.0)) if length > 1 else cast(A, ratio * 0.0 + 1.0)
+
+
+def row_sparsity(activities: np.ndarray) -> np.ndarray:
+    """Return Hoyer's sparsity of rows of activities that are at least 0."""
+    unit = activities.max(axis=1, keepdims=True).astype(np.float64)
+    shares = activities / np.where(unit > 0.0, unit, 1.0)
+    l1, l2 = shares.sum(axis=1), np.linalg.norm(shares, axis=1)
+    ratio = np.divide(l1, l2, out=np.ones_like(l1), where=l2 > 0.0)
+    return hoyer_sparsity(ratio.clip(1.0, activities.shape[1] ** 0.5), activities.shape[1])
+
+
+def has_zeros(activation: str) -> bool:
+    """Return whether units are exactly 0 where they are not active."""
+    return activation in RECTIFIED
 
 
 def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
@@ -242,4 +294,4 @@ def active_above(largest: np.ndarray, activation: str) -> np.ndarray:
     activation : str
         Of the units.
     """
-    return np.zeros_like(largest) if activation in RECTIFIED else HALF_MAXIMUM * largest
+    return np.zeros_like(largest) if has_zeros(activation) else HALF_MAXIMUM * largest

@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from sksae.model.codes import Selection
+from sksae.model.loss_parts import UNKNOWN, LossParts, totals
 from sksae.model.settings import Penalties, TrainingConfig
 
 # What the next step of a solver depends on.
@@ -22,12 +23,12 @@ class Snapshot:
     ----------
     flat : ndarray of shape (n_parameters,)
         Parameters in the precision of training, for centred rows.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         As in `TrainingResult`, up to this moment.
     """
 
     flat: np.ndarray
-    loss_curve: list[float]
+    losses: list[LossParts]
     validation_curve: list[float]
 
 
@@ -57,6 +58,8 @@ class TrainingResult:
         Parameters, for centred rows.
     loss : float
         J over all training rows.
+    loss_parts : LossParts
+        The same, with its terms.
     beta : float
         Weight of S; what was found, if it was to be.
     activity : float or None
@@ -64,9 +67,13 @@ class TrainingResult:
     mean_code : ndarray of shape (n_components,)
         Weighted mean of the code over the training rows; zeros where there is no code.
     active_share : ndarray of shape (n_components,)
-        Weighted share of the training rows in which each unit is not 0; likewise.
+        Weighted share of the training rows in which each unit is active, of autoencoders.
     lowest, highest : ndarray of shape (n_components,)
         Smallest and largest activation of each unit on the training rows.
+    largest : ndarray of shape (n_components,)
+        Largest activity of each unit on these rows, and on those before that count.
+    row_sparsity : float
+        Weighted mean over the training rows of Hoyer's sparsity of their activities.
     error, deviation : float
         Mean squared error over the training rows, and that of their mean (see `Evaluation`).
     loss_of_mean : float
@@ -76,7 +83,7 @@ class TrainingResult:
     loss_at_start : float or None
         J at the parameters that training began with, with the beta that it ended with; None
         where nothing is held against it.
-    loss_curve, validation_curve : list of float
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch: mean J over its batches (J for lbfgs); R^2 of the held-out rows.
     n_steps : int
         Steps taken.
@@ -88,22 +95,30 @@ class TrainingResult:
 
     flat: np.ndarray
     loss: float = nan
+    loss_parts: LossParts = UNKNOWN
     beta: float = 0.0
     activity: float | None = None
     mean_code: np.ndarray = field(default_factory=lambda: np.empty(0))
     active_share: np.ndarray = field(default_factory=lambda: np.empty(0))
     lowest: np.ndarray = field(default_factory=lambda: np.empty(0))
     highest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    largest: np.ndarray = field(default_factory=lambda: np.empty(0))
+    row_sparsity: float = nan
     error: float = nan
     deviation: float = nan
     loss_of_mean: float = nan
     threshold: float | None = None
     loss_at_start: float | None = None
-    loss_curve: list[float] = field(default_factory=list)
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
     n_steps: int = 0
     stopped_by: str = "max_iter"
     state: State = field(default_factory=dict)
+
+    @property
+    def loss_curve(self) -> list[float]:
+        """J of each epoch."""
+        return totals(self.losses)
 
 
 @dataclass(frozen=True)
@@ -124,6 +139,10 @@ class TrainingTask:
         ``TrainingResult.state`` of the training that this one continues; of a single task only.
     monitor : Monitor, optional
         Told of every epoch, and asked whether to stop.
+    read_as : str, optional
+        The code whose activities the activations are, where S is not of that (see `activity`).
+    largest_before : ndarray of shape (n_components,), optional
+        Largest activity of each unit on earlier rows that count.
     """
 
     penalties: Penalties
@@ -132,6 +151,13 @@ class TrainingTask:
     selection: Selection | None = None
     state: State | None = None
     monitor: Monitor | None = None
+    read_as: str | None = None
+    largest_before: np.ndarray | None = None
+
+    @property
+    def code(self) -> str | None:
+        """The name of the code that activations are of."""
+        return self.read_as or self.penalties.sparsity
 
     @property
     def finds_beta(self) -> bool:

@@ -7,11 +7,12 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
 from sksae.base.monitoring import EpochMonitor
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import Layer
 from sksae.training.centred import from_centred
 from sksae.training.plan import Plan
 
-Attributes: TypeAlias = Callable[[Sequence[Layer], list[float], list[float]], dict[str, Any]]
+Attributes: TypeAlias = Callable[[Sequence[Layer], list[LossParts], list[float]], dict[str, Any]]
 
 
 def epoch_monitor(
@@ -37,7 +38,7 @@ def epoch_monitor(
     task : dict
         What callbacks may ask for: X, y and metadata of the fit.
     attributes : callable
-        Makes fitted attributes of layers, loss curve and validation curve.
+        Makes fitted attributes of layers, losses and validation curve.
     n_before : int, default=0
         Epochs before.
     quiet : bool, default=False
@@ -49,7 +50,7 @@ def epoch_monitor(
         task,
         lambda snapshot: attributes(
             from_centred(plan.architecture, snapshot.flat, plan.scaling),
-            snapshot.loss_curve,
+            snapshot.losses,
             snapshot.validation_curve,
         ),
         verbose=not quiet and estimator.verbose,

@@ -13,13 +13,18 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin
 from sklearn.utils.validation import check_consistent_length
 
 from sksae.base import constraints
-from sksae.base.attributes import supervised_attributes, supervised_record_of
+from sksae.base.attributes import (
+    curve_attributes,
+    supervised_attributes,
+    supervised_record_of,
+)
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
+from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
@@ -303,9 +308,7 @@ class SupervisedStack(
         record = result.record
         return {
             "autoencoders_": with_layers(members, result.encoder),
-            "loss_curve_": record.loss_curve,
-            "validation_score_curve_": record.validation_curve or None,
-            "n_iter_": record.n_iter,
+            **curve_attributes(record.losses, record.validation_curve, TARGET),
             "_seen": target.seen.as_dict(),
             **self._top_attributes(result.top, target.attributes),
         }

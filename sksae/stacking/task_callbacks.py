@@ -9,6 +9,7 @@ from sklearn.callback import CallbackContext
 
 from sksae.base.monitoring import EpochMonitor
 from sksae.base.stages import End, Stages, task_of
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import Layer
 from sksae.model.tasks import TrainingResult
 from sksae.stacking.monitoring import epoch_monitor
@@ -57,7 +58,7 @@ class TaskCallbacks:
     def __call__(
         self,
         plan: Plan,
-        result_of: Callable[[Sequence[Layer], list[float], list[float]], SupervisedResult],
+        result_of: Callable[[Sequence[Layer], list[LossParts], list[float]], SupervisedResult],
         *,
         is_top: bool,
         is_last: bool,
@@ -107,5 +108,5 @@ class _Stage:
         """Hear what it came to."""
         if not self._is_last:
             give_up_if_interrupted(trained.stopped_by)
-        self._end(trained.stopped_by, len(trained.loss_curve), trained.loss)
+        self._end(trained.stopped_by, len(trained.losses), trained.loss)
         self.result = result

@@ -136,6 +136,7 @@ def result_of(plan: Plan, trained: TrainingResult, before: Fitted | None = None)
         beta=beta if CODES[penalties.sparsity].has_penalty else None,
         mean_activation=mean_activation(trained.mean_code, network.code_activation),
         active_share=trained.active_share,
+        row_sparsity=trained.row_sparsity,
     )
 
 
@@ -148,12 +149,12 @@ def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> Tr
         As in `result_of`.
     """
     assert plan.seen is not None
-    n_iter, n_steps = len(trained.loss_curve), trained.n_steps
-    curve, validation_curve = trained.loss_curve, trained.validation_curve
+    n_iter, n_steps = len(trained.losses), trained.n_steps
+    losses, validation_curve = trained.losses, trained.validation_curve
     if before is not None:
         earlier = before.record
         n_iter, n_steps = earlier.n_iter + n_iter, earlier.n_steps + n_steps
-        curve = [*earlier.loss_curve, *curve]
+        losses = [*earlier.losses, *losses]
         validation_curve = [*earlier.validation_curve, *validation_curve]
     return TrainingRecord(
         seed=plan.config.seed,
@@ -162,6 +163,7 @@ def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> Tr
         n_iter=n_iter,
         n_steps=n_steps,
         stopped_by=trained.stopped_by,
-        loss_curve=curve,
+        largest_activation=trained.largest,
+        losses=losses,
         validation_curve=validation_curve,
     )

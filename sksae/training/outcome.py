@@ -177,7 +177,8 @@ def missed_rho(trained: TrainingResult, plan: Plan) -> Finding | None:
     if trained.deviation == 0.0:
         return None  # of rows that are all alike nothing is to be learnt
     facts = CODES[plan.penalties.sparsity]
-    what = "mean activation" if facts.aims_at_mean else "share of active units"
+    counted = "share of active units" if facts.counts_units else "share of units not negligible"
+    what = "mean activation" if facts.aims_at_mean else counted
     if activity > rho:
         advice = "raise max_iter, rho or n_components"
         makes_zeros = facts.is_sparse(plan.architecture.code_activation)

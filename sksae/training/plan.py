@@ -53,6 +53,8 @@ class Plan:
         Of the output; the latter of labels, or of rows where there is no target.
     target : ndarray of shape (n_samples, n_targets) or None
         What is to be made of each row; the row itself by default.
+    read_as, largest_before
+        As in `TrainingTask`.
     """
 
     architecture: Architecture
@@ -68,6 +70,8 @@ class Plan:
     held_out_index: np.ndarray | None = None
     loss: str = "squared_error"
     target: np.ndarray | None = None
+    read_as: str | None = None
+    largest_before: np.ndarray | None = None
 
     @property
     def rho(self) -> float:
@@ -82,8 +86,16 @@ class Plan:
 
     def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
-        selection = self.architecture.selection
-        return TrainingTask(self.penalties, self.config, self.start, selection, self.state, monitor)
+        return TrainingTask(
+            self.penalties,
+            self.config,
+            self.start,
+            self.architecture.selection,
+            self.state,
+            monitor,
+            self.read_as,
+            self.largest_before,
+        )
 
 
 def check_device(specification: TrainingSpecification) -> None:
@@ -196,6 +208,8 @@ def make_plan(
         dtype=specification.dtype,
         device=specification.device,
         loss=specification.loss,
+        # Another fit may be of rows that have nothing to do with those before.
+        largest_before=before.record.largest_activation if before and one_pass else None,
     )
 
 

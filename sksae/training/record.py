@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork
 from sksae.training.seen import Seen
 
@@ -25,7 +26,9 @@ class TrainingRecord:
         Epochs and steps.
     stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
         Why it ended.
-    loss_curve, validation_curve : list of float
+    largest_activation : ndarray of shape (n_components,)
+        Of each unit, over the rows that count.
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch; the latter is empty where no rows are held out.
     """
 
@@ -35,7 +38,8 @@ class TrainingRecord:
     n_iter: int
     n_steps: int
     stopped_by: str
-    loss_curve: list[float] = field(default_factory=list)
+    largest_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
 
@@ -62,7 +66,9 @@ class FitResult(NamedTuple):
     mean_activation : ndarray of shape (n_components,)
         Of each unit over the training rows.
     active_share : ndarray of shape (n_components,)
-        Of the training rows, for each unit, in which it is not 0.
+        Of the training rows, for each unit, in which it is active.
+    row_sparsity : float
+        Mean over the training rows of Hoyer's sparsity.
     """
 
     network: FittedNetwork
@@ -72,3 +78,4 @@ class FitResult(NamedTuple):
     beta: float | None
     mean_activation: np.ndarray
     active_share: np.ndarray
+    row_sparsity: float

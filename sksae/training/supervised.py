@@ -12,10 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sksae.model.codes import activity, largest_so_far, row_sparsity
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, kept_dtype
 from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Dropout, Penalties, TrainingConfig
+from sksae.model.slices import chunk_slices
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.model.unrolled import unroll
 from sksae.training.finetuning import (
@@ -55,7 +58,7 @@ class OpenStage(Protocol):
     def __call__(
         self,
         plan: Plan,
-        result_of: Callable[[Sequence[Layer], list[float], list[float]], SupervisedResult],
+        result_of: Callable[[Sequence[Layer], list[LossParts], list[float]], SupervisedResult],
         *,
         is_top: bool,
         is_last: bool,
@@ -67,7 +70,7 @@ class OpenStage(Protocol):
         plan : Plan
             What is trained.
         result_of : callable
-            Given the layers, the loss curve and the validation curve as an epoch leaves them,
+            Given the layers, the losses and the validation curve as an epoch leaves them,
             returns the result so far.
         is_top : bool
             Whether the layer on top alone is trained.
@@ -184,7 +187,9 @@ class SupervisedTraining:
         layers = [*self._encoder[self._n_frozen :], top or self._empty_top()]
         rows, scaling = self._input(X)
         config = self._config(rows, scaling, first_epoch=n_before, one_pass=True, pace=pace)
-        plan = self._plan(layers, scaling, config, alpha, state=state)
+        # Members that were trained anew have other units.
+        largest = before.largest_activation if before and top else None
+        plan = self._plan(layers, scaling, config, alpha, state=state, largest_before=largest)
         return self._train(plan, rows, layers, before=before)
 
     def _train(
@@ -219,7 +224,7 @@ class SupervisedTraining:
         is_given = self._specification.alpha is not None
 
         def result_of(
-            layers: Sequence[Layer], loss_curve: list[float], validation_curve: list[float]
+            layers: Sequence[Layer], losses: list[LossParts], validation_curve: list[float]
         ) -> SupervisedResult:
             record = SupervisedRecord(
                 seed=self._seed,
@@ -228,7 +233,7 @@ class SupervisedTraining:
                 noise_unit=self._noise_unit,
                 alpha_of_none=earlier.alpha_of_none if is_given else alpha,
                 n_steps=earlier.n_steps,
-                loss_curve=[*earlier.loss_curve, *loss_curve],
+                losses=[*earlier.losses, *losses],
                 validation_curve=validation_curve or earlier.validation_curve,
             )
             return SupervisedResult([*self._encoder[:n_kept], *layers[:-1]], layers[-1], record)
@@ -236,12 +241,23 @@ class SupervisedTraining:
         with self._open_stage(plan, result_of, is_top=is_top, is_last=is_last) as stage:
             weight = self._target.weight
             layers, trained = train_layers(plan, X, weight, stage.monitor, warn=is_last)
-            result = result_of(layers, trained.loss_curve, trained.validation_curve)
-            n_steps = earlier.n_steps + trained.n_steps
+            result = result_of(layers, trained.losses, trained.validation_curve)
+            largest, row_sparsity = trained.largest, trained.row_sparsity
+            if len(layers) == 1:
+                # The code is what enters the one layer that is trained.
+                largest, row_sparsity = self._told_by(X)
+                largest = largest_so_far(plan.largest_before, largest)
+            record = replace(
+                result.record,
+                state=trained.state,
+                n_steps=earlier.n_steps + trained.n_steps,
+                largest_activation=largest,
+            )
             result = result._replace(
-                record=replace(result.record, state=trained.state, n_steps=n_steps),
+                record=record,
                 loss=trained.loss,
                 alpha=alpha,
+                row_sparsity=row_sparsity,
             )
             stage.end(trained, result)
         return result
@@ -281,8 +297,26 @@ class SupervisedTraining:
             index=target.index,
             loss=target.loss,
             target=target.values,
+            read_as=self._members[-1].sparsity,
             **rest,
         )
+
+    def _told_by(self, codes: np.ndarray) -> tuple[np.ndarray, float]:
+        """Return what codes of the rows that count tell: the largest activities, and the sparsity.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_samples, n_components)
+            Of all rows.
+        """
+        index, weight, last = self._target.index, self._target.weight, self._members[-1]
+        largest, sparsity = np.zeros(codes.shape[1]), np.empty(len(index))
+        for which in chunk_slices(len(index), codes.shape[1]):
+            part = np.abs(activity(codes[index[which]], last.sparsity, last.code_activation))
+            largest = np.maximum(largest, part.max(axis=0))
+            sparsity[which] = row_sparsity(part)
+        counted = None if weight is None else weight[index]
+        return largest, float(np.average(sparsity, weights=counted))
 
     def _config(self, X: Matrix, scaling: Scaling, **rest: Any) -> TrainingConfig:
         """Return the solver and the steps of all layers together, on what enters them."""

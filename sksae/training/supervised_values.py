@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sksae.model.loss_parts import LossParts
 from sksae.model.network import Layer
 from sksae.training.seen import Seen
 
@@ -63,7 +64,9 @@ class SupervisedRecord:
         What alpha=None stood for, if it ever was None.
     n_steps : int
         Taken by all trainings.
-    loss_curve, validation_curve : list of float
+    largest_activation : ndarray of shape (n_components,)
+        Of each unit of the code, over the rows that count.
+    losses, validation_curve : list of LossParts, list of float
         One entry an epoch.
     """
 
@@ -73,13 +76,14 @@ class SupervisedRecord:
     noise_unit: float
     alpha_of_none: float | None = None
     n_steps: int = 0
-    loss_curve: list[float] = field(default_factory=list)
+    largest_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
+    losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
 
     @property
     def n_iter(self) -> int:
         """Epochs."""
-        return len(self.loss_curve)
+        return len(self.losses)
 
 
 class SupervisedResult(NamedTuple):
@@ -95,6 +99,8 @@ class SupervisedResult(NamedTuple):
         Up to then; of an epoch without the solver's state.
     loss, alpha : float
         J over all rows, and the weight decay in it; of an epoch nan.
+    row_sparsity : float
+        Mean over the rows of Hoyer's sparsity of the code; likewise.
     """
 
     encoder: Sequence[Layer]
@@ -102,3 +108,4 @@ class SupervisedResult(NamedTuple):
     record: SupervisedRecord
     loss: float = np.nan
     alpha: float = np.nan
+    row_sparsity: float = np.nan

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activations import ACTIVATIONS
+from sksae.engine.activity import sparsity_of_norms
 from sksae.engine.batches import Batch, Rows
 from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
@@ -172,6 +173,7 @@ class ExactEvaluation(WalkedEvaluation):
             active, bags, output = passage.decode(chosen)
             row_values = self._compare(output, batch)
             row_weights = self._row_weights(batch, pre.shape[1])
+            counted = to_float64(row_weights[..., 0])
             if sums.errors is not None:
                 sums.errors.add(row_weights, batch, row_values[..., -1], output[:, :, -1])
             values = loss.values(to_float64(loss.mean_over_readings(row_values)))
@@ -182,10 +184,19 @@ class ExactEvaluation(WalkedEvaluation):
             of_entries = terms.code.entry_penalty(active)
             if of_entries is not None:
                 penalty = passage.by_row(active, to_float64(of_entries))
-                values = values + self._wide.beta[:, 0] * penalty
-            sums.loss += (values * to_float64(row_weights[..., 0])).sum(dim=-1)
+                penalty = self._wide.beta[:, 0] * penalty
+                values = values + penalty
+                sums.row_penalty += (penalty * counted).sum(dim=-1)
+            sums.loss += (values * counted).sum(dim=-1)
             found.add(active, row_weights, pre.shape[1])
+            sums.row_sparsity += self._row_sparsity(passage, active) @ counted[0]
             yield True
+
+    def _row_sparsity(self, passage: Passage, active: Active) -> Tensor:
+        """Return Hoyer's sparsity of each row, (n_models, n_rows), float64, by its entries."""
+        values = to_float64(active.values.abs())
+        l1, square = passage.by_row(active, values), passage.by_row(active, values.square())
+        return sparsity_of_norms(l1, square, self.parameters.architecture.n_components)
 
     def _bounds_of(self, batch: Batch, pre: Tensor) -> np.ndarray | None:
         """Return what the code keeps of a chunk, given its pre-activations."""
@@ -216,12 +227,13 @@ def make_evaluation(
     *,
     corruption: Corruption | None,
     crew: Crew,
+    read_as: str | None = None,
 ) -> WalkedEvaluation:
     """Return what tells what networks come to over all rows.
 
     Parameters
     ----------
-    penalties, parameters, rows, loss, corruption, crew
+    penalties, parameters, rows, loss, corruption, crew, read_as
         As in `ExactEvaluation` and `FullObjective`.
     """
     if parameters.architecture.is_dictionary:
@@ -234,6 +246,7 @@ def make_evaluation(
         corruption=corruption,
         with_gradient=False,
         crew=crew,
+        read_as=read_as,
     )
 
 
