@@ -8,7 +8,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sksae import SparseAutoencoderTransformer
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
+)
 from sksae.metrics import feature_density, is_active, l0, sparsity_scorers
 from sksae.model.codes import RECTIFIED
 
@@ -75,6 +79,20 @@ def test_an_estimator_with_an_autoencoder_in_it_says_it_too(X):
     pipe = make_pipeline(StandardScaler(), SparseAutoencoderTransformer(5, max_iter=5))
     codes = pipe.fit_transform(X)
     np.testing.assert_array_equal(is_active(codes, pipe), is_active(codes, pipe[-1]))
+
+
+@pytest.mark.parametrize("finetune", [True, False])
+def test_a_stack_and_a_classifier_know_their_largest_activations(X, finetune):
+    stack = StackedSparseAutoencoder([6, 5], finetune=finetune, max_iter=5, random_state=0).fit(X)
+    classifier = SparseAutoencoderClassifier([5], max_iter=3, random_state=0)
+    for estimator in (stack, classifier.fit(X, np.arange(80) % 2)):
+        codes = estimator.transform(X)
+        expected = codes > 0.5 * codes.max(axis=0)
+        assert (is_active(codes, estimator) != expected).mean() < 1e-2
+        # Of a single row too, in which each unit is as large as it gets.
+        np.testing.assert_array_equal(
+            is_active(codes[:1], estimator), is_active(codes, estimator)[:1]
+        )
 
 
 def test_densities_and_counts_of_it_are_means(X):

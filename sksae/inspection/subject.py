@@ -11,11 +11,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sksae.base.protocols import HasNetwork
-from sksae.metrics.activity import activity_of, gives_coefficients
+from sksae.metrics.activity import activity_of, thresholds_in
 from sksae.metrics.checks import MatrixLike
 from sksae.metrics.lookup import AutoencoderLocation, fitted_autoencoder
-from sksae.metrics.reductions import extremes
-from sksae.model.codes import active_above
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 
@@ -136,19 +134,7 @@ class Subject:
         X : {array-like, sparse matrix, sequence}
             Rows, which are walked over where nothing is known of the training rows.
         """
-        if gives_coefficients(self.autoencoder):
-            return np.zeros(self.n_units)
-        largest = np.array(
-            getattr(self.autoencoder, "largest_activation_", np.nan), dtype=np.float64
-        )
-        activation = self.network.code_activation
-        if np.isnan(largest).any():
-            largest = np.zeros(self.n_units)
-            if active_above(np.ones(1), activation).any():
-                for block in self.blocks(X):
-                    lowest, highest = extremes(block.activities, 0)
-                    np.maximum(largest, np.maximum(highest, -lowest), out=largest)
-        return active_above(largest, activation)
+        return thresholds_in(self.autoencoder, (block.activities for block in self.blocks(X)))
 
     def feature_names(
         self, X: Any = None, given: Sequence[str] | None = None, *, name: str = "feature_names"

@@ -1,5 +1,6 @@
 """Which units of a code are active: one definition, for every code."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sksae.base.protocols import HasNetwork, is_autoencoder
 from sksae.metrics.checks import MatrixLike, check_matrix
 from sksae.metrics.lookup import fitted_autoencoder
 from sksae.metrics.reductions import extremes
-from sksae.model.codes import active_above, activity
+from sksae.model.codes import active_above, activity, has_zeros
 from sksae.model.numbers import Matrix
 
 
@@ -65,7 +66,7 @@ def is_active(codes: MatrixLike, estimator: Any) -> np.ndarray | sp.csr_array:
     """
     autoencoder = fitted_autoencoder(estimator, needed_by="is_active").autoencoder
     codes = activity_of(autoencoder, codes)
-    return mask_of(codes, thresholds_of(autoencoder, codes))
+    return mask_of(codes, thresholds_in(autoencoder, [codes]))
 
 
 def activity_of(autoencoder: HasNetwork, codes: MatrixLike) -> Matrix:
@@ -99,23 +100,48 @@ def gives_coefficients(autoencoder: HasNetwork) -> bool:
     return is_autoencoder(autoencoder) and autoencoder.transform_algorithm != "encode"
 
 
-def thresholds_of(autoencoder: HasNetwork, activities: Matrix) -> np.ndarray:
+def known_thresholds(autoencoder: HasNetwork) -> np.ndarray | None:
+    """Return above which magnitude each unit is active, (n_components,), or None if rows must tell.
+
+    Parameters
+    ----------
+    autoencoder : HasNetwork
+        Whose units they are.
+    """
+    network = autoencoder.__sksae_network__()
+    if gives_coefficients(autoencoder) or has_zeros(network.code_activation):
+        return np.zeros(network.n_components)
+    largest = _largest_activation(autoencoder)
+    return None if np.isnan(largest).any() else active_above(largest, network.code_activation)
+
+
+def _largest_activation(autoencoder: Any) -> np.ndarray:
+    """Return each unit's largest activity in training; of a stack as its last member knows it."""
+    while not hasattr(autoencoder, "largest_activation_"):  # layers were not trained together
+        autoencoder = autoencoder.autoencoders_[-1]
+    return np.asarray(autoencoder.largest_activation_, dtype=np.float64)
+
+
+def thresholds_in(autoencoder: HasNetwork, blocks: Iterable[Matrix]) -> np.ndarray:
     """Return above which magnitude each unit is active, shape (n_components,).
 
     Parameters
     ----------
     autoencoder : HasNetwork
         Whose units they are.
-    activities : ndarray or csr_array of shape (n_samples, n_components)
-        Of some rows. They say how large units become where nothing is known of the training rows.
+    blocks : iterable of {ndarray, csr_array} of shape (n_rows, n_components)
+        Activities in some rows. They say how large units become where nothing is known of the
+        training rows, and are not asked for elsewhere.
     """
-    if gives_coefficients(autoencoder):
-        return np.zeros(activities.shape[1])
-    largest = np.asarray(getattr(autoencoder, "largest_activation_", np.nan), dtype=np.float64)
-    if np.isnan(largest).any():
+    known = known_thresholds(autoencoder)
+    if known is not None:
+        return known
+    network = autoencoder.__sksae_network__()
+    largest = np.zeros(network.n_components)
+    for activities in blocks:
         lowest, highest = extremes(activities, 0)
-        largest = np.maximum(highest, -lowest)
-    return active_above(largest, autoencoder.__sksae_network__().code_activation)
+        np.maximum(largest, np.maximum(highest, -lowest), out=largest)
+    return active_above(largest, network.code_activation)
 
 
 def mask_of(activities: Matrix, thresholds: np.ndarray) -> np.ndarray | sp.csr_array:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from sksae.base.protocols import HasNetwork
-from sksae.metrics.activity import activity_of, mask_of, thresholds_of
+from sksae.metrics.activity import activity_of, mask_of, thresholds_in
 from sksae.metrics.checks import MatrixLike, check_options, check_threshold
 from sksae.metrics.codes import dead_fraction, l0
 from sksae.metrics.lookup import fitted_autoencoder
@@ -55,7 +55,7 @@ class SparsityScorer:
     def count_active(self, autoencoder: HasNetwork, activities: Matrix) -> float:
         """Return the mean number of active units in a row."""
         if self.threshold is None:
-            active = mask_of(activities, thresholds_of(autoencoder, activities))
+            active = mask_of(activities, thresholds_in(autoencoder, [activities]))
             return float(active.sum() / activities.shape[0])
         return l0(activities, threshold=self.threshold, relative=self.relative)
 

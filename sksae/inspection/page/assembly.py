@@ -75,7 +75,7 @@ def page_contents(
     found = survey(subject, X, also=see)
     table = maker.table(found)
     shown = RowsShown(X, look.image_shape, text, _names_of_columns(X, feature_names))
-    atoms = atoms_shown(atoms_of(subject), look)
+    atoms = atoms_shown(atoms_of(subject, np.arange(subject.n_units)), look)
     classes, names_of_classes = _classes(maker)
     units, rows = units_of(
         found,
