@@ -1,0 +1,105 @@
+"""
+A report: what units of sentences stand for, in one file
+=========================================================
+
+``sksae.inspection.report`` writes a page that shows what an autoencoder has learnt: curves, a table
+of units that can be sorted and searched, and for each unit its words, the rows in which it is active
+and a label with how well it holds. Here rows are sentences from the documentation of five packages,
+and the question is what tells the packages apart.
+
+It takes some ten seconds, needs the extra ``report``, and writes ``report.html``::
+
+    python examples/report.py
+"""
+
+# %%
+# Sentences
+# ---------
+# Those of the docstrings of packages that are installed with sksae, so that nothing is downloaded.
+# Each counts once, and belongs to the package it was found in first.
+
+import argparse
+from pathlib import Path
+
+parser = argparse.ArgumentParser(description="A report on units of sentences")
+parser.add_argument("--output", type=Path, default=Path("report.html"), help="default %(default)s")
+options = parser.parse_args()
+if not options.output.parent.is_dir():
+    parser.error(f"there is no folder {options.output.parent}")
+
+import inspect
+import re
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+
+from sksae import SparseAutoencoderTransformer
+from sksae.inspection import feature_table, report
+
+MODULES = (
+    "numpy",
+    "scipy.linalg",
+    "scipy.signal",
+    "scipy.sparse",
+    "scipy.stats",
+    "sklearn.cluster",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.metrics",
+    "pandas",
+    "matplotlib.pyplot",
+)
+
+
+def sentences_of(module):
+    """Yield the sentences in the docstrings of a module's functions, classes and methods."""
+    for name in dir(module):
+        found = getattr(module, name)
+        members = [found]
+        if inspect.isclass(found):
+            members += [getattr(found, each, None) for each in dir(found) if each[0] != "_"]
+        for member in members:
+            for text in re.split(r"(?<=[.!?])\s+|\n\n", inspect.getdoc(member) or ""):
+                sentence = " ".join(text.split())
+                if 40 < len(sentence) < 300 and not re.search(r">>>|^\W|[=|_]{3}", sentence):
+                    yield sentence
+
+
+packages: dict[str, str] = {}
+for module in MODULES:
+    for sentence in sentences_of(import_module(module)):
+        packages.setdefault(sentence, module.split(".")[0])
+texts, y = np.array(list(packages)), np.array(list(packages.values()))
+X_train, X_test, _, y_test = train_test_split(texts, y, random_state=0, stratify=y)
+print(f"Sentences: {len(texts)} of {len(np.unique(y))} packages")
+
+# %%
+# Units of words
+# --------------
+# Sixteen of two hundred units are active in a sentence. The table says of each what it has to do
+# with the packages and by which words it can be told, both found on one half of the rows and
+# measured on the other. These rows were not trained on.
+
+pipe = make_pipeline(
+    TfidfVectorizer(min_df=5, sublinear_tf=True),
+    SparseAutoencoderTransformer(200, sparsity="topk", rho=8, max_iter=30, tol=0.01, random_state=0),
+).fit(X_train)
+table = feature_table(pipe, X_test, y_test)
+columns = ["target_class", "separation", "p_adjusted", "label", "label_f1", "base_f1"]
+best = table.sort_values("separation", ascending=False).head(12)
+with pd.option_context("display.width", 120, "display.max_colwidth", 44, "display.precision", 2):
+    print("\nUnits that tell a package from all others:\n")
+    print(best[columns])
+told = (table["label_f1"] > 2 * table["base_f1"]).mean()
+print(f"\nLabels of {told:.0%} of units have an F1 of twice the base rate's or more.")
+
+# %%
+# The page
+# --------
+
+report(pipe, X_test, y_test, path=options.output, title="Sentences of five packages")
+print("Saved", options.output)
