@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, RandomizedSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -32,6 +32,7 @@ from sksae.inspection import (
     top_samples,
 )
 from sksae.inspection.atoms import most_used
+from sksae.inspection.displays.loss import Curve
 from sksae.inspection.displays.rows import are_counted, scaled_atom
 from sksae.inspection.subject import Subject
 from sksae.metrics import hoyer_sparsity, is_active, refit_sparsest, sparsity_scorers
@@ -495,6 +496,25 @@ def test_searches_of_other_scores_and_failed_candidates(X):
     assert display.ax_.get_xlabel().startswith("sparsity")
 
 
+def test_a_search_of_a_single_split_that_chose_nothing(X):
+    search = RandomizedSearchCV(
+        small(6),
+        {"rho": [0.1, 0.2, 0.4]},
+        n_iter=2,
+        cv=ShuffleSplit(1, random_state=0),
+        scoring=sparsity_scorers(),
+        refit=False,
+        random_state=0,
+    ).fit(X)
+    with pytest.warns(UserWarning, match="single split has no standard error"):
+        display = SearchDisplay.from_estimator(search)
+    assert display.chosen is None
+    assert not display.ax_.collections  # no bars of errors
+    assert not any("chosen" in entry for entry in legend(display.ax_))
+    with pytest.raises(NotFittedError):
+        LossCurveDisplay.from_estimator(search)
+
+
 def test_what_is_no_fitted_search_is_refused(sae):
     with pytest.raises(NotFittedError, match="GridSearchCV instance is not fitted"):
         SearchDisplay.from_estimator(GridSearchCV(sae, {"rho": [0.1]}))
@@ -580,6 +600,27 @@ def test_they_draw_into_an_array_of_axes(draw, sae, X):
     with pytest.raises(ValueError, match="axes"):
         draw(sae, X, ax=[*np.ravel(axes), axes])
     assert plt.get_fignums() == [figure.number]
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+def test_what_is_drawn_stands_out_from_the_background(style, sae, X):
+    from matplotlib.colors import to_rgb
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+        return np.dot([0.2126, 0.7152, 0.0722], linear)
+
+    with plt.style.context(style):
+        display = ReconstructionDisplay.from_estimator(sae, X, rows=0, kind="bar")
+        losses = LossCurveDisplay([Curve("", [3, 2], [0.1, 0.2], {"decay": [1, 1]})]).plot()
+        lines = [*losses.ax_.lines, *losses.validation_ax_.lines]
+        drawn = [bar.get_facecolor()[:3] for bar in display.axes_[0, 0].patches]
+        drawn += [to_rgb(line.get_color()) for line in lines]
+        ground = luminance(to_rgb(losses.figure_.get_facecolor()))
+    for colour in drawn:
+        low, high = sorted((luminance(colour), ground))
+        # What WCAG 2.1 asks of graphics, criterion 1.4.11.
+        assert (high + 0.05) / (low + 0.05) >= 3.0
 
 
 @each_display
