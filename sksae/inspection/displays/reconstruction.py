@@ -275,7 +275,8 @@ class ReconstructionDisplay:
             names = [str(name) for name in look.names[chosen]]
         for place, of_features in values.items():
             panel = line[place]
-            if look.image_shape is not None:
+            if look.kind == "image":
+                assert look.image_shape is not None
                 draw_image(panel, of_features, look.image_shape, *limits[place])
             elif look.kind == "bar":
                 # The names stand beside the row once.

@@ -299,7 +299,8 @@ class TopSamplesDisplay:
 
 def draw_row(ax: Axes, row: np.ndarray, look: Look, limits: tuple[float, float]) -> None:
     """Draw a row as an image or a signal, on the scale that others have too."""
-    if look.image_shape is not None:
+    if look.kind == "image":
+        assert look.image_shape is not None
         draw_image(ax, row, look.image_shape, *limits)
     else:
         draw_line(ax, row)
