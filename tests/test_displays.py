@@ -211,7 +211,7 @@ def test_bad_input_is_named(sae, X):
         atoms(sae, kind="pie")
     with pytest.raises(ValueError, match="'n_columns' parameter"):
         atoms(sae, n_columns=0)
-    with pytest.raises(ValueError, match="one string for each of the 300 rows"):
+    with pytest.raises(ValueError, match="a text for each of the 300 rows"):
         samples(sae, X, text=["a"])
     with pytest.raises(ValueError, match="text must be a sequence of strings"):
         samples(sae, X, text="a")

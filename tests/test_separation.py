@@ -6,11 +6,11 @@ import scipy.sparse as sp
 from scipy import stats
 from sklearn.datasets import load_diabetes
 
-from sksae.inspection.halves import choosing_half
-from sksae.inspection.intervals import difference_of_shares, fisher
-from sksae.inspection.separation import Correlations, separation_of
 from sksae.inspection.subject import Block
-from sksae.inspection.targets import check_targets
+from sksae.inspection.table.halves import choosing_half
+from sksae.inspection.table.intervals import difference_of_shares, fisher
+from sksae.inspection.table.separation import Correlations, separation_of
+from sksae.inspection.table.targets import check_targets
 
 
 def active_rows(rng, n_samples, shares):

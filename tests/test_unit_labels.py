@@ -6,11 +6,11 @@ import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import f1_score, precision_score, recall_score
 
-import sksae.inspection.rule_labels
-import sksae.inspection.term_labels
-from sksae.inspection.fidelity import fidelity
-from sksae.inspection.rule_labels import MANY_CUTS, cut_points, most_rows, rule_labels
-from sksae.inspection.term_labels import (
+import sksae.inspection.table.rule_labels
+import sksae.inspection.table.term_labels
+from sksae.inspection.table.fidelity import fidelity
+from sksae.inspection.table.rule_labels import MANY_CUTS, cut_points, most_rows, rule_labels
+from sksae.inspection.table.term_labels import (
     PRIOR_ROWS,
     TOKEN,
     incidence_of_features,
@@ -127,7 +127,7 @@ def test_blocks_of_units_make_no_difference(texts, first, monkeypatch):
     active = columns(*(has(texts, word) for word in WORDS))
     incidence = incidence_of_texts(texts, first)
     _, whole = term_labels(incidence, active[first], active[~first])
-    monkeypatch.setattr(sksae.inspection.term_labels, "BLOCK_UNITS", 3)
+    monkeypatch.setattr(sksae.inspection.table.term_labels, "BLOCK_UNITS", 3)
     _, in_blocks = term_labels(incidence, active[first], active[~first])
     np.testing.assert_array_equal(whole, in_blocks)
 
@@ -224,7 +224,7 @@ def test_without_rows_there_is_no_rule(rows):
 def test_blocks_make_no_difference_to_rules(rows, monkeypatch):
     masks = [rows[:, 0] > cut for cut in np.linspace(-1.0, 1.0, 9)]
     whole, _ = labels_of(rows, *masks)
-    monkeypatch.setattr(sksae.inspection.rule_labels, "BLOCK_UNITS", 2)
+    monkeypatch.setattr(sksae.inspection.table.rule_labels, "BLOCK_UNITS", 2)
     assert labels_of(rows, *masks)[0].tolist() == whole.tolist()
 
 

@@ -17,8 +17,14 @@ def has_atoms(autoencoder: HasNetwork) -> bool:
     return is_autoencoder(autoencoder) and len(autoencoder.__sksae_network__().layers) == 2
 
 
-def atoms_of(subject: Subject, units: np.ndarray) -> np.ndarray:
-    """Return what units stand for.
+def added_atoms(subject: Subject) -> np.ndarray | None:
+    """Return what each unit adds to a row, (n_units, n_features); None if there are no atoms."""
+    autoencoder: Any = subject.autoencoder
+    return np.asarray(autoencoder.components_) if has_atoms(autoencoder) else None
+
+
+def pictured(subject: Subject, units: np.ndarray) -> np.ndarray:
+    """Return what units stand for, to be shown.
 
     Parameters
     ----------
@@ -29,7 +35,7 @@ def atoms_of(subject: Subject, units: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    atoms : ndarray of shape (n_units, n_features), float64
+    shown : ndarray of shape (n_units, n_features), float64
         ``components_`` where there are such; else, for each unit, by how much the row that excites
         it most differs from the mean one, in the units of what reaches the autoencoder.
     """

@@ -7,7 +7,7 @@ import numpy as np
 
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import survey
-from sksae.inspection.table_maker import TableMaker
+from sksae.inspection.table.maker import TableMaker
 
 
 @np.errstate(all="ignore")

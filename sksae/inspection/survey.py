@@ -12,6 +12,9 @@ from sksae.metrics.activity import mask_of
 from sksae.metrics.sparseness import hoyer_sparsity
 from sksae.model.numbers import Matrix
 
+# A unit that is active in a larger share of rows than this tells rows apart by how much only.
+ALWAYS_ON = 0.9
+
 
 class Survey(NamedTuple):
     """What a walk over rows has found.

@@ -20,13 +20,11 @@ from sksae.inspection.displays.drawing import (
     whole_numbers,
 )
 from sksae.inspection.subject import Subject
-from sksae.inspection.survey import survey
+from sksae.inspection.survey import ALWAYS_ON, survey
 from sksae.metrics.activity import gives_coefficients
 from sksae.model.codes import CODES
 from sksae.training.validation import resolve_rho
 
-# A unit that is active in a larger share of rows than this tells rows apart by how much only.
-ALWAYS = 0.9
 N_BINS = 30
 
 
@@ -154,7 +152,7 @@ class ActivityDisplay:
     @property
     def always_on_(self) -> np.ndarray:
         """Units that are active in more than 90 % of rows."""
-        return np.flatnonzero(self.density > ALWAYS)
+        return np.flatnonzero(self.density > ALWAYS_ON)
 
     def plot(self, ax: AxesLike = None) -> Self:
         """Draw the three panels.
@@ -200,7 +198,7 @@ class ActivityDisplay:
         ranks = _ranks(density)
         # Below the smallest share that there can be.
         floor = 0.5 / len(self.row_sparsity)
-        is_unused, is_on = density == 0.0, density > ALWAYS
+        is_unused, is_on = density == 0.0, density > ALWAYS_ON
         between = ~is_unused & ~is_on
         ax.plot(ranks[between], density[between], ".", color=BLUE, label=f"others: {between.sum()}")
         ax.plot(
@@ -208,7 +206,7 @@ class ActivityDisplay:
             density[is_on],
             "^",
             color=GREEN,
-            label=f"in more than {ALWAYS:.0%} of rows: {is_on.sum()}",
+            label=f"in more than {ALWAYS_ON:.0%} of rows: {is_on.sum()}",
         )
         ax.plot(
             ranks[is_unused],

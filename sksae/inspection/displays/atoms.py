@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sksae.inspection.atoms import atoms_of, has_atoms, most_used
+from sksae.inspection.atoms import has_atoms, most_used, pictured
 from sksae.inspection.displays.checks import check_counts
 from sksae.inspection.displays.drawing import (
     SMALL,
@@ -17,7 +17,8 @@ from sksae.inspection.displays.drawing import (
     grid_axes,
     is_at_bottom,
 )
-from sksae.inspection.displays.rows import check_names, draw_atom, given_names, look_of
+from sksae.inspection.displays.rows import draw_atom, look_of
+from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
 
 # How many units are shown where the user names none: as many as can be looked at together.
@@ -196,7 +197,7 @@ class AtomsDisplay:
         else:
             numbers = subject.check_units(units)
         display = cls(
-            atoms_of(subject, numbers),
+            pictured(subject, numbers),
             units=numbers,
             kind=look.kind,  # type: ignore[arg-type]
             image_shape=look.image_shape,

@@ -207,12 +207,6 @@ def write_lines(ax: Axes, lines: Sequence[str], n_lines: int, *, monospace: bool
         )
 
 
-def shortened(text: object, length: int) -> str:
-    """Return a text in one line of some characters at most."""
-    line = " ".join(str(text).split())
-    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
-
-
 def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = None) -> None:
     """Explain what is drawn below axes and their label, where it hides nothing.
 

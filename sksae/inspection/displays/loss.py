@@ -255,8 +255,8 @@ def curves_of(autoencoder: HasNetwork) -> Iterator[Curve]:
 
 def curve_of(trained: Any, name: str = "") -> Curve:
     """Return how one estimator was trained, by its fitted attributes."""
-    parts = getattr(trained, "loss_parts_", None) or {}
-    return Curve(name, trained.loss_curve_, trained.validation_score_curve_, parts)
+    losses, scores = trained.loss_curve_, trained.validation_score_curve_
+    return Curve(name, losses, scores, trained.loss_parts_)
 
 
 def member_names(stack: Any) -> list[str]:

@@ -24,14 +24,13 @@ from sksae.inspection.displays.drawing import (
 )
 from sksae.inspection.displays.rows import (
     Look,
-    check_names,
     draw_bars,
     draw_image,
     draw_line,
-    given_names,
     look_of,
     strongest,
 )
+from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
 
 N_ROWS = 4

@@ -1,6 +1,5 @@
 """How a row of features is drawn: as an image, a line, bars or words."""
 
-import re
 from collections.abc import Sequence
 from math import prod
 from numbers import Integral
@@ -14,11 +13,12 @@ from sksae.inspection.displays.drawing import (
     VERMILLION,
     Axes,
     bare,
-    shortened,
     title,
     whole_numbers,
     write_lines,
 )
+from sksae.inspection.names import are_counted
+from sksae.inspection.texts import shortened
 
 KINDS = ("image", "line", "bar", "words")
 # Features that can be told one by one without names, and names that are a vocabulary.
@@ -100,15 +100,6 @@ def kind_of(n_features: int, *, has_shape: bool, is_named: bool, kinds: Sequence
     if is_named:
         return "words" if n_features > VOCABULARY and "words" in kinds else "bar"
     return "bar" if n_features <= FEW_FEATURES else "line"
-
-
-def are_counted(names: np.ndarray) -> bool:
-    """Return whether names say no more than the number of a feature: x0, x1, ..."""
-    found = [re.fullmatch(r"(\D*)(\d+)", str(name)) for name in names]
-    return all(
-        each is not None and int(each[2]) == feature and each[1] == found[0][1]  # type: ignore[index]
-        for feature, each in enumerate(found)
-    )
 
 
 def checked_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, ...]:
@@ -239,27 +230,3 @@ def draw_atom(ax: Axes, atom: np.ndarray, look: Look, name: str, n_top: int) -> 
         else:
             write_lines(ax, [shortened(name, NAME_LENGTH) for name in names], n_top)
     title(ax, name, "left" if look.kind == "words" else "center")
-
-
-def check_names(names: Sequence[str] | None) -> None:
-    """Raise if names of features are a single string, whose letters would pass for names."""
-    if isinstance(names, str):
-        raise TypeError(f"feature_names must be a sequence of strings, got {names!r}.")
-
-
-def given_names(names: Sequence[str] | None, n_features: int) -> np.ndarray | None:
-    """Return names that a display was made with as an array, or None if it has none.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer of them than features.
-    """
-    if names is None:
-        return None
-    check_names(names)
-    if len(names) != n_features:
-        raise ValueError(
-            f"feature_names must have one name for each of {n_features} features, got {len(names)}."
-        )
-    return np.array([str(name) for name in names], dtype=object)

@@ -7,7 +7,6 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples
 
 from sksae.inspection.atoms import most_used
 from sksae.inspection.displays.checks import check_counts
@@ -19,21 +18,21 @@ from sksae.inspection.displays.drawing import (
     bare,
     check_matplotlib,
     grid_axes,
-    shortened,
     title,
     write_lines,
 )
 from sksae.inspection.displays.rows import (
     NAME_LENGTH,
     Look,
-    check_names,
     draw_image,
     draw_line,
     look_of,
     strongest,
 )
+from sksae.inspection.names import check_names
 from sksae.inspection.samples import Samples, Which, check_choice, samples_of
 from sksae.inspection.subject import Subject
+from sksae.inspection.texts import shortened, texts_of
 
 # How many units are shown where the user names none.
 MOST_UNITS = 10
@@ -306,27 +305,6 @@ def draw_row(ax: Axes, row: np.ndarray, look: Look, limits: tuple[float, float])
         draw_line(ax, row)
         room = 0.05 * (limits[1] - limits[0] or 1.0)
         ax.set_ylim(limits[0] - room, limits[1] + room)
-
-
-def texts_of(X: Any, text: Sequence[str] | None) -> np.ndarray | None:
-    """Return a text for each row, or None if there are none.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer texts than rows.
-    """
-    if text is None:
-        is_list = not sp.issparse(X) and getattr(X, "ndim", 1) == 1 and _num_samples(X) > 0
-        return np.asarray(X, dtype=object) if is_list and isinstance(next(iter(X)), str) else None
-    if isinstance(text, str):
-        raise ValueError(f"text must be a sequence of strings, one for each row, got {text!r}.")
-    if len(text) != _num_samples(X):
-        raise ValueError(
-            f"text must have one string for each of the {_num_samples(X)} rows of X, got "
-            f"{len(text)}."
-        )
-    return np.asarray(text, dtype=object)
 
 
 def rows_of(subject: Subject, X: Any, samples: Sequence[Samples]) -> list[np.ndarray]:

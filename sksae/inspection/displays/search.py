@@ -17,8 +17,8 @@ from sksae.inspection.displays.drawing import (
     check_matplotlib,
     legend_below,
     one_axes,
-    shortened,
 )
+from sksae.inspection.texts import shortened
 from sksae.metrics.checks import check_options
 from sksae.metrics.scoring import Results, rank, standard_errors
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _get_feature_names
 
-from sksae.inspection.atoms import atoms_of, has_atoms
+from sksae.inspection.atoms import has_atoms, pictured
 from sksae.inspection.displays.rows import Look, look_of, scaled_atom, strongest
 from sksae.inspection.page.columns import GLOSSARY, UNIT
 from sksae.inspection.page.contents import MOST_CLASSES, SHOWN, objects_of, table_rows, units_of
@@ -20,7 +20,8 @@ from sksae.inspection.page.rows_shown import RowsShown
 from sksae.inspection.samples import check_choice
 from sksae.inspection.subject import Block, Subject
 from sksae.inspection.survey import Survey, survey
-from sksae.inspection.table_maker import TableMaker
+from sksae.inspection.table.maker import TableMaker
+from sksae.inspection.texts import texts_of
 
 # Features that are shown of an atom of bars or words.
 N_TOP = 10
@@ -74,8 +75,8 @@ def page_contents(
 
     found = survey(subject, X, also=see)
     table = maker.table(found)
-    shown = RowsShown(X, look.image_shape, text, _names_of_columns(X, feature_names))
-    atoms = atoms_shown(atoms_of(subject, np.arange(subject.n_units)), look)
+    shown = RowsShown(X, look.image_shape, texts_of(X, text), _names_of_columns(X, feature_names))
+    atoms = atoms_shown(pictured(subject, np.arange(subject.n_units)), look)
     classes, names_of_classes = _classes(maker)
     units, rows = units_of(
         found,

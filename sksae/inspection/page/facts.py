@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from sklearn.utils._pprint import _changed_params
 
 from sksae.inspection.subject import Subject
-from sksae.inspection.survey import Survey
-from sksae.inspection.targets import Targets
+from sksae.inspection.survey import ALWAYS_ON, Survey
+from sksae.inspection.table.targets import Targets
 
 # What a user looks for first, given or not.
 ALWAYS = ("n_components", "sparsity", "rho", "beta", "random_state")
@@ -24,8 +24,6 @@ OF_FIT = {
 PACKAGES = ("sksae", "scikit-learn", "numpy", "torch")
 # In the place of a number that is not known.
 MISSING = "\N{EN DASH}"
-# Active in more of the rows than this, a unit is always on.
-ALWAYS_ON = 0.9
 
 
 class Group(NamedTuple):

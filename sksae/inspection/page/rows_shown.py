@@ -10,8 +10,10 @@ import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from sksae.inspection.displays.rows import FEW_FEATURES, are_counted
+from sksae.inspection.displays.rows import FEW_FEATURES
+from sksae.inspection.names import are_counted
 from sksae.inspection.page.pictures import as_bytes, line_source, png_source
+from sksae.inspection.texts import shortened
 
 Kind = Literal["image", "text", "line", "table"]
 # A longer text is cut.
@@ -31,7 +33,7 @@ class RowsShown:
         Rows as the user gave them.
     image_shape : tuple of int or None
         Of rows that are pictures.
-    text : sequence of str or None
+    text : ndarray of str of shape (n_samples,) or None
         What rows are about, if it is known in words.
     names : ndarray of str or None
         Of the columns of X.
@@ -41,11 +43,10 @@ class RowsShown:
         self,
         X: Any,
         image_shape: tuple[int, ...] | None,
-        text: Sequence[str] | None,
+        text: np.ndarray | None,
         names: np.ndarray | None,
     ) -> None:
-        self._X, self._image_shape, self._names = X, image_shape, names
-        self._text = text if text is not None else (X if is_text(X) else None)
+        self._X, self._image_shape, self._text, self._names = X, image_shape, text, names
         self.kind: Kind = self._choose_kind()
 
     def _choose_kind(self) -> Kind:
@@ -69,7 +70,7 @@ class RowsShown:
         if not len(indices):
             return []
         if self._text is not None:
-            return [shortened(str(each)) for each in _safe_indexing(self._text, indices)]
+            return [shortened(each, MOST_CHARACTERS) for each in self._text[indices]]
         rows = _safe_indexing(self._X, indices)
         if self.kind == "table":
             return self._special(rows)
@@ -115,22 +116,6 @@ class RowsShown:
         values = np.asarray(_safe_indexing(self._X, some), dtype=np.float64)
         deviation = values.std(axis=0)
         return values.mean(axis=0), np.where(deviation > 0.0, deviation, 1.0)
-
-
-def is_text(X: Any) -> bool:
-    """Return whether rows are strings."""
-    if sp.issparse(X) or not _num_samples(X) or getattr(X, "ndim", 1) != 1:
-        return False
-    first = _safe_indexing(X, [0])
-    return all(isinstance(each, str) for each in first)
-
-
-def shortened(text: str) -> str:
-    """Return a text in one line, cut at a word if it is long."""
-    text = " ".join(text.split())
-    if len(text) <= MOST_CHARACTERS:
-        return text
-    return text[:MOST_CHARACTERS].rsplit(" ", 1)[0] + " …"
 
 
 def _listed(names: Sequence[str] | np.ndarray, columns: np.ndarray, values: np.ndarray) -> str:

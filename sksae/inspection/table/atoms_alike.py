@@ -4,15 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from sksae.inspection.atoms import added_atoms
 from sksae.inspection.subject import Subject
 from sksae.metrics.checks import check_matrix
 from sksae.metrics.dictionaries import cosines_in_blocks, directions
-
-
-def atoms_of(subject: Subject) -> np.ndarray | None:
-    """Return what each unit adds to a row, (n_units, n_features); None if there are no atoms."""
-    atoms = getattr(subject.autoencoder, "components_", None)
-    return None if atoms is None else np.asarray(atoms)
 
 
 def directions_of(subject: Subject) -> np.ndarray | None:
@@ -25,7 +20,7 @@ def directions_of(subject: Subject) -> np.ndarray | None:
     subject : Subject
         Whose units.
     """
-    atoms = atoms_of(subject)
+    atoms = added_atoms(subject)
     if atoms is None and len(subject.network.encoder) == 1:
         return subject.network.encoder[0].coef.T
     return atoms
@@ -88,14 +83,14 @@ def check_compared(compare: Any, subject: Subject) -> np.ndarray:
         If either has no atoms, or the numbers of features differ.
     """
     caller = subject.needed_by
-    if atoms_of(subject) is None:
+    if added_atoms(subject) is None:
         raise ValueError(
             f"{caller}: compare needs atoms (components_) of {type(subject.autoencoder).__name__}, "
             "which has none: there are such with a decoder of one layer only."
         )
     if hasattr(compare, "fit"):
         other = Subject(compare, needed_by=f"{caller}: compare")
-        atoms = atoms_of(other)
+        atoms = added_atoms(other)
         if atoms is None:
             raise ValueError(
                 f"{caller}: compare must have atoms (components_), and "

@@ -9,20 +9,21 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _num_samples
 
-from sksae.inspection.atoms_alike import (
-    atoms_of,
+from sksae.inspection.atoms import added_atoms
+from sksae.inspection.subject import Block, Subject
+from sksae.inspection.survey import Survey
+from sksae.inspection.table.atoms_alike import (
     check_compared,
     directions_of,
     nearest,
     nearest_in,
 )
-from sksae.inspection.halves import choosing_half
-from sksae.inspection.labels import labels_of
-from sksae.inspection.named_rows import NamedRows, check_texts, named_rows, texts_in
-from sksae.inspection.separation import Correlations, separation_of
-from sksae.inspection.subject import Block, Subject
-from sksae.inspection.survey import Survey
-from sksae.inspection.targets import check_targets
+from sksae.inspection.table.halves import choosing_half
+from sksae.inspection.table.labels import labels_of
+from sksae.inspection.table.named_rows import NamedRows, named_rows
+from sksae.inspection.table.separation import Correlations, separation_of
+from sksae.inspection.table.targets import check_targets
+from sksae.inspection.texts import texts_of
 
 Columns = dict[str, Any]
 
@@ -112,7 +113,7 @@ class TableMaker:
 
     def _of_atoms(self) -> Columns:
         """Return columns on atoms."""
-        atoms, directions = atoms_of(self._subject), directions_of(self._subject)
+        atoms, directions = added_atoms(self._subject), directions_of(self._subject)
         norms = np.full(self._subject.n_units, np.nan)
         number, cosine = np.full(len(norms), -1), norms
         if atoms is not None:
@@ -184,7 +185,7 @@ def _material(
     subject: Subject, X: Any, text: Sequence[str] | None, feature_names: Sequence[str] | None
 ) -> np.ndarray | NamedRows | None:
     """Return what labels are made of: texts, or rows with names; None if there is neither."""
-    texts = texts_in(X) if text is None else check_texts(text, _num_samples(X))
+    texts = texts_of(X, text)
     if texts is None:
         return named_rows(subject, X, feature_names)
     if feature_names is not None:

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.inspection.fidelity import Fidelity
-from sksae.inspection.named_rows import NamedRows
-from sksae.inspection.rule_labels import MOST_FEATURES, most_rows, rule_labels
-from sksae.inspection.term_labels import (
+from sksae.inspection.table.fidelity import Fidelity
+from sksae.inspection.table.named_rows import NamedRows
+from sksae.inspection.table.rule_labels import MOST_FEATURES, most_rows, rule_labels
+from sksae.inspection.table.term_labels import (
     Incidence,
     incidence_of_features,
     incidence_of_texts,

@@ -6,14 +6,14 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.stats import false_discovery_control
 
-from sksae.inspection.intervals import (
+from sksae.inspection.subject import Block
+from sksae.inspection.table.intervals import (
     Difference,
     Moments,
     difference_of_means,
     difference_of_shares,
 )
-from sksae.inspection.subject import Block
-from sksae.inspection.targets import Targets
+from sksae.inspection.table.targets import Targets
 
 # With fewer active or inactive rows than this in a half, nothing is said of a unit. Fisher's test
 # is exact with any; means of less than ten numbers from a skewed distribution are too far from

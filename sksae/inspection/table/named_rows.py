@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _get_feature_names, _num_samples
+from sklearn.utils.validation import _get_feature_names
 
+from sksae.inspection.names import are_counted
 from sksae.inspection.subject import Subject
 
 # A column of words is left out if it has more different ones than this.
@@ -103,7 +104,7 @@ def named_rows(subject: Subject, X: Any, given: Sequence[str] | None) -> NamedRo
     if given is not None and shape[1:] == (len(given),) != (subject.n_features,):
         return None
     found = subject.feature_names(X, given)
-    if found is None or (given is None and _are_made_up(found)):
+    if found is None or (given is None and are_counted(found)):
         return None
     return NamedRows(subject, X, found, False)
 
@@ -143,38 +144,3 @@ def _objects(names: Sequence[Any]) -> np.ndarray:
     for number, each in enumerate(names):
         array[number] = each
     return array
-
-
-def _are_made_up(names: np.ndarray) -> bool:
-    """Return whether scikit-learn has called features x0, x1, ... for want of names."""
-    return all(name == f"x{number}" for number, name in enumerate(names))
-
-
-def texts_in(X: Any) -> np.ndarray | None:
-    """Return X as an array of texts, or None if it is no sequence of them."""
-    if sp.issparse(X) or len(getattr(X, "shape", (0,))) != 1:
-        return None
-    if not isinstance(_safe_indexing(X, 0), str):
-        return None
-    return check_texts(X, _num_samples(X), name="X")
-
-
-def check_texts(text: Any, n_samples: int, *, name: str = "text") -> np.ndarray:
-    """Return texts as an array.
-
-    Raises
-    ------
-    ValueError
-        If there are more or fewer texts than rows.
-    TypeError
-        If one is no string.
-    """
-    if isinstance(text, str) or _num_samples(text) != n_samples:
-        got = "one string" if isinstance(text, str) else _num_samples(text)
-        raise ValueError(f"{name} must have a text for each of the {n_samples} rows, got {got}.")
-    texts = np.empty(n_samples, dtype=object)
-    texts[:] = list(text)
-    for row, each in enumerate(texts):
-        if not isinstance(each, str):
-            raise TypeError(f"{name} must be strings, got {each!r} in row {row}.")
-    return texts

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.inspection.fidelity import (
+from sksae.inspection.table.fidelity import (
     FEWEST_ACTIVE,
     Fidelity,
     base_f1,
@@ -13,7 +13,7 @@ from sksae.inspection.fidelity import (
     fidelity,
     least_gain,
 )
-from sksae.inspection.named_rows import Category
+from sksae.inspection.table.named_rows import Category
 
 # How many first conditions, each on another feature or side, are tried with all second ones.
 N_BEGINNINGS = 4

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.feature_extraction.text import CountVectorizer
 
-from sksae.inspection.fidelity import (
+from sksae.inspection.table.fidelity import (
     FEWEST_ACTIVE,
     Fidelity,
     base_f1,
