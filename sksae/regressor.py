@@ -153,9 +153,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
 
     verbose : bool or int, default=0
         Whether to print how each training begins and ends, of the members, of the linear layer
-        and of all together, and the loss after each epoch of the last. Lines begin with the name of
-        the member, with "linear-layer" or "fine-tuning". Members have a ``verbose`` of their own
-        for their epochs.
+        and of all together, and how the last goes, as in `SparseAutoencoderTransformer`; 2 prints
+        every epoch of it. Lines begin with the name of the member, with "linear-layer" or
+        "fine-tuning". Members have a ``verbose`` of their own for their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.

@@ -163,8 +163,9 @@ class StackedSparseAutoencoder(
 
     verbose : bool or int, default=0
         Whether to print how each training begins and ends, of the members and of all together,
-        and the loss after each epoch of fine-tuning. Lines begin with the member's name, or with
-        "fine-tuning". Members have a ``verbose`` of their own for their epochs.
+        and how fine-tuning goes, as in `SparseAutoencoderTransformer`; 2 prints every epoch of it.
+        Lines begin with the member's name, or with "fine-tuning". Members have a ``verbose`` of
+        their own for their epochs.
 
     random_state : int, RandomState instance or None, default=None
         Seed of fine-tuning, and of the members that have none of their own.

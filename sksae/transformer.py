@@ -330,8 +330,11 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         model whose device is missing computes on the CPU, with a warning.
 
     verbose : bool or int, default=0
-        Whether to print the loss after each epoch; as a member of a stack or a classifier after
-        its name.
+        1 prints how training goes: the first and the last epoch and others between them, about two
+        a second, and why it ended; 2 every epoch. A line has the loss, the mean activation and
+        Hoyer's sparsity of rows (``row_sparsity_``) in the epoch's last minibatch (for "lbfgs" in
+        the first rows), the score of rows held out and how long it takes at most. As a member of a
+        stack or a classifier it begins with the member's name. Training is the same.
 
     random_state : int, RandomState instance or None, default=None
         Seed of starting weights, minibatches, noise and held-out rows. With an int, the same data,

@@ -145,10 +145,10 @@ def test_progress_bar(kind, capsys):
 
 @each_kind_and_stack
 def test_verbose_prints_the_epochs_of_fine_tuning_and_names_the_score(kind, capsys):
-    model = make(kind, verbose=1, early_stopping=True, validation_fraction=0.2)
+    model = make(kind, verbose=2, early_stopping=True, validation_fraction=0.2)
     model.fit(X, TARGETS[kind])
-    lines = [line for line in capsys.readouterr().out.splitlines() if "Epoch" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if "] epoch" in line]
     assert len(lines) == model.n_iter_ == 3
-    name = "accuracy" if kind == "labels" else "R^2"
-    expected = f"[fine-tuning] Epoch 1, loss = {model.loss_curve_[0]:.8g}, held-out {name} = "
-    assert lines[0].startswith(expected)
+    score = f"{'accuracy' if kind == 'labels' else 'R^2'} {model.validation_score_curve_[0]:5.3f}"
+    assert lines[0].startswith(f"[fine-tuning] epoch 1/3  loss {model.loss_curve_[0]:>#10.8g}")
+    assert score in lines[0]

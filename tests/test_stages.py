@@ -52,7 +52,7 @@ def printed(capsys):
 @each_kind
 def test_verbose_says_of_each_stage_how_it_began_and_ended(kind, capsys):
     _, y, top = KINDS[kind]
-    model = make(kind, verbose=1).fit(X, y)
+    model = make(kind, verbose=2).fit(X, y)
     lines = printed(capsys)
     stages = ["edges", "corners", *top, "fine-tuning"]
     assert [text for _, text in lines if "stage" in text] == [
@@ -66,25 +66,27 @@ def test_verbose_says_of_each_stage_how_it_began_and_ended(kind, capsys):
         assert re.fullmatch(expected, ends[name])
     assert ends["fine-tuning"].endswith(f"loss = {model.loss_:.8g}")
     # Epochs are those of the last training, for members have a verbose of their own.
-    epochs = [(who, text) for who, text in lines if text.startswith("Epoch")]
+    epochs = [(who, text[:26]) for who, text in lines if text.startswith("epoch")]
     assert epochs == [
-        ("fine-tuning", f"Epoch {epoch}, loss = {loss:.8g}")
+        ("fine-tuning", f"epoch {epoch}/3  loss {loss:>#10.8g}"[:26])
         for epoch, loss in enumerate(model.loss_curve_, start=1)
     ]
+    assert not any(text.startswith("ended") for _, text in lines)
     order = [who for who, _ in lines]
     assert order == [name for name in stages for _ in range(order.count(name))]
 
 
 @each_kind
 def test_a_verbose_member_says_who_it_is(kind, capsys):
-    members = [("edges", sae(5)), ("corners", sae(4, verbose=1))]
+    members = [("edges", sae(5)), ("corners", sae(4, verbose=2))]
     make(kind, members).fit(X, KINDS[kind][1])
     lines = printed(capsys)
-    assert [who for who, _ in lines] == ["corners"] * 3
-    assert [text.split(",")[0] for _, text in lines] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    assert [who for who, _ in lines] == ["corners"] * 4
+    begins = ["epoch 1/3", "epoch 2/3", "epoch 3/3", "ended by max_iter after 3 epochs"]
+    assert all(text.startswith(each) for (_, text), each in zip(lines, begins, strict=True))
     # Alone, nobody need be told.
     members[1][1].fit(X)
-    assert [who for who, _ in printed(capsys)] == [None] * 3
+    assert [who for who, _ in printed(capsys)] == [None] * 4
 
 
 @each_kind
@@ -96,11 +98,11 @@ def test_without_verbose_nothing_is_printed(kind, capsys):
 @each_task
 def test_verbose_of_a_layer_on_top_that_is_all_there_is_to_train(kind, capsys):
     _, y, (top,) = KINDS[kind]
-    model = make(kind, frozen([sae(5), sae(4)], X), freeze=2, verbose=1).fit(X, y)
+    model = make(kind, frozen([sae(5), sae(4)], X), freeze=2, verbose=2).fit(X, y)
     lines = printed(capsys)
     assert {who for who, _ in lines} == {top}
     assert lines[0][1] == "Training, stage 1 of 1"
-    assert sum(text.startswith("Epoch") for _, text in lines) == model.n_iter_
+    assert sum(text.startswith("epoch") for _, text in lines) == model.n_iter_
     assert lines[-1][1].endswith(f"loss = {model.loss_:.8g}")
 
 
@@ -111,7 +113,9 @@ def test_passes_print_one_line_each(kind, capsys):
     lines = printed(capsys)
     assert [who for who, _ in lines] == ["edges", "edges", "corners", "corners", "fine-tuning"]
     model.partial_fit(X, y)
-    assert printed(capsys) == [("fine-tuning", f"Epoch 2, loss = {model.loss_curve_[1]:.8g}")]
+    ((who, text),) = printed(capsys)
+    assert who == "fine-tuning"
+    assert text.startswith(f"epoch 2/2  loss {model.loss_curve_[1]:>#10.8g}  mean activation ")
 
 
 def test_the_name_ends_with_a_training_that_fails(capsys):
@@ -121,8 +125,8 @@ def test_the_name_ends_with_a_training_that_fails(capsys):
 
     with pytest.raises(RuntimeError, match="from a callback"):
         make("stack").set_callbacks(Fail()).fit(X)
-    sae(5, verbose=1).fit(X)
-    assert [who for who, _ in printed(capsys)] == [None] * 3
+    sae(5, verbose=2).fit(X)
+    assert [who for who, _ in printed(capsys)] == [None] * 4
 
 
 # Tasks.

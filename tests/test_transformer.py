@@ -123,26 +123,6 @@ def test_iterations_of_lbfgs_are_counted(X):
     assert np.all(np.diff(model.loss_curve_) < 0)
 
 
-@pytest.mark.parametrize("verbose", [0, 1])
-@each_solver
-@unfinished
-def test_verbose_prints_every_epoch(X, capsys, solver, verbose):
-    model = make(solver=solver, max_iter=3, verbose=verbose).fit(X)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == (3 if verbose else 0)
-    for epoch, line in enumerate(lines, start=1):
-        assert str(epoch) in line
-        assert f"{model.loss_curve_[epoch - 1]:.6g}"[:6] in line
-
-
-@unfinished
-def test_verbose_prints_the_held_out_score(X, capsys):
-    model = make(max_iter=3, early_stopping=True, verbose=True).fit(X)
-    lines = capsys.readouterr().out.splitlines()
-    for score, line in zip(model.validation_score_curve_, lines, strict=True):
-        assert f"{score:.6f}"[:6] in line
-
-
 # Solvers and schedules.
 
 

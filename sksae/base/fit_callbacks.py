@@ -55,6 +55,7 @@ class FitCallbacks:
             lambda snapshot: network_attributes(network_of_plan(plan, snapshot.flat)),
             verbose=estimator.verbose,
             n_before=0 if before is None else before.record.n_iter,
+            is_pass=config.is_one_pass,
         )
 
     def begin(self) -> None:

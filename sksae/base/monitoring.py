@@ -6,12 +6,12 @@ from typing import Any
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.callback import CallbackContext
 
-from sksae.base.stages import prefix
-from sksae.model.tasks import Snapshot
+from sksae.base.printing import EpochPrinter
+from sksae.model.tasks import Progress, Snapshot, TakeSnapshot
 
 
 class EpochMonitor:
-    """Opens a callback context for every epoch, and prints its loss if asked to.
+    """Opens a callback context for every epoch, and prints lines if asked to.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class EpochMonitor:
     attributes : callable
         Turns a `Snapshot` into fitted attributes, arrays of their own.
     verbose : bool or int
-        Whether to print.
-    n_before : int
-        Epochs before this fit, counted on from when printing.
+        Whether to print, and how much.
+    n_before, is_pass
+        As in `EpochPrinter`.
     """
 
     def __init__(
@@ -38,14 +38,17 @@ class EpochMonitor:
         *,
         verbose: bool | int,
         n_before: int,
+        is_pass: bool = False,
     ) -> None:
         self._estimator, self._context, self._task = estimator, context, task
-        self._attributes, self._verbose = attributes, verbose
+        self._attributes = attributes
         self._epoch_context: CallbackContext | None = None
-        self._n_before, self._n_printed = n_before, 0
+        score = "accuracy" if is_classifier(estimator) else "R^2"
+        self._printer = EpochPrinter(verbose, score, n_before, is_pass=is_pass)
 
-    def epoch_begins(self, snapshot: Callable[[], "Snapshot"]) -> None:
+    def epoch_begins(self, snapshot: TakeSnapshot) -> None:
         """Open the epoch's context."""
+        self._printer.begin()
         if self._context is None:
             return
         self._epoch_context = self._context.subcontext(task_name="epoch")
@@ -55,10 +58,10 @@ class EpochMonitor:
             **self._task,
         )
 
-    def epoch_ends(self, snapshot: Callable[[], "Snapshot"]) -> bool:
+    def epoch_ends(self, snapshot: TakeSnapshot, progress: Progress | None) -> bool:
         """Close the epoch's context, and return whether a callback asks to stop."""
-        if self._verbose:
-            self._print_new(snapshot())
+        if progress is not None:
+            self._printer.epoch(progress)
         if self._epoch_context is None:
             return False
         return self._epoch_context.call_on_fit_task_end(
@@ -67,13 +70,6 @@ class EpochMonitor:
             **self._task,
         )
 
-    def _print_new(self, snapshot: Snapshot) -> None:
-        n_epochs = len(snapshot.losses)
-        if n_epochs == self._n_printed:
-            return
-        self._n_printed = n_epochs
-        line = f"Epoch {self._n_before + n_epochs}, loss = {snapshot.losses[-1].total:.8g}"
-        if snapshot.validation_curve:
-            name = "accuracy" if is_classifier(self._estimator) else "R^2"
-            line += f", held-out {name} = {snapshot.validation_curve[-1]:.6f}"
-        print(prefix() + line)
+    def training_ends(self, stopped_by: str) -> None:
+        """Print why it ended, if anything is printed."""
+        self._printer.end(stopped_by)

@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sklearn.callback import CallbackContext
 
+T = TypeVar("T")
+
 _name: ContextVar[str | None] = ContextVar("sksae_stage", default=None)
+_is_told: ContextVar[bool] = ContextVar("sksae_end_is_told", default=False)
 
 
 class End(Protocol):
@@ -46,7 +49,7 @@ class Stages:
     def begin(self, name: str, what: str = "Training") -> Iterator[End]:
         """Let printed lines begin with a name meanwhile; yield whom to tell how the stage ended."""
         self._n_begun += 1
-        with named(name):
+        with _set(_name, name), _set(_is_told, bool(self._verbose)):
             self._print(f"{what}, stage {self._n_begun} of {self._n_stages}")
             start = perf_counter()
 
@@ -67,11 +70,22 @@ class Stages:
 @contextmanager
 def named(name: str) -> Iterator[None]:
     """Have lines that are printed begin with the name of a stage."""
-    token = _name.set(name)
+    with _set(_name, name):
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _name.reset(token)
+        variable.reset(token)
+
+
+def end_is_told() -> bool:
+    """Return whether a line is going to say how this stage ended."""
+    return _is_told.get()
 
 
 def prefix() -> str:

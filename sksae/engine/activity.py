@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from sksae.engine.device import to_float64
-from sksae.model.codes import hoyer_sparsity
+from sksae.model.codes import activity, hoyer_sparsity, mean_activation
 from sksae.model.settings import TOLERANCE
+from sksae.model.tasks import CodeMeasured
 
 # An estimate from the last minibatches that is so near is taken as a sign that all rows are within
 # TOLERANCE.
@@ -90,12 +91,12 @@ def share_of_rows(active: Tensor, weight: Tensor | None, n_rows: int) -> Tensor:
     return to_float64(total) / n_rows
 
 
-def row_sparsity(activity: Tensor) -> Tensor:
+def row_sparsity(activities: Tensor) -> Tensor:
     """Return Hoyer's sparsity of each row's activities.
 
     Parameters
     ----------
-    activity : Tensor of shape (n_models, n_components, n_rows)
+    activities : Tensor of shape (n_models, n_components, n_rows)
         At least 0; overwritten.
 
     Returns
@@ -103,15 +104,35 @@ def row_sparsity(activity: Tensor) -> Tensor:
     sparsity : Tensor of shape (n_models, n_rows)
     """
     # By the largest, so that squares of very small or large ones neither vanish nor overflow.
-    unit = activity.amax(dim=1, keepdim=True)
-    l1 = activity.div_(torch.where(unit > 0.0, unit, 1.0)).sum(dim=1)
-    return sparsity_of_norms(l1, activity.square_().sum(dim=1), activity.shape[1])
+    unit = activities.amax(dim=1, keepdim=True)
+    l1 = activities.div_(torch.where(unit > 0.0, unit, 1.0)).sum(dim=1)
+    return sparsity_of_norms(l1, activities.square_().sum(dim=1), activities.shape[1])
 
 
 def sparsity_of_norms(l1: Tensor, square: Tensor, length: int) -> Tensor:
     """Return Hoyer's sparsity of vectors of that length, given sums of magnitudes and squares."""
     ratio = torch.where(square > 0.0, l1 / square.sqrt(), 1.0)
     return hoyer_sparsity(ratio.clamp(1.0, length**0.5), length)
+
+
+def measured(
+    code: Tensor, row_weights: Tensor, sparsity: str | None, activation: str
+) -> CodeMeasured:
+    """Return what one model's code of some rows is like.
+
+    Parameters
+    ----------
+    code : Tensor of shape (1, n_components, n_rows)
+        Activations.
+    row_weights : Tensor of shape (1, n_rows, 1)
+        What each row counts.
+    sparsity, activation : str or None, str
+        As in `model.codes.activity`.
+    """
+    counted = row_weights[0, :, 0] / row_weights.sum()
+    mean = mean_activation(code, activation).mean(dim=1) @ counted
+    of_rows = row_sparsity(activity(code, sparsity, activation).abs()) @ counted
+    return CodeMeasured(float(mean), float(of_rows))
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:

@@ -14,6 +14,7 @@ from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
+from sksae.model.tasks import CodeMeasured
 
 
 class TakesRows(Protocol):
@@ -84,15 +85,18 @@ class BatchObjective(Generic[P]):
         self._epoch_loss = EpochLoss(self._terms)
         # By the number of rows.
         self._parts: dict[int, list[P]] = {}
+        # Those of the last minibatch.
+        self._last: list[P] = []
 
     def _parts_of(self, batch: Batch) -> list[P]:
         """Divide a minibatch among the members of the crew."""
         n_rows = batch.rows.shape[1]
         if n_rows not in self._parts:
             self._parts[n_rows] = self._make_parts(n_rows)
-        for part in self._parts[n_rows]:
+        self._last = self._parts[n_rows]
+        for part in self._last:
             part.take(batch)
-        return self._parts[n_rows]
+        return self._last
 
     def _make_parts(self, n_rows: int) -> list[P]:
         """Return what so many rows are divided into."""
@@ -127,6 +131,18 @@ class BatchObjective(Generic[P]):
     def beta(self) -> Tensor:
         """Weight of S by now, shape (n_models,)."""
         return self._terms.beta[:, 0, 0]
+
+    def measure(self, model: int, sparsity: str | None) -> CodeMeasured | None:
+        """Return what a model's code of the last minibatch is like; None where it has none.
+
+        Parameters
+        ----------
+        model : int
+            Which.
+        sparsity : str or None
+            The name of the code.
+        """
+        raise NotImplementedError
 
     def ends_in(self, n_steps: int, model: int) -> None:
         """Hear that a model's training ends after so many more batches."""

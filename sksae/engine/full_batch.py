@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activity import (
+    measured,
     row_blocks,
     row_sparsity,
     share_not_negligible,
@@ -28,6 +29,7 @@ from sksae.engine.products import Operand
 from sksae.engine.threads import Crew
 from sksae.model.codes import activity, has_zeros
 from sksae.model.settings import Penalties
+from sksae.model.tasks import CodeMeasured
 
 T = TypeVar("T")
 
@@ -225,6 +227,15 @@ class FullObjective(WalkedEvaluation):
 
         # Rounding may leave a little more than all rows.
         return torch.stack(self._each(count)).sum(dim=0).clamp(max=1.0)
+
+    def measure(self) -> CodeMeasured | None:
+        """Return what the code of the first chunk of rows is like; None where there is none."""
+        if not self._encoder:
+            return None
+        workspace, batch = next(self._lanes[0].walk())
+        code = forward(workspace, Operand(batch.rows), self._encoder)
+        row_weights = row_weights_of(workspace, batch.weight)
+        return measured(code, row_weights, self._read_as, self._activation)
 
     def _activity_of(self, code: Tensor) -> Tensor:
         """Return the activities, at least 0, of a code, in memory of their own."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from sksae.engine.run_state import RunState
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
-from sksae.model.tasks import Monitor, Snapshot
+from sksae.model.tasks import CodeMeasured, Monitor, Progress, Snapshot
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,12 @@ class History:
     def epoch_came_to_nothing(self, flat: Callable[[], Tensor]) -> None:
         """Announce the end of an epoch in which no step was taken."""
         if self._monitor is not None:
-            self._monitor.epoch_ends(lambda: self._snapshot(flat))
+            self._monitor.epoch_ends(lambda: self._snapshot(flat), None)
+
+    def ends(self, stopped_by: str) -> None:
+        """Announce that there are no more epochs, and why."""
+        if self._monitor is not None:
+            self._monitor.training_ends(stopped_by)
 
     def is_better(self, score: float) -> bool:
         """Return whether a held-out score is higher than that of the best so far."""
@@ -80,6 +85,8 @@ class History:
         score: float | None,
         flat: Callable[[], Tensor],
         *,
+        n_left: int,
+        measure: Callable[[], CodeMeasured | None],
         beta_drift: float = 0.0,
         may_end: bool = True,
     ) -> str | None:
@@ -93,6 +100,8 @@ class History:
             As in `RunState.has_settled`.
         flat : callable
             Returns the parameters.
+        n_left, measure
+            As in `Progress`.
         """
         run = self._run
         if not isfinite(loss.total):
@@ -100,8 +109,10 @@ class History:
         run.losses.append(loss)
         if score is not None:
             run.validation_curve.append(score)
-        if self._monitor is not None and self._monitor.epoch_ends(lambda: self._snapshot(flat)):
-            return "callback"
+        if self._monitor is not None:
+            progress = Progress(len(run.losses), n_left, loss, score, measure)
+            if self._monitor.epoch_ends(lambda: self._snapshot(flat), progress):
+                return "callback"
         settled = run.has_settled(loss.total, score, beta_drift=beta_drift, may_end=may_end)
         return "tol" if settled else None
 

@@ -59,7 +59,15 @@ def train_by_lbfgs(
     like = torch.empty(0, dtype=rows.dtype, device=rows.device)
     parameters = Parameters.stacked(architecture, [task.start], like)
     corruption = corruption_of(task.config, rows)
-    full = FullObjective(task.penalties, parameters, rows, loss, corruption=corruption, crew=crew)
+    full = FullObjective(
+        task.penalties,
+        parameters,
+        rows,
+        loss,
+        corruption=corruption,
+        crew=crew,
+        read_as=task.read_as,
+    )
     try:
         return _LBFGSTraining(task, full, scorer).run(task.start)
     except NonFiniteLossError as error:
@@ -104,7 +112,7 @@ class _LBFGSTraining:
                     break
                 n_steps += 1
                 flat.copy_(self._solver.flat)
-                verdict = self._take_stock()
+                verdict = self._take_stock(self._task.config.max_iter - iteration)
                 ends_round = verdict == "tol" or (
                     self._continuation is not None and self._continuation.is_over(iteration)
                 )
@@ -119,6 +127,7 @@ class _LBFGSTraining:
                 raise
             stopped_by = "interrupt"
             weights = self._last_weights(lambda: ask_unless_skipped(self._meets_rho))
+        history.ends(stopped_by)
         return TrainingResult(
             flat=weights.flat.cpu().numpy().copy(),
             beta=weights.beta,
@@ -156,15 +165,21 @@ class _LBFGSTraining:
             is_met(to_numpy(full.activity()), to_numpy(full.rho))
         )
 
-    def _take_stock(self) -> str | None:
-        """Return a reason to stop after this iteration, if there is one."""
+    def _take_stock(self, n_left: int) -> str | None:
+        """Return a reason to stop after an iteration, if there is one; so many are left at most."""
         flat, score = self._full.parameters.flat, None
         if self._scorer is not None:
             score = self._scorer.scores(self._full.parameters)[0]
             self._keep_if_best(score)
         loss = self._looked_at[self._solver.value]
         self._looked_at.clear()
-        return self._network.history.verdict(loss, score, lambda: flat)
+        return self._network.history.verdict(
+            loss,
+            score,
+            lambda: flat,
+            n_left=n_left,
+            measure=self._full.measure,
+        )
 
     def _keep_if_best(self, score: float) -> None:
         if self._network.history.is_better(score) and self._meets_rho():

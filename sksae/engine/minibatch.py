@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.activity import measured
 from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Batch
 from sksae.engine.beta_controller import BetaController
@@ -19,6 +20,7 @@ from sksae.engine.running_code import RunningCode
 from sksae.engine.threads import n_parts
 from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
+from sksae.model.tasks import CodeMeasured
 
 # Over how many rows the running mean of the code reaches back, and over how many batches at most.
 # Few rows tell little of a small rho; but a mean of many lags behind the units. On data with one
@@ -92,6 +94,15 @@ class MinibatchObjective(BatchObjective[Part]):
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
             self._control(controller, batch.rows, parts, mean_code)
+
+    def measure(self, model: int, sparsity: str | None) -> CodeMeasured | None:
+        architecture, own = self.parameters.architecture, slice(model, model + 1)
+        if not architecture.n_encoder_layers:
+            return None
+        layer = self._terms.code_layer
+        code = torch.cat([part.workspace.out[layer][own] for part in self._last], dim=2)
+        row_weights = torch.cat([part.row_weights for part in self._last], dim=1)
+        return measured(code, row_weights, sparsity, architecture.activations[layer])
 
     def _make_parts(self, n_rows: int) -> list[Part]:
         parameters = self.parameters

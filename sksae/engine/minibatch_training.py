@@ -291,6 +291,8 @@ class MinibatchTraining:
                     losses[model],
                     None if scores is None else scores[model],
                     partial(self._parameters.model, model),
+                    n_left=network.state.n_steps_left // len(self._slices),
+                    measure=partial(objective.measure, model, network.task.code),
                     beta_drift=drift[model],
                     may_end=bool(is_settled[model]) and not network.state.rate.is_warming_up,
                 )
@@ -338,6 +340,7 @@ class MinibatchTraining:
             stopped_by=state.stopped_by,
             state=solver.state() | self._objective.state([model]),
         )
+        network.history.ends(state.stopped_by)
 
     def _model_of(self, model: int, vector: Tensor) -> Tensor:
         return self._parameters.with_flat(vector).model(model)

@@ -283,6 +283,12 @@ class RunState:
         return None
 
     @property
+    def n_steps_left(self) -> int:
+        """How many steps there are going to be at most, by what is known now."""
+        overtime = 0 if self.phase is Phase.OVERTIME else self.n_overtime
+        return max(0, self.rate.n_steps - self.rate.now) + overtime
+
+    @property
     def is_over(self) -> bool:
         """Whether there is nothing left to do, unless rho is still to be met."""
         return self.stopped_by == "callback" or self.rate.is_over

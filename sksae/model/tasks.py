@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import nan
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -35,14 +35,47 @@ class Snapshot:
 TakeSnapshot = Callable[[], Snapshot]
 
 
+class CodeMeasured(NamedTuple):
+    """What the code of some rows is like: means over units and rows, and of rows' sparsity."""
+
+    mean_activation: float
+    row_sparsity: float
+
+
+class Progress(NamedTuple):
+    """How far a training has come by the end of an epoch.
+
+    Attributes
+    ----------
+    n_epochs, n_left : int
+        Epochs of this training so far, and that are still planned: at most so many.
+    loss : LossParts
+        J over the epoch.
+    score : float or None
+        Of the rows held out, if there are any.
+    measure : callable
+        Measures the code of the epoch's last minibatch (for lbfgs of some rows); None where none
+        is trained. To be called before training goes on.
+    """
+
+    n_epochs: int
+    n_left: int
+    loss: LossParts
+    score: float | None
+    measure: Callable[[], CodeMeasured | None]
+
+
 class Monitor(Protocol):
     """Who is told of every epoch (of every iteration, for lbfgs)."""
 
     def epoch_begins(self, snapshot: TakeSnapshot) -> None:
         """Hear of an epoch about to start."""
 
-    def epoch_ends(self, snapshot: TakeSnapshot) -> bool:
-        """Hear of an epoch just ended; return whether to stop training."""
+    def epoch_ends(self, snapshot: TakeSnapshot, progress: Progress | None) -> bool:
+        """Hear of an epoch just ended, None if nothing came of it; return whether to stop."""
+
+    def training_ends(self, stopped_by: str) -> None:
+        """Hear why there are no more epochs."""
 
 
 @dataclass

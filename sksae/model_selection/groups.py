@@ -240,7 +240,7 @@ def _why_alone(request: FitRequest) -> str | None:
     """Return why a sparse autoencoder must be fitted by itself, if it must."""
     specification = request.specification
     if specification is not None and specification.verbose:
-        return f"verbose={specification.verbose!r} prints every epoch"
+        return f"verbose={specification.verbose!r} prints epochs"
     if request.is_watched:
         return "callbacks watch every epoch"
     return None

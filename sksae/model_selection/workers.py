@@ -83,7 +83,9 @@ class _StopWhenSet:
 
     def epoch_begins(self, snapshot: object) -> None: ...
 
-    def epoch_ends(self, snapshot: object) -> bool:
+    def training_ends(self, stopped_by: object) -> None: ...
+
+    def epoch_ends(self, snapshot: object, progress: object) -> bool:
         return self._event.is_set()
 
 

@@ -55,4 +55,5 @@ def epoch_monitor(
         ),
         verbose=not quiet and estimator.verbose,
         n_before=n_before,
+        is_pass=plan.config.is_one_pass,
     )

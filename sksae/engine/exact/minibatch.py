@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import to_numpy
+from sksae.engine.activity import sparsity_of_norms, to_numpy
 from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Batch
 from sksae.engine.exact.bags import Readings
@@ -37,6 +37,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.threads import n_parts
 from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
+from sksae.model.tasks import CodeMeasured
 
 
 class ExactObjective(BatchObjective[ExactPart]):
@@ -109,6 +110,16 @@ class ExactObjective(BatchObjective[ExactPart]):
         self._dead_units.watch([part.active for part in parts], self._pace)
         if controller is not None and n_active is not None:
             controller.after_share(lambda: to_numpy(n_active[:, 0, 0]) / terms.rho.shape[1])
+
+    def measure(self, model: int, sparsity: str | None) -> CodeMeasured:
+        n_components = self.parameters.architecture.n_components
+        l1, square = (
+            torch.cat([part.sum_entries(power)[model] for part in self._last]) for power in (1, 2)
+        )
+        row_weights = torch.cat([part.row_weights[0, :, 0] for part in self._last])
+        counted = row_weights / row_weights.sum()
+        of_rows = sparsity_of_norms(l1, square, n_components)
+        return CodeMeasured(float(l1 @ counted) / n_components, float(of_rows @ counted))
 
     def _make_parts(self, n_rows: int) -> list[ExactPart]:
         parameters, readings = self.parameters, self._readings

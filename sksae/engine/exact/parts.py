@@ -125,6 +125,10 @@ class ExactPart:
         activation.backward(error, output, output, {}, {})
         return error, row_values
 
+    def sum_entries(self, power: int) -> Tensor:
+        """Return the sum of each row's activations to a power, (n_models, n_rows)."""
+        return self._passage.by_row(self.active, self.active.values**power)
+
     def count_active(self) -> Tensor:
         """Return the sum over rows of what each counts times its active units, (n_models,)."""
         n_models = self._parameters.n_models
