@@ -245,6 +245,7 @@ def compositions():
     }
 
 
+@pytest.mark.each_once
 @one_and_two_jobs
 @pytest.mark.parametrize("name", compositions())
 def test_compositions(X, y, name, n_jobs, trainings):

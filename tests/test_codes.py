@@ -109,6 +109,7 @@ def test_a_training_in_two_halves_is_that_of_one_piece(X, sparsity, solver):
     assert_array_equal(halves.transform(X), whole.transform(X))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @each_sparsity
 def test_passes_over_pieces_learn(X, sparsity, solver):

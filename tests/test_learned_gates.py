@@ -93,6 +93,7 @@ def test_no_unit_is_dead_and_atoms_have_unit_norm(models, sparsity, X):
 # How many units are active.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("k", [2, 5, 12])
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "as they are"])
 def test_jumprelu_has_as_many_active_units_as_rho_says(X, k, scale_data):

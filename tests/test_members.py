@@ -85,6 +85,7 @@ def test_a_member_can_be_replaced(container, named):
         model.set_params(sae2__rho=0.3)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("given", "sizes"),
     [

@@ -65,6 +65,7 @@ def ends(monkeypatch):
 NO_BETTER = r"no better than by their mean \(R\^2 of the training rows is -\d"
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("params", "texts"),
     [
@@ -230,6 +231,7 @@ def test_a_good_fit_is_silent(X, params):
     assert said(make(40, **params).fit, X) == []
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("max_iter", [1, 3, 200])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize(

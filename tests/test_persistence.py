@@ -183,6 +183,7 @@ def plain_params(model):
     return {k: v for k, v in params.items() if not isinstance(v, BaseEstimator | list)}
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("reborn", REBORN)
 @pytest.mark.parametrize("name", MODELS | STACKS)
 def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
@@ -209,6 +210,7 @@ def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
     again.fit(X, Y)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("reborn", ["pickle", "joblib", "joblib mmap", "deepcopy"])
 @pytest.mark.parametrize("name", GOING_ON + GOING_ON_WITH_TARGETS)
 def test_training_goes_on_after_loading_as_it_would_have(X, fitted, tmp_path, name, reborn):

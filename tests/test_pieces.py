@@ -77,6 +77,7 @@ def assert_as_good_as_fair(fair, beginning, params, unit=1.0, dtype=np.float64):
     assert score > fair(params, unit, dtype) - 0.02
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("beginning", beginnings())
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
 def test_a_start_unlike_the_rest_is_not_held_against_it(fair, sparsity, beginning):
@@ -289,6 +290,7 @@ def weigh(model, X, weight):
     return model.partial_fit(X, sample_weight=np.full(len(X), weight))
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @each_sparsity
 def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
@@ -302,6 +304,7 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @each_sparsity
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

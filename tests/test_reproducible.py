@@ -188,6 +188,7 @@ def global_generators():
     return kind, keys.tobytes(), rest, torch.get_rng_state().numpy().tobytes()
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)], ids=["int", "generator"])
 @each_model
 def test_global_generators_are_left_alone(name, random_state):

@@ -25,6 +25,7 @@ from supervising import MEMBERS, TARGETS, X, each_kind, each_stack, greedy, make
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.each_once
 @each_stack
 @each_kind
 def test_pre_training_is_a_stacks(kind, name):
@@ -33,6 +34,7 @@ def test_pre_training_is_a_stacks(kind, name):
     assert_same(model.autoencoders_, greedy(MEMBERS[name]))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("freeze", [None, 1, 2])
 @each_kind
 def test_members_are_never_changed(kind, freeze):
