@@ -44,7 +44,7 @@ def is_needed(item):
     shifted by another number of places, so that it is not always the same values that meet.
     """
     places = [place_of(item, mark) for mark in item.iter_markers("parametrize")]
-    step, longest = max(places, key=lambda place: place[1])
+    step, _ = max(places, key=lambda place: place[1])
     return all(
         at == (step + shift * (step // length)) % length
         for shift, (at, length) in enumerate(sorted(places, key=lambda place: -place[1]))

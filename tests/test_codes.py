@@ -58,6 +58,7 @@ def test_no_file_without_a_name():
     assert files - {"__init__", "code"} == {name for name in CODES if name is not None}
 
 
+@pytest.mark.slow
 def test_files_are_loaded_when_they_are_asked_for():
     program = (
         "import sys, sksae.engine.codes as codes; before = set(sys.modules); "

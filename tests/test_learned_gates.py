@@ -274,7 +274,7 @@ def test_what_has_no_effect_has_none_on_the_start(X):
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("rows", [np.ones((20, 4)), np.arange(4.0)[None]], ids=["alike", "one"])
 def test_rows_that_are_all_alike_are_not_judged(rows):
-    model = SparseAutoencoderTransformer(10, sparsity="jumprelu", rho=0.1).fit(rows)
+    model = SparseAutoencoderTransformer(10, sparsity="jumprelu", rho=0.1, max_iter=20).fit(rows)
     assert np.isfinite(model.transform(rows)).all()
 
 

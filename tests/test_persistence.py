@@ -304,7 +304,13 @@ json.dump(told, sys.stdout)
 """
 
 
-@pytest.mark.parametrize("torch_allowed", [True, False], ids=["torch", "no torch"])
+@pytest.mark.parametrize(
+    "torch_allowed",
+    [
+        pytest.param(True, id="torch"),
+        pytest.param(False, marks=pytest.mark.slow, id="no torch"),
+    ],
+)
 def test_a_new_process_loads_without_torch_and_computes_the_same_bits(
     X, fitted, tmp_path, torch_allowed
 ):

@@ -116,6 +116,7 @@ def test_a_fresh_process_gives_the_same_bits(models, fresh, name):
     assert fresh[f"{name} bits"].tobytes() == bits(models[name])
 
 
+@pytest.mark.slow
 def test_a_loky_worker_gives_the_same_bits(models):
     X = make_rows()
     with parallel_config("loky", n_jobs=2, inner_max_num_threads=torch.get_num_threads()):
@@ -124,6 +125,7 @@ def test_a_loky_worker_gives_the_same_bits(models):
         assert bits(model) == bits(models[name]), name
 
 
+@pytest.mark.slow
 @each_model
 def test_another_number_of_threads_gives_nearly_the_same(fresh, other_threads, name):
     for fact in ("loss", "score"):

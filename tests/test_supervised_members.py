@@ -80,7 +80,7 @@ def test_a_search_over_frozen_members_and_whether_to_train_them(kind):
         clone(unwrapped).fit(X, TARGETS[kind])
 
 
-@each_kind
+@pytest.mark.parametrize("kind", ["labels", pytest.param("numbers", marks=pytest.mark.slow)])
 def test_a_search_over_named_members(kind):
     members = [("edges", sae(5)), ("corners", sae(4))]
     grid = {"corners__n_components": [2, 3], "edges__rho": [0.1, 0.3]}
