@@ -214,6 +214,8 @@ WEIGHT_EQUIVALENCE = {
 }
 # Skips itself unless scipy was imported with SCIPY_ARRAY_API=1: it gets a process of its own.
 ARRAY_API = "check_array_api_input"
+# As that of sparse arrays, which takes longest of all: quick estimators have both in the fast run.
+OLD_MATRICES = "check_estimator_sparse_matrix"
 # Yielded to no class.
 NOT_YIELDED = [
     "check_dataframe_column_names_consistency",
@@ -263,4 +265,10 @@ def checks():
 
             found.append((name, estimator, check))
         for name, instance, check in found:
-            yield pytest.param(instance, check, id=f"{label}-{name}", marks=marks(label))
+            takes_long = name == OLD_MATRICES and label in FAST_STACKS | {"default"}
+            yield pytest.param(
+                instance,
+                check,
+                id=f"{label}-{name}",
+                marks=pytest.mark.slow if takes_long else marks(label),
+            )

@@ -309,7 +309,12 @@ SEARCHES = [
     BatchedRandomizedSearchCV(SMALL, {"sae__rho": [0.2, 0.3]}, n_iter=2, random_state=0, **OPTIONS),
 ]
 CHECKS = [
-    pytest.param(estimator, check, id=f"{number}-{check.func.__name__}")
+    pytest.param(
+        estimator,
+        check,
+        id=f"{number}-{check.func.__name__}",
+        marks=pytest.mark.slow if number else (),
+    )
     for number, search in enumerate(SEARCHES)
     for estimator, check in estimator_checks_generator(search)
 ]

@@ -244,7 +244,7 @@ def test_noise_of_small_pieces_is_as_large(shown, kind, freeze):
     model = make(kind, members, pretrain=False, noise="gaussian", noise_level=0.5, freeze=freeze)
     classes = {"classes": np.unique(TARGETS[kind])} if kind == "labels" else {}
     model.partial_fit(X, TARGETS[kind], **classes)
-    for _ in range(8):
+    for _ in range(4):
         for row in range(len(X)):
             model.partial_fit(X[[row]], TARGETS[kind][[row]])
     noise = np.concatenate([after - before for before, after in shown[3:]])

@@ -351,7 +351,7 @@ def test_rows_that_come_one_by_one_count_by_their_weight(solver):
     """Of two kinds of rows that of the larger weight is reconstructed the better."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(8, 8)))[0].reshape(2, 4, 8)
-    kind = rng.integers(0, 2, 400)
+    kind = rng.integers(0, 2, 200)
     X = np.array([rng.normal(size=4) @ basis[k] for k in kind])
     errors = []
     for heavy in (0, 1):

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def make_model(name, **params):
-    given = {"n_components": 30, "max_iter": 20, "random_state": 0}
+    given = {"n_components": 30, "max_iter": 10, "random_state": 0}
     return SparseAutoencoderTransformer(**(given | MODELS[name] | params))
 
 
@@ -133,6 +133,7 @@ def test_another_number_of_threads_gives_nearly_the_same(fresh, other_threads, n
         assert other_threads[f"{name} {fact}"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adam-float64"])
 def test_another_number_of_threads_gives_a_kl_model_the_same_codes(fresh, other_threads, name):
     np.testing.assert_allclose(
