@@ -571,7 +571,7 @@ def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
         activation="sigmoid",
         solver=solver,
         dtype=dtype,
-        max_iter=1000,
+        max_iter=500 if solver == "lbfgs" else 1000,
         n_iter_no_change=1000,
         batch_size=1000,
     )
