@@ -15,6 +15,7 @@ import sksae
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # The pictures that each writes.
 PICTURES = {
+    "anomalies": "anomalies.png",
     "atoms": "atoms.png",
     "deep_features": "deep_features.png",
     "few_labels": "few_labels.png",
@@ -23,7 +24,8 @@ PICTURES = {
     "stacked_mnist": "stacked_mnist.png",
     "ufldl_edges": "ufldl_edges.png",
 }
-WITH_DATA = sorted(set(PICTURES) - {"quickstart"})
+# Those that may take their data from a file.
+WITH_DATA = sorted(set(PICTURES) - {"anomalies", "quickstart"})
 OF_MNIST = ["deep_features", "few_labels", "self_taught", "stacked_mnist"]
 # What does the same once where else it is done several times.
 SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
@@ -119,7 +121,7 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
 
 # The quickstart, which takes longest, is one of the README's two commands.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", WITH_DATA)
+@pytest.mark.parametrize("name", ["anomalies", *WITH_DATA])
 def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
     run(monkeypatch, name, *SHORTER.get(name, ()))
     assert (elsewhere / PICTURES[name]).read_bytes().startswith(b"\x89PNG")

@@ -4,6 +4,7 @@ All of it takes a fitted autoencoder, or an estimator with one in it. matplotlib
 imported when they are used.
 """
 
+from sksae.inspection.contributions import error_contributions
 from sksae.inspection.samples import top_samples
 
-__all__ = ["top_samples"]
+__all__ = ["error_contributions", "top_samples"]
