@@ -3,7 +3,7 @@
 from itertools import product
 
 import pytest
-from registered import TRAININGS, WITH_BETA, rho_of
+from registered import SPARSITIES, TRAININGS, WITH_BETA, rho_of
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import estimator_checks
@@ -176,12 +176,30 @@ STACKED = {
     for name, estimator in estimators.items()
 }
 ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED
-# The other stacks are for a longer run.
-FAST = {"stack-lbfgs-none", "classifier-frozen layer", "regressor-lbfgs"}
+# Each class as it is by default, each code, each solver, and codes that are sparse matrices. The
+# others are for a longer run.
+FAST_STACKS = {"stack-default", "classifier-default", "regressor-default"}
+FAST = FAST_STACKS | {
+    "default",
+    *(f"{sparsity}-adam-float32" for sparsity in SPARSITIES),
+    "kl-sgd-float32",
+    "kl-lbfgs-float64",
+    "kl-adam-auto",
+    "topk-sparse-output",
+}
+assert ALL.keys() >= FAST
 
 
 def marks(label):
-    return pytest.mark.slow if label in STACKED.keys() - FAST else ()
+    return () if label in FAST else pytest.mark.slow
+
+
+def by_label(estimators):
+    """Return labels and estimators as cases of a test, marked slow but for a few."""
+    return [
+        pytest.param(estimator, id=label, marks=marks(label))
+        for label, estimator in estimators.items()
+    ]
 
 
 # Checks.
@@ -196,6 +214,8 @@ WEIGHT_EQUIVALENCE = {
 }
 # Skips itself unless scipy was imported with SCIPY_ARRAY_API=1: it gets a process of its own.
 ARRAY_API = "check_array_api_input"
+# As that of sparse arrays, which takes longest of all: quick estimators have both in the fast run.
+OLD_MATRICES = "check_estimator_sparse_matrix"
 # Yielded to no class.
 NOT_YIELDED = [
     "check_dataframe_column_names_consistency",
@@ -224,7 +244,7 @@ def not_yielded(label):
     if label == "default":
         return []
     if label in STACKED:
-        return NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label in FAST else [])
+        return NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label in FAST_STACKS else [])
     passes = "check_estimators_partial_fit_n_features"
     return [*NOT_YIELDED, *NOT_YIELDED_TO_A_TRANSFORMER, passes]
 
@@ -245,4 +265,10 @@ def checks():
 
             found.append((name, estimator, check))
         for name, instance, check in found:
-            yield pytest.param(instance, check, id=f"{label}-{name}", marks=marks(label))
+            takes_long = name == OLD_MATRICES and label in FAST_STACKS | {"default"}
+            yield pytest.param(
+                instance,
+                check,
+                id=f"{label}-{name}",
+                marks=pytest.mark.slow if takes_long else marks(label),
+            )

@@ -37,7 +37,18 @@ SMOOTH = tuple(
 
 each_sparsity = pytest.mark.parametrize("sparsity", SPARSITIES)
 each_layered_sparsity = pytest.mark.parametrize("sparsity", LAYERED)
-each_training = pytest.mark.parametrize(("sparsity", "solver"), TRAININGS)
+# The fast run has each code, and each solver with a code of each kind.
+each_training = pytest.mark.parametrize(
+    ("sparsity", "solver"),
+    [
+        pytest.param(
+            name,
+            solver,
+            marks=() if solver == "adam" or name in (LAYERED[0], COUNTED[0]) else pytest.mark.slow,
+        )
+        for name, solver in TRAININGS
+    ],
+)
 # Those whose passes go by whole layers, and all that have a penalty.
 each_with_beta = pytest.mark.parametrize(
     "sparsity", [name for name in WITH_BETA if name not in COUNTED]

@@ -552,6 +552,7 @@ def test_an_interrupt_during_partial_fit_is_not_passed_over_in_silence(X, monkey
 # Small and strange, but fine.
 
 
+@pytest.mark.each_once
 @each_training
 @pytest.mark.parametrize(
     "rows",

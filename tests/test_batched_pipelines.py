@@ -84,7 +84,7 @@ def no_fits_yet():
 # A classifier behind.
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_a_classifier_behind_is_within_three_predictions_a_fold(dtype, trainings):
     X, y = load_digits(n_class=5, return_X_y=True)
     X, y = X[:450], y[:450]

@@ -245,6 +245,7 @@ def compositions():
     }
 
 
+@pytest.mark.each_once
 @one_and_two_jobs
 @pytest.mark.parametrize("name", compositions())
 def test_compositions(X, y, name, n_jobs, trainings):
@@ -308,7 +309,12 @@ SEARCHES = [
     BatchedRandomizedSearchCV(SMALL, {"sae__rho": [0.2, 0.3]}, n_iter=2, random_state=0, **OPTIONS),
 ]
 CHECKS = [
-    pytest.param(estimator, check, id=f"{number}-{check.func.__name__}")
+    pytest.param(
+        estimator,
+        check,
+        id=f"{number}-{check.func.__name__}",
+        marks=pytest.mark.slow if number else (),
+    )
     for number, search in enumerate(SEARCHES)
     for estimator, check in estimator_checks_generator(search)
 ]

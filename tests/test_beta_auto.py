@@ -72,6 +72,7 @@ def no_warning():
 # The promise.
 
 
+@pytest.mark.each_once
 @pytest.mark.usefixtures("no_warning")
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @pytest.mark.parametrize("rho", [0.05, 0.3])
@@ -321,6 +322,7 @@ def test_models_side_by_side_are_controlled_one_by_one(sparsity, weighted):
         assert left.beta_drift.item() == pytest.approx(alone.beta_drift.item(), rel=1e-9)
 
 
+@pytest.mark.each_once
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
@@ -365,6 +367,7 @@ def test_each_beta_is_found_as_it_would_be_alone(X, sparsity, early_stopping, we
     assert early_stopping or max(lengths) > planned
 
 
+@pytest.mark.each_once
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("early_stopping", [False, True], ids=["", "early stopping"])
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
@@ -439,6 +442,7 @@ def test_lbfgs_does_not_begin_with_the_beta_of_another_sparsity(X):
 # Units that begin anew.
 
 
+@pytest.mark.each_once
 @pytest.mark.usefixtures("no_warning")
 @pytest.mark.parametrize("rho", [0.05, 0.1])
 @pytest.mark.parametrize("load", [load_digits, load_breast_cancer, load_wine])

@@ -146,6 +146,7 @@ SKEWED = np.where(np.arange(60) < 40, 0, np.where(np.arange(60) < 55, 1, 2))
 WEIGHT = np.random.default_rng(0).uniform(0.2, 2.0, 60)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @pytest.mark.parametrize(("solver", "freeze"), [("adam", None), ("lbfgs", None), ("adam", 2)])
 def test_class_weights_are_sample_weights(solver, freeze, weight):

@@ -58,6 +58,7 @@ def test_no_file_without_a_name():
     assert files - {"__init__", "code"} == {name for name in CODES if name is not None}
 
 
+@pytest.mark.slow
 def test_files_are_loaded_when_they_are_asked_for():
     program = (
         "import sys, sksae.engine.codes as codes; before = set(sys.modules); "
@@ -109,6 +110,7 @@ def test_a_training_in_two_halves_is_that_of_one_piece(X, sparsity, solver):
     assert_array_equal(halves.transform(X), whole.transform(X))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @each_sparsity
 def test_passes_over_pieces_learn(X, sparsity, solver):

@@ -12,6 +12,7 @@ from supervising import TARGETS, X, each_extent, each_kind, each_solver, make, o
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.each_once
 @each_solver
 @each_extent
 def test_sparse_rows_give_what_dense_ones_do(kind, extent, solver):

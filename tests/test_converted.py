@@ -91,6 +91,7 @@ METHODS = [
 ]
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("dtype", ["float16", "uint8", ">f4"])
 @pytest.mark.parametrize(("name", "method"), METHODS, ids=map("-".join, METHODS))
 def test_maps_of_any_dtype_are_never_copied_whole(models, mapped, name, method, dtype):
@@ -121,6 +122,7 @@ def test_codes_of_any_dtype_are_never_copied_whole(few, mapped, name):
     assert growth(lambda: model.inverse_transform(codes)) < MOST
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("dtype", ["float16", "uint8", ">f4"])
 def test_training_copies_no_more_than_it_keeps(mapped, monkeypatch, method, dtype):
@@ -190,6 +192,7 @@ def test_searches_compare_rows_some_at_a_time(mapped):
 # The same bits as of rows that were converted before.
 
 
+@pytest.mark.each_once
 @each_dtype
 @pytest.mark.parametrize("params", [{}, {"dtype": "float64"}, {"scale_data": False}])
 def test_rows_of_any_dtype_give_the_bits_of_rows_converted_before(few, dtype, params):

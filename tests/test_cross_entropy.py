@@ -138,6 +138,7 @@ def test_extreme_logits_have_a_finite_loss_that_nothing_cancels_in(dtype):
 # J and its gradient.
 
 
+@pytest.mark.each_once
 @each_weighting
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize(
@@ -213,6 +214,7 @@ def test_gradient_of_dictionaries_is_that_of_autograd(budgets, tied, weight):
 # What a fit tells of itself is so.
 
 
+@pytest.mark.each_once
 @each_weighting
 @each_scaling
 @each_training

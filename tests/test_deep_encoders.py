@@ -68,6 +68,7 @@ def variance_of(X, n):
     return squares[:n].sum() / squares.sum()
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("hidden_activation", ["relu", "prelu"])
 @pytest.mark.parametrize(("sparsity", "activation"), ACTIVATION_OF_CODE)
 def test_units_stay_alive(sparsity, activation, hidden_activation):

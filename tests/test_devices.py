@@ -313,6 +313,7 @@ def test_the_inverse_hessian_keeps_to_the_device_of_the_parameters(monkeypatch):
             assert hessian.direction(flat).device == DEVICE
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("rows", [X, X.astype(np.float32), sp.csr_array(X)], ids=type)
 @pytest.mark.parametrize("name", ["kl", "prelu", "deep tied prelu", "sigmoid"])
 def test_inference_keeps_to_its_device(name, rows, monkeypatch):

@@ -124,6 +124,7 @@ def test_networks_side_by_side_have_masks_of_their_own():
 # In fine-tuning.
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @each_kind
 @pytest.mark.parametrize(
@@ -173,6 +174,7 @@ def shown(monkeypatch):
     return seen
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("container", [np.asarray, csr_array], ids=["dense", "csr"])
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @pytest.mark.parametrize("freeze", [None, 1])
@@ -234,6 +236,7 @@ def test_passes_draw_anew(kind):
     assert bits(again) == bits(model)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("freeze", [None, 1])
 @each_kind
 def test_noise_of_small_pieces_is_as_large(shown, kind, freeze):
@@ -241,7 +244,7 @@ def test_noise_of_small_pieces_is_as_large(shown, kind, freeze):
     model = make(kind, members, pretrain=False, noise="gaussian", noise_level=0.5, freeze=freeze)
     classes = {"classes": np.unique(TARGETS[kind])} if kind == "labels" else {}
     model.partial_fit(X, TARGETS[kind], **classes)
-    for _ in range(8):
+    for _ in range(4):
         for row in range(len(X)):
             model.partial_fit(X[[row]], TARGETS[kind][[row]])
     noise = np.concatenate([after - before for before, after in shown[3:]])
@@ -269,6 +272,7 @@ def test_lbfgs_has_no_minibatches_to_leave_units_out_of(monkeypatch, kind):
         make(kind, dropout=0.2, solver="lbfgs").fit(X, TARGETS[kind])
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("params", "said"),
     [

@@ -29,6 +29,7 @@ from sksae.base.targets import hold_out
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.each_once
 @each_solver
 @each_tuned
 def test_early_stopping_returns_the_best_weights(kind, extent, solver):

@@ -1,4 +1,8 @@
-"""scikit-learn's own checks of all estimators, for every sparsity x solver, in both precisions."""
+"""scikit-learn's own checks of all estimators, for every sparsity x solver, in both precisions.
+
+The fast run has all checks for each public class as it is by default and for one configuration of
+each code and of each solver (``FAST`` in ``checked.py``); all other configurations are slow.
+"""
 
 import os
 import subprocess
@@ -11,10 +15,12 @@ from checked import (
     ARRAY_API,
     CLASSIFIERS,
     FAST,
+    FAST_STACKS,
     MATRIX,
     STACKED,
     STACKS,
     WEIGHT_EQUIVALENCE,
+    by_label,
     checks,
     marks,
     members,
@@ -39,7 +45,7 @@ def test_check(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("estimator", ALL.values(), ids=ALL)
+@pytest.mark.parametrize("estimator", by_label(ALL))
 def test_checks_run_apart_are_the_known_three(estimator):
     names = [name_of(check) for _, check in estimator_checks.estimator_checks_generator(estimator)]
     for name in (*WEIGHT_EQUIVALENCE, ARRAY_API):
@@ -49,6 +55,7 @@ def test_checks_run_apart_are_the_known_three(estimator):
 # The exemption: weights are equivalent to repetitions, where two trainings can agree to 1e-7.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("check", sorted(WEIGHT_EQUIVALENCE))
 @each_sparsity
 def test_weights_equal_repetitions_with_adam_in_float64_over_a_whole_training(sparsity, check):
@@ -62,7 +69,7 @@ def test_weights_equal_repetitions_with_adam_in_float64_over_a_whole_training(sp
     getattr(estimator_checks, check)("SparseAutoencoderTransformer", estimator)
 
 
-@pytest.mark.parametrize("estimator", MATRIX.values(), ids=MATRIX)
+@pytest.mark.parametrize("estimator", by_label(MATRIX))
 def test_weights_of_sparse_rows_train_to_the_loss_of_repetitions(estimator):
     rng = np.random.default_rng(0)
     X, weight = rng.random((40, 4)), rng.integers(0, 4, 40)
@@ -170,8 +177,9 @@ for label in sys.argv[1:]:
 @pytest.mark.parametrize(
     "labels",
     [
-        pytest.param(list(MATRIX), id="transformers"),
-        pytest.param(sorted(FAST), id="stacks", marks=pytest.mark.slow),
+        pytest.param(sorted(FAST & MATRIX.keys()), id="a few transformers"),
+        pytest.param(list(MATRIX), id="transformers", marks=pytest.mark.slow),
+        pytest.param(sorted(FAST_STACKS), id="stacks", marks=pytest.mark.slow),
     ],
 )
 def test_array_api_check_with_numpy_as_the_namespace(labels):

@@ -220,6 +220,7 @@ def test_gradient_passes_every_output(selections, output, tied):
     check(Problem(selections, output=output, tied=tied, weighted=True), 2)
 
 
+@pytest.mark.each_once
 @each_crew
 @each_weighting
 @pytest.mark.parametrize("n_dead", [1, 2, 9])

@@ -77,6 +77,7 @@ def work(model, X, y):
 # Units.
 
 
+@pytest.mark.each_once
 @each_layout
 @each_unit
 @each_estimator
@@ -198,6 +199,7 @@ def test_far_rows_are_worked_on_or_refused_by_name(X, y, new):
 # Targets.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("unit", [2.0**520, 2.0**1000, 2.0**-520, 2.0**-1000])
 @pytest.mark.parametrize("flat", [True, False], ids=["flat", "two outputs"])
 def test_the_unit_of_targets_makes_no_difference(X, unit, flat):
@@ -238,6 +240,7 @@ def test_atoms_have_the_unit_of_rows(X, unit):
 # Weights.
 
 
+@pytest.mark.each_once
 @each_layout
 @pytest.mark.parametrize("unit", [1e308, 1e-308, 5e-324])
 @each_estimator
@@ -300,6 +303,7 @@ def test_a_learning_rate_beyond_the_precision_is_named(X, y, new, solver):
 # Whatever floating-point errors are to do.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("unit", [1.0, 1e-200, 1e200])
 @each_layout
 @each_estimator

@@ -228,6 +228,7 @@ def check_activations(model):
 each_batch_size = pytest.mark.parametrize("batch_size", [100, "auto"])
 
 
+@pytest.mark.each_once
 @each_batch_size
 @pytest.mark.parametrize("seed", range(2))
 def test_adam_comes_close_to_lbfgs_in_60_passes(patches, seed, batch_size):
@@ -276,6 +277,7 @@ def codes_in_two_units(model, X):
     return clone(model).fit_transform(X), clone(model).fit_transform(X * 1000 + 50)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("solver", "max_iter"),
     # L-BFGS on a relu code is chaos: within 50 iterations the rounding of X becomes a change of J.
@@ -300,6 +302,7 @@ def test_codes_do_not_depend_on_units_in_float64(penalty, solver, max_iter):
     np.testing.assert_allclose(others, codes, rtol=0, atol=1e-4)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("output_activation", ["identity", "sigmoid"])
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
 def test_codes_of_kl_do_not_depend_on_units_in_float32(activation, output_activation):

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 TRAINED = {}
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(("solver", "decay"), [("adam", "top"), ("sgd", "all"), ("lbfgs", "all")])
 @each_kind
 @each_stack
@@ -73,6 +74,7 @@ def test_it_learns(kind):
     assert model.score(X, TARGETS[kind]) > 0.95
 
 
+@pytest.mark.each_once
 @each_solver
 @each_kind
 def test_fine_tuning_does_better_than_a_layer_on_codes_alone(kind, solver):

@@ -116,15 +116,26 @@ assert others in batches._RESIDENT
 """
 
 
+SCRIPTS = {
+    "os.fork": WITHOUT_TORCH
+    + TORCH_ALONE
+    + "assert in_child(n_threads) == 2\n"
+    + COMPUTING
+    + AFTER_SKSAE,
+    "torch alone before": TORCH_ALONE
+    + COMPUTING.partition("model =")[0]
+    + "assert len(in_child(fitted)) == 3000\n",
+    "pools": COMPUTING + POOLS,
+    "other threads": COMPUTING + OTHER_THREADS,
+}
+
+
 @pytest.mark.parametrize(
     "script",
     [
-        WITHOUT_TORCH + TORCH_ALONE + "assert in_child(n_threads) == 2\n" + COMPUTING + AFTER_SKSAE,
-        TORCH_ALONE + COMPUTING.partition("model =")[0] + "assert len(in_child(fitted)) == 3000\n",
-        COMPUTING + POOLS,
-        COMPUTING + OTHER_THREADS,
+        pytest.param(script, id=name, marks=() if name == "os.fork" else pytest.mark.slow)
+        for name, script in SCRIPTS.items()
     ],
-    ids=["os.fork", "torch alone before", "pools", "other threads"],
 )
 def test_children_compute(script):
     two = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "2")

@@ -59,6 +59,7 @@ def check_gradients(problem):
         assert relative_error(directions @ gradient, slopes) < 1e-8
 
 
+@pytest.mark.each_once
 @each_weighting
 @pytest.mark.parametrize("output_activation", ACTIVATIONS)
 @each_code_and_depth()
@@ -76,6 +77,7 @@ def test_gradient_passes_other_hidden_activations(sparsity, activation, hidden_a
     check_gradients(Problem.draw(sparsity, activation, "identity", (6, 5), hidden_activation))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("tied", "scales"),
     [(True, False), (False, True), (True, True)],
@@ -151,6 +153,7 @@ def per_model(problems):
     )
 
 
+@pytest.mark.each_once
 @each_objective
 @each_weighting
 @each_code_and_depth({name: LAYERS[name] for name in ("shallow", "prelu")})

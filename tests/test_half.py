@@ -131,6 +131,7 @@ def test_the_gradient_is_that_of_float32_to_the_precision(sparsity, hidden, tied
     assert 1e-5 < relative_error(half, gradient) < 8 * ROUNDING
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize(
     "params",

@@ -78,6 +78,7 @@ def assert_same(got, expected, dtype):
     np.testing.assert_allclose(got, expected, rtol=PRECISION[dtype], atol=size * PRECISION[dtype])
 
 
+@pytest.mark.each_once
 @pytest.mark.usefixtures("either_way")
 @each_container
 @each_dtype
@@ -283,6 +284,7 @@ def assert_agree(codes, others):
     np.testing.assert_allclose(codes / deviation, others / deviation, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.each_once
 @pytest.mark.filterwarnings("ignore:.*(column|columns) ")
 @pytest.mark.filterwarnings("ignore:.*mean squared deviation")
 @pytest.mark.parametrize("far", [1.7e9, 1e6, 3e4])

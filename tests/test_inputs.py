@@ -95,6 +95,7 @@ SPARSE = {
 }
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("convert", DENSE.values(), ids=DENSE)
 @each_dtype
 @each_solver
@@ -108,6 +109,7 @@ def test_dense_rows_in_any_form_give_the_same_bits(X, solver, dtype, convert):
     assert model.score(given) == pytest.approx(expected.score(X), rel=1e-12)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("convert", SPARSE.values(), ids=SPARSE)
 @each_solver
 def test_sparse_rows_in_any_form_give_the_model_of_dense_rows(X, solver, convert):
@@ -167,6 +169,7 @@ def test_a_read_only_memmap_is_trained_on_in_place(X, tmp_path, solver, dtype):
     assert model.inverse_transform(codes).shape == X.shape
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("resident", [True, False])
 @pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
 @each_dtype
@@ -189,6 +192,7 @@ def arrays_of(X):
     return [X.data, X.indices, X.indptr] if sp.issparse(X) else [X]
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     "convert",
     [np.copy, np.asfortranarray, sp.csr_array, noncanonical_csr],

@@ -131,6 +131,7 @@ def default_interrupts():
 # Who called.
 
 
+@pytest.mark.each_once
 @each_kind
 @each_solver
 def test_what_was_learnt_is_kept_for_the_user(kind, solver, press):
@@ -178,6 +179,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.each_once
 @each_kind
 @pytest.mark.parametrize("other", ["last step", "somebody's", "joblib"])
 def test_others_are_given_the_interrupt(other, kind, press):
@@ -219,6 +221,7 @@ def test_a_transformed_target_is_given_up(press):
 # Pressed again.
 
 
+@pytest.mark.each_once
 @each_kind
 @each_solver
 def test_a_second_interrupt_loses_nothing_but_the_evaluation(kind, solver, press_again):
@@ -263,6 +266,7 @@ AT_THE_END = {
 }
 
 
+@pytest.mark.each_once
 @each_kind
 @pytest.mark.parametrize("moment", AT_THE_END)
 def test_interrupts_at_the_end_are_passed_over(kind, moment, press_again):
@@ -273,6 +277,7 @@ def test_interrupts_at_the_end_are_passed_over(kind, moment, press_again):
     assert np.isfinite(model.score(X, y))
 
 
+@pytest.mark.each_once
 @each_kind
 @each_minibatch_solver
 def test_an_interrupt_of_the_evaluation_keeps_what_was_learnt(kind, solver, monkeypatch):

@@ -104,6 +104,7 @@ def as_column(lay, vector):
     return lay(vector[:, np.newaxis])[:, 0]
 
 
+@pytest.mark.each_once
 @each_layout
 @pytest.mark.parametrize("name", ENCODERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -85,6 +85,7 @@ def test_a_member_can_be_replaced(container, named):
         model.set_params(sae2__rho=0.3)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("given", "sizes"),
     [
@@ -118,10 +119,17 @@ def test_numbers_stand_for_members_and_none_for_one(model_class, given, sizes):
 @pytest.mark.parametrize("given", [None, [6, 4]], ids=str)
 def test_a_search_goes_over_members_that_numbers_stand_for(given):
     stack = StackedSparseAutoencoder(given, max_iter=2, random_state=0)
-    grid = {"sae0__rho": [0.1, 0.3], "sae0__n_components": [2, 4]}
+    grid = {"sae0__rho": [0.1, 0.3], "sae0__n_components": [2, 4], "sae0__max_iter": [5]}
+    if given is not None:
+        grid["sae1__max_iter"] = [5]
     search = GridSearchCV(stack, grid, cv=2).fit(X)
-    best = search.best_estimator_.autoencoders_[0]
-    assert search.best_params_ == {"sae0__rho": best.rho, "sae0__n_components": best.n_components}
+    members = zip(("sae0", "sae1"), search.best_estimator_.autoencoders_, strict=False)
+    found = {
+        f"{name}__{parameter}": value
+        for name, member in members
+        for parameter, value in member.get_params().items()
+    }
+    assert search.best_params_ == {name: found[name] for name in grid}
     assert len(set(search.cv_results_["mean_test_score"])) == 4
 
 

@@ -187,7 +187,13 @@ def mapped(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("n_threads", "budget"), [(1, 14_000_000), (3, 0), (3, 14_000_000), (3, 100_000_000)]
+    ("n_threads", "budget"),
+    [
+        pytest.param(1, 14_000_000, marks=pytest.mark.slow),
+        (3, 0),
+        (3, 14_000_000),
+        pytest.param(3, 100_000_000, marks=pytest.mark.slow),
+    ],
 )
 def test_a_search_keeps_no_copy_of_each_fold(mapped, n_threads, budget, monkeypatch):
     monkeypatch.setattr(batches, "RESIDENT_BYTES", budget)

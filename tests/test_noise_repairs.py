@@ -17,11 +17,13 @@ pytestmark = [
         # A strong weight decay, the default's, already keeps codes from following noise.
         ({"alpha": 1e-3}, "gaussian", 1.0),
         ({}, "masking", 0.3),
-        ({"sparsity": "l1"}, "masking", 0.3),
+        pytest.param({"sparsity": "l1"}, "masking", 0.3, marks=pytest.mark.slow),
         ({"sparsity": None}, "gaussian", 0.5),
-        ({"sparsity": None, "tied_weights": True}, "gaussian", 0.5),
+        pytest.param(
+            {"sparsity": None, "tied_weights": True}, "gaussian", 0.5, marks=pytest.mark.slow
+        ),
         ({"sparsity": None, "tied_weights": True}, "masking", 0.3),
-        ({"solver": "lbfgs", "max_iter": 100}, "masking", 0.3),
+        pytest.param({"solver": "lbfgs", "max_iter": 100}, "masking", 0.3, marks=pytest.mark.slow),
         ({"scale_data": False}, "masking", 0.3),
     ],
     ids=str,

@@ -33,6 +33,7 @@ def X():
 
 
 # Trainings.
+@pytest.mark.each_once
 @each_weighting
 @each_solver
 @each_kind
@@ -90,6 +91,7 @@ def test_lbfgs_corrupts_once_for_all_iterations(X, shown, kind):
     assert model.loss_ != pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("sparsity", ["kl", "l1", "l2", None])
 @each_kind
 def test_the_line_search_of_lbfgs_goes_on_to_a_minimum(X, kind, sparsity):
@@ -109,6 +111,7 @@ def test_lbfgs_goes_on_with_the_same_corruption(X, shown):
         np.testing.assert_array_equal(after, shown[0][1])
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
 @each_kind
@@ -134,6 +137,7 @@ def test_noise_can_be_changed_when_training_goes_on(X, shown):
     assert len(shown) == 16
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_scaling
@@ -165,6 +169,7 @@ def test_rows_given_are_left_as_they_are(X, kind):
 
 
 # beta="auto".
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("sparsity", "solver"), [("kl", "adam"), ("kl", "lbfgs"), ("l1", "adam"), ("l1", "lbfgs")]
 )

@@ -103,6 +103,7 @@ def check_loss(weighted, **params):
     np.testing.assert_allclose(model.active_share_, oracle.active_share_of(model, X, weight))
 
 
+@pytest.mark.each_once
 @never_converges
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("scale_data", [False, True])
@@ -124,6 +125,7 @@ def test_loss_and_mean_activation_are_the_formula_of_coefs_and_intercepts(
     )
 
 
+@pytest.mark.each_once
 @never_converges
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize(("output_activation", "scale_data"), OUTPUTS)
@@ -141,6 +143,7 @@ def test_loss_and_mean_activation_are_the_formula_for_every_output(
     )
 
 
+@pytest.mark.each_once
 @never_converges
 @pytest.mark.parametrize("scale_data", [False, True])
 @each_training
@@ -295,6 +298,7 @@ def test_the_objective_of_weighted_rows_is_the_formula(problem, count):
         assert objective()[0] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("kept_entries", [0, 2**24], ids=["encoded-again", "kept"])
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @each_code_and_depth
@@ -312,6 +316,7 @@ def test_chunks_add_up_to_one_walk_over_all_rows(
     assert relative_error(chunked_gradient, gradient) < 1e-12
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("n_members", [2, 3])
 @pytest.mark.parametrize("chunk_rows", [1, 5, 23])
@@ -327,6 +332,7 @@ def test_walks_side_by_side_add_up_to_one_over_all_rows(
     assert relative_error(divided_gradient, gradient) < 1e-12
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("n_members", [2, 3])
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
@@ -547,6 +553,7 @@ def weights_and_repeats():
     return X, count, np.repeat(X, count, axis=0)
 
 
+@pytest.mark.each_once
 @never_converges
 @pytest.mark.parametrize(
     ("solver", "dtype"), [("lbfgs", "float64"), ("lbfgs", "float32"), ("adam", "float32")]
@@ -564,7 +571,7 @@ def test_training_on_weights_ends_as_on_repeated_rows(sparsity, solver, dtype):
         activation="sigmoid",
         solver=solver,
         dtype=dtype,
-        max_iter=1000,
+        max_iter=500 if solver == "lbfgs" else 1000,
         n_iter_no_change=1000,
         batch_size=1000,
     )

@@ -66,6 +66,7 @@ def ends(monkeypatch):
 NO_BETTER = r"no better than by their mean \(R\^2 of the training rows is -\d"
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("params", "texts"),
     [
@@ -212,18 +213,18 @@ def test_networks_side_by_side_are_told_apart():
     ("X", "params"),
     [
         (FEW, {}),
-        (FEW, {"activation": "tanh"}),
+        pytest.param(FEW, {"activation": "tanh"}, marks=pytest.mark.slow),
         (FEW, {"solver": "lbfgs"}),
         (FEW, {"early_stopping": True}),
         (FEW, {"noise": "gaussian"}),
-        (FEW, {"dtype": "float64"}),
-        (sp.csr_array(FEW), {}),
+        pytest.param(FEW, {"dtype": "float64"}, marks=pytest.mark.slow),
+        pytest.param(sp.csr_array(FEW), {}, marks=pytest.mark.slow),
         (FEW, {"sparsity": "l1", "beta": "auto"}),
-        (WINE, {}),
+        pytest.param(WINE, {}, marks=pytest.mark.slow),
         (WINE, {"solver": "sgd"}),
         (IRIS, {}),
         (load_diabetes().data, {}),
-        (FEW / 16.0, {"scale_data": False, "max_iter": 1000}),
+        pytest.param(FEW / 16.0, {"scale_data": False, "max_iter": 1000}, marks=pytest.mark.slow),
         (np.eye(12)[np.arange(100) % 12], {}),
     ],
 )
@@ -231,6 +232,7 @@ def test_a_good_fit_is_silent(X, params):
     assert said(make(40, **params).fit, X) == []
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("max_iter", [1, 3, 200])
 @pytest.mark.parametrize("solver", ["adam", "sgd", "lbfgs"])
 @pytest.mark.parametrize(
@@ -371,7 +373,9 @@ LR = r"loss_=\S+ is above \S+, where training began"
 
 def test_members_of_a_stack_are_told_by_name():
     stack = StackedSparseAutoencoder(
-        [("low", make(learning_rate=10.0)), ("top", make(10, alpha=2.0))], random_state=0
+        [("low", make(learning_rate=10.0)), ("top", make(10, alpha=2.0))],
+        max_iter=3,
+        random_state=0,
     )
     low, top, *_ = [text for _, text in said(stack.fit, FEW)]
     assert re.match("StackedSparseAutoencoder, member 'low': ", low)
@@ -379,8 +383,8 @@ def test_members_of_a_stack_are_told_by_name():
 
 
 def test_fine_tuning_is_told_in_the_name_of_the_stack():
-    members = [make(), make(10)]
-    stack = StackedSparseAutoencoder(members, learning_rate=3.0, random_state=0)
+    members = [make(tol=0.05), make(10, tol=0.05)]
+    stack = StackedSparseAutoencoder(members, learning_rate=3.0, max_iter=30, random_state=0)
     text = said_at_end(stack.fit, FEW)[-1]
     assert re.match(f"StackedSparseAutoencoder: .*({LR}|{NO_BETTER}).*learning_rate", text)
     stack = StackedSparseAutoencoder(members, max_iter=3, random_state=0)
@@ -429,12 +433,12 @@ def test_a_fit_within_a_fit_speaks_for_itself():
 
         def on_fit_task_end(self, estimator, context): ...
 
-    stack = StackedSparseAutoencoder([make()], finetune=False, random_state=0)
+    stack = StackedSparseAutoencoder([make(tol=0.05)], finetune=False, random_state=0)
     texts = [text for _, text in said(stack.set_callbacks(Fitting()).fit, FEW)]
     assert len(texts) == 1
     assert texts[0].startswith("SparseAutoencoderTransformer: ")
     # And what is said outside of any fit in nobody's name.
-    (text,) = [text for _, text in said(make().fit(FEW).score, FEW[:1])]
+    (text,) = [text for _, text in said(make(tol=0.05).fit(FEW).score, FEW[:1])]
     assert text.startswith("R^2 is not well-defined")
 
 
@@ -457,7 +461,7 @@ def test_a_search_with_networks_side_by_side_says_the_same():
 @pytest.mark.parametrize(
     "model",
     [
-        SparseAutoencoderClassifier([30], random_state=0),
+        pytest.param(SparseAutoencoderClassifier([30], random_state=0), marks=pytest.mark.slow),
         SparseAutoencoderClassifier(random_state=0),
     ],
     ids=str,

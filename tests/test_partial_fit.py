@@ -43,6 +43,7 @@ def assert_same_network(a, b, rtol=1e-9):
 # partial_fit.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @pytest.mark.parametrize("container", [np.asarray, csr_array])
 @each_sparsity
@@ -198,6 +199,7 @@ def test_other_features_cannot_go_on(X, method):
 # warm_start.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @each_sparsity
 @each_minibatch_solver

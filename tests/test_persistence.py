@@ -183,6 +183,7 @@ def plain_params(model):
     return {k: v for k, v in params.items() if not isinstance(v, BaseEstimator | list)}
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("reborn", REBORN)
 @pytest.mark.parametrize("name", MODELS | STACKS)
 def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
@@ -209,6 +210,7 @@ def test_a_model_comes_back_the_same(X, fitted, tmp_path, name, reborn):
     again.fit(X, Y)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("reborn", ["pickle", "joblib", "joblib mmap", "deepcopy"])
 @pytest.mark.parametrize("name", GOING_ON + GOING_ON_WITH_TARGETS)
 def test_training_goes_on_after_loading_as_it_would_have(X, fitted, tmp_path, name, reborn):
@@ -302,7 +304,13 @@ json.dump(told, sys.stdout)
 """
 
 
-@pytest.mark.parametrize("torch_allowed", [True, False], ids=["torch", "no torch"])
+@pytest.mark.parametrize(
+    "torch_allowed",
+    [
+        pytest.param(True, id="torch"),
+        pytest.param(False, marks=pytest.mark.slow, id="no torch"),
+    ],
+)
 def test_a_new_process_loads_without_torch_and_computes_the_same_bits(
     X, fitted, tmp_path, torch_allowed
 ):

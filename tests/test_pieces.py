@@ -77,6 +77,7 @@ def assert_as_good_as_fair(fair, beginning, params, unit=1.0, dtype=np.float64):
     assert score > fair(params, unit, dtype) - 0.02
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("beginning", beginnings())
 @pytest.mark.parametrize("sparsity", ["kl", "l1"])
 def test_a_start_unlike_the_rest_is_not_held_against_it(fair, sparsity, beginning):
@@ -289,6 +290,7 @@ def weigh(model, X, weight):
     return model.partial_fit(X, sample_weight=np.full(len(X), weight))
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @each_sparsity
 def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
@@ -302,6 +304,7 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(solver, sparsity):
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
 
 
+@pytest.mark.each_once
 @each_minibatch_solver
 @each_sparsity
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -348,7 +351,7 @@ def test_rows_that_come_one_by_one_count_by_their_weight(solver):
     """Of two kinds of rows that of the larger weight is reconstructed the better."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(8, 8)))[0].reshape(2, 4, 8)
-    kind = rng.integers(0, 2, 400)
+    kind = rng.integers(0, 2, 200)
     X = np.array([rng.normal(size=4) @ basis[k] for k in kind])
     errors = []
     for heavy in (0, 1):

@@ -159,6 +159,7 @@ def test_coefficients_may_be_negative(fitted, X):
 # What follows.
 
 
+@pytest.mark.each_once
 @each_pursuit
 @pytest.mark.parametrize("code", ["topk", "batchtopk", "unscaled", "l1"])
 def test_scores_are_those_of_what_is_rebuilt(fitted, X, code, algorithm):
@@ -514,6 +515,7 @@ def test_what_has_no_effect_warns(X):
 # Stacks.
 
 
+@pytest.mark.each_once
 @each_pursuit
 @pytest.mark.parametrize(
     "kind",

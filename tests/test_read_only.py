@@ -99,6 +99,12 @@ SOLVERS = ["adam", "sgd", "lbfgs"]
 CASES = [("transformer", sparsity, solver) for sparsity in SPARSITIES for solver in SOLVERS]
 CASES += [(kind, "l1 auto", solver) for kind in list(KINDS)[1:] for solver in SOLVERS]
 CASES += [(kind, "tied noise", "adam") for kind in list(KINDS)[1:]]
+# Each penalty and each kind with one solver, and each solver with some.
+FEW = {
+    *zip(len(SPARSITIES) * ["transformer"], SPARSITIES, 3 * SOLVERS, strict=True),
+    *zip(list(KINDS)[1:], 3 * ["l1 auto"], SOLVERS, strict=True),
+}
+CASES = [pytest.param(*case, marks=() if case in FEW else pytest.mark.slow) for case in CASES]
 
 
 @pytest.mark.parametrize(("kind", "sparsity", "solver"), CASES)

@@ -36,6 +36,7 @@ def standardised(target, weight=None):
 # Outputs.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("target", [y, y[:, None], Y], ids=["flat", "one column", "three"])
 def test_predictions_have_the_shape_and_the_units_of_the_targets(target, dtype):
@@ -59,6 +60,7 @@ def test_predictions_have_the_shape_and_the_units_of_the_targets(target, dtype):
     np.testing.assert_allclose(model.target_scale_, target.reshape(60, -1).std(axis=0))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("decay", ["top", "all"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["alike", "weighted"])
 @each_solver
@@ -102,6 +104,7 @@ def standardised_like(model, found):
 # Units.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("dtype", "freeze"), [("float32", None), ("float64", None), ("float32", 2)]
 )

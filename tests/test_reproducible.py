@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 
 def make_model(name, **params):
-    given = {"n_components": 30, "max_iter": 20, "random_state": 0}
+    given = {"n_components": 30, "max_iter": 10, "random_state": 0}
     return SparseAutoencoderTransformer(**(given | MODELS[name] | params))
 
 
@@ -116,6 +116,7 @@ def test_a_fresh_process_gives_the_same_bits(models, fresh, name):
     assert fresh[f"{name} bits"].tobytes() == bits(models[name])
 
 
+@pytest.mark.slow
 def test_a_loky_worker_gives_the_same_bits(models):
     X = make_rows()
     with parallel_config("loky", n_jobs=2, inner_max_num_threads=torch.get_num_threads()):
@@ -124,6 +125,7 @@ def test_a_loky_worker_gives_the_same_bits(models):
         assert bits(model) == bits(models[name]), name
 
 
+@pytest.mark.slow
 @each_model
 def test_another_number_of_threads_gives_nearly_the_same(fresh, other_threads, name):
     for fact in ("loss", "score"):
@@ -131,6 +133,7 @@ def test_another_number_of_threads_gives_nearly_the_same(fresh, other_threads, n
         assert other_threads[f"{name} {fact}"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adam", "adam-float64"])
 def test_another_number_of_threads_gives_a_kl_model_the_same_codes(fresh, other_threads, name):
     np.testing.assert_allclose(
@@ -188,6 +191,7 @@ def global_generators():
     return kind, keys.tobytes(), rest, torch.get_rng_state().numpy().tobytes()
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("random_state", [0, np.random.RandomState(0)], ids=["int", "generator"])
 @each_model
 def test_global_generators_are_left_alone(name, random_state):

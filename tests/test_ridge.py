@@ -33,6 +33,7 @@ def errors_of_rows_left_out(codes, target):
     return errors
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("n_outputs", [1, 3])
 @pytest.mark.parametrize("noise", [0.01, 0.5, 3.0])
 def test_it_is_the_best_for_rows_left_out(noise, n_outputs):

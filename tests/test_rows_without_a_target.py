@@ -63,6 +63,7 @@ def assert_same_model(one, other, rtol=1e-6, atol=1e-9):
 # What such rows are for.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("freeze", [None, 1, 2])
 @pytest.mark.parametrize("name", MARKS)
 def test_rows_without_a_target_serve_pre_training_only(name, freeze):

@@ -38,6 +38,7 @@ def weighted_matrices(draw):
     return X, index, draw(st.none() | weights)
 
 
+@pytest.mark.each_once
 @each_dtype
 @each_form
 @pytest.mark.parametrize("chunk_entries", [1, 20, 2**19])

@@ -126,6 +126,9 @@ HOLDERS = {
 HELD = [(holder, coder) for holder in HOLDERS for coder in CODERS]
 for only, holders in {"classifier": ["threshold", "self-trained"], "regressor": ["target"]}.items():
     HELD = [pair for pair in HELD if pair[0] not in holders or pair[1] == only]
+# Each holder with one of them, and each of them; the other pairs say the same.
+USUAL = {*zip(HOLDERS, 3 * [*CODERS], strict=False), *HELD[-3:]}
+HELD = [pytest.param(*pair, marks=() if pair in USUAL else pytest.mark.slow) for pair in HELD]
 
 
 @pytest.fixture

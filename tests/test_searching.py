@@ -135,7 +135,13 @@ def test_parameters_of_every_kind_can_be_searched():
 # Halving: max_iter is what candidates compete for.
 
 
-@pytest.mark.parametrize("labels", [True, False], ids=["supervised", "unsupervised"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param(True, marks=pytest.mark.slow, id="supervised"),
+        pytest.param(False, id="unsupervised"),
+    ],
+)
 def test_halving_trains_survivors_longer_and_each_rung_anew(labels):
     model, prefix, target = (make_pipe(), "sae__", y) if labels else (make_sae(), "", None)
     scoring = None if labels else sparsity_scorers()["hoyer"]
@@ -185,7 +191,7 @@ def trainings(monkeypatch):
     return calls
 
 
-@pytest.mark.parametrize("mmap_mode", [None, "r"])
+@pytest.mark.parametrize("mmap_mode", [None, pytest.param("r", marks=pytest.mark.slow)])
 def test_a_memory_saves_training_again_what_has_not_changed(tmp_path, trainings, mmap_mode):
     memory = Memory(tmp_path, mmap_mode=mmap_mode, verbose=0)
     grid = {"classify__C": [0.1, 1.0, 10.0]}

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 # Seeds.
 
 
+@pytest.mark.each_once
 @each_solver
 @each_kind_and_stack
 def test_the_same_seed_gives_the_same_bits(kind, solver):
@@ -80,6 +81,7 @@ def test_neither_global_generator_is_touched(kind):
 # Weights.
 
 
+@pytest.mark.each_once
 @each_solver
 @each_extent
 def test_rows_of_weight_zero_are_left_out(kind, extent, solver):

@@ -60,6 +60,7 @@ PENALTIES = [
 ]
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @each_penalised
 def test_each_network_has_penalties_of_its_own(X, solver, sparsity):

@@ -84,6 +84,7 @@ def assert_canonical(codes):
 # transform.
 
 
+@pytest.mark.each_once
 @each_code
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("n_rows", [1, 7, 1300], ids=["one row", "few rows", "chunks"])

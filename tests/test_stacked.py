@@ -49,6 +49,7 @@ WORTHWHILE = {
 }
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 @pytest.mark.parametrize("name", WORTHWHILE)
 def test_fine_tuning_lowers_j_and_raises_r2(name, solver):
@@ -82,6 +83,7 @@ MEMBERS = {
 each_stack = pytest.mark.parametrize("name", MEMBERS)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @each_solver
 @each_stack

@@ -160,6 +160,7 @@ def test_tasks_have_the_names_of_the_stages(kind):
     ]
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("freeze", [None, 1, 2])
 @pytest.mark.parametrize("taken", [0, 1, 2])
 @each_task

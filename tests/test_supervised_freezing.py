@@ -9,6 +9,7 @@ from supervising import TARGETS, X, each_kind, greedy, make
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("n_frozen", [None, 0, 1, 2, 3, 4])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_kind
@@ -40,6 +41,7 @@ def test_frozen_layers_keep_every_bit_and_the_others_move(kind, dtype, n_frozen)
             np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("n_frozen", [0, 1, 2])
 @each_kind
 def test_tied_decoders_follow_their_encoders(kind, n_frozen):

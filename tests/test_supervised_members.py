@@ -25,6 +25,7 @@ from supervising import MEMBERS, TARGETS, X, each_kind, each_stack, greedy, make
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
 
+@pytest.mark.each_once
 @each_stack
 @each_kind
 def test_pre_training_is_a_stacks(kind, name):
@@ -33,6 +34,7 @@ def test_pre_training_is_a_stacks(kind, name):
     assert_same(model.autoencoders_, greedy(MEMBERS[name]))
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("freeze", [None, 1, 2])
 @each_kind
 def test_members_are_never_changed(kind, freeze):
@@ -78,7 +80,7 @@ def test_a_search_over_frozen_members_and_whether_to_train_them(kind):
         clone(unwrapped).fit(X, TARGETS[kind])
 
 
-@each_kind
+@pytest.mark.parametrize("kind", ["labels", pytest.param("numbers", marks=pytest.mark.slow)])
 def test_a_search_over_named_members(kind):
     members = [("edges", sae(5)), ("corners", sae(4))]
     grid = {"corners__n_components": [2, 3], "edges__rho": [0.1, 0.3]}

@@ -22,6 +22,7 @@ def test_a_first_pass_trains_the_members_once_for_all(kind):
     assert_same(taken.autoencoders_, given)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @pytest.mark.parametrize("freeze", [None, 1, 2])
 @each_kind
@@ -38,6 +39,7 @@ def test_passes_learn(kind, freeze, solver):
     assert model.loss_ == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize(
     ("first", "then"),
     [

@@ -120,6 +120,7 @@ def assert_as_good_as_fair(fair, pieces, cls, member=None, unit=1.0, unit_of_y=1
     assert score > fair(cls, member, unit, unit_of_y) - 0.02
 
 
+@pytest.mark.each_once
 @each_class
 @pytest.mark.parametrize("beginning", ["one row", "blank frames", "a dark start", "a bright start"])
 def test_a_start_unlike_the_rest_is_not_held_against_it(fair, cls, beginning):
@@ -202,6 +203,7 @@ def test_a_stream_goes_on_from_a_pickle(cls):
 # sample_weight across pieces.
 
 
+@pytest.mark.each_once
 @each_class
 @each_minibatch_solver
 @pytest.mark.parametrize("weight", [1e-6, 1e-17, 1e-300])
@@ -216,6 +218,7 @@ def test_a_piece_that_weighs_next_to_nothing_moves_nothing(cls, solver, weight):
     assert np.abs(weights_of(model) - before).max() < 1e-3 * moved
 
 
+@pytest.mark.each_once
 @each_class
 @each_minibatch_solver
 @pytest.mark.parametrize("factor", [3.7, 1e-300, 1e300])

@@ -61,6 +61,7 @@ def assert_same(a, b, rtol=0.0):
 # Fitted models.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("scale_data", [True, False], ids=["scaled", "unscaled"])
 @each_depth
 @each_solver
@@ -228,6 +229,7 @@ def test_a_clone_is_tied_and_unfitted(X):
 # Side by side.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
 @each_code
 @each_depth

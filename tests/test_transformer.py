@@ -130,7 +130,7 @@ def test_iterations_of_lbfgs_are_counted(X):
 @unfinished
 def test_every_solver_lowers_the_loss_of_every_sparsity(X, solver, sparsity):
     params = {"beta": 0.1} if sparsity in ("l1", "l2") else {}
-    model = make(sparsity=sparsity, solver=solver, max_iter=80, **params).fit(X)
+    model = make(sparsity=sparsity, solver=solver, max_iter=40, **params).fit(X)
     assert model.loss_ < 0.9 * model.loss_curve_[0]
 
 

@@ -40,6 +40,7 @@ def regressor(unlabeled):
 # Marks that never occur.
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("mark", [-1, 7.5, None, np.nan, "?"])
 @pytest.mark.parametrize(("make", "y"), [(classifier, LABELS), (regressor, NUMBERS)])
 def test_a_mark_that_never_occurs_warns_and_does_nothing(make, y, mark):

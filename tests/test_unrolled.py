@@ -308,6 +308,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.each_once
 @pytest.mark.parametrize("n_frozen", [0, 1])
 @pytest.mark.parametrize("weighted", [False, True], ids=["alike", "weighted"])
 @pytest.mark.parametrize("decay", ["top", "all"])
