@@ -213,7 +213,7 @@ def test_bad_input_is_named(sae, X):
         atoms(sae, n_columns=0)
     with pytest.raises(ValueError, match="a text for each of the 300 rows"):
         samples(sae, X, text=["a"])
-    with pytest.raises(ValueError, match="text must be a sequence of strings"):
+    with pytest.raises(ValueError, match="got one string"):
         samples(sae, X, text="a")
     with pytest.raises(ValueError, match="'n' parameter of TopSamplesDisplay"):
         samples(sae, X, n=0)
