@@ -276,12 +276,6 @@ def test_losses_and_scores_are_those_of_the_fit(X):
 
 def test_parts_of_the_loss_are_lines_of_their_own(X):
     model = SparseAutoencoderTransformer(5, max_iter=4, solver="lbfgs").fit(X)
-    n = len(model.loss_curve_)
-    model.loss_parts_ = {
-        "reconstruction": [3.0] * n,
-        "sparsity": [0.0] * n,
-        "decay": list(np.linspace(1, 2, n)),
-    }
     display = LossCurveDisplay.from_estimator(model)
     assert legend(display.ax_) == ["loss", "reconstruction", "sparsity", "decay"]
     for line, values in zip(display.ax_.lines[1:], model.loss_parts_.values(), strict=True):
@@ -289,6 +283,10 @@ def test_parts_of_the_loss_are_lines_of_their_own(X):
     assert len({(line.get_color(), line.get_linestyle()) for line in display.ax_.lines}) == 4
     assert display.ax_.get_xlabel() == "iteration"
     assert display.validation_ax_ is None
+    # What is no part of an objective has no line.
+    model = SparseAutoencoderTransformer(5, sparsity="topk", rho=1, max_iter=4).fit(X)
+    display = LossCurveDisplay.from_estimator(model)
+    assert legend(display.ax_) == ["loss", "reconstruction"]
 
 
 def test_a_stack_without_a_training_of_its_own_shows_those_of_its_members(X):

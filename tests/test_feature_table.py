@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
 from scipy import stats
@@ -31,6 +32,7 @@ from sksae.inspection.subject import Subject
 from sksae.inspection.survey import survey
 from sksae.inspection.table.maker import TableMaker
 from sksae.inspection.table.named_rows import named_rows
+from sksae.inspection.texts import texts_of
 from sksae.metrics import feature_density, is_active, mean_activation
 
 pytestmark = [
@@ -332,6 +334,13 @@ def test_a_frame_may_have_numbers_words_and_gaps():
     assert np.isnan(rows[:, 0]).tolist() == [False] * 5 + [True, False]
     np.testing.assert_array_equal(rows[:, 2], X.city[5:12] == "Rome")
     np.testing.assert_array_equal(rows[:, 3], X.height[5:12])
+
+
+@pytest.mark.parametrize("container", [list, np.array, pd.Series, pl.Series])
+def test_texts_are_found_in_what_holds_them(container):
+    texts = ["a cat sat", "the dog ran"]
+    assert texts_of(container(texts), None).tolist() == texts
+    assert texts_of(np.arange(2), None) is None
 
 
 def test_without_names_there_are_no_labels(digits):

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 
@@ -30,7 +29,7 @@ def texts_of(X: Any, text: Any) -> np.ndarray | None:
         return _checked(text, n_samples, "text")
     if sp.issparse(X) or len(getattr(X, "shape", (0,))) != 1 or not n_samples:
         return None
-    return _checked(X, n_samples, "X") if isinstance(_safe_indexing(X, 0), str) else None
+    return _checked(X, n_samples, "X") if isinstance(next(iter(X)), str) else None
 
 
 def shortened(text: object, length: int) -> str:

@@ -201,6 +201,8 @@ class LossCurveDisplay:
         (line,) = ax.plot(steps, curve.loss, color=BLUE, linewidth=2.0, marker=marker)
         lines.setdefault("loss", line)
         for name, values in curve.parts.items():
+            if not np.any(values):
+                continue  # a code without a penalty, or weights that do not decay
             colour, style = STYLES.get(name, (GREY, "-"))
             steps = _steps(values, start)
             (line,) = ax.plot(steps, values, color=colour, linestyle=style, marker=marker)

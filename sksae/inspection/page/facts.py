@@ -112,6 +112,8 @@ def _container(X: Any) -> str:
     """Return what holds rows, in words."""
     if sp.issparse(X):
         return f"a sparse matrix of {X.dtype}, {1.0 - X.nnz / np.prod(X.shape):.1%} zeros"
+    if getattr(X, "ndim", 1) == 1:
+        return f"a {type(X).__name__} of texts"
     if isinstance(X, np.ndarray):
         return f"{'a memory map' if isinstance(X, np.memmap) else 'an array'} of {X.dtype}"
     return f"a {type(X).__name__}"
