@@ -151,7 +151,6 @@ def in_place():
     }
 
 
-@pytest.mark.each_once
 @one_and_two_jobs
 @pytest.mark.parametrize("name", in_place())
 def test_steps_that_write_to_their_rows_disturb_no_other_candidate(X, y, name, n_jobs):

@@ -245,7 +245,6 @@ def compositions():
     }
 
 
-@pytest.mark.each_once
 @one_and_two_jobs
 @pytest.mark.parametrize("name", compositions())
 def test_compositions(X, y, name, n_jobs, trainings):
