@@ -80,11 +80,17 @@ def column(page, title):
     return page.locator(f"#table tbody tr:visible > :nth-child({index})").all_inner_texts()
 
 
+def shows(page, title):
+    """Wait until a unit is shown: a browser tells of a new address when it has time."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    sync_api.expect(page.locator("#unit-title")).to_have_text(title)
+
+
 def test_it_opens_with_all_units_and_one_of_them_shown(open_page):
     page = open_page()
     assert page.title() == "SparseAutoencoderTransformer"
     assert column(page, "Unit") == [str(unit) for unit in range(24)]
-    assert page.locator("#unit-title").inner_text() == "Unit 0"
+    shows(page, "Unit 0")
     assert page.locator(".figures svg").count() == 4
     assert page.locator(".atlas img").count() == 24
 
@@ -124,13 +130,13 @@ def test_a_search_leaves_what_has_all_words(open_page):
 def test_a_number_or_a_picture_leads_to_its_unit(open_page):
     page = open_page()
     page.locator("#row-9 a").click()
-    assert page.locator("#unit-title").inner_text() == "Unit 9"
+    shows(page, "Unit 9")
     assert page.url.endswith("#unit-9")
     assert page.locator("#row-9").get_attribute("aria-current") == "true"
     page.locator(".atlas a").nth(3).click()
-    assert page.locator("#unit-title").inner_text() == "Unit 3"
+    shows(page, "Unit 3")
     page.go_back()
-    assert page.locator("#unit-title").inner_text() == "Unit 9"
+    shows(page, "Unit 9")
     # Pictures of its rows have been drawn.
     loaded = page.locator("#unit img").evaluate_all("them => them.map(it => it.naturalWidth)")
     assert len(loaded) > 10
@@ -138,8 +144,8 @@ def test_a_number_or_a_picture_leads_to_its_unit(open_page):
 
 
 def test_an_address_leads_to_a_unit(open_page):
-    assert open_page("#unit-20").locator("#unit-title").inner_text() == "Unit 20"
-    assert open_page("#unit-99").locator("#unit-title").inner_text() == "Unit 0"
+    shows(open_page("#unit-20"), "Unit 20")
+    shows(open_page("#unit-99"), "Unit 0")
 
 
 def test_the_keyboard_does_all_of_it(open_page):
@@ -148,11 +154,11 @@ def test_the_keyboard_does_all_of_it(open_page):
     assert page.evaluate("document.activeElement.textContent") == "Skip to the table of units"
     page.keyboard.press("Enter")
     page.keyboard.press("j")
-    assert page.locator("#unit-title").inner_text() == "Unit 1"
+    shows(page, "Unit 1")
     assert page.evaluate("document.activeElement.id") == "unit-title"
     page.keyboard.press("k")
     page.keyboard.press("k")
-    assert page.locator("#unit-title").inner_text() == "Unit 23"
+    shows(page, "Unit 23")
     page.keyboard.press("/")
     page.keyboard.type("12")
     assert column(page, "Unit") == ["12"]
@@ -170,7 +176,7 @@ def test_the_order_of_the_table_is_that_of_steps(open_page):
     order = column(page, "Unit")
     page.locator(f"#row-{order[0]} a").click()
     page.get_by_role("button", name="Next").click()
-    assert page.locator("#unit-title").inner_text() == f"Unit {order[1]}"
+    shows(page, f"Unit {order[1]}")
 
 
 def luminance(colour):
