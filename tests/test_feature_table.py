@@ -514,3 +514,28 @@ def test_without_pandas_it_says_what_to_install(pipe, wine, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_pandas)
     with pytest.raises(ImportError, match=r'feature_table needs pandas: .*"sksae\[table\]"'):
         feature_table(pipe, X)
+
+
+def test_rows_that_a_classifier_reads_as_unlabeled_are_refused(digits):
+    X, y = digits[0], digits[1].copy()
+    y[:50] = -1
+    model = SparseAutoencoderClassifier([5], unlabeled=-1, max_iter=2).fit(X, y)
+    with pytest.raises(ValueError, match=r"got 50 of unlabeled=-1.*leave out these rows"):
+        feature_table(model, X, y)
+    assert "separation" in feature_table(model, X[50:], y[50:])
+
+
+def test_a_string_is_no_sequence_of_names(digits):
+    model = topk().fit(digits[0])
+    with pytest.raises(TypeError, match="feature_names must be a sequence of strings"):
+        feature_table(model, digits[0], feature_names="a" * 64)
+
+
+def test_activations_are_told_as_activity(digits):
+    X = digits[0]
+    model = SparseAutoencoderTransformer(6, activation="tanh", max_iter=5, random_state=0).fit(X)
+    activity = (1.0 + model.transform(X)) / 2.0
+    table = feature_table(model, X)
+    np.testing.assert_allclose(table.largest_activation, activity.max(axis=0))
+    np.testing.assert_allclose(table.mean_activation, activity.mean(axis=0))
+    np.testing.assert_allclose(table.largest_activation, model.largest_activation_, rtol=1e-5)

@@ -116,3 +116,9 @@ def test_other_codes_are_refused(X):
 def test_a_relative_threshold_needs_a_threshold():
     with pytest.raises(ValueError, match="relative=True needs a threshold"):
         sparsity_scorers(relative=True)
+
+
+def test_sparse_codes_of_units_that_rest_below_are_read(X):
+    model = SparseAutoencoderTransformer(5, activation="tanh", max_iter=5, random_state=0).fit(X)
+    codes = model.transform(X)
+    np.testing.assert_array_equal(is_active(sp.csr_array(codes), model), is_active(codes, model))

@@ -4,14 +4,19 @@ import json
 import os
 import re
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import scipy.sparse as sp
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -21,6 +26,8 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.inspection import feature_table, report, top_samples
+from sksae.inspection.page.contents import histogram
+from sksae.inspection.page.rows_shown import RowsShown
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -197,7 +204,8 @@ def test_bad_input_is_named_and_nothing_is_written(sae, digits, tmp_path):
         "text": lambda: report(sae, X, path=path, text=["a"] * 5),
         "^y must": lambda: report(sae, X, y[:5], path=path),
         "feature_names": lambda: report(sae, X, path=path, feature_names=["a", "b"]),
-        "'n' parameter|n_samples": lambda: report(sae, X, path=path, n_samples=0),
+        "'n_samples' parameter of report": lambda: report(sae, X, path=path, n_samples=0),
+        "needs one row of X": lambda: report(sae, X[:0], path=path),
         "report needs a Sparse": lambda: report(StandardScaler(), X, path=path),
     }
     for message, call in cases.items():
@@ -237,3 +245,122 @@ def test_a_missing_package_is_named_with_its_extra(sae, digits, tmp_path, monkey
     with pytest.raises(ImportError, match=r"sksae\[report\]"):
         report(sae, digits[0], path=tmp_path / "a.html")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_may_read_a_file_stays_and_links_are_followed(sae, digits, tmp_path):
+    secret, link = tmp_path / "secret.html", tmp_path / "link.html"
+    secret.write_text("before")
+    secret.chmod(0o600)
+    link.symlink_to(secret)
+    assert report(sae, digits[0][:50], path=link) == secret
+    assert link.is_symlink()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text().startswith("<!DOCTYPE html>")
+    new = report(sae, digits[0][:50], path=tmp_path / ("n" * 240 + ".html"))
+    umask = os.umask(0)
+    os.umask(umask)
+    assert new.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a file that is none")
+def test_what_is_no_file_is_left_alone(sae, digits, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IsADirectoryError, match="what is no file"):
+        report(sae, digits[0], path=tmp_path / "pipe")
+
+
+# --- odd rows --------------------------------------------------------------------------------
+
+
+def test_activations_that_differ_by_rounding_are_one_bar():
+    assert histogram(np.array([0.5, np.nextafter(0.5, 1.0)]))["counts"] == [2]
+    in_float32 = np.array([0.5, np.nextafter(np.float32(0.5), np.float32(1.0))], np.float32)
+    assert sum(histogram(in_float32)["counts"]) == 2
+    assert histogram(np.linspace(0.0, 1.0, 41))["counts"][0] == 2
+
+
+def test_gaps_spoil_nothing_else(digits, tmp_path):
+    X = digits[0][:200].copy()
+    X[3, 20] = X[7, 30] = np.nan
+    pipe = make_pipeline(SimpleImputer(), SparseAutoencoderTransformer(8, max_iter=5)).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        shown = data_of(report(pipe, X, path=tmp_path / "a.html", image_shape=(8, 8)))["rows"]
+        whole = data_of(
+            report(pipe, np.nan_to_num(X), path=tmp_path / "b.html", image_shape=(8, 8))
+        )["rows"]
+        lines = data_of(report(pipe, X, path=tmp_path / "c.html"))["rows"]
+    same = [row for row in shown if row in whole and row not in ("3", "7")]
+    assert same
+    assert all(shown[row] == whole[row] for row in same)
+    assert all(line["low"] == 0.0 and line["high"] == 16.0 for line in lines.values())
+    frame = RowsShown(
+        pd.DataFrame(X), None, None, np.array([f"pixel {j} of 64" for j in range(64)])
+    )
+    (told,) = frame.show(np.array([3]))
+    assert told.count(" · ") == 5
+
+
+def test_frames_of_all_kinds_of_columns_are_shown(tmp_path):
+    n = 120
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "day": pd.date_range("2026-01-01", periods=n),
+            "city": np.where(np.arange(n) % 3, "Lima", None),
+            "tags": [["a", "b"]] * n,
+            **{f"size {j}": rng.normal(size=n) for j in range(8)},
+        }
+    )
+    frame.loc[5, "size 7"] = 50.0
+    numbers = [f"size {j}" for j in range(8)]
+    pipe = make_pipeline(
+        ColumnTransformer([("numbers", StandardScaler(), numbers)]),
+        SparseAutoencoderTransformer(4, sparsity="topk", rho=1, max_iter=20, random_state=0),
+    ).fit(frame)
+    rows = data_of(report(pipe, frame, path=tmp_path / "a.html"))["rows"]
+    shown = RowsShown(frame, None, None, np.array(frame.columns, dtype=object))
+    (told,) = shown.show(np.array([5]))
+    assert told.startswith("day 2026-01-06 00:00:00 · city Lima · tags ['a', 'b'] · size 7 50")
+    (told,) = shown.show(np.array([0]))
+    assert "city missing" in told
+    assert all("size" in told for told in rows.values())
+
+
+def test_a_picture_of_one_channel_is_grey(sae, digits, page, tmp_path):
+    path = report(sae, *digits, path=tmp_path / "a.html", image_shape=(8, 8, 1))
+    assert data_of(path) == data_of(page)
+
+
+def test_pictures_before_other_steps_are_pictures(digits, tmp_path):
+    pipe = make_pipeline(PCA(5), SparseAutoencoderTransformer(4, max_iter=5)).fit(digits[0])
+    path = tmp_path / "a.html"
+    data = data_of(report(pipe, digits[0], path=path, image_shape=(8, 8)))
+    assert data["kind"] == "image"
+    assert data["units"][0]["atom"]["kind"] == "bar"
+
+
+def test_a_random_state_is_told_alike_each_time(digits, tmp_path):
+    model = SparseAutoencoderTransformer(4, max_iter=3, random_state=np.random.RandomState(0))
+    report(model.fit(digits[0]), digits[0], path=tmp_path / "a.html")
+    assert "RandomState(" not in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_what_holds_rows_is_named(digits, tmp_path):
+    model = SparseAutoencoderTransformer(4, max_iter=3).fit(digits[0])
+    rows = digits[0][:40]
+    for X, name in (
+        (rows.tolist(), "40 in a list"),
+        (pl.DataFrame(rows), "40 in a DataFrame"),
+        (sp.coo_matrix(rows), "40 in a sparse matrix"),
+        (rows, "40 in an array of float64"),
+    ):
+        text = report(model, X, path=tmp_path / "a.html").read_text(encoding="utf-8")
+        assert re.search(f"<td>{name}(<|,| of float)", text), name
+
+
+def test_signals_have_one_scale(tmp_path):
+    X = np.sin(np.linspace(0, 9, 50)) * np.array([[1.0], [5.0]] * 30)
+    model = SparseAutoencoderTransformer(4, max_iter=3).fit(X)
+    lines = data_of(report(model, X, path=tmp_path / "a.html"))["rows"].values()
+    assert len({(line["low"], line["high"]) for line in lines}) == 1

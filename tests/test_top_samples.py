@@ -143,3 +143,32 @@ def test_bad_input_is_named(sae, digits):
         top_samples(sae, X[:, :5], 1)
     with pytest.raises(NotFittedError):
         top_samples(SparseAutoencoderTransformer(), X, 1)
+
+
+def test_tanh_units_that_rest_below_are_ordered_by_activity(digits):
+    X = digits[0][:600]
+    model = SparseAutoencoderTransformer(
+        12, activation="tanh", rho=0.02, max_iter=15, random_state=0
+    ).fit(X)
+    codes = model.transform(X)
+    for unit in range(12):
+        # -0.9 is nearly at rest, however large it is.
+        expected = np.argsort(-codes[:, unit], kind="stable")[:5]
+        n_active = is_active(codes, model)[:, unit].sum()
+        np.testing.assert_array_equal(top_samples(model, X, unit, 5).indices, expected[:n_active])
+
+
+def test_sparse_rows_of_any_kind_are_taken(sae, digits):
+    expected = top_samples(sae, digits[0], 4, 7, which="inactive")
+    found = top_samples(sae, sp.coo_matrix(digits[0]), 4, 7, which="inactive")
+    np.testing.assert_array_equal(found.indices, expected.indices)
+
+
+def test_no_rows_no_units_and_no_estimator_are_told_apart(sae, digits):
+    with pytest.raises(ValueError, match="top_samples needs one row of X at least"):
+        top_samples(sae, digits[0][:0], 1)
+    with pytest.raises(ValueError, match="unit must name one unit at least"):
+        top_samples(sae, digits[0], [])
+    search = GridSearchCV(sae, {"rho": [0.1]}, cv=2, refit=False).fit(digits[0][:50])
+    with pytest.raises(NotFittedError, match="has kept no fitted estimator"):
+        top_samples(search, digits[0], 1)

@@ -3,12 +3,10 @@
 from typing import Any, cast
 
 import numpy as np
-import scipy.sparse as sp
 
 from sksae.base.protocols import Autoencoder
-from sksae.inspection.subject import Subject
-from sksae.metrics.activity import gives_coefficients
-from sksae.model.codes import CODES
+from sksae.inspection.subject import Subject, dense_rows
+from sksae.metrics.activity import rest_of
 from sksae.model.numbers import as_dense
 
 
@@ -73,9 +71,7 @@ def error_contributions(estimator: Any, X: Any) -> np.ndarray:
         )
     of_blocks = []
     for block in subject.blocks(X):
-        rows: Any = block.rows
-        given = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
-        codes = as_dense(block.codes).astype(np.float64)
+        given, codes = dense_rows(block.rows), as_dense(block.codes).astype(np.float64)
         of_blocks.append(_of_rows(subject, given, codes))
     return np.concatenate(of_blocks)
 
@@ -93,12 +89,7 @@ def _of_rows(subject: Subject, rows: np.ndarray, codes: np.ndarray) -> np.ndarra
         Theirs.
     """
     network, autoencoder = subject.network, cast(Autoencoder, subject.autoencoder)
-    rests_below = (
-        CODES[network.sparsity].aims_at_mean
-        and network.code_activation == "tanh"
-        and not gives_coefficients(autoencoder)
-    )
-    rest = -1.0 if rests_below else 0.0
+    rest = rest_of(autoencoder)
     error = autoencoder.inverse_transform(codes) - rows
     if len(network.decoder) == 1 and network.decoder[0].activation == "identity":
         atoms = network.decoder[0].coef.astype(np.float64) * network.output_scaling.scale

@@ -66,8 +66,10 @@ def feature_table(
 
         - ``density``, the share of rows in which the unit is active
           (:func:`~sksae.metrics.is_active`);
-        - ``mean_activation``, the mean over all rows, as :func:`~sksae.metrics.mean_activation`
-          has it, and ``largest_activation``;
+        - ``mean_activation`` and ``largest_activation``, the mean over all rows and the largest
+          magnitude, of activations, or of (1 + a) / 2 of tanh units with ``sparsity="kl"``, as the
+          fitted attributes ``mean_activation_`` and ``largest_activation_`` have them of the
+          training rows;
         - ``atom_norm``, the norm of the unit's atom in ``components_``; nan where there are none
           (hidden layers, stacks, classifiers, regressors);
         - ``nearest_unit`` and ``nearest_cosine``, the other unit whose atom has the largest cosine
@@ -97,8 +99,8 @@ def feature_table(
 
         With texts, or with features that have names:
 
-        - ``label``, what active rows have in common, found on the first half; None where there is
-          no saying. See the notes below;
+        - ``label``, what active rows have in common, found on the first half; None where nothing
+          can be said. See the notes below;
         - ``label_f1``, ``label_precision`` and ``label_recall``, how well "the label holds" tells
           in which rows of the second half the unit is active;
         - ``base_f1``, what F1 a label has that always holds, :math:`2 p / (1 + p)` for a unit that

@@ -39,7 +39,7 @@ def report(
     and can be used by keyboard and with a screen reader. **It holds rows of X**: whoever gets the
     file sees them.
 
-    The same estimator and rows give the same file.
+    The same estimator and rows give the same file, if random_state is an int.
 
     Parameters
     ----------
@@ -47,16 +47,17 @@ def report(
         A fitted autoencoder, stack, classifier or regressor, or a Pipeline, search or other
         estimator of scikit-learn with one in it (see :func:`~sksae.metrics.sparsity_scorers`).
     X : {array-like, sparse matrix, DataFrame, sequence} of n_samples rows
-        Rows, as ``estimator`` takes them; at least four. Rows that were not trained on tell more.
+        Rows, as ``estimator`` takes them. Rows that were not trained on tell more.
     y : array-like of shape (n_samples,), default=None
         Numbers or classes that units are compared with, as in `feature_table`.
     path : str or path
-        Of the file, in a folder that exists. A file that is there is replaced, when the new one is
-        complete.
+        Of the file, in a folder that exists. What a file that is there holds is replaced, when all
+        is complete; who may read it stays.
     title : str, default=None
         Of the page; None is the name of the estimator's class.
     image_shape : tuple of int, default=None
-        Where rows are pictures, (height, width), or (height, width, 3) for colours.
+        Where rows are pictures, (height, width), or (height, width, 3) for colours: those of X, and
+        if as many features reach the autoencoder atoms are pictures too.
     feature_names : sequence of str, default=None
         Names of the features that reach the autoencoder. By default those of the columns of X, or
         of what the steps before the autoencoder make of them, if they have any.

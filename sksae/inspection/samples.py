@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_parameter_constraints
 
-from sksae.inspection.subject import Subject
+from sksae.inspection.subject import Subject, sliceable
 from sksae.inspection.survey import Survey, survey
+from sksae.metrics.activity import rest_of
 
 Which = Literal["top", "top_decile", "inactive"]
 # Of the rows in which a unit is active, the strongest of which "top_decile" takes some.
@@ -81,8 +82,9 @@ def top_samples(
     -------
     samples : Samples
         A named tuple of two arrays: ``indices``, which rows of X, and ``activations``, the unit's
-        in these rows. Both are in falling order of magnitude, equal ones in the order of X; they
-        have fewer than n entries where there are no more such rows.
+        in these rows. Both are in falling order of activity (of the magnitude of activations, or of
+        (1 + a) / 2 where tanh units rest at -1), equal ones in the order of X; they have fewer than
+        n entries where there are no more such rows.
 
     Raises
     ------
@@ -152,9 +154,11 @@ def samples_of(
 
 def _with_activations(subject: Subject, X: Any, found: Samples, unit: int) -> Samples:
     """Return rows with the activations of a unit in them, in order."""
-    of_rows = subject.blocks(_safe_indexing(X, found.indices)) if len(found.indices) else ()
-    activations = [_column(block.codes, unit) for block in of_rows]
-    return in_order(found.indices, np.concatenate([*activations, np.empty(0)]))
+    if not len(found.indices):
+        return found
+    of_rows = subject.blocks(_safe_indexing(sliceable(X), found.indices))
+    activations = np.concatenate([_column(block.codes, unit) for block in of_rows])
+    return in_order(found.indices, activations, rest_of(subject.autoencoder))
 
 
 def check_choice(caller: str, **options: object) -> None:
@@ -183,7 +187,7 @@ def chosen_rows(
         others = np.setdiff1d(np.arange(found.n_samples), indices, assume_unique=True)
         drawn = random.choice(others, min(n, len(others)), replace=False)
         return Samples(np.sort(drawn), np.full(len(drawn), np.nan))
-    strongest = in_order(indices, activations)
+    strongest = in_order(indices, activations, found.rest)
     if which == "top":
         return Samples(strongest.indices[:n], strongest.activations[:n])
     n_decile = ceil(DECILE * len(indices))
@@ -191,9 +195,19 @@ def chosen_rows(
     return Samples(strongest.indices[drawn], strongest.activations[drawn])
 
 
-def in_order(indices: np.ndarray, activations: np.ndarray) -> Samples:
-    """Return rows by falling magnitude of their activations, equal ones in the order of X."""
-    order = np.lexsort((indices, -np.abs(activations)))
+def in_order(indices: np.ndarray, activations: np.ndarray, rest: float) -> Samples:
+    """Return rows in falling order of activity, equal ones in the order of X.
+
+    Parameters
+    ----------
+    indices : ndarray of int of shape (n_rows,)
+        Which rows.
+    activations : ndarray of shape (n_rows,)
+        Of a unit in these.
+    rest : float
+        Its activation where it is not active.
+    """
+    order = np.lexsort((indices, -np.abs(activations - rest)))
     return Samples(indices[order], activations[order])
 
 

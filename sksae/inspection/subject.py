@@ -11,6 +11,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sksae.base.protocols import HasNetwork
+from sksae.inspection.names import check_names
 from sksae.metrics.activity import activity_of, thresholds_in
 from sksae.metrics.checks import MatrixLike
 from sksae.metrics.lookup import AutoencoderLocation, fitted_autoencoder
@@ -41,6 +42,16 @@ class Block(NamedTuple):
     rows: MatrixLike
     codes: Matrix
     activities: Matrix
+
+
+def sliceable(X: Any) -> Any:
+    """Return rows in a container of which some can be taken: not all sparse ones are such."""
+    return X.tocsr() if sp.issparse(X) else X
+
+
+def dense_rows(rows: Any) -> np.ndarray:
+    """Return rows, whatever holds them, as an array of float64."""
+    return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
 
 
 class Subject:
@@ -103,10 +114,10 @@ class Subject:
         if units is None:
             return np.arange(self.n_units)
         numbers = np.atleast_1d(np.asarray(units))
-        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be whole numbers, got {units!r}.")
         if not numbers.size:
             raise ValueError(f"{name} must name one unit at least, got none.")
+        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+            raise TypeError(f"{name} must be whole numbers, got {units!r}.")
         if numbers.min() < 0 or numbers.max() >= self.n_units:
             raise ValueError(
                 f"{name} must be numbers from 0 to {self.n_units - 1}, as there are "
@@ -117,6 +128,9 @@ class Subject:
     def blocks(self, X: Any) -> Iterator[Block]:
         """Yield rows in their order, with their codes, as many at a time as there is room for."""
         n_samples = _num_samples(X)
+        if not n_samples:
+            raise ValueError(f"{self.needed_by} needs one row of X at least, got none.")
+        X = sliceable(X)
         width = self.n_units + (0 if sp.issparse(X) else self.n_features)
         length = max(FEWEST_BLOCK_ROWS, BLOCK_ENTRIES // width)
         for start in range(0, n_samples, length):
@@ -156,6 +170,7 @@ class Subject:
             If there are more or fewer names than features.
         """
         if given is not None:
+            check_names(given)
             if len(given) != self.n_features:
                 raise ValueError(
                     f"{name} must have one name for each of the {self.n_features} features that "

@@ -8,7 +8,8 @@ import scipy.sparse as sp
 from sklearn.utils.validation import _num_samples
 
 from sksae.inspection.subject import Block, Subject
-from sksae.metrics.activity import mask_of
+from sksae.metrics.activity import mask_of, rest_of
+from sksae.metrics.reductions import extremes
 from sksae.metrics.sparseness import hoyer_sparsity
 from sksae.model.numbers import Matrix
 
@@ -25,17 +26,19 @@ class Survey(NamedTuple):
         Activations where units are active; stored ones may be 0, other entries are inactive.
     mean : ndarray of shape (n_units,), float64
         Mean activity: of activations, of (1 + a) / 2 where tanh units rest at -1.
-    lowest, largest : ndarray of shape (n_units,), float64
-        The smallest and the largest activation.
+    largest : ndarray of shape (n_units,), float64
+        The largest magnitude of the activity.
     row_sparsity : ndarray of shape (n_samples,), float64
         Hoyer's sparsity of each row's activities.
+    rest : float
+        The activation of units that are not active.
     """
 
     active: sp.csc_array
     mean: np.ndarray
-    lowest: np.ndarray
     largest: np.ndarray
     row_sparsity: np.ndarray
+    rest: float = 0.0
 
     @property
     def n_samples(self) -> int:
@@ -46,6 +49,12 @@ class Survey(NamedTuple):
     def density(self) -> np.ndarray:
         """Share of rows in which each unit is active, shape (n_units,)."""
         return np.diff(self.active.indptr) / self.n_samples
+
+    @property
+    def marks(self) -> sp.csc_array:
+        """1 where units are active, of float64 and shape (n_samples, n_units)."""
+        active = self.active
+        return sp.csc_array((np.ones(active.nnz), active.indices, active.indptr), active.shape)
 
     def of_unit(self, column: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the rows in which a unit is active, in their order, and its activations."""
@@ -79,12 +88,12 @@ def survey(
     units = np.arange(subject.n_units) if units is None else units
     row_sparsity, kept = np.empty(_num_samples(X)), []
     total = np.zeros(subject.n_units)
-    lowest, largest = np.full(subject.n_units, np.inf), np.full(subject.n_units, -np.inf)
+    largest = np.zeros(subject.n_units)
     for block in subject.blocks(X):
         codes, activities = block.codes, block.activities
         total += np.asarray(activities.sum(axis=0, dtype=np.float64)).ravel()
-        np.minimum(lowest, _extreme(codes, "min"), out=lowest)
-        np.maximum(largest, _extreme(codes, "max"), out=largest)
+        lowest, highest = extremes(activities, 0)
+        np.maximum(largest, np.maximum(highest, -lowest), out=largest)
         row_sparsity[block.which] = hoyer_sparsity(activities)
         kept.append(active_entries(codes[:, units], activities[:, units], thresholds[units]))
         if also is not None:
@@ -92,7 +101,8 @@ def survey(
     active = sp.csc_array(sp.vstack(kept, format="csc"))
     active.sort_indices()
     mean = total / len(row_sparsity)
-    return Survey(active, mean[units], lowest[units], largest[units], row_sparsity)
+    rest = rest_of(subject.autoencoder)
+    return Survey(active, mean[units], largest[units], row_sparsity, rest)
 
 
 def active_entries(codes: Matrix, activities: Matrix, thresholds: np.ndarray) -> sp.csc_array:
@@ -108,9 +118,3 @@ def active_entries(codes: Matrix, activities: Matrix, thresholds: np.ndarray) ->
     rows, units = mask_of(activities, thresholds).nonzero()
     values = np.asarray(codes[rows, units]).ravel()
     return sp.csc_array((values, (rows, units)), shape=codes.shape)
-
-
-def _extreme(codes: Matrix, which: str) -> np.ndarray:
-    """Return each unit's smallest or largest activation."""
-    found = getattr(codes, which)(axis=0)
-    return np.asarray(found if isinstance(found, np.ndarray) else found.toarray()).ravel()

@@ -10,8 +10,8 @@ from sksae.base.protocols import HasNetwork, is_autoencoder
 from sksae.metrics.checks import MatrixLike, check_matrix
 from sksae.metrics.lookup import fitted_autoencoder
 from sksae.metrics.reductions import extremes
-from sksae.model.codes import active_above, activity, has_zeros
-from sksae.model.numbers import Matrix
+from sksae.model.codes import CODES, active_above, activity, has_zeros
+from sksae.model.numbers import Matrix, as_dense
 
 
 @np.errstate(all="ignore")
@@ -50,8 +50,9 @@ def is_active(codes: MatrixLike, estimator: Any) -> np.ndarray | sp.csr_array:
 
     See Also
     --------
-    feature_density : Shares of rows in which units are active: the means of what is returned.
-    l0 : The mean number of active units in a row: the mean of its sums.
+    feature_density : ``feature_density(is_active(codes, estimator))`` is the share of rows in which
+        each unit is active.
+    l0 : ``l0(is_active(codes, estimator))`` is the mean number of active units in a row.
 
     Examples
     --------
@@ -92,7 +93,16 @@ def activity_of(autoencoder: HasNetwork, codes: MatrixLike) -> Matrix:
         )
     if gives_coefficients(autoencoder):
         return codes
+    if rest_of(autoencoder) != 0.0:
+        codes = as_dense(codes)  # of which hardly any activity is 0
     return activity(codes, network.sparsity, network.code_activation)
+
+
+def rest_of(autoencoder: HasNetwork) -> float:
+    """Return the activation of units that are not active: -1 of tanh units held at rho, else 0."""
+    network = autoencoder.__sksae_network__()
+    rests_below = CODES[network.sparsity].aims_at_mean and network.code_activation == "tanh"
+    return -1.0 if rests_below and not gives_coefficients(autoencoder) else 0.0
 
 
 def gives_coefficients(autoencoder: HasNetwork) -> bool:

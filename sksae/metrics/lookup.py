@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.model_selection._search import BaseSearchCV
@@ -128,6 +129,11 @@ def fitted_autoencoder(estimator: BaseEstimator, *, needed_by: str) -> Autoencod
             f"{needed_by} needs a SparseAutoencoderTransformer, a stack, classifier or regressor "
             "of them, or a Pipeline, FeatureUnion, ColumnTransformer, FrozenEstimator or search "
             f"with one in it, got {estimator!r}."
+        )
+    if hasattr(estimator, "cv_results_") and not hasattr(estimator, "best_estimator_"):
+        raise NotFittedError(
+            f"This {type(estimator).__name__} has kept no fitted estimator: search with "
+            "refit=True, or with the name of a score."
         )
     # Before the other steps are used, whose errors would speak of them.
     check_is_fitted(location.autoencoder)

@@ -2,58 +2,63 @@
 
 import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from secrets import token_hex
+
+# What a new file may be used for, less what the user's umask takes away.
+FOR_ALL = 0o666
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
-    """Return where a page is to be written, if a file can be.
+    """Return where a file is to be written, links followed, if it can be.
+
+    Parameters
+    ----------
+    path : str or path
+        What the user gave.
 
     Raises
     ------
     OSError
-        If there is no such folder, if it cannot be written to, or if there is a folder at the path.
+        If there is no such folder, if it cannot be written to, or if there is something at the
+        path that is no file.
     """
-    target = Path(path)
-    folder = target.parent
-    if target.is_dir():
-        raise IsADirectoryError(f"path must name a file, got the folder {str(target)!r}.")
-    if not folder.is_dir():
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        kind = "the folder" if target.is_dir() else "what is no file,"
+        raise IsADirectoryError(f"path must name a file, got {kind} {str(path)!r}.")
+    if not target.parent.is_dir():
         raise FileNotFoundError(
-            f"path must lie in a folder that exists, got {str(target)!r}: make the folder "
-            f"{str(folder)!r} first."
+            f"path must lie in a folder that exists, got {str(path)!r}: make the folder "
+            f"{str(target.parent)!r} first."
         )
-    if not os.access(folder, os.W_OK):
+    if not os.access(target.parent, os.W_OK):
         raise PermissionError(
-            f"path must lie in a folder that can be written to, got {str(target)!r}."
+            f"path must lie in a folder that can be written to, got {str(path)!r}."
         )
     return target
 
 
 def write_whole(text: str, target: Path) -> None:
-    """Write a file; one that was there before stays as it was until all is written."""
-    with NamedTemporaryFile(
-        "w",
-        encoding="utf-8",
-        newline="\n",
-        dir=target.parent,
-        prefix=f".{target.name}.",
-        delete=False,
-    ) as file:
-        written = Path(file.name)
-        try:
+    """Write a file; one that was there before stays as it was until all is written.
+
+    Parameters
+    ----------
+    text : str
+        What the file is to hold.
+    target : Path
+        As `checked_path` returns it. A file that is there hands on who may read it.
+    """
+    mode = target.stat().st_mode & 0o777 if target.exists() else None
+    draft = target.with_name(f".{token_hex(8)}.draft")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        with open(os.open(draft, flags, FOR_ALL), "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            file.close()
-            written.unlink(missing_ok=True)
-            raise
-    try:
-        # A temporary file is for its owner alone; a page is as any other file of the user.
-        mask = os.umask(0)
-        os.umask(mask)
-        written.chmod(0o666 & ~mask)
-        written.replace(target)
+        if mode is not None:
+            draft.chmod(mode)
+        draft.replace(target)
     except BaseException:
-        written.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise

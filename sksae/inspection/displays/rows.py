@@ -122,7 +122,8 @@ def checked_shape(image_shape: Sequence[int], n_features: int) -> tuple[int, ...
             f"image_shape {shape} is an image of {prod(shape)} features, but {n_features} reach "
             f"the autoencoder: give a shape whose product is {n_features}."
         )
-    return tuple(int(n) for n in shape)
+    # A single channel is no colour.
+    return tuple(int(n) for n in (shape[:2] if shape[2:] == (1,) else shape))
 
 
 def scaled_atom(atom: np.ndarray) -> np.ndarray:

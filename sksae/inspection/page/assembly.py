@@ -2,27 +2,34 @@
 
 from collections.abc import Sequence
 from importlib.metadata import version
+from math import prod
+from numbers import Integral
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 from sklearn.utils.validation import _get_feature_names
 
 from sksae.inspection.atoms import has_atoms, pictured
-from sksae.inspection.displays.rows import Look, look_of, scaled_atom, strongest
-from sksae.inspection.page.columns import GLOSSARY, UNIT
+from sksae.inspection.displays.rows import Look, checked_shape, look_of, scaled_atom, strongest
+from sksae.inspection.page.columns import UNIT, glossary
 from sksae.inspection.page.contents import MOST_CLASSES, SHOWN, objects_of, table_rows, units_of
 from sksae.inspection.page.facts import facts_of, number
 from sksae.inspection.page.figures import figures_of
 from sksae.inspection.page.pictures import as_bytes, line_source, png_source, significant
 from sksae.inspection.page.rebuilt import Rebuilt
 from sksae.inspection.page.rows_shown import RowsShown
-from sksae.inspection.samples import check_choice
-from sksae.inspection.subject import Block, Subject
+from sksae.inspection.subject import Block, Subject, sliceable
 from sksae.inspection.survey import Survey, survey
 from sksae.inspection.table.maker import TableMaker
 from sksae.inspection.texts import texts_of
 
+CONSTRAINTS = {
+    "n_samples": [Interval(Integral, 1, None, closed="left")],
+    "random_state": ["random_state"],
+}
 # Features that are shown of an atom of bars or words.
 N_TOP = 10
 ADDS = "What it adds to a row"
@@ -50,12 +57,18 @@ def page_contents(
         As in `report`.
     """
     subject = Subject(estimator, needed_by="report")
-    check_choice("report", n=n_samples, which="top", random_state=random_state)
-    random = check_random_state(random_state)
+    validate_parameter_constraints(
+        CONSTRAINTS, {"n_samples": n_samples, "random_state": random_state}, caller_name="report"
+    )
+    random, X = check_random_state(random_state), sliceable(X)
+    shape = None
+    if image_shape is not None:
+        shape = checked_shape(image_shape, _n_pixels(subject, X, image_shape))
     look = look_of(
         "auto",
         n_features=subject.n_features,
-        image_shape=image_shape,
+        # What reaches the autoencoder may be no pictures any more, but directions of a PCA, say.
+        image_shape=shape if shape is not None and prod(shape) == subject.n_features else None,
         names=_names_of_features(subject, X, feature_names),
     )
     maker = TableMaker(
@@ -75,7 +88,7 @@ def page_contents(
 
     found = survey(subject, X, also=see)
     table = maker.table(found)
-    shown = RowsShown(X, look.image_shape, texts_of(X, text), _names_of_columns(X, feature_names))
+    shown = RowsShown(X, shape, texts_of(X, text), _names_of_columns(X, feature_names))
     atoms = atoms_shown(pictured(subject, np.arange(subject.n_units)), look)
     classes, names_of_classes = _classes(maker)
     units, rows = units_of(
@@ -99,11 +112,11 @@ def page_contents(
             if atom["kind"] == "image"
         ],
         "atlas_caption": f"{'Atoms' if has_atoms(subject.autoencoder) else 'Pictures'} by the "
-        "number of their units, each by a scale of its own: grey is its mean, white more, black "
-        "less.",
+        "number of their units, each by a scale of its own: grey is its mean, lighter is more, "
+        "darker is less.",
         "columns": [UNIT, *columns],
         "rows": cells,
-        "glossary": GLOSSARY,
+        "glossary": glossary(columns),
         "version": version("sksae"),
         "data": {
             "units": units,
@@ -114,6 +127,13 @@ def page_contents(
             "samples": [(which, heading) for which, (_, heading) in SHOWN.items()],
         },
     }
+
+
+def _n_pixels(subject: Subject, X: Any, image_shape: Sequence[int]) -> int:
+    """Return of how many features a picture is: the columns of X, or what the autoencoder sees."""
+    shape = np.shape(X) if sp.issparse(X) or hasattr(X, "shape") else np.shape(X[:1])
+    are_columns = len(shape) == 2 and np.ndim(image_shape) == 1 and prod(image_shape) == shape[1]
+    return int(shape[1]) if are_columns else subject.n_features
 
 
 def atoms_shown(atoms: np.ndarray, look: Look) -> list[dict[str, Any]]:
@@ -161,9 +181,9 @@ def labels_shown(table: Any, *, are_words: bool) -> list[dict[str, Any]]:
             shown.append({"label": None, "says": "No short label catches it."})
             continue
         says = (
-            f"The label tells active rows with F1 {number(row.label_f1)} (precision "
-            f"{number(row.label_precision)}, recall {number(row.label_recall)}) on rows that it "
-            f"was not made of; a label that always holds has {number(row.base_f1)}."
+            f"On rows that it was not made of the label has F1 {number(row.label_f1)} (precision "
+            f"{number(row.label_precision)}, recall {number(row.label_recall)}); a label that "
+            f"always holds has {number(row.base_f1)}."
         )
         terms = label.split(", ") if are_words else []
         shown.append({"label": label, "says": says, "terms": terms})

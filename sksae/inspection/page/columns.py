@@ -1,5 +1,6 @@
 """The table of units on a page: its columns, in plain words, and what these words mean."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -16,6 +17,8 @@ class Column(NamedTuple):
         One sentence.
     is_text, is_long : bool
         Whether it holds words, and whether these are many.
+    rises : bool
+        Whether small numbers are what one looks for.
     """
 
     name: str
@@ -23,9 +26,10 @@ class Column(NamedTuple):
     meaning: str
     is_text: bool = False
     is_long: bool = False
+    rises: bool = False
 
 
-UNIT = Column("unit", "Unit", "The number of the unit, its column in the codes.")
+UNIT = Column("unit", "Unit", "The number of the unit, its column in the codes.", rises=True)
 COLUMNS = (
     Column("label", "Label", "What active rows have in common.", is_text=True, is_long=True),
     Column("label_f1", "F1", "How well the label tells active rows, on rows it was not made of."),
@@ -34,7 +38,7 @@ COLUMNS = (
     Column("separation", "Separation", "The mean target where it is active, less that elsewhere."),
     Column("separation_low", "from", "The lower end of its 95 % confidence interval."),
     Column("separation_high", "to", "The upper end of its 95 % confidence interval."),
-    Column("p_adjusted", "Adjusted p", "By Benjamini and Hochberg, over all units."),
+    Column("p_adjusted", "Adjusted p", "By Benjamini and Hochberg, over units.", rises=True),
     Column("correlation", "Correlation", "Of activations with the target."),
     Column("density", "Density", "The share of rows in which the unit is active."),
     Column("mean_activation", "Mean", "The mean activation over all rows."),
@@ -69,15 +73,22 @@ ADJUSTED = (
     "most is expected to have nothing to do with the target."
 )
 TWIN = (
-    "Two atoms with a cosine near 1 say the same. A unit without a like in another fit may be an "
-    "accident of this one."
+    "Two atoms with a cosine near 1 say the same. A unit that no other fit has may be an accident "
+    "of this one."
 )
-GLOSSARY = (
-    ("Active", ACTIVE),
-    ("Density", DENSITY),
-    ("Sparsity of rows", SPARSITY),
-    ("Label, F1 and base F1", LABEL),
-    ("Separation", SEPARATION),
-    ("Adjusted p", ADJUSTED),
-    ("Twin", TWIN),
+# Terms, what they mean, and the column without which nobody asks.
+TERMS = (
+    ("Active", ACTIVE, None),
+    ("Density", DENSITY, None),
+    ("Sparsity of rows", SPARSITY, None),
+    ("Label, F1 and base F1", LABEL, "label"),
+    ("Separation", SEPARATION, "separation"),
+    ("Adjusted p", ADJUSTED, "p_adjusted"),
+    ("Twin", TWIN, "nearest_unit"),
 )
+
+
+def glossary(columns: Iterable[Column]) -> list[tuple[str, str]]:
+    """Return the terms that a page with some columns has, and what they mean."""
+    names = {column.name for column in columns}
+    return [(term, meaning) for term, meaning, name in TERMS if name is None or name in names]

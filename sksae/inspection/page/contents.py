@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from sksae.inspection.page.columns import COLUMNS
+from sksae.inspection.page.columns import COLUMNS, Column
 from sksae.inspection.page.facts import MISSING, number
 from sksae.inspection.page.pictures import significant
 from sksae.inspection.page.rows_shown import RowsShown
@@ -13,6 +13,8 @@ from sksae.inspection.samples import Which, chosen_rows
 from sksae.inspection.survey import Survey
 
 N_BINS = 20
+# Activations that differ by less than this share of them are one.
+ROUNDING = 1e-9
 # Of classes whose shares are shown for each unit.
 MOST_CLASSES = 20
 # Which rows are shown for a unit, how many times as many as asked for, and their heading.
@@ -29,6 +31,7 @@ class Cell(NamedTuple):
     text: str
     value: str
     is_text: bool
+    is_long: bool = False
 
 
 def table_rows(table: Any) -> tuple[list[Any], list[dict[str, Any]]]:
@@ -48,7 +51,7 @@ def table_rows(table: Any) -> tuple[list[Any], list[dict[str, Any]]]:
     rows = []
     for at, unit in enumerate(table.index):
         cells = [Cell(str(unit), str(unit), False)]
-        cells += [_cell(found[at], is_text=column.is_text) for column, found in values.items()]
+        cells += [_cell(found[at], column) for column, found in values.items()]
         rows.append({"unit": int(unit), "cells": cells})
     return list(values), rows
 
@@ -61,11 +64,11 @@ def objects_of(column: Any) -> list[Any]:
     ]
 
 
-def _cell(value: Any, *, is_text: bool) -> Cell:
+def _cell(value: Any, column: Column) -> Cell:
     if value is None:
-        return Cell(MISSING, "", is_text)
-    if is_text:
-        return Cell(str(value), "", True)
+        return Cell(MISSING, "", column.is_text, column.is_long)
+    if column.is_text:
+        return Cell(str(value), "", True, column.is_long)
     return Cell(number(value), repr(float(value)), False)
 
 
@@ -104,7 +107,7 @@ def units_of(
             which: chosen_rows(found, unit, max(1, round(n * times)), which, random)
             for which, (times, _) in SHOWN.items()
         }
-        if np.array_equal(chosen["top"].indices, chosen["top_decile"].indices):
+        if np.isin(chosen["top_decile"].indices, chosen["top"].indices).all():
             del chosen["top_decile"]
         units.append(
             {
@@ -133,8 +136,9 @@ def histogram(activations: np.ndarray) -> dict[str, Any] | None:
     """Return how often a unit is how active where it is, or None if it never is."""
     if not len(activations):
         return None
+    activations = activations.astype(np.float64)
     low, high = float(activations.min()), float(activations.max())
-    if low == high:
+    if high - low <= ROUNDING * max(abs(low), abs(high)):
         return {"counts": [len(activations)], "low": significant(low), "high": significant(high)}
     counts, _ = np.histogram(activations, bins=N_BINS, range=(low, high))
     return {"counts": counts.tolist(), "low": significant(low), "high": significant(high)}
@@ -143,13 +147,9 @@ def histogram(activations: np.ndarray) -> dict[str, Any] | None:
 def shares_by_class(found: Survey, classes: np.ndarray) -> np.ndarray:
     """Return in which share of the rows of each class each unit is active, (n_classes, n_units)."""
     n_classes = int(classes.max()) + 1
-    active = sp.csc_array(
-        (np.ones(found.active.nnz), found.active.indices, found.active.indptr),
-        shape=found.active.shape,
-    )
     of_class = sp.csr_array(
         (np.ones(len(classes)), (classes, np.arange(len(classes)))),
         shape=(n_classes, len(classes)),
     )
     counts = np.bincount(classes, minlength=n_classes)
-    return (of_class @ active).toarray() / counts[:, None]
+    return (of_class @ found.marks).toarray() / counts[:, None]

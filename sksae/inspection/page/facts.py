@@ -1,6 +1,7 @@
 """What was trained on what: the tables at the head of a report."""
 
 from importlib.metadata import PackageNotFoundError, version
+from re import sub
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,17 +11,21 @@ from sklearn.utils._pprint import _changed_params
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import ALWAYS_ON, Survey
 from sksae.inspection.table.targets import Targets
+from sksae.inspection.texts import shortened, texts_of
 
+# Numbers from the first to the second are written in groups of three digits, without decimals.
+GROUPED, EXPONENTIAL = 1e3, 1e9
 # What a user looks for first, given or not.
 ALWAYS = ("n_components", "sparsity", "rho", "beta", "random_state")
 # Attributes that tell how a fit went, and what they are called on the page.
 OF_FIT = {
-    "n_iter_": "epochs",
+    "n_iter_": None,  # epochs or iterations
     "n_steps_": "steps",
     "loss_": "J at the end",
     "beta_": "beta",
     "alpha_": "alpha",
 }
+MOST_CHARACTERS = 200
 PACKAGES = ("sksae", "scikit-learn", "numpy", "torch")
 # In the place of a number that is not known.
 MISSING = "\N{EN DASH}"
@@ -61,11 +66,15 @@ def facts_of(
 
 def number(value: Any) -> str:
     """Return a number as people read it: three significant digits, whole numbers in groups."""
+    if isinstance(value, bool | np.bool_):
+        return str(value)
     if isinstance(value, float | np.floating):
-        return MISSING if np.isnan(value) else f"{value:.3g}"
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return f"{value:,}".replace(",", "\u202f")
-    return str(value)
+        if np.isnan(value):
+            return MISSING
+        if not GROUPED <= abs(float(value)) < EXPONENTIAL:
+            return f"{value:.3g}"
+        value = round(float(value))
+    return f"{value:,}".replace(",", "\u202f")
 
 
 def _parameters(autoencoder: Any) -> list[tuple[str, str]]:
@@ -74,19 +83,31 @@ def _parameters(autoencoder: Any) -> list[tuple[str, str]]:
     names = [*(name for name in ALWAYS if name in given)]
     names += [name for name in given if name in changed and name not in names]
     return [("class", type(autoencoder).__name__)] + [
-        (name, number(given[name]) if isinstance(given[name], float | int) else repr(given[name]))
+        (name, number(given[name]) if isinstance(given[name], float | int) else told(given[name]))
         for name in names
     ]
 
 
 def _fit(autoencoder: Any) -> list[tuple[str, str]]:
     """Return how the fit went, as far as it is known."""
-    told = [("features", number(autoencoder.n_features_in_))]
+    rows = [("features", number(autoencoder.n_features_in_))]
     for name, title in OF_FIT.items():
         value = getattr(autoencoder, name, None)
         if value is not None:
-            told.append((title, number(value)))
-    return told
+            rows.append((steps_of(autoencoder) if title is None else title, number(value)))
+    return rows
+
+
+def steps_of(autoencoder: Any) -> str:
+    """Return what one entry of a loss curve is."""
+    return "iterations" if getattr(autoencoder, "solver", "adam") == "lbfgs" else "epochs"
+
+
+def told(value: Any) -> str:
+    """Return a parameter's value in words that are the same each time."""
+    if isinstance(value, np.random.RandomState):
+        return "a RandomState"
+    return shortened(sub(r" at 0x[0-9A-Fa-f]+", "", repr(value)), MOST_CHARACTERS)
 
 
 def _rows(
@@ -94,12 +115,12 @@ def _rows(
 ) -> list[tuple[str, str]]:
     """Return what is told of the rows that are looked at, and of units in them."""
     density = found.density
-    told = [("rows", f"{number(found.n_samples)} in {_container(X)}")]
+    rows = [("rows", f"{number(found.n_samples)} in {_container(X)}")]
     if targets is not None:
         classes = targets.classes
-        told.append(("target", "numbers" if classes is None else f"{len(classes)} classes"))
+        rows.append(("target", "numbers" if classes is None else f"{len(classes)} classes"))
     return [
-        *told,
+        *rows,
         ("R² of the reconstruction", number(r_squared)),
         ("active units in a row", f"{density.sum():.3g} of {subject.n_units}"),
         ("sparsity of rows (Hoyer)", number(float(found.row_sparsity.mean()))),
@@ -112,7 +133,7 @@ def _container(X: Any) -> str:
     """Return what holds rows, in words."""
     if sp.issparse(X):
         return f"a sparse matrix of {X.dtype}, {1.0 - X.nnz / np.prod(X.shape):.1%} zeros"
-    if getattr(X, "ndim", 1) == 1:
+    if texts_of(X, None) is not None:
         return f"a {type(X).__name__} of texts"
     if isinstance(X, np.ndarray):
         return f"{'a memory map' if isinstance(X, np.memmap) else 'an array'} of {X.dtype}"

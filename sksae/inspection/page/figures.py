@@ -7,6 +7,7 @@ import numpy as np
 
 from sksae.inspection.displays.activity import ActivityDisplay, wanted_activity
 from sksae.inspection.displays.loss import LossCurveDisplay, curves_of
+from sksae.inspection.page.facts import steps_of
 from sksae.inspection.page.pictures import ink, svg_of
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import Survey
@@ -36,8 +37,11 @@ def figures_of(subject: Subject, found: Survey) -> list[PageFigure]:
     curves = [curve for curve in curves_of(autoencoder) if len(curve.loss)]
     figures = []
     if curves:
-        loss = curves[-1].loss
-        says = f"The loss fell from {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} steps."
+        says = " ".join(
+            f"{curve.name or 'The loss'} went from {curve.loss[0]:.4g} to {curve.loss[-1]:.4g} in "
+            f"{len(curve.loss)} {steps_of(autoencoder)}."
+            for curve in curves
+        )
         (svg,) = drawn(lambda axes: LossCurveDisplay.from_estimator(autoencoder, ax=axes[0]), 1)
         figures.append(PageFigure(svg, "Loss, and its parts", says))
     rho, rho_is = wanted_activity(subject.autoencoder)

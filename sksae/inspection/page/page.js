@@ -29,7 +29,6 @@
     theme.textContent = isDark() ? "Light" : "Dark";
     theme.setAttribute("aria-label", `Switch to the ${isDark() ? "light" : "dark"} theme`);
   };
-  theme.removeAttribute("aria-pressed");
   theme.hidden = false;
   theme.addEventListener("click", () => {
     root.dataset.theme = isDark() ? "light" : "dark";
@@ -38,7 +37,7 @@
   system.addEventListener("change", showTheme);
   showTheme();
 
-  // Sorting: numbers fall at the first click, text rises; what is missing comes last.
+  // Sorting: most numbers fall at the first click, text rises; what is missing comes last.
   const heads = [...table.tHead.rows[0].cells];
   const valueOf = (row, column, isText) => {
     const cell = row.cells[column];
@@ -48,7 +47,7 @@
   const sortBy = (column) => {
     const head = heads[column];
     const isText = head.classList.contains("text");
-    const first = isText || column === 0 ? "ascending" : "descending";
+    const first = isText || head.dataset.first === "ascending" ? "ascending" : "descending";
     const other = first === "ascending" ? "descending" : "ascending";
     const order = head.getAttribute("aria-sort") === first ? other : first;
     heads.forEach((each) => each.removeAttribute("aria-sort"));
@@ -75,9 +74,8 @@
   document.querySelector(".tools").hidden = false;
   const textOf = new Map(
     data.units.map((unit) => {
-      const atom = unit.atom || {};
       const cells = [...rows.get(unit.unit).querySelectorAll(".text")].map((cell) => cell.textContent);
-      return [unit.unit, [...cells, ...(atom.names || [])].join(" ").toLowerCase()];
+      return [unit.unit, [...cells, ...(unit.atom.names || [])].join(" ").toLowerCase()];
     })
   );
   const filter = () => {
@@ -121,13 +119,17 @@
       class: "line chart", role: "img", viewBox: `0 -4 ${Math.max(heights.length - 1, 1)} 108`, preserveAspectRatio: "none",
       "aria-label": `${name}: a line from ${short(low)} to ${short(high)}`,
     });
-    svg.append(make("title", {}, `from ${short(low)} to ${short(high)}`), make("path", { d: path }));
+    svg.append(make("title", {}, `from ${short(low)} to ${short(high)}`));
+    if (low < 0 && high > 0) {
+      const zero = (100 * high) / (high - low);
+      svg.append(make("path", { class: "zero", d: `M0,${zero.toFixed(1)}H${heights.length - 1}` }));
+    }
+    svg.append(make("path", { d: path }));
     return svg;
   };
   const picture = (source, name) => make("img", { src: source, alt: name });
   const atomOf = (unit) => {
     const atom = unit.atom;
-    if (!atom) return null;
     const name = `What unit ${unit.unit} stands for`;
     const made = make("div", { class: "atom" });
     if (atom.kind === "image") made.append(picture(atom.src, name));
@@ -152,7 +154,7 @@
   };
   const marked = (text, terms) => {
     if (!terms.length) return [text];
-    const escaped = terms.map((term) => term.replace(/[.*+?^${}()|[\]\\]/g, "\\$&").replace(/ /g, "\\W+"));
+    const escaped = terms.map((term) => term.replace(/[.*+?^${}()|[\]\\]/g, "\\$&"));
     const parts = text.split(new RegExp(`(?<![\\p{L}\\p{N}])(${escaped.join("|")})(?![\\p{L}\\p{N}])`, "giu"));
     return parts.map((part, index) => (index % 2 ? make("mark", {}, part) : part));
   };
@@ -168,7 +170,7 @@
       const cell = make("div", { title: name });
       if (data.kind === "line") cell.append(line(shown, name));
       else cell.append(...marked(shown, unit.terms || []));
-      tiles.append(make("li", {}, make("span", { class: "value" }, short(value)), cell));
+      tiles.append(make("li", {}, make("span", { class: "value" }, value === null ? "" : short(value)), cell));
     }
     return tiles;
   };
@@ -188,13 +190,12 @@
     const parts = [steps, title];
     if (unit.label) parts.push(make("p", { class: "label" }, unit.label));
     if (unit.says) parts.push(make("p", { class: "soft" }, unit.says));
-    const atom = atomOf(unit);
-    const isNarrow = !atom || ["image", "line"].includes(unit.atom.kind);
+    const isNarrow = ["image", "line"].includes(unit.atom.kind);
     const beside = make("div", { class: isNarrow ? "beside" : "" });
     const put = (heading, shown) => beside.append(make("div", {}, make("h4", {}, heading), shown));
-    if (atom) put(data.atom_title, atom);
+    put(data.atom_title, atomOf(unit));
     if (unit.histogram) put("Activations where it is active", histogram(unit.histogram));
-    if (beside.childNodes.length) parts.push(beside);
+    parts.push(beside);
     for (const [which, heading] of data.samples) {
       const chosen = unit.samples[which] || [];
       if (chosen.length) parts.push(make("h4", {}, heading), samples(unit, chosen));
@@ -210,7 +211,8 @@
     if (moves) {
       row.scrollIntoView({ block: "nearest" });
       title.focus({ preventScroll: true });
-      article.scrollIntoView({ block: "nearest" });
+      // Beside the table all of it is in view; below the table it begins at the top.
+      article.scrollIntoView({ block: getComputedStyle(article).position === "sticky" ? "nearest" : "start" });
     }
   };
   const current = () => {

@@ -30,18 +30,21 @@ def png_source(pixels: np.ndarray) -> str:
     return "data:image/png;base64," + b64encode(file.getvalue()).decode("ascii")
 
 
-def line_source(values: np.ndarray) -> dict[str, Any]:
+def line_source(values: np.ndarray, limits: tuple[float, float] | None = None) -> dict[str, Any]:
     """Return a line as few characters: its points as bytes, and what 0 and 255 stand for.
 
     Parameters
     ----------
     values : ndarray of shape (n_points,)
-        Heights; of more points than a page shows, some that are equally far apart.
+        Heights; of more points than a page shows, some that are equally far apart. Over gaps (nan)
+        the line is straight.
+    limits : tuple of float, optional
+        The lowest and the highest value of all lines on one scale; by default of this one.
     """
-    if len(values) > MOST_POINTS:
-        places = np.linspace(0, len(values) - 1, MOST_POINTS)
-        values = np.interp(places, np.arange(len(values)), values)
-    low, high = float(values.min()), float(values.max())
+    known = np.flatnonzero(np.isfinite(values))
+    places = np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS))
+    values = np.interp(places, known, values[known]) if len(known) else np.zeros(len(places))
+    low, high = (float(values.min()), float(values.max())) if limits is None else limits
     points = b64encode(as_bytes(values, low, high).tobytes()).decode("ascii")
     return {"points": points, "low": significant(low), "high": significant(high)}
 
@@ -52,9 +55,10 @@ def significant(value: float) -> float | None:
 
 
 def as_bytes(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Return values as bytes, 0 at ``low`` and below, 255 at ``high`` and above."""
+    """Return values as bytes, 0 at ``low``, below and in gaps (nan), 255 at ``high`` and above."""
     span = high - low if high > low else 1.0
-    return np.clip((np.asarray(values) - low) * (255.0 / span) + 0.5, 0.0, 255.0).astype(np.uint8)
+    scaled = np.clip((np.asarray(values) - low) * (255.0 / span) + 0.5, 0.0, 255.0)
+    return np.nan_to_num(scaled).astype(np.uint8)
 
 
 def ink() -> Any:
@@ -81,7 +85,7 @@ def svg_of(figure: Any) -> str:
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     svg = sub(r"<metadata>.*?</metadata>", "", svg, flags=DOTALL)
-    # Its width is that of the page, the view box keeps the proportions; who does not see it is
-    # told what is around it.
+    # Its width is that of the page, and the view box keeps the proportions. Screen readers say the
+    # label of what is around it.
     head, rest = svg.split(">", 1)
     return sub(r' (width|height)="[^"]*"', "", head) + ' aria-hidden="true">' + rest

@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-from sksae.inspection.subject import Block, Subject
+from sksae.inspection.subject import Block, Subject, dense_rows
 
 
 class Rebuilt:
@@ -28,8 +27,7 @@ class Rebuilt:
         """Add the rows of a block."""
         if not self._has_decoder:
             return
-        rows: Any = block.rows
-        values = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
+        values = dense_rows(block.rows)
         # Sums of what is left of rows less a mean keep their digits.
         if self._origin is None:
             self._origin = values.mean(axis=0)
@@ -37,7 +35,7 @@ class Rebuilt:
         self._n_rows += len(values)
         self._total += values.sum(axis=0)
         self._squares += float(np.square(values).sum())
-        self._error -= float(np.sum(self._autoencoder.score_samples(rows)))
+        self._error -= float(np.sum(self._autoencoder.score_samples(block.rows)))
 
     @property
     def r_squared(self) -> float:

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _num_samples
 
 from sksae.inspection.atoms import added_atoms
+from sksae.inspection.names import check_names
 from sksae.inspection.subject import Block, Subject
 from sksae.inspection.survey import Survey
 from sksae.inspection.table.atoms_alike import (
@@ -67,6 +68,7 @@ class TableMaker:
     ) -> None:
         caller, n_samples = subject.needed_by, _num_samples(X)
         check_pandas(caller)
+        check_names(feature_names)
         validate_parameter_constraints(
             {"random_state": ["random_state"]}, {"random_state": random_state}, caller_name=caller
         )
@@ -97,19 +99,16 @@ class TableMaker:
         """
         import pandas as pd
 
-        active = found.active
-        is_active = sp.csc_array(
-            (np.ones(active.nnz), active.indices, active.indptr), shape=active.shape
-        )
+        marks = found.marks
         columns = {
             "density": found.density,
             "mean_activation": found.mean,
             "largest_activation": found.largest,
             **self._of_atoms(),
-            **self._of_targets(is_active),
-            **self._of_labels(is_active),
+            **self._of_targets(marks),
+            **self._of_labels(marks),
         }
-        return pd.DataFrame(columns, index=pd.RangeIndex(active.shape[1], name="unit"))
+        return pd.DataFrame(columns, index=pd.RangeIndex(marks.shape[1], name="unit"))
 
     def _of_atoms(self) -> Columns:
         """Return columns on atoms."""
@@ -130,11 +129,11 @@ class TableMaker:
             columns |= {"compared_unit": _or_missing(number), "compared_cosine": cosine}
         return columns
 
-    def _of_targets(self, is_active: sp.csc_array) -> Columns:
+    def _of_targets(self, marks: sp.csc_array) -> Columns:
         """Return columns on y."""
         if self.targets is None or self._correlations is None:
             return {}
-        found = separation_of(self.targets, is_active, self.first_half)
+        found = separation_of(self.targets, marks, self.first_half)
         columns: Columns = {}
         if self.targets.classes is not None:
             # The last one is taken by those of which nothing is said.
@@ -149,11 +148,11 @@ class TableMaker:
             "p_adjusted": found.p_adjusted,
         }
 
-    def _of_labels(self, is_active: sp.csc_array) -> Columns:
+    def _of_labels(self, marks: sp.csc_array) -> Columns:
         """Return columns on labels."""
         if self._material is None:
             return {}
-        found = labels_of(self._material, is_active, self.first_half, self._random)
+        found = labels_of(self._material, marks, self.first_half, self._random)
         if found is None:
             return {}
         return {

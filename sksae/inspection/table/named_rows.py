@@ -129,7 +129,7 @@ def _rows_of_frame(subject: Subject, X: Any, names: list[str]) -> NamedRows | No
         if is_numeric_dtype(values.dtype):
             features.append((name, column))
             continue
-        words = sorted({each for each in values.unique() if isinstance(each, str)})
+        words = sorted({each for each in values if isinstance(each, str)})
         if len(words) <= MOST_CATEGORIES:
             features.extend((Category(name, word), column) for word in words)
     if not features:

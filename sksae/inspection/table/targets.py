@@ -8,6 +8,8 @@ import scipy.sparse as sp
 from sklearn.base import is_classifier, is_regressor
 from sklearn.utils.validation import _num_samples
 
+from sksae.metrics.lookup import find_autoencoder
+
 # Whole numbers of a floating dtype are classes if there are no more than so many of them.
 MOST_FLOAT_CLASSES = 20
 
@@ -76,9 +78,22 @@ def check_targets(y: Any, n_samples: int, estimator: Any = None) -> Targets:
         )
     if values.dtype.kind == "O" and not any(isinstance(each, str) for each in values):
         values = np.array(values.tolist())
+    _check_labelled(values, estimator)
     if _are_numbers(values, estimator):
         return of_numbers(values)
     return of_classes(values)
+
+
+def _check_labelled(values: np.ndarray, estimator: Any) -> None:
+    """Raise if some targets are the mark of a classifier or regressor for rows without one."""
+    location = None if estimator is None else find_autoencoder(estimator)
+    mark = None if location is None else getattr(location.autoencoder, "unlabeled", None)
+    n_marked = 0 if mark is None or mark is False else int(np.count_nonzero(values == mark))
+    if n_marked:
+        raise ValueError(
+            f"y must have a target for each row, got {n_marked} of unlabeled={mark!r}, which the "
+            "estimator reads as none: leave out these rows."
+        )
 
 
 def of_numbers(values: np.ndarray) -> Targets:
