@@ -368,7 +368,9 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Weighted share of the training rows in which each unit is active, as
         :func:`sksae.metrics.is_active` says: not 0 where a code has exact zeros, and else (sigmoid,
         tanh, prelu and identity) above half of its ``largest_activation_``. Their sum is the mean
-        number of active units in a row. After `partial_fit` it is that of the last rows given.
+        number of active units in a row. After `partial_fit` it is that of the last rows given. As
+        the next two it is of codes by the encoder with all active units, whatever
+        ``transform_algorithm`` and ``transform_n_active`` are.
     largest_activation_ : ndarray of shape (n_components,), float64
         Largest activity of each unit over the training rows: of abs(a), or of (1 + a) / 2 for tanh
         with "kl", which rests at -1. After `partial_fit` over the rows of all pieces, each as it

@@ -138,9 +138,10 @@ def test_a_number_or_a_picture_leads_to_its_unit(open_page):
     page.go_back()
     shows(page, "Unit 9")
     # Pictures of its rows have been drawn.
-    loaded = page.locator("#unit img").evaluate_all("them => them.map(it => it.naturalWidth)")
-    assert len(loaded) > 10
-    assert set(loaded) == {8}
+    images = page.locator("#unit img")
+    assert images.count() > 10
+    images.evaluate_all("them => Promise.all(them.map(it => it.decode()))")
+    assert set(images.evaluate_all("them => them.map(it => it.naturalWidth)")) == {8}
 
 
 def test_an_address_leads_to_a_unit(open_page):

@@ -134,7 +134,7 @@ def _container(X: Any) -> str:
     if sp.issparse(X):
         return f"a sparse matrix of {X.dtype}, {1.0 - X.nnz / np.prod(X.shape):.1%} zeros"
     if texts_of(X, None) is not None:
-        return f"a {type(X).__name__} of texts"
+        return "a sequence of texts"
     if isinstance(X, np.ndarray):
         return f"{'a memory map' if isinstance(X, np.memmap) else 'an array'} of {X.dtype}"
     return f"a {type(X).__name__}"
