@@ -418,6 +418,18 @@ def test_only_active_units_have_stems(topk, X):
     assert len(display.axes_[0, 3].images) == 1
 
 
+@pytest.mark.parametrize(("sparsity", "rest"), [("kl", -1.0), ("l1", 0.0)])
+def test_stems_begin_where_units_rest(sparsity, rest, X):
+    model = small(6, activation="tanh", sparsity=sparsity).fit(X)
+    display = ReconstructionDisplay.from_estimator(model, X, rows=[0, 1])
+    for ax, code in zip(display.axes_[:, 1], model.transform(X[:2]), strict=True):
+        (stems,) = ax.collections
+        starts, ends = np.array(stems.get_segments())[:, :, 1].T
+        assert_array_equal(starts, rest)
+        assert_allclose(ends, code)
+        assert_array_equal(ax.lines[0].get_ydata(), rest)
+
+
 def test_bars_of_a_table_stand_on_one_scale(table, wine):
     display = ReconstructionDisplay.from_estimator(table, wine, n_top=3)
     assert display.kind == "bar"

@@ -10,7 +10,7 @@ from sksae.base.protocols import HasNetwork, is_autoencoder
 from sksae.metrics.checks import MatrixLike, check_matrix
 from sksae.metrics.lookup import fitted_autoencoder
 from sksae.metrics.reductions import extremes
-from sksae.model.codes import active_above, activity, has_zeros
+from sksae.model.codes import CODES, active_above, activity, has_zeros
 from sksae.model.numbers import Matrix
 
 
@@ -93,6 +93,13 @@ def activity_of(autoencoder: HasNetwork, codes: MatrixLike) -> Matrix:
     if gives_coefficients(autoencoder):
         return codes
     return activity(codes, network.sparsity, network.code_activation)
+
+
+def rest_of(autoencoder: HasNetwork) -> float:
+    """Return the activation of units that are not active: -1 of tanh units held at rho, else 0."""
+    network = autoencoder.__sksae_network__()
+    rests_below = CODES[network.sparsity].aims_at_mean and network.code_activation == "tanh"
+    return -1.0 if rests_below and not gives_coefficients(autoencoder) else 0.0
 
 
 def gives_coefficients(autoencoder: HasNetwork) -> bool:

@@ -32,6 +32,7 @@ from sksae.inspection.displays.rows import (
 )
 from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
+from sksae.metrics.activity import rest_of
 
 N_ROWS = 4
 KINDS = ("image", "line", "bar")
@@ -44,7 +45,7 @@ class ReconstructionDisplay:
     r"""Rows beside their codes, what is rebuilt of them, and what is amiss.
 
     Make it by `from_estimator`. Each row has four panels: the row as it reaches the autoencoder;
-    its code, a stem for each unit that is not 0; the reconstruction; and the error, which is the
+    its code, a stem for each unit that is not at rest; the reconstruction; and the error, which is the
     reconstruction less the row, feature by feature, with its squared norm
 
     .. math:: \lVert \hat x - x \rVert^2 ,
@@ -67,6 +68,8 @@ class ReconstructionDisplay:
         Names of the features; x0, x1, ... by default.
     mean : array-like of shape (n_features,), default=None
         From what "bar" tells how far features are; 0 by default.
+    rest : float, default=0.0
+        What units are at rest, where stems begin: -1 for tanh units with ``sparsity="kl"``.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class ReconstructionDisplay:
         image_shape: Sequence[int] | None = None,
         feature_names: Sequence[str] | None = None,
         mean: ArrayLike | None = None,
+        rest: float = 0.0,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.float64)
         self.codes = np.asarray(codes, dtype=np.float64)
@@ -112,6 +116,7 @@ class ReconstructionDisplay:
         self.image_shape = image_shape
         self.feature_names = feature_names
         self.mean = mean
+        self.rest = rest
 
     @classmethod
     def from_estimator(
@@ -202,6 +207,7 @@ class ReconstructionDisplay:
             image_shape=look.image_shape,
             feature_names=list(look.names),
             mean=subject.network.scaling.centre,
+            rest=rest_of(autoencoder),
         )
         return display.plot(ax, n_top=n_top)
 
@@ -264,7 +270,7 @@ class ReconstructionDisplay:
         """Draw a row, its code, its reconstruction and the error."""
         row, rebuilt = self.rows[shown], self.reconstructions[shown]
         values = {0: row, 2: rebuilt, 3: rebuilt - row}
-        draw_code(line[1], self.codes[shown])
+        draw_code(line[1], self.codes[shown], self.rest)
         low, high = float(min(row.min(), rebuilt.min())), float(max(row.max(), rebuilt.max()))
         largest = float(np.abs(values[3]).max())
         limits = {0: (low, high), 2: (low, high), 3: (-largest, largest)}
@@ -289,11 +295,11 @@ class ReconstructionDisplay:
             line[2].sharex(line[0])
 
 
-def draw_code(ax: Axes, code: np.ndarray) -> None:
-    """Draw a stem for each unit that is not 0."""
-    units = np.flatnonzero(code)
-    ax.axhline(0.0, color=GREY, linewidth=0.5)
-    ax.vlines(units, 0.0, code[units], color=BLUE, linewidth=1.0)
+def draw_code(ax: Axes, code: np.ndarray, rest: float) -> None:
+    """Draw a stem for each unit that is not at rest, from the level of rest."""
+    units = np.flatnonzero(code != rest)
+    ax.axhline(rest, color=GREY, linewidth=0.5)
+    ax.vlines(units, rest, code[units], color=BLUE, linewidth=1.0)
     ax.plot(units, code[units], ".", color=BLUE, markersize=3.0)
     ax.set_xlim(-0.5, len(code) - 0.5)
     ax.tick_params(labelsize=SMALL - 1)
