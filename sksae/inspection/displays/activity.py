@@ -26,6 +26,8 @@ from sksae.model.codes import CODES
 from sksae.training.validation import resolve_rho
 
 N_BINS = 30
+# So few units have a dot each: of a single one there is no line.
+FEW_UNITS = 20
 
 
 class ActivityDisplay:
@@ -184,7 +186,8 @@ class ActivityDisplay:
 
     def _draw_means(self, ax: Axes) -> None:
         means = np.sort(self.mean_activation)[::-1]
-        ax.plot(_ranks(means), means, color=BLUE, label="units")
+        marker = "." if len(means) <= FEW_UNITS else None
+        ax.plot(_ranks(means), means, color=BLUE, marker=marker, label="units")
         if self.rho is not None and self.rho_is == "mean activation":
             _draw_rho(ax, self.rho)
             legend_below(ax, 2)

@@ -143,10 +143,14 @@ class LossCurveDisplay:
                 f"LossCurveDisplay: this {type(autoencoder).__name__} has no loss_curve_, as its "
                 "weights were loaded and not trained here: fit it, or draw another one."
             )
-        trained = (
-            autoencoder if hasattr(autoencoder, "loss_curve_") else autoencoder.autoencoders_[0]
-        )
-        step = "iteration" if trained.solver == "lbfgs" else "epoch"
+        is_one = hasattr(autoencoder, "loss_curve_")
+        trained = [autoencoder] if is_one else autoencoder.autoencoders_
+        steps = {
+            "iteration" if each.solver == "lbfgs" else "epoch"
+            for each in trained
+            if len(each.loss_curve_)
+        }
+        step = " or ".join(sorted(steps))
         score_name = "accuracy" if is_classifier(autoencoder) else "R²"
         return cls(curves, step=step, score_name=score_name).plot(ax)
 

@@ -287,12 +287,12 @@ def labels_of(params: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(set(short.values())) < len(short):
         short = {name: name for name in short}
     return [
-        ", ".join(f"{short[name]}={written(each[name])}" for name in short if name in each)
+        ", ".join(f"{short[name]}={value_told(each[name])}" for name in short if name in each)
         for each in params
     ]
 
 
-def written(value: Any) -> str:
+def value_told(value: Any) -> str:
     """Return a parameter's value as it stands in a legend."""
     return f"{value:.3g}" if isinstance(value, float) else shortened(value, VALUE_LENGTH)
 
