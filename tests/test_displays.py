@@ -195,7 +195,7 @@ def test_bad_input_is_named(sae, X):
             draw(sae, image_shape=(4, 4, 4))
         with pytest.raises(ValueError, match="image_shape must be"):
             draw(sae, image_shape=8)
-        with pytest.raises(ValueError, match="one name for each of the 64 features"):
+        with pytest.raises(ValueError, match="one name for each of the 64 features that reach"):
             draw(sae, feature_names=["a", "b"])
         with pytest.raises(TypeError, match="feature_names must be a sequence"):
             draw(sae, feature_names="a" * 64)
@@ -227,6 +227,8 @@ def test_bad_input_is_named(sae, X):
         rebuilt(sae, X[:, :5])
     with pytest.raises(ValueError, match="units must name each of 2 atoms"):
         AtomsDisplay(X[:2], units=[1]).plot()
+    with pytest.raises(ValueError, match="one name for each of the 64 features that reach"):
+        AtomsDisplay(X[:2], feature_names=["a", "b"]).plot()
     assert not plt.get_fignums()
 
 
