@@ -52,7 +52,8 @@ class TopSamplesDisplay:
     samples : sequence of Samples
         Of each unit, as :func:`~sksae.inspection.top_samples` returns them.
     shown : sequence of (ndarray of shape (n_found, n_features) or sequence of str)
-        Of each unit what is shown of its rows: numbers for images and lines, texts else.
+        Of each unit what is shown of its rows: numbers for images and lines, texts else, which may
+        tell rows of a table by what stands out in them; see `from_estimator`.
     units : array-like of int of shape (n_units,), default=None
         The units' numbers; 0, 1, ... by default.
     kind : {"image", "line", "text"}, default="line"
@@ -128,12 +129,14 @@ class TopSamplesDisplay:
         - as texts, shortened to a line, if ``text`` is given or X is a sequence of strings;
         - as images, if ``image_shape`` is given. Black and white are the smallest and the largest
           value of all rows that are shown;
-        - by the ``n_top`` features that are furthest from the mean of the training rows, and by
-          how much they are, if features have names that are not just counted (x0, x1, ...), or are
-          at most 20;
+        - as texts of the ``n_top`` features that are furthest from their mean over the training
+          rows, with the difference from it and its sign, if features have names that are not just
+          counted (x0, x1, ...), or are at most 20;
         - and else as signals, all on one scale.
 
-        Images, features and signals are rows as they reach the autoencoder.
+        Images, features and signals are of rows as they reach the autoencoder: behind a
+        ``StandardScaler``, in standard deviations, and not in the units of X. Those of an
+        autoencoder on its own are in the units of X.
 
         Parameters
         ----------
@@ -156,7 +159,7 @@ class TopSamplesDisplay:
         feature_names : sequence of str of length n_features, default=None
             Names of the features that reach the autoencoder; by default those that are known.
         n_top : int >= 1, default=5
-            How many features are shown of a row.
+            How many features are shown of a row where it is told by them.
         random_state : int, RandomState instance or None, default=0
             Draws rows of "top_decile" and "inactive".
         ax : matplotlib Axes or array of them, default=None
