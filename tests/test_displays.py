@@ -25,9 +25,11 @@ from sksae.inspection import (
     AtomsDisplay,
     LossCurveDisplay,
     ReconstructionDisplay,
+    SearchDisplay,
     TopSamplesDisplay,
 )
 from sksae.inspection.displays.loss import Curve
+from sksae.inspection.samples import Samples
 
 plt = pytest.importorskip("matplotlib.pyplot")
 pytestmark = [
@@ -230,6 +232,59 @@ def test_bad_input_is_named(sae, X):
     with pytest.raises(ValueError, match="one name for each of the 64 features that reach"):
         AtomsDisplay(X[:2], feature_names=["a", "b"]).plot()
     assert not plt.get_fignums()
+
+
+def rebuilt_of(rows=(2, 4), codes=(2, 3), reconstructions=(2, 4), squared_errors=(2,), **more):
+    shapes = rows, codes, reconstructions, squared_errors
+    return ReconstructionDisplay(*(np.ones(shape) for shape in shapes), **more)
+
+
+def search_of(scores=3, sparseness=3, score_errors=3, **more):
+    numbers = (np.arange(n) for n in (scores, sparseness, score_errors))
+    return SearchDisplay(*numbers, **({"good": [0], "best": 0, "sparsest": 0} | more))
+
+
+ONE = Samples(np.arange(2), np.ones(2))
+DO_NOT_FIT = [
+    (lambda: AtomsDisplay(np.empty((0, 4))), r"atoms must be .* length of 0, got \(0, 4\)"),
+    (lambda: AtomsDisplay([]), r"atoms must be of shape \(n_shown, n_features\)"),
+    (lambda: AtomsDisplay(np.ones((2, 2, 2))), r"atoms must be .*, got \(2, 2, 2\)"),
+    (lambda: LossCurveDisplay([]), "curves must have one entry at least, got none"),
+    (lambda: TopSamplesDisplay([], []), "samples must have one entry at least"),
+    (lambda: TopSamplesDisplay([ONE], []), "shown must have an entry for each of the 1 units"),
+    (lambda: TopSamplesDisplay([ONE], [[[1.0]]]), "shown must have .* 2 rows of unit 0, got 1"),
+    (lambda: TopSamplesDisplay([ONE], [["a"]], kind="text"), "shown must .* 2 rows of unit 0"),
+    (lambda: TopSamplesDisplay([ONE], [np.ones((2, 3))], units=[1, 2]), "units must have an entry"),
+    (lambda: ActivityDisplay([], [], []), r"mean_activation must be of shape \(n_units,\)"),
+    (lambda: ActivityDisplay([1, 2], [1], [1]), r"density must be of shape \(2,\), got \(1,\)"),
+    (lambda: ActivityDisplay([1], [1], []), r"row_sparsity must be of shape \(n_samples,\)"),
+    (lambda: ActivityDisplay([[1]], [[1]], [1]), r"mean_activation must .* got \(1, 1\)"),
+    (lambda: rebuilt_of((0, 4), (0, 3), (0, 4), (0,)), "rows must be .* with no length of 0"),
+    (lambda: rebuilt_of(rows=(4,)), r"rows must be of shape \(n_shown, n_features\), got \(4,\)"),
+    (lambda: rebuilt_of(codes=(3, 3)), r"codes must be of shape \(2, n_units\), got \(3, 3\)"),
+    (lambda: rebuilt_of(reconstructions=(2, 3)), r"reconstructions must be of shape \(2, 4\)"),
+    (lambda: rebuilt_of(squared_errors=(1,)), r"squared_errors must be of shape \(2,\)"),
+    (lambda: rebuilt_of(row_numbers=[1]), "row_numbers must have an entry for each of the 2 rows"),
+    (lambda: rebuilt_of(mean=[0.0]), r"mean must be of shape \(4,\), got \(1,\)"),
+    (lambda: search_of(0, 0, 0), r"scores must be of shape \(n_candidates,\)"),
+    (lambda: search_of(sparseness=2), r"sparseness must be of shape \(3,\), got \(2,\)"),
+    (lambda: search_of(score_errors=4), r"score_errors must be of shape \(3,\)"),
+    (lambda: search_of(labels=["a"]), "labels must have an entry for each of the 3 candidates"),
+    (lambda: search_of(best=3), "best must be from 0 to 2, as there are 3 candidates, got 3"),
+    (lambda: search_of(good=[0, -1]), "good must be from 0 to 2"),
+]
+
+
+@pytest.mark.parametrize(("make", "match"), DO_NOT_FIT)
+def test_what_does_not_fit_together_is_named(make, match):
+    with pytest.raises(ValueError, match=f"Display: {match}"):
+        make().plot()
+    assert not plt.get_fignums()
+
+
+def test_what_fits_together_is_drawn():
+    for display in (rebuilt_of(), search_of(), TopSamplesDisplay([ONE], [np.ones((2, 3))])):
+        display.plot()
 
 
 IMPORTS = """

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sksae.base.protocols import HasNetwork
+from sksae.inspection.displays.checks import check_shape
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREEN,
@@ -172,10 +173,14 @@ class ActivityDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer than three.
+            If ax is an array of more or fewer than three; if what was given to the constructor is
+            empty or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
+        check_shape("ActivityDisplay", ("n_units",), mean_activation=self.mean_activation)
+        check_shape("ActivityDisplay", self.mean_activation.shape, density=self.density)
+        check_shape("ActivityDisplay", ("n_samples",), row_sparsity=self.row_sparsity)
         panels = grid_axes(ax, 3, 3, caller="ActivityDisplay", panel_size=(3.6, 3.6))
         self._draw_means(panels[0])
         self._draw_density(panels[1])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sksae.inspection.atoms import has_atoms, most_used, pictured
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_shape
 from sksae.inspection.displays.drawing import (
     SMALL,
     AxesLike,
@@ -230,13 +230,14 @@ class AtomsDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer axes; if what was given to the constructor does not
-            fit together.
+            If ax is an array of more or fewer axes; if what was given to the constructor is empty
+            or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         check_counts("AtomsDisplay", n_top=n_top, n_columns=n_columns)
         atoms = np.atleast_2d(np.asarray(self.atoms, dtype=np.float64))
+        check_shape("AtomsDisplay", ("n_shown", "n_features"), atoms=atoms)
         units = np.arange(len(atoms)) if self.units is None else np.ravel(self.units)
         if len(units) != len(atoms):
             raise ValueError(f"units must name each of {len(atoms)} atoms, got {len(units)}.")

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sksae.base.protocols import HasNetwork
+from sksae.inspection.displays.checks import check_some
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREEN,
@@ -169,9 +170,12 @@ class LossCurveDisplay:
 
         Raises
         ------
+        ValueError
+            If there are no curves.
         ImportError
             If matplotlib is not installed.
         """
+        check_some("LossCurveDisplay", curves=self.curves)
         ax = one_axes(ax, caller="LossCurveDisplay", size=(6.0, 3.6))
         has_validation = any(curve.validation is not None for curve in self.curves)
         right = ax.twinx() if has_validation else None

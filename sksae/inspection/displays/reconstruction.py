@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_lengths, check_shape
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREY,
@@ -45,8 +45,8 @@ class ReconstructionDisplay:
     r"""Rows beside their codes, what is rebuilt of them, and what is amiss.
 
     Make it by `from_estimator`. Each row has four panels: the row as it reaches the autoencoder;
-    its code, a stem for each unit that is not at rest; the reconstruction; and the error, which is the
-    reconstruction less the row, feature by feature, with its squared norm
+    its code, a stem for each unit that is not at rest; the reconstruction; and the error, which is
+    the reconstruction less the row, feature by feature, with its squared norm
 
     .. math:: \lVert \hat x - x \rVert^2 ,
 
@@ -229,12 +229,13 @@ class ReconstructionDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer axes; if what was given to the constructor does not
-            fit together.
+            If ax is an array of more or fewer axes; if what was given to the constructor is empty
+            or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         check_counts("ReconstructionDisplay", n_top=n_top)
+        self._check()
         n_shown, n_features = self.rows.shape
         look = look_of(
             self.kind,
@@ -265,6 +266,19 @@ class ReconstructionDisplay:
             panel.set_xlabel(name, fontsize=SMALL)
         self.figure_, self.axes_ = panels[0, 0].figure, panels
         return self
+
+    def _check(self) -> None:
+        """Raise unless what the constructor was given fits together."""
+        caller = "ReconstructionDisplay"
+        check_shape(caller, ("n_shown", "n_features"), rows=self.rows)
+        n_shown, n_features = self.rows.shape
+        check_shape(caller, (n_shown, "n_units"), codes=self.codes)
+        check_shape(caller, self.rows.shape, reconstructions=self.reconstructions)
+        check_shape(caller, (n_shown,), squared_errors=self.squared_errors)
+        if self.row_numbers is not None:
+            check_lengths(caller, "rows", n_shown, row_numbers=np.ravel(self.row_numbers))
+        if self.mean is not None:
+            check_shape(caller, (n_features,), mean=np.asarray(self.mean))
 
     def _draw_row(self, line: np.ndarray, shown: int, look: Look, n_top: int) -> None:
         """Draw a row, its code, its reconstruction and the error."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
 from sksae.inspection.atoms import most_used
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_lengths, check_some
 from sksae.inspection.displays.drawing import (
     SMALL,
     Axes,
@@ -238,14 +238,20 @@ class TopSamplesDisplay:
         ------
         ValueError
             If ax is an array of more or fewer axes; if kind is none of those named, or lacks an
-            image_shape.
+            image_shape; if what was given to the constructor is empty or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         if self.kind not in ("image", "line", "text"):
             raise ValueError(f"kind must be 'image', 'line' or 'text', got {self.kind!r}.")
-        n_units, n_most = len(self.samples), max([1, *(len(each.indices) for each in self.samples)])
+        n_units = len(self.samples)
         units = np.arange(n_units) if self.units is None else np.ravel(self.units)
+        check_some("TopSamplesDisplay", samples=self.samples)
+        check_lengths("TopSamplesDisplay", "units", n_units, shown=self.shown, units=units)
+        for unit, each, rows in zip(units, self.samples, self.shown, strict=True):
+            of = f"rows of unit {unit}"
+            check_lengths("TopSamplesDisplay", of, len(each.activations), shown=rows)
+        n_most = max(1, *(len(each.activations) for each in self.samples))
         names = [f"unit {unit}" for unit in units]
         if self.kind == "text":
             panels = self._write(ax, names, n_most)
