@@ -142,6 +142,87 @@ def test_they_draw_into_an_array_of_axes(draw, sae, X):
     assert plt.get_fignums() == [figure.number]
 
 
+def outlines(display):
+    """Return the boxes of panels with their ticks, and of what is written around them."""
+    display.figure_.canvas.draw()
+    for ax in panels(display):
+        boxes = [ax.bbox, ax.xaxis.get_tightbbox(), ax.yaxis.get_tightbbox()]
+        told = [ax.title, ax.get_legend()]
+        boxes += [each.get_window_extent() for each in told if each is not None]
+        yield from ((ax, box) for box in boxes if box is not None and box.width > 0.0)
+
+
+PLAIN = {
+    "atoms": lambda sae, X, **kw: AtomsDisplay.from_estimator(
+        sae, units=range(20), image_shape=(8, 8), n_columns=3, **kw
+    ),
+    "lines": lambda sae, X, **kw: AtomsDisplay.from_estimator(sae, units=range(8), **kw),
+    "bars": lambda sae, X, **kw: AtomsDisplay.from_estimator(
+        sae, units=range(4), kind="bar", n_top=4, **kw
+    ),
+    "activity": OF_ROWS["activity"],
+    "samples": OF_ROWS["samples"],
+    "reconstruction": lambda sae, X, **kw: ReconstructionDisplay.from_estimator(
+        sae, X, rows=[0, 1, 2], **kw
+    ),
+    "images": lambda sae, X, **kw: ReconstructionDisplay.from_estimator(
+        sae, X, rows=[0, 1], image_shape=(8, 8), **kw
+    ),
+}
+
+
+@pytest.mark.parametrize("draw", PLAIN.values(), ids=PLAIN)
+@pytest.mark.parametrize("has_place", [True, False])
+def test_panels_keep_apart_where_no_layout_does_it(draw, has_place, sae, X):
+    figure = plt.figure(figsize=(10, 5))
+    ax = figure.subplots() if has_place else figure.add_axes((0.1, 0.1, 0.8, 0.8))
+    boxes = list(outlines(draw(sae, X, ax=ax)))
+    whole = figure.bbox.padded(1.0)
+    assert all(whole.x0 <= box.x0 and box.x1 <= whole.x1 for _, box in boxes)
+    assert all(whole.y0 <= box.y0 and box.y1 <= whole.y1 for _, box in boxes)
+    for ax, box in boxes:
+        inner = box.padded(-1.0)
+        assert not any(inner.overlaps(other) for by, other in boxes if by is not ax)
+
+
+def test_panels_are_placed_in_a_part_of_a_figure(sae, X):
+    part = plt.figure(figsize=(12, 5)).subfigures(1, 2)[1]
+    display = OF_ROWS["atoms"](sae, X, ax=part.subplots())
+    for ax in panels(display):
+        assert ax.get_window_extent().x0 >= part.bbox.x0
+
+
+@pytest.mark.parametrize("name", ["loss", "search", "activity"])
+def test_legends_are_inside_where_there_is_no_room_below(name):
+    rising = np.linspace(0.1, 0.9, 30)
+    displays = {
+        "loss": LossCurveDisplay([Curve("", 2 - rising, rising, {"decay": 1 - rising})]),
+        "search": SearchDisplay(
+            [1, 2, 3], [1, 2, 3], [0.1, 0.1, 0.1], good=[1, 2], best=2, sparsest=1, chosen=0
+        ),
+        "activity": ActivityDisplay(rising, rising, rising, rho=0.1),
+    }
+    n_panels = 3 if name == "activity" else 1
+    for bottom, is_inside in ((0.11, True), (0.5, False)):
+        figure, axes = plt.subplots(1, n_panels, figsize=(5 * n_panels, 5), squeeze=False)
+        figure.subplots_adjust(bottom=bottom, wspace=0.5)
+        displays[name].plot(axes if n_panels > 1 else axes[0, 0])
+        figure.canvas.draw()
+        legends = [ax.get_legend() for ax in axes.flat if ax.get_legend() is not None]
+        assert legends
+        for legend in legends:
+            box, ax = legend.get_window_extent(), legend.axes
+            assert (box.y0 >= ax.bbox.y0) == is_inside
+            assert figure.bbox.y0 <= box.y0
+            if is_inside and name != "activity":
+                for each in figure.axes:
+                    hidden = [
+                        box.count_contains(line.get_transform().transform(line.get_xydata()))
+                        for line in each.lines
+                    ]
+                    assert not any(hidden)
+
+
 @pytest.mark.parametrize("style", ["default", "dark_background"])
 def test_what_is_drawn_stands_out_from_the_background(style, sae, X):
     from matplotlib.colors import to_rgb

@@ -17,7 +17,7 @@ from sksae.inspection.displays.drawing import (
     Axes,
     Figure,
     check_matplotlib,
-    legend_below,
+    draw_legend,
     log_axis,
     one_axes,
     whole_numbers,
@@ -197,7 +197,7 @@ class LossCurveDisplay:
         if right is not None:
             right.set_ylabel(f"{self.score_name} of held-out rows")
         if len(lines) > 1:
-            legend_below(ax, 3, handles=lines)
+            draw_legend(ax, 3, handles=lines)
         self.figure_, self.ax_, self.validation_ax_ = ax.figure, ax, right
         return self
 

@@ -18,10 +18,10 @@ from sksae.inspection.displays.drawing import (
     AxesLike,
     Figure,
     check_matplotlib,
-    grid_axes,
     title,
     whole_numbers,
 )
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.displays.rows import (
     Look,
     draw_bars,
@@ -247,14 +247,15 @@ class ReconstructionDisplay:
         size = PANEL_SIZES[look.kind]
         if look.kind == "bar":
             size = size[0], 0.6 + 0.15 * min(n_top, n_features)
-        panels = grid_axes(
+        grid = grid_axes(
             ax,
             4 * n_shown,
             4,
             caller="ReconstructionDisplay",
             panel_size=size,
             width_ratios=WIDTHS[look.kind],
-        ).reshape(n_shown, 4)
+        )
+        panels = grid.panels.reshape(n_shown, 4)
         numbers = np.arange(n_shown) if self.row_numbers is None else np.ravel(self.row_numbers)
         for shown, (line, number) in enumerate(zip(panels, numbers, strict=True)):
             self._draw_row(line, shown, look, n_top)
@@ -264,7 +265,8 @@ class ReconstructionDisplay:
             title(line[3], f"error (squared: {self.squared_errors[shown]:.4g})")
         for panel, name in zip(panels[-1], _x_labels(look.kind), strict=True):
             panel.set_xlabel(name, fontsize=SMALL)
-        self.figure_, self.axes_ = panels[0, 0].figure, panels
+        grid.make_room()
+        self.figure_, self.axes_ = grid.figure, panels
         return self
 
     def _check(self) -> None:

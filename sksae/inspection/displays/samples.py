@@ -17,10 +17,10 @@ from sksae.inspection.displays.drawing import (
     Figure,
     bare,
     check_matplotlib,
-    grid_axes,
     title,
     write_lines,
 )
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.displays.rows import (
     NAME_LENGTH,
     Look,
@@ -263,15 +263,18 @@ class TopSamplesDisplay:
     def _write(self, ax: AxesLike, names: Sequence[str], n_most: int) -> np.ndarray:
         """Write a list of texts for each unit."""
         size = 7.0, 0.4 + LINE_HEIGHT * n_most
-        panels = grid_axes(ax, len(names), 1, caller="TopSamplesDisplay", panel_size=size)
-        for panel, name, each, texts in zip(panels, names, self.samples, self.shown, strict=True):
+        grid = grid_axes(ax, len(names), 1, caller="TopSamplesDisplay", panel_size=size)
+        for panel, name, each, texts in zip(
+            grid.panels, names, self.samples, self.shown, strict=True
+        ):
             lines = [
                 f"{activation:#8.3g}  {shortened(text, TEXT_LENGTH)}"
                 for activation, text in zip(each.activations, texts, strict=True)
             ]
             write_lines(panel, lines or ["no such rows"], n_most, monospace=True)
             title(panel, f"{name}: activation and row", "left")
-        return panels
+        grid.make_room()
+        return grid.panels
 
     def _draw(self, ax: AxesLike, names: Sequence[str], n_most: int) -> np.ndarray:
         """Draw a line of images or signals for each unit."""
@@ -279,13 +282,14 @@ class TopSamplesDisplay:
         limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         n_features = next((each.shape[1] for each in self.shown if len(each)), 1)
         look = look_of(self.kind, n_features=n_features, image_shape=self.image_shape, names=None)
-        panels = grid_axes(
+        grid = grid_axes(
             ax,
             len(names) * n_most,
             n_most,
             caller="TopSamplesDisplay",
             panel_size=PANEL_SIZES[self.kind],
-        ).reshape(len(names), n_most)
+        )
+        panels = grid.panels.reshape(len(names), n_most)
         for line, name, each, rows in zip(panels, names, self.samples, self.shown, strict=True):
             # In an axes of its own, the name stands where a y-axis has its own.
             line[0].set_ylabel(name, fontsize=SMALL)
@@ -302,6 +306,7 @@ class TopSamplesDisplay:
                 panel.tick_params(labelbottom=False)
             for panel in panels[-1]:
                 panel.set_xlabel("feature", fontsize=SMALL)
+        grid.make_room()
         return panels
 
 

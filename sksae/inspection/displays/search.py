@@ -16,7 +16,7 @@ from sksae.inspection.displays.drawing import (
     Axes,
     Figure,
     check_matplotlib,
-    legend_below,
+    draw_legend,
     one_axes,
 )
 from sksae.inspection.texts import shortened
@@ -243,7 +243,7 @@ class SearchDisplay:
         ax.set_xlabel(f"{self.sparsity_name}  (sparser →)", parse_math=False)
         ax.set_ylabel(f"{self.score_name}  (better →)", parse_math=False)
         ax.margins(0.08)
-        legend_below(ax, 1)
+        draw_legend(ax, 1)
         self.figure_, self.ax_ = ax.figure, ax
         return self
 
