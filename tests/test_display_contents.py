@@ -99,7 +99,7 @@ def of_texts(texts):
     return make_pipeline(TfidfVectorizer(), sae).fit(texts)
 
 
-def written(ax):
+def texts_in(ax):
     return [text.get_text() for text in ax.texts]
 
 
@@ -162,7 +162,7 @@ def test_words_of_a_vocabulary_are_the_largest_first(of_texts):
     words = of_texts[0].get_feature_names_out()
     for unit, ax in enumerate(display.axes_):
         order = np.argsort(-of_texts[1].components_[unit], kind="stable")[:6]
-        assert written(ax) == list(words[order])
+        assert texts_in(ax) == list(words[order])
 
 
 def test_what_auto_stands_for(sae, table, X):
@@ -246,6 +246,13 @@ def test_units_of_no_use_are_counted():
     ]
 
 
+@pytest.mark.parametrize("n_units", [1, 20])
+def test_the_means_of_few_units_are_dots(n_units):
+    means = np.linspace(0.1, 0.2, n_units)
+    line = ActivityDisplay(means, means, [0.5]).plot().axes_[0].lines[0]
+    assert (line.get_marker(), len(line.get_xdata())) == (".", n_units)
+
+
 def test_rho_without_effect_is_not_drawn(X, y):
     for model in (
         small(5, sparsity="l1"),
@@ -299,8 +306,16 @@ def test_a_stack_without_a_training_of_its_own_shows_those_of_its_members(X):
     assert_array_equal(first.get_ydata(), stack.autoencoders_[0].loss_curve_)
     assert_array_equal(second.get_ydata(), stack.autoencoders_[1].loss_curve_)
     assert second.get_xdata()[0] == len(first.get_xdata()) + 1
-    assert written(display.ax_) == ["first", "second"]
+    assert texts_in(display.ax_) == ["first", "second"]
     assert [curve.name for curve in display.curves] == ["first", "second"]
+
+
+def test_members_that_count_otherwise_are_named_by_both(X):
+    members = [small(6), small(5, solver="lbfgs"), small(4)]
+    stack = StackedSparseAutoencoder(members, finetune=False).fit(X)
+    assert LossCurveDisplay.from_estimator(stack).ax_.get_xlabel() == "epoch or iteration"
+    stack = StackedSparseAutoencoder(members[1:2], finetune=False).fit(X)
+    assert LossCurveDisplay.from_estimator(stack).ax_.get_xlabel() == "iteration"
 
 
 def test_classifiers_hold_out_accuracy(X, y):
@@ -353,14 +368,14 @@ def test_texts_are_shown_with_their_activations(of_texts, texts):
             f"{activation:#8.3g}  {texts[row]}"
             for row, activation in zip(indices, activations, strict=True)
         ]
-        assert written(ax) == (expected or ["no such rows"])
+        assert texts_in(ax) == (expected or ["no such rows"])
 
 
 def test_texts_may_be_given_and_are_shortened(sae, X):
     text = [f"row ${row}$ _ {row}\n" + "long " * 50 for row in range(len(X))]
     display = TopSamplesDisplay.from_estimator(sae, X, 0, 2, text=text)
     indices, _ = top_samples(sae, X, 0, 2)
-    for line, row in zip(written(display.axes_[0]), indices, strict=True):
+    for line, row in zip(texts_in(display.axes_[0]), indices, strict=True):
         assert f"row ${row}$ _ {row} long" in line
         assert line.endswith("…")
     display.figure_.canvas.draw()  # no character is mathematics
@@ -370,7 +385,7 @@ def test_rows_of_tables_are_told_by_what_stands_out(table, wine):
     display = TopSamplesDisplay.from_estimator(table, wine, 1, 2, n_top=2)
     indices, _ = top_samples(table, wine, 1, 2)
     scaled = table[0].transform(wine).to_numpy() - table[-1].mean_
-    for line, row in zip(written(display.axes_[0]), scaled[indices], strict=True):
+    for line, row in zip(texts_in(display.axes_[0]), scaled[indices], strict=True):
         first, second = np.argsort(-np.abs(row))[:2]
         assert f"{wine.columns[first][:20]}" in line
         assert line.index(f"{row[first]:+.3g}") < line.index(f"{row[second]:+.3g}")
@@ -416,6 +431,18 @@ def test_only_active_units_have_stems(topk, X):
     assert_array_equal(line.get_xdata(), np.flatnonzero(code))
     assert_allclose(line.get_ydata(), code[code != 0.0])
     assert len(display.axes_[0, 3].images) == 1
+
+
+@pytest.mark.parametrize(("sparsity", "rest"), [("kl", -1.0), ("l1", 0.0)])
+def test_stems_begin_where_units_rest(sparsity, rest, X):
+    model = small(6, activation="tanh", sparsity=sparsity).fit(X)
+    display = ReconstructionDisplay.from_estimator(model, X, rows=[0, 1])
+    for ax, code in zip(display.axes_[:, 1], model.transform(X[:2]), strict=True):
+        (stems,) = ax.collections
+        starts, ends = np.array(stems.get_segments())[:, :, 1].T
+        assert_array_equal(starts, rest)
+        assert_allclose(ends, code)
+        assert_array_equal(ax.lines[0].get_ydata(), rest)
 
 
 def test_bars_of_a_table_stand_on_one_scale(table, wine):

@@ -34,6 +34,7 @@ def given_names(names: Sequence[str] | None, n_features: int) -> np.ndarray | No
     check_names(names)
     if len(names) != n_features:
         raise ValueError(
-            f"feature_names must have one name for each of {n_features} features, got {len(names)}."
+            f"feature_names must have one name for each of the {n_features} features that "
+            f"reach the autoencoder, got {len(names)}."
         )
     return np.array([str(name) for name in names], dtype=object)

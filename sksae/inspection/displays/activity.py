@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sksae.base.protocols import HasNetwork
+from sksae.inspection.displays.checks import check_shape
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREEN,
@@ -14,11 +15,11 @@ from sksae.inspection.displays.drawing import (
     AxesLike,
     Figure,
     check_matplotlib,
-    grid_axes,
-    legend_below,
+    draw_legend,
     log_axis,
     whole_numbers,
 )
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.subject import Subject
 from sksae.inspection.survey import ALWAYS_ON, survey
 from sksae.metrics.activity import gives_coefficients
@@ -26,6 +27,8 @@ from sksae.model.codes import CODES
 from sksae.training.validation import resolve_rho
 
 N_BINS = 30
+# So few units have a dot each: of a single one there is no line.
+FEW_UNITS = 20
 
 
 class ActivityDisplay:
@@ -170,30 +173,39 @@ class ActivityDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer than three.
+            If ax is an array of more or fewer than three; if what was given to the constructor is
+            empty or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
-        panels = grid_axes(ax, 3, 3, caller="ActivityDisplay", panel_size=(3.6, 3.6))
-        self._draw_means(panels[0])
-        self._draw_density(panels[1])
+        check_shape("ActivityDisplay", ("n_units",), mean_activation=self.mean_activation)
+        check_shape("ActivityDisplay", self.mean_activation.shape, density=self.density)
+        check_shape("ActivityDisplay", ("n_samples",), row_sparsity=self.row_sparsity)
+        grid = grid_axes(ax, 3, 3, caller="ActivityDisplay", panel_size=(3.6, 3.6))
+        panels = grid.panels
+        self._draw_means(panels[0], grid.makes_room)
+        self._draw_density(panels[1], grid.makes_room)
         panels[2].hist(self.row_sparsity, bins=N_BINS, range=(0.0, 1.0), color=BLUE)
         panels[2].set(xlabel="Hoyer's sparsity of a row", ylabel="rows", xlim=(0.0, 1.0))
-        self.figure_, self.axes_ = panels[0].figure, panels
+        grid.make_room()
+        self.figure_, self.axes_ = grid.figure, panels
         return self
 
-    def _draw_means(self, ax: Axes) -> None:
+    def _draw_means(self, ax: Axes, has_room: bool) -> None:
         means = np.sort(self.mean_activation)[::-1]
-        ax.plot(_ranks(means), means, color=BLUE, label="units")
+        marker = "." if len(means) <= FEW_UNITS else None
+        ax.plot(_ranks(means), means, color=BLUE, marker=marker, label="units")
         if self.rho is not None and self.rho_is == "mean activation":
             _draw_rho(ax, self.rho)
-            legend_below(ax, 2)
         ax.set(xlabel="unit, largest first", ylabel="mean activation")
         whole_numbers(ax.xaxis, 5)
         if means.min() >= 0.0:
             ax.set_ylim(bottom=0.0)
+        if len(ax.lines) > 1:
+            # Panels are narrow where an area is divided.
+            draw_legend(ax, 1 if has_room else 2, has_room=has_room)
 
-    def _draw_density(self, ax: Axes) -> None:
+    def _draw_density(self, ax: Axes, has_room: bool) -> None:
         density = np.sort(self.density)[::-1]
         ranks = _ranks(density)
         # Below the smallest share that there can be.
@@ -222,7 +234,7 @@ class ActivityDisplay:
         ax.set(xlabel="unit, largest first", ylabel="active in this share of rows")
         whole_numbers(ax.xaxis, 5)
         log_axis(ax.yaxis, floor, 1.0)
-        legend_below(ax, 1)
+        draw_legend(ax, 1, has_room=has_room)
 
 
 def wanted_activity(

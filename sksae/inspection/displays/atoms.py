@@ -8,15 +8,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sksae.inspection.atoms import has_atoms, most_used, pictured
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_shape
 from sksae.inspection.displays.drawing import (
     SMALL,
     AxesLike,
     Figure,
     check_matplotlib,
-    grid_axes,
-    is_at_bottom,
 )
+from sksae.inspection.displays.grid import grid_axes, is_at_bottom
 from sksae.inspection.displays.rows import draw_atom, look_of
 from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
@@ -230,13 +229,14 @@ class AtomsDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer axes; if what was given to the constructor does not
-            fit together.
+            If ax is an array of more or fewer axes; if what was given to the constructor is empty
+            or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         check_counts("AtomsDisplay", n_top=n_top, n_columns=n_columns)
         atoms = np.atleast_2d(np.asarray(self.atoms, dtype=np.float64))
+        check_shape("AtomsDisplay", ("n_shown", "n_features"), atoms=atoms)
         units = np.arange(len(atoms)) if self.units is None else np.ravel(self.units)
         if len(units) != len(atoms):
             raise ValueError(f"units must name each of {len(atoms)} atoms, got {len(units)}.")
@@ -249,13 +249,14 @@ class AtomsDisplay:
         size = PANEL_SIZES[look.kind]
         if look.kind in ("bar", "words"):
             size = size[0], 0.5 + 0.15 * min(n_top, atoms.shape[1])
-        panels = grid_axes(ax, len(atoms), n_beside, caller="AtomsDisplay", panel_size=size)
+        grid = grid_axes(ax, len(atoms), n_beside, caller="AtomsDisplay", panel_size=size)
         measure = "weight" if self.are_atoms else "difference from mean"
-        for place, (panel, atom, unit) in enumerate(zip(panels, atoms, units, strict=True)):
+        for place, (panel, atom, unit) in enumerate(zip(grid.panels, atoms, units, strict=True)):
             draw_atom(panel, atom, look, f"unit {unit}", n_top)
             if look.kind in ("line", "bar") and is_at_bottom(place, len(atoms), n_beside):
                 panel.set_xlabel("feature" if look.kind == "line" else measure, fontsize=SMALL)
             if look.kind == "line" and place % n_beside == 0:
                 panel.set_ylabel(measure, fontsize=SMALL)
-        self.figure_, self.axes_ = panels[0].figure, panels
+        grid.make_room()
+        self.figure_, self.axes_ = grid.figure, grid.panels
         return self

@@ -6,8 +6,6 @@ direction too, for pictures in grey.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
-from math import ceil
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -21,10 +19,22 @@ AxesLike: TypeAlias = Any
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY = "0.5"
 SMALL = 8
-# Share of its place that a panel fills where nothing else makes room for labels.
-FILLED = 0.8
 # Points from axes to what stands below their label.
 BELOW_LABEL = 34
+# Where a legend may be inside of axes, the best first.
+PLACES = (
+    "upper right",
+    "upper left",
+    "lower left",
+    "lower right",
+    "center right",
+    "center left",
+    "upper center",
+    "lower center",
+    "center",
+)
+# Points between two of a line that are looked at.
+STEPS = 10
 
 
 def check_matplotlib(caller: str) -> None:
@@ -59,109 +69,12 @@ def one_axes(ax: Axes | None, *, caller: str, size: tuple[float, float]) -> Axes
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
-def grid_axes(
-    ax: AxesLike,
-    n_panels: int,
-    n_columns: int,
-    *,
-    caller: str,
-    panel_size: tuple[float, float],
-    width_ratios: Sequence[float] | None = None,
-) -> np.ndarray:
-    """Return axes for some panels, row by row, shape (n_panels,).
-
-    Parameters
-    ----------
-    ax : Axes, array or sequence of Axes, or None
-        One axes, the area of which is divided; as many axes as there are panels; or None for a
-        new figure.
-    n_panels, n_columns : int
-        How many panels there are, and how many of them in a row.
-    caller : str
-        Whom errors name.
-    panel_size : tuple of float
-        Width and height of a panel of a new figure, in inches.
-    width_ratios : sequence of float of length n_columns, optional
-        How wide columns are beside each other.
-
-    Raises
-    ------
-    ValueError
-        If there are axes for more or fewer panels.
-    """
-    check_matplotlib(caller)
-    from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec
+def is_laid_out(ax: Axes) -> bool:
+    """Return whether a layout engine makes room for what stands around axes."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    if isinstance(ax, np.ndarray | list | tuple):
-        given = np.ravel(np.asarray(ax, dtype=object))
-        if len(given) != n_panels:
-            raise ValueError(
-                f"{caller} has {n_panels} panels: ax must be one axes, whose area is divided, or "
-                f"{n_panels} of them, got {len(given)}."
-            )
-        return given
-    shape = ceil(n_panels / n_columns), n_columns
-    panels = np.empty(n_panels, dtype=object)
-    if ax is None:
-        import matplotlib.pyplot as plt
-
-        size = panel_size[0] * shape[1], panel_size[1] * shape[0]
-        # Pads are inches, and not shares of panels, which may be large.
-        engine = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
-        figure = plt.figure(figsize=size, layout=engine)
-        grid: Any = GridSpec(*shape, figure=figure, width_ratios=width_ratios)
-    else:
-        figure, own = ax.figure, ax.get_subplotspec()
-        ax.set_axis_off()
-        if own is None:
-            places = cells(ax.get_position().bounds, shape, width_ratios or (1.0,) * n_columns)
-            for panel in range(n_panels):
-                panels[panel] = figure.add_axes(places[panel])
-            return panels
-        grid = GridSpecFromSubplotSpec(*shape, subplot_spec=own, width_ratios=width_ratios)
-    for panel in range(n_panels):
-        panels[panel] = figure.add_subplot(grid[panel // n_columns, panel % n_columns])
-    return panels
-
-
-def cells(
-    area: tuple[float, float, float, float], shape: tuple[int, int], widths: Sequence[float]
-) -> list[tuple[float, float, float, float]]:
-    """Return the places of panels in an area that no layout cares for, row by row.
-
-    Parameters
-    ----------
-    area : tuple of float
-        Left, bottom, width and height.
-    shape : tuple of int
-        Of the grid.
-    widths : sequence of float
-        Of columns, beside each other.
-
-    Returns
-    -------
-    places : list of tuple of float
-        Of each panel left, bottom, width and height, with room for labels on the left and below.
-    """
-    left, bottom, width, height = area
-    bounds = np.concatenate([[0.0], np.cumsum(widths) / np.sum(widths)])
-    step = height / shape[0]
-    return [
-        (
-            left + width * (start + (1.0 - FILLED) * (end - start)),
-            bottom + height - (row + FILLED) * step,
-            FILLED * width * (end - start),
-            FILLED**2 * step,
-        )
-        for row in range(shape[0])
-        for start, end in pairwise(bounds)
-    ]
-
-
-def is_at_bottom(panel: int, n_panels: int, n_columns: int) -> bool:
-    """Return whether there is no other panel below one of a grid."""
-    return panel + n_columns >= n_panels
+    is_constrained = isinstance(ax.figure.get_layout_engine(), ConstrainedLayoutEngine)
+    return is_constrained and ax.get_subplotspec() is not None and ax.get_in_layout()
 
 
 def bare(ax: Axes) -> None:
@@ -207,17 +120,21 @@ def write_lines(ax: Axes, lines: Sequence[str], n_lines: int, *, monospace: bool
         )
 
 
-def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = None) -> None:
-    """Explain what is drawn below axes and their label, where it hides nothing.
+def draw_legend(
+    ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = None, has_room: bool = False
+) -> None:
+    """Explain what is drawn, below axes and their label if there is room, and else inside.
 
     Parameters
     ----------
     ax : Axes
-        With one line of label.
+        With one line of label, when all is drawn.
     n_columns : int
-        How many entries are beside each other.
+        How many entries are beside each other below the axes.
     handles : dict of str to artist, optional
         What is explained; by default all that have a label.
+    has_room : bool, default=False
+        Whether room will be made.
     """
     from matplotlib.transforms import ScaledTranslation
 
@@ -236,8 +153,43 @@ def legend_below(ax: Axes, n_columns: int, *, handles: dict[str, Any] | None = N
         frameon=False,
         markerscale=0.7,
     )
+    if not (has_room or is_laid_out(ax) or _is_free(legend)):
+        legend = ax.legend(*artists, loc=PLACES[0], fontsize="small", markerscale=0.7)
+        hidden = {}
+        for place in PLACES:
+            legend.set_loc(place)
+            hidden[place] = _n_hidden(legend)
+        legend.set_loc(min(hidden, key=lambda place: hidden[place]))
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _is_free(legend: Any) -> bool:
+    """Return whether a legend outside of its axes is inside the figure and on no other axes."""
+    own, figure, box = legend.axes, legend.axes.figure, legend.get_window_extent()
+    others = [
+        ax.get_tightbbox()
+        for ax in figure.axes
+        if ax.get_visible() and ax.get_position().bounds != own.get_position().bounds
+    ]
+    whole = figure.bbox
+    is_inside = whole.x0 <= box.x0 and box.x1 <= whole.x1 and whole.y0 <= box.y0
+    return is_inside and not any(other is not None and other.overlaps(box) for other in others)
+
+
+def _n_hidden(legend: Any) -> int:
+    """Return how much of the lines in its place a legend hides, on a second scale too."""
+    own, box = legend.axes, legend.get_window_extent()
+    n_hidden = 0
+    for ax in own.figure.axes:
+        if ax.get_position().bounds != own.get_position().bounds:
+            continue
+        ax.get_xlim()  # limits that wait for what is drawn are found when they are asked for
+        for line in ax.lines:
+            is_joined = line.get_linestyle() != "None"
+            path = line.get_path().interpolated(STEPS) if is_joined else line.get_path()
+            n_hidden += box.count_contains(line.get_transform().transform_path(path).vertices)
+    return n_hidden
 
 
 def whole_numbers(axis: Any, n_most: int = 8) -> None:

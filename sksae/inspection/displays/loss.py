@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import is_classifier
 
 from sksae.base.protocols import HasNetwork
+from sksae.inspection.displays.checks import check_some
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREEN,
@@ -16,7 +17,7 @@ from sksae.inspection.displays.drawing import (
     Axes,
     Figure,
     check_matplotlib,
-    legend_below,
+    draw_legend,
     log_axis,
     one_axes,
     whole_numbers,
@@ -143,10 +144,14 @@ class LossCurveDisplay:
                 f"LossCurveDisplay: this {type(autoencoder).__name__} has no loss_curve_, as its "
                 "weights were loaded and not trained here: fit it, or draw another one."
             )
-        trained = (
-            autoencoder if hasattr(autoencoder, "loss_curve_") else autoencoder.autoencoders_[0]
-        )
-        step = "iteration" if trained.solver == "lbfgs" else "epoch"
+        is_one = hasattr(autoencoder, "loss_curve_")
+        trained = [autoencoder] if is_one else autoencoder.autoencoders_
+        steps = {
+            "iteration" if each.solver == "lbfgs" else "epoch"
+            for each in trained
+            if len(each.loss_curve_)
+        }
+        step = " or ".join(sorted(steps))
         score_name = "accuracy" if is_classifier(autoencoder) else "R²"
         return cls(curves, step=step, score_name=score_name).plot(ax)
 
@@ -165,9 +170,12 @@ class LossCurveDisplay:
 
         Raises
         ------
+        ValueError
+            If there are no curves.
         ImportError
             If matplotlib is not installed.
         """
+        check_some("LossCurveDisplay", curves=self.curves)
         ax = one_axes(ax, caller="LossCurveDisplay", size=(6.0, 3.6))
         has_validation = any(curve.validation is not None for curve in self.curves)
         right = ax.twinx() if has_validation else None
@@ -189,7 +197,7 @@ class LossCurveDisplay:
         if right is not None:
             right.set_ylabel(f"{self.score_name} of held-out rows")
         if len(lines) > 1:
-            legend_below(ax, 3, handles=lines)
+            draw_legend(ax, 3, handles=lines)
         self.figure_, self.ax_, self.validation_ax_ = ax.figure, ax, right
         return self
 

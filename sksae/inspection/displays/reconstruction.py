@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_lengths, check_shape
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREY,
@@ -18,10 +18,10 @@ from sksae.inspection.displays.drawing import (
     AxesLike,
     Figure,
     check_matplotlib,
-    grid_axes,
     title,
     whole_numbers,
 )
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.displays.rows import (
     Look,
     draw_bars,
@@ -32,6 +32,7 @@ from sksae.inspection.displays.rows import (
 )
 from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
+from sksae.metrics.activity import rest_of
 
 N_ROWS = 4
 KINDS = ("image", "line", "bar")
@@ -44,8 +45,8 @@ class ReconstructionDisplay:
     r"""Rows beside their codes, what is rebuilt of them, and what is amiss.
 
     Make it by `from_estimator`. Each row has four panels: the row as it reaches the autoencoder;
-    its code, a stem for each unit that is not 0; the reconstruction; and the error, which is the
-    reconstruction less the row, feature by feature, with its squared norm
+    its code, a stem for each unit that is not at rest; the reconstruction; and the error, which is
+    the reconstruction less the row, feature by feature, with its squared norm
 
     .. math:: \lVert \hat x - x \rVert^2 ,
 
@@ -67,6 +68,8 @@ class ReconstructionDisplay:
         Names of the features; x0, x1, ... by default.
     mean : array-like of shape (n_features,), default=None
         From what "bar" tells how far features are; 0 by default.
+    rest : float, default=0.0
+        What units are at rest, where stems begin: -1 for tanh units with ``sparsity="kl"``.
 
     Attributes
     ----------
@@ -102,6 +105,7 @@ class ReconstructionDisplay:
         image_shape: Sequence[int] | None = None,
         feature_names: Sequence[str] | None = None,
         mean: ArrayLike | None = None,
+        rest: float = 0.0,
     ) -> None:
         self.rows = np.asarray(rows, dtype=np.float64)
         self.codes = np.asarray(codes, dtype=np.float64)
@@ -112,6 +116,7 @@ class ReconstructionDisplay:
         self.image_shape = image_shape
         self.feature_names = feature_names
         self.mean = mean
+        self.rest = rest
 
     @classmethod
     def from_estimator(
@@ -202,6 +207,7 @@ class ReconstructionDisplay:
             image_shape=look.image_shape,
             feature_names=list(look.names),
             mean=subject.network.scaling.centre,
+            rest=rest_of(autoencoder),
         )
         return display.plot(ax, n_top=n_top)
 
@@ -223,12 +229,13 @@ class ReconstructionDisplay:
         Raises
         ------
         ValueError
-            If ax is an array of more or fewer axes; if what was given to the constructor does not
-            fit together.
+            If ax is an array of more or fewer axes; if what was given to the constructor is empty
+            or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         check_counts("ReconstructionDisplay", n_top=n_top)
+        self._check()
         n_shown, n_features = self.rows.shape
         look = look_of(
             self.kind,
@@ -240,14 +247,15 @@ class ReconstructionDisplay:
         size = PANEL_SIZES[look.kind]
         if look.kind == "bar":
             size = size[0], 0.6 + 0.15 * min(n_top, n_features)
-        panels = grid_axes(
+        grid = grid_axes(
             ax,
             4 * n_shown,
             4,
             caller="ReconstructionDisplay",
             panel_size=size,
             width_ratios=WIDTHS[look.kind],
-        ).reshape(n_shown, 4)
+        )
+        panels = grid.panels.reshape(n_shown, 4)
         numbers = np.arange(n_shown) if self.row_numbers is None else np.ravel(self.row_numbers)
         for shown, (line, number) in enumerate(zip(panels, numbers, strict=True)):
             self._draw_row(line, shown, look, n_top)
@@ -257,14 +265,28 @@ class ReconstructionDisplay:
             title(line[3], f"error (squared: {self.squared_errors[shown]:.4g})")
         for panel, name in zip(panels[-1], _x_labels(look.kind), strict=True):
             panel.set_xlabel(name, fontsize=SMALL)
-        self.figure_, self.axes_ = panels[0, 0].figure, panels
+        grid.make_room()
+        self.figure_, self.axes_ = grid.figure, panels
         return self
+
+    def _check(self) -> None:
+        """Raise unless what the constructor was given fits together."""
+        caller = "ReconstructionDisplay"
+        check_shape(caller, ("n_shown", "n_features"), rows=self.rows)
+        n_shown, n_features = self.rows.shape
+        check_shape(caller, (n_shown, "n_units"), codes=self.codes)
+        check_shape(caller, self.rows.shape, reconstructions=self.reconstructions)
+        check_shape(caller, (n_shown,), squared_errors=self.squared_errors)
+        if self.row_numbers is not None:
+            check_lengths(caller, "rows", n_shown, row_numbers=np.ravel(self.row_numbers))
+        if self.mean is not None:
+            check_shape(caller, (n_features,), mean=np.asarray(self.mean))
 
     def _draw_row(self, line: np.ndarray, shown: int, look: Look, n_top: int) -> None:
         """Draw a row, its code, its reconstruction and the error."""
         row, rebuilt = self.rows[shown], self.reconstructions[shown]
         values = {0: row, 2: rebuilt, 3: rebuilt - row}
-        draw_code(line[1], self.codes[shown])
+        draw_code(line[1], self.codes[shown], self.rest)
         low, high = float(min(row.min(), rebuilt.min())), float(max(row.max(), rebuilt.max()))
         largest = float(np.abs(values[3]).max())
         limits = {0: (low, high), 2: (low, high), 3: (-largest, largest)}
@@ -289,11 +311,11 @@ class ReconstructionDisplay:
             line[2].sharex(line[0])
 
 
-def draw_code(ax: Axes, code: np.ndarray) -> None:
-    """Draw a stem for each unit that is not 0."""
-    units = np.flatnonzero(code)
-    ax.axhline(0.0, color=GREY, linewidth=0.5)
-    ax.vlines(units, 0.0, code[units], color=BLUE, linewidth=1.0)
+def draw_code(ax: Axes, code: np.ndarray, rest: float) -> None:
+    """Draw a stem for each unit that is not at rest, from the level of rest."""
+    units = np.flatnonzero(code != rest)
+    ax.axhline(rest, color=GREY, linewidth=0.5)
+    ax.vlines(units, rest, code[units], color=BLUE, linewidth=1.0)
     ax.plot(units, code[units], ".", color=BLUE, markersize=3.0)
     ax.set_xlim(-0.5, len(code) - 0.5)
     ax.tick_params(labelsize=SMALL - 1)

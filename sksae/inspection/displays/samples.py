@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
 from sksae.inspection.atoms import most_used
-from sksae.inspection.displays.checks import check_counts
+from sksae.inspection.displays.checks import check_counts, check_lengths, check_some
 from sksae.inspection.displays.drawing import (
     SMALL,
     Axes,
@@ -17,10 +17,10 @@ from sksae.inspection.displays.drawing import (
     Figure,
     bare,
     check_matplotlib,
-    grid_axes,
     title,
     write_lines,
 )
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.displays.rows import (
     NAME_LENGTH,
     Look,
@@ -52,7 +52,8 @@ class TopSamplesDisplay:
     samples : sequence of Samples
         Of each unit, as :func:`~sksae.inspection.top_samples` returns them.
     shown : sequence of (ndarray of shape (n_found, n_features) or sequence of str)
-        Of each unit what is shown of its rows: numbers for images and lines, texts else.
+        Of each unit what is shown of its rows: numbers for images and lines, texts else, which may
+        tell rows of a table by what stands out in them; see `from_estimator`.
     units : array-like of int of shape (n_units,), default=None
         The units' numbers; 0, 1, ... by default.
     kind : {"image", "line", "text"}, default="line"
@@ -128,12 +129,14 @@ class TopSamplesDisplay:
         - as texts, shortened to a line, if ``text`` is given or X is a sequence of strings;
         - as images, if ``image_shape`` is given. Black and white are the smallest and the largest
           value of all rows that are shown;
-        - by the ``n_top`` features that are furthest from the mean of the training rows, and by
-          how much they are, if features have names that are not just counted (x0, x1, ...), or are
-          at most 20;
+        - as texts of the ``n_top`` features that are furthest from their mean over the training
+          rows, with the difference from it and its sign, if features have names that are not just
+          counted (x0, x1, ...), or are at most 20;
         - and else as signals, all on one scale.
 
-        Images, features and signals are rows as they reach the autoencoder.
+        Images, features and signals are of rows as they reach the autoencoder: behind a
+        ``StandardScaler``, in standard deviations, and not in the units of X. Those of an
+        autoencoder on its own are in the units of X.
 
         Parameters
         ----------
@@ -156,7 +159,7 @@ class TopSamplesDisplay:
         feature_names : sequence of str of length n_features, default=None
             Names of the features that reach the autoencoder; by default those that are known.
         n_top : int >= 1, default=5
-            How many features are shown of a row.
+            How many features are shown of a row where it is told by them.
         random_state : int, RandomState instance or None, default=0
             Draws rows of "top_decile" and "inactive".
         ax : matplotlib Axes or array of them, default=None
@@ -235,14 +238,20 @@ class TopSamplesDisplay:
         ------
         ValueError
             If ax is an array of more or fewer axes; if kind is none of those named, or lacks an
-            image_shape.
+            image_shape; if what was given to the constructor is empty or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
         if self.kind not in ("image", "line", "text"):
             raise ValueError(f"kind must be 'image', 'line' or 'text', got {self.kind!r}.")
-        n_units, n_most = len(self.samples), max([1, *(len(each.indices) for each in self.samples)])
+        n_units = len(self.samples)
         units = np.arange(n_units) if self.units is None else np.ravel(self.units)
+        check_some("TopSamplesDisplay", samples=self.samples)
+        check_lengths("TopSamplesDisplay", "units", n_units, shown=self.shown, units=units)
+        for unit, each, rows in zip(units, self.samples, self.shown, strict=True):
+            of = f"rows of unit {unit}"
+            check_lengths("TopSamplesDisplay", of, len(each.activations), shown=rows)
+        n_most = max(1, *(len(each.activations) for each in self.samples))
         names = [f"unit {unit}" for unit in units]
         if self.kind == "text":
             panels = self._write(ax, names, n_most)
@@ -254,15 +263,18 @@ class TopSamplesDisplay:
     def _write(self, ax: AxesLike, names: Sequence[str], n_most: int) -> np.ndarray:
         """Write a list of texts for each unit."""
         size = 7.0, 0.4 + LINE_HEIGHT * n_most
-        panels = grid_axes(ax, len(names), 1, caller="TopSamplesDisplay", panel_size=size)
-        for panel, name, each, texts in zip(panels, names, self.samples, self.shown, strict=True):
+        grid = grid_axes(ax, len(names), 1, caller="TopSamplesDisplay", panel_size=size)
+        for panel, name, each, texts in zip(
+            grid.panels, names, self.samples, self.shown, strict=True
+        ):
             lines = [
                 f"{activation:#8.3g}  {shortened(text, TEXT_LENGTH)}"
                 for activation, text in zip(each.activations, texts, strict=True)
             ]
             write_lines(panel, lines or ["no such rows"], n_most, monospace=True)
             title(panel, f"{name}: activation and row", "left")
-        return panels
+        grid.make_room()
+        return grid.panels
 
     def _draw(self, ax: AxesLike, names: Sequence[str], n_most: int) -> np.ndarray:
         """Draw a line of images or signals for each unit."""
@@ -270,13 +282,14 @@ class TopSamplesDisplay:
         limits = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         n_features = next((each.shape[1] for each in self.shown if len(each)), 1)
         look = look_of(self.kind, n_features=n_features, image_shape=self.image_shape, names=None)
-        panels = grid_axes(
+        grid = grid_axes(
             ax,
             len(names) * n_most,
             n_most,
             caller="TopSamplesDisplay",
             panel_size=PANEL_SIZES[self.kind],
-        ).reshape(len(names), n_most)
+        )
+        panels = grid.panels.reshape(len(names), n_most)
         for line, name, each, rows in zip(panels, names, self.samples, self.shown, strict=True):
             # In an axes of its own, the name stands where a y-axis has its own.
             line[0].set_ylabel(name, fontsize=SMALL)
@@ -293,6 +306,7 @@ class TopSamplesDisplay:
                 panel.tick_params(labelbottom=False)
             for panel in panels[-1]:
                 panel.set_xlabel("feature", fontsize=SMALL)
+        grid.make_room()
         return panels
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.exceptions import NotFittedError
 
+from sksae.inspection.displays.checks import check_lengths, check_places, check_shape
 from sksae.inspection.displays.drawing import (
     BLUE,
     GREEN,
@@ -15,7 +16,7 @@ from sksae.inspection.displays.drawing import (
     Axes,
     Figure,
     check_matplotlib,
-    legend_below,
+    draw_legend,
     one_axes,
 )
 from sksae.inspection.texts import shortened
@@ -198,9 +199,12 @@ class SearchDisplay:
 
         Raises
         ------
+        ValueError
+            If what was given to the constructor is empty or does not fit together.
         ImportError
             If matplotlib is not installed.
         """
+        self._check()
         ax = one_axes(ax, caller="SearchDisplay", size=(6.0, 4.6))
         x, y = self.sparseness, self.scores
         is_drawn = np.isfinite(x) & np.isfinite(y)
@@ -239,9 +243,24 @@ class SearchDisplay:
         ax.set_xlabel(f"{self.sparsity_name}  (sparser →)", parse_math=False)
         ax.set_ylabel(f"{self.score_name}  (better →)", parse_math=False)
         ax.margins(0.08)
-        legend_below(ax, 1)
+        draw_legend(ax, 1)
         self.figure_, self.ax_ = ax.figure, ax
         return self
+
+    def _check(self) -> None:
+        """Raise unless what the constructor was given fits together."""
+        caller = "SearchDisplay"
+        check_shape(caller, ("n_candidates",), scores=self.scores)
+        check_shape(
+            caller,
+            self.scores.shape,
+            sparseness=self.sparseness,
+            score_errors=self.score_errors,
+        )
+        n = len(self.scores)
+        check_lengths(caller, "candidates", n, labels=self.labels)
+        marked = {"best": self.best, "sparsest": self.sparsest, "chosen": self.chosen}
+        check_places(caller, "candidates", n, good=self.good, **marked)
 
     def _mark(
         self, ax: Axes, candidate: int, marker: str, colour: str, size: float, what: str
@@ -287,12 +306,12 @@ def labels_of(params: Sequence[Mapping[str, Any]]) -> list[str]:
     if len(set(short.values())) < len(short):
         short = {name: name for name in short}
     return [
-        ", ".join(f"{short[name]}={written(each[name])}" for name in short if name in each)
+        ", ".join(f"{short[name]}={value_told(each[name])}" for name in short if name in each)
         for each in params
     ]
 
 
-def written(value: Any) -> str:
+def value_told(value: Any) -> str:
     """Return a parameter's value as it stands in a legend."""
     return f"{value:.3g}" if isinstance(value, float) else shortened(value, VALUE_LENGTH)
 
