@@ -137,6 +137,9 @@ def test_a_number_or_a_picture_leads_to_its_unit(open_page):
     shows(page, "Unit 3")
     page.go_back()
     shows(page, "Unit 9")
+    page.get_by_role("link", name="Back to the table").click()
+    page.wait_for_url("**#units")
+    shows(page, "Unit 9")
     # Pictures of its rows have been drawn.
     images = page.locator("#unit img")
     assert images.count() > 10
@@ -154,6 +157,7 @@ def test_the_keyboard_does_all_of_it(open_page):
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the table of units"
     page.keyboard.press("Enter")
+    page.wait_for_url("**#units")
     page.keyboard.press("j")
     shows(page, "Unit 1")
     assert page.evaluate("document.activeElement.id") == "unit-title"

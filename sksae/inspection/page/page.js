@@ -230,7 +230,7 @@
   const follow = () => {
     const unit = current();
     if (unit === null) {
-      if (rows.size) show(units.get(inOrder()[0]), false);
+      if (shown === null) show(units.get(inOrder()[0]), false);
       return;
     }
     if (rows.get(unit).hidden) {
