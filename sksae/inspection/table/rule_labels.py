@@ -106,7 +106,7 @@ def rule_labels(
             n_holding[unit] = np.count_nonzero(holds)
     n_active = np.where(np.isnan(n_holding), np.nan, np.diff(second_active.indptr))
     kinds = np.array([_is_indicator(column) for column in first.T])
-    labels = [written(rule, conditions, names, kinds) or None for rule in rules]
+    labels = [as_statement(rule, conditions, names, kinds) or None for rule in rules]
     return np.array(labels, dtype=object), fidelity(n_both, n_holding, n_active, len(second))
 
 
@@ -239,7 +239,7 @@ def _best_of(f1: np.ndarray, groups: np.ndarray, group: int) -> int:
     return int(groups[group] + f1[groups[group] : end].argmax())
 
 
-def written(rule: Rule, conditions: Conditions, names: np.ndarray, kinds: np.ndarray) -> str:
+def as_statement(rule: Rule, conditions: Conditions, names: np.ndarray, kinds: np.ndarray) -> str:
     """Return a rule as text, empty for none.
 
     Parameters

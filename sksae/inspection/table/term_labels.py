@@ -175,14 +175,14 @@ def chosen_terms(
     best = terms[np.argsort(-values, kind="stable")[:N_CANDIDATES]]
     candidates = best[np.sort(-values, kind="stable")[:N_CANDIDATES] < 0.0]
     contains = incidence[:, candidates].toarray().astype(bool)
-    is_active = np.zeros(len(contains), dtype=bool)
-    is_active[rows] = True
+    in_row = np.zeros(len(contains), dtype=bool)
+    in_row[rows] = True
     holds, reached, chosen = np.zeros(len(contains), dtype=bool), 0.0, list[int]()
     gain = least_gain(np.array(len(rows)))
     while len(chosen) < min(MOST_TERMS, len(candidates)):
-        n_both, n_holding = _counts(contains & ~holds[:, None], is_active)
+        n_both, n_holding = _counts(contains & ~holds[:, None], in_row)
         f1 = f1_score_of(
-            n_both + np.count_nonzero(holds & is_active),
+            n_both + np.count_nonzero(holds & in_row),
             n_holding + np.count_nonzero(holds),
             np.array(len(rows)),
         )
@@ -196,9 +196,9 @@ def chosen_terms(
     return chosen if says_more else []
 
 
-def _counts(contains: np.ndarray, is_active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _counts(contains: np.ndarray, in_row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return how many rows, active ones and all, contain each term."""
-    return contains[is_active].sum(axis=0), contains.sum(axis=0)
+    return contains[in_row].sum(axis=0), contains.sum(axis=0)
 
 
 def _checked(incidence: sp.csr_array, chosen: list[list[int]], active: sp.csc_array) -> Fidelity:
