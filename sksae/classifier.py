@@ -191,7 +191,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Epochs (iterations for "lbfgs") and steps of fine-tuning.
     n_features_in_ : int
         Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has names that are all strings.
 
     See Also

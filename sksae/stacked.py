@@ -202,7 +202,7 @@ class StackedSparseAutoencoder(
         Mean sparsity of the training rows' codes, as in `SparseAutoencoderTransformer`.
     n_features_in_ : int
         Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has names that are all strings.
 
     See Also

@@ -409,7 +409,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Steps of the solver so far.
     n_features_in_ : int
         Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, where X has names that are all strings.
 
     See Also

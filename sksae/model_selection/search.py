@@ -116,7 +116,7 @@ class BatchedGridSearchCV(BatchedSearch, GridSearchCV):
     n_features_in_ : int
         Number of features, if ``best_estimator_`` has it.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, if ``best_estimator_`` has them.
 
     See Also
@@ -273,7 +273,7 @@ class BatchedRandomizedSearchCV(BatchedSearch, RandomizedSearchCV):
     n_features_in_ : int
         Number of features, if ``best_estimator_`` has it.
 
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of features, if ``best_estimator_`` has them.
 
     See Also
