@@ -133,10 +133,10 @@ class AtomsDisplay:
             and divided by its largest magnitude, as UFLDL's display_network does: medium grey (or,
             in colour, medium in each channel) is the mean of the atom, white is more and black is
             less. "line" is a signal. "bar" are the ``n_top`` features with the largest weights in
-            magnitude, with their names; the colour tells the sign as well. "words" are the names of the ``n_top``
-            features with the largest weights. "auto" is "image" if ``image_shape`` is given;
-            "words" if more than 50 features have names that are not just counted (x0, x1, ...);
-            "bar" if fewer have, or there are at most 20 features; and else "line".
+            magnitude, with their names; the colour tells the sign as well. "words" are the names of
+            the ``n_top`` features with the largest weights. "auto" is "image" if ``image_shape`` is
+            given; "words" if more than 50 features have names that are not just counted (x0, x1,
+            ...); "bar" if fewer have, or there are at most 20 features; and else "line".
         image_shape : tuple of int, default=None
             (height, width), or (height, width, 3) where a pixel's three channels are together.
         feature_names : sequence of str of length n_features, default=None

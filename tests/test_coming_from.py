@@ -1,4 +1,4 @@
-"""What docs/coming_from_torch.md says of losses in PyTorch: each is J, times a factor."""
+"""What the docs say of losses of PyTorch and of MATLAB: each is J, times a factor."""
 
 import numpy as np
 import pytest
@@ -68,3 +68,34 @@ def test_what_an_optimizer_adds_to_a_gradient_is_half_of_that():
     weights = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
     (0.5 * W * (weights**2).sum()).backward()
     torch.testing.assert_close(weights.grad, W * weights.detach())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_train_autoencoder_minimises_is_twice_j():
+    X = np.random.default_rng(0).random((N, D))
+    decay, proportion, sparsity = 0.004, 0.15, 4.0  # of MATLAB's digits example
+    model = SparseAutoencoderTransformer(
+        H,
+        rho=proportion,
+        beta=sparsity / 2,
+        alpha=decay / 2,
+        output_activation="sigmoid",
+        scale_data=False,
+        solver="lbfgs",
+        dtype="float64",
+        max_iter=3,
+        random_state=0,
+    ).fit(X)
+    a, x_hat = model.transform(X), model.inverse_transform(model.transform(X))
+    r = a.mean(axis=0)
+    E = (
+        np.square(x_hat - X).sum() / N
+        + decay / 2 * sum(np.square(W).sum() for W in model.coefs_)
+        + sparsity
+        * np.sum(
+            proportion * np.log(proportion / r)
+            + (1 - proportion) * np.log((1 - proportion) / (1 - r))
+        )
+    )
+    assert pytest.approx(2.0 * model.loss_, rel=1e-9) == E
+    assert -model.score_samples(X).mean() / D == pytest.approx(np.square(x_hat - X).mean())
