@@ -149,18 +149,16 @@ def _record_of(plan: Plan, trained: TrainingResult, before: Fitted | None) -> Tr
         As in `result_of`.
     """
     assert plan.seen is not None
-    n_iter, n_steps = len(trained.losses), trained.n_steps
-    losses, validation_curve = trained.losses, trained.validation_curve
+    n_steps, losses, validation_curve = trained.n_steps, trained.losses, trained.validation_curve
     if before is not None:
         earlier = before.record
-        n_iter, n_steps = earlier.n_iter + n_iter, earlier.n_steps + n_steps
+        n_steps = earlier.n_steps + n_steps
         losses = [*earlier.losses, *losses]
         validation_curve = [*earlier.validation_curve, *validation_curve]
     return TrainingRecord(
         seed=plan.config.seed,
         seen=plan.seen,
         state=trained.state,
-        n_iter=n_iter,
         n_steps=n_steps,
         stopped_by=trained.stopped_by,
         largest_activation=trained.largest,

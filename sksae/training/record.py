@@ -22,8 +22,8 @@ class TrainingRecord:
         What is known of all rows so far.
     state : dict of ndarray
         Where the solver stood; empty if it is to begin anew.
-    n_iter, n_steps : int
-        Epochs and steps.
+    n_steps : int
+        Steps.
     stopped_by : {"max_iter", "tol", "callback", "interrupt", "precision"}
         Why it ended.
     largest_activation : ndarray of shape (n_components,)
@@ -35,12 +35,16 @@ class TrainingRecord:
     seed: int
     seen: Seen
     state: dict[str, np.ndarray]
-    n_iter: int
     n_steps: int
     stopped_by: str
     largest_activation: np.ndarray = field(default_factory=lambda: np.empty(0))
     losses: list[LossParts] = field(default_factory=list)
     validation_curve: list[float] = field(default_factory=list)
+
+    @property
+    def n_iter(self) -> int:
+        """Epochs."""
+        return len(self.losses)
 
 
 class Fitted(NamedTuple):
