@@ -14,6 +14,7 @@ from sksae.base.protocols import is_autoencoder
 from sksae.base.reading import as_read
 from sksae.export.saelens import Exported, from_saelens, to_saelens
 from sksae.model.network import FittedNetwork
+from sksae.process.extras import check_installed
 from sksae.transformer import SparseAutoencoderTransformer
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -76,7 +77,9 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     >>> from_safetensors(folder).transform(X).shape
     (1797, 64)
     """
-    serialise = _safetensors().save
+    check_installed("to_safetensors", "export", "safetensors.numpy")
+    from safetensors.numpy import save
+
     if not is_autoencoder(estimator):
         raise TypeError(
             f"to_safetensors takes a SparseAutoencoderTransformer, got {type(estimator).__name__}: "
@@ -94,7 +97,7 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     # Beside the files, so that each moves to its place at once.
     with TemporaryDirectory(dir=folder) as beside:
         # Not by save_file, whose files none but their owner may read.
-        (Path(beside) / WEIGHTS).write_bytes(serialise(arrays))
+        (Path(beside) / WEIGHTS).write_bytes(save(arrays))
         (Path(beside) / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
         for name in (WEIGHTS, CONFIG):
             (Path(beside) / name).replace(folder / name)
@@ -133,7 +136,7 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     to_safetensors : The way there, with an example.
     """
     folder = Path(folder)
-    _safetensors()
+    check_installed("from_safetensors", "export", "safetensors.numpy")
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}, which SAELens writes for a model.")
@@ -189,14 +192,3 @@ def _read_weights(path: Path) -> dict[str, np.ndarray]:
         name: (each if each.itemsize == 8 else each.float()).numpy()
         for name, each in tensors.items()
     }
-
-
-def _safetensors() -> Any:
-    """Return safetensors for numpy, or raise if it is not installed."""
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise ImportError(
-            'Files in SAELens\' layout need safetensors: pip install "sksae[export]".'
-        ) from error
-    return safetensors.numpy

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from sksae.inspection.page.assembly import page_contents
 from sksae.inspection.page.writing import rendered
+from sksae.process.extras import check_installed
 from sksae.process.files import checked_path, write_whole
 
 
@@ -107,7 +107,7 @@ def report(
     ...     page.stat().st_size < 1e6
     True
     """
-    _check_packages()
+    check_installed("report", "report", "jinja2", "matplotlib", "pandas", "PIL")
     target = checked_path(path)
     contents = page_contents(
         estimator,
@@ -123,15 +123,3 @@ def report(
     )
     write_whole(rendered(contents), target)
     return target
-
-
-def _check_packages() -> None:
-    """Raise an ImportError that names the extra if what a report is made with is missing."""
-    try:
-        for package in ("jinja2", "matplotlib", "pandas", "PIL"):
-            import_module(package)
-    except ImportError as error:
-        raise ImportError(
-            'report needs jinja2, matplotlib, pandas and pillow: pip install "sksae[report]" '
-            f"installs them ({error})."
-        ) from error

@@ -10,6 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sksae.process.extras import check_installed
+
 # matplotlib's classes, which are not there before matplotlib is.
 Axes: TypeAlias = Any
 Figure: TypeAlias = Any
@@ -39,12 +41,7 @@ STEPS = 10
 
 def check_matplotlib(caller: str) -> None:
     """Raise an ImportError that says how to install matplotlib if it is not there."""
-    try:
-        import matplotlib.pyplot  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} draws with matplotlib, which is not installed: pip install "sksae[plot]".'
-        ) from error
+    check_installed(caller, "plot", "matplotlib.pyplot")
 
 
 def one_axes(ax: Axes | None, *, caller: str, size: tuple[float, float]) -> Axes:

@@ -25,6 +25,7 @@ from sksae.inspection.table.named_rows import NamedRows, named_rows
 from sksae.inspection.table.separation import Correlations, separation_of
 from sksae.inspection.table.targets import check_targets
 from sksae.inspection.texts import texts_of
+from sksae.process.extras import check_installed
 
 Columns = dict[str, Any]
 
@@ -67,7 +68,7 @@ class TableMaker:
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         caller, n_samples = subject.needed_by, _num_samples(X)
-        check_pandas(caller)
+        check_installed(caller, "table", "pandas")
         check_names(feature_names)
         validate_parameter_constraints(
             {"random_state": ["random_state"]}, {"random_state": random_state}, caller_name=caller
@@ -162,22 +163,6 @@ class TableMaker:
             "label_recall": found.fidelity.recall,
             "base_f1": found.fidelity.base_f1,
         }
-
-
-def check_pandas(caller: str) -> None:
-    """Raise if pandas is missing.
-
-    Raises
-    ------
-    ImportError
-        Which says how to install it.
-    """
-    try:
-        import pandas  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} needs pandas: python -m pip install "sksae[table]" installs it.'
-        ) from error
 
 
 def _material(
