@@ -167,7 +167,7 @@ def test_sparse_rows_of_any_kind_are_taken(sae, digits):
 def test_no_rows_no_units_and_no_estimator_are_told_apart(sae, digits):
     with pytest.raises(ValueError, match="top_samples needs one row of X at least"):
         top_samples(sae, digits[0][:0], 1)
-    with pytest.raises(ValueError, match="unit must name one unit at least"):
+    with pytest.raises(ValueError, match="unit must name one of the units at least"):
         top_samples(sae, digits[0], [])
     search = GridSearchCV(sae, {"rho": [0.1]}, cv=2, refit=False).fit(digits[0][:50])
     with pytest.raises(NotFittedError, match="has kept no fitted estimator"):

@@ -54,6 +54,41 @@ def dense_rows(rows: Any) -> np.ndarray:
     return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
 
 
+def checked_numbers(numbers: ArrayLike | None, n: int, *, name: str, of: str) -> np.ndarray:
+    """Return numbers of things as an array of one dimension, of all of them for None.
+
+    Parameters
+    ----------
+    numbers : int, array-like of int or None
+        What the user gave.
+    n : int
+        How many things there are.
+    name : str
+        What errors call the numbers.
+    of : str
+        And the things.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or not so many things.
+    TypeError
+        If they are no whole numbers.
+    """
+    if numbers is None:
+        return np.arange(n)
+    found = np.atleast_1d(np.asarray(numbers))
+    if not found.size:
+        raise ValueError(f"{name} must name one of the {of} at least, got none.")
+    if found.ndim != 1 or found.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be whole numbers, got {numbers!r}.")
+    if found.min() < 0 or found.max() >= n:
+        raise ValueError(
+            f"{name} must be numbers from 0 to {n - 1}, as there are {n} {of}, got {numbers!r}."
+        )
+    return found
+
+
 class Subject:
     """The fitted autoencoder in an estimator, to be inspected.
 
@@ -111,19 +146,7 @@ class Subject:
         TypeError
             If they are no whole numbers.
         """
-        if units is None:
-            return np.arange(self.n_units)
-        numbers = np.atleast_1d(np.asarray(units))
-        if not numbers.size:
-            raise ValueError(f"{name} must name one unit at least, got none.")
-        if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-            raise TypeError(f"{name} must be whole numbers, got {units!r}.")
-        if numbers.min() < 0 or numbers.max() >= self.n_units:
-            raise ValueError(
-                f"{name} must be numbers from 0 to {self.n_units - 1}, as there are "
-                f"{self.n_units} units, got {units!r}."
-            )
-        return numbers
+        return checked_numbers(units, self.n_units, name=name, of="units")
 
     def blocks(self, X: Any) -> Iterator[Block]:
         """Yield rows in their order, with their codes, as many at a time as there is room for."""

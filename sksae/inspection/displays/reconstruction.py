@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
@@ -31,7 +30,7 @@ from sksae.inspection.displays.rows import (
     strongest,
 )
 from sksae.inspection.names import check_names, given_names
-from sksae.inspection.subject import Subject
+from sksae.inspection.subject import Subject, checked_numbers, dense_rows
 from sksae.metrics.activity import rest_of
 
 N_ROWS = 4
@@ -194,12 +193,14 @@ class ReconstructionDisplay:
             names=subject.feature_names(X, feature_names),
             kinds=KINDS,
         )
-        numbers = checked_rows_of(rows, _num_samples(X))
+        n_samples = _num_samples(X)
+        shown = np.arange(min(N_ROWS, n_samples)) if rows is None else rows
+        numbers = checked_numbers(shown, n_samples, name="rows", of="rows")
         given: Any = subject.rows(_safe_indexing(X, numbers))
         codes = autoencoder.transform(given)
         display = cls(
-            _as_array(given),
-            _as_array(codes),
+            dense_rows(given),
+            dense_rows(codes),
             autoencoder.inverse_transform(codes),
             -autoencoder.score_samples(given),
             row_numbers=numbers,
@@ -323,35 +324,8 @@ def draw_code(ax: Axes, code: np.ndarray, rest: float) -> None:
     whole_numbers(ax.xaxis, 4)
 
 
-def checked_rows_of(rows: ArrayLike | None, n_samples: int) -> np.ndarray:
-    """Return numbers of rows as an array, of the first ones for None.
-
-    Raises
-    ------
-    ValueError
-        If there are not so many rows.
-    TypeError
-        If they are no whole numbers.
-    """
-    if rows is None:
-        return np.arange(min(N_ROWS, n_samples))
-    numbers = np.atleast_1d(np.asarray(rows))
-    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
-        raise TypeError(f"rows must be whole numbers, got {rows!r}.")
-    if not numbers.size or numbers.min() < 0 or numbers.max() >= n_samples:
-        raise ValueError(
-            f"rows must be numbers from 0 to {n_samples - 1}, as X has {n_samples} rows, got "
-            f"{rows!r}."
-        )
-    return numbers
-
-
 def _x_labels(kind: str) -> tuple[str, ...]:
     if kind == "image":
         return "", "unit", "", ""
     of_features = "feature" if kind == "line" else "value"
     return of_features, "unit", of_features, of_features
-
-
-def _as_array(rows: Any) -> np.ndarray:
-    return np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)

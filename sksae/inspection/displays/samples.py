@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.utils import _safe_indexing
 
@@ -31,7 +30,7 @@ from sksae.inspection.displays.rows import (
 )
 from sksae.inspection.names import check_names
 from sksae.inspection.samples import Samples, Which, check_choice, samples_of
-from sksae.inspection.subject import Subject
+from sksae.inspection.subject import Subject, dense_rows
 from sksae.inspection.texts import shortened, texts_of
 
 # How many units are shown where the user names none.
@@ -336,8 +335,7 @@ def rows_of(subject: Subject, X: Any, samples: Sequence[Samples]) -> list[np.nda
     every = np.unique(np.concatenate([each.indices for each in samples]))
     if not len(every):
         return [np.empty((0, subject.n_features)) for _ in samples]
-    rows: Any = subject.rows(_safe_indexing(X, every))
-    dense = np.asarray(rows.toarray() if sp.issparse(rows) else rows, dtype=np.float64)
+    dense = dense_rows(subject.rows(_safe_indexing(X, every)))
     return [dense[np.searchsorted(every, each.indices)] for each in samples]
 
 
