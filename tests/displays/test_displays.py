@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose
-from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -41,27 +40,6 @@ pytestmark = [
 def small(n_components, **parameters):
     """Return an autoencoder that trains in no time."""
     return SparseAutoencoderTransformer(n_components, max_iter=2, random_state=0, **parameters)
-
-
-@pytest.fixture(autouse=True)
-def _no_figures():
-    yield
-    plt.close("all")
-
-
-@pytest.fixture(scope="module")
-def X():
-    return load_digits().data[:300]
-
-
-@pytest.fixture(scope="module")
-def y():
-    return load_digits().target[:300]
-
-
-@pytest.fixture(scope="module")
-def sae(X):
-    return SparseAutoencoderTransformer(20, max_iter=10, random_state=0).fit(X)
 
 
 OF_ROWS = {

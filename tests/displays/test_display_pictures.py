@@ -1,8 +1,9 @@
 """Pictures of displays are those that were looked at once, but for their text.
 
-They are tests/pictures/*.png. After a change that is meant, make them anew and look at them::
+They are in pictures/, beside this file. After a change that is meant, make them anew and look at
+them::
 
-    SKSAE_REMAKE_PICTURES=1 python -m pytest tests/test_display_pictures.py
+    SKSAE_REMAKE_PICTURES=1 python -m pytest tests/displays/test_display_pictures.py
 """
 
 import os
@@ -132,14 +133,6 @@ def difference(one, other):
     if one.shape != other.shape:
         return np.inf
     return np.sqrt(np.mean((one.astype(float) - other) ** 2))
-
-
-@pytest.fixture(autouse=True)
-def _no_figures():
-    import matplotlib.pyplot as plt
-
-    yield
-    plt.close("all")
 
 
 @pytest.mark.parametrize("name", PICTURES)
