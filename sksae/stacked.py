@@ -51,8 +51,9 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
-from sksae.training.plan import check_device, check_rows, split_rows
+from sksae.training.plan import check_device
 from sksae.training.specification import TrainingSpecification
+from sksae.training.splits import check_rows, split_rows
 from sksae.transformer import SparseAutoencoderTransformer
 
 # Fitted attributes that a fit without fine-tuning does not have.

@@ -8,8 +8,9 @@ from sksae.model.codes import CODES
 from sksae.model.numbers import Matrix
 from sksae.process.warning import warn_user
 from sksae.training import diagnostics, validation
+from sksae.training.open_parameters import resolve_alpha, resolve_beta, resolve_learning_rate
 from sksae.training.outcome import Unusual
-from sksae.training.plan import Plan, resolve_alpha, resolve_beta, resolve_learning_rate
+from sksae.training.plan import Plan
 from sksae.training.specification import Specification
 
 # A learning rate that is less than this share of the usual one may be why nothing was learnt.

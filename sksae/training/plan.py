@@ -16,11 +16,12 @@ from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.training import defaults
 from sksae.training.code_start import BANDWIDTH, code_start, deviation_at_start
 from sksae.training.moments import find_scaling
+from sksae.training.open_parameters import resolve_alpha, resolve_beta, resolve_learning_rate
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
 from sksae.training.specification import Specification, TrainingSpecification
+from sksae.training.splits import check_rows, split_rows
 from sksae.training.start import ScalingFinder, begin, check_same_network, go_on
-from sksae.training.validation import check_probabilities
 
 # Steps over which the learning rate rises, for each layer between input and code. There gradients
 # begin small and grow many times over while the layers adapt to each other. Until Adam has seen
@@ -213,24 +214,6 @@ def make_plan(
     )
 
 
-def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
-    """Raise if rows that count are none that the loss can compare an output with.
-
-    Parameters
-    ----------
-    loss : {"squared_error", "cross_entropy"}
-        Of the output.
-    X : ndarray or CSR matrix of shape (n_samples, n_features)
-        Rows.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Their weights; None where all are alike.
-    """
-    counted = None
-    if sample_weight is not None and not sample_weight.all():
-        counted = np.flatnonzero(sample_weight)
-    check_probabilities(X, counted, loss)
-
-
 def make_architecture(specification: Specification, n_features: int) -> Architecture:
     """Return the layers of an autoencoder for rows of so many features."""
     return Architecture.autoencoder(
@@ -243,120 +226,6 @@ def make_architecture(specification: Specification, n_features: int) -> Architec
         tied_weights=specification.tied_weights,
         selection=specification.selection,
     )
-
-
-def resolve_beta(
-    specification: Specification, beta: float | str | None, divergence: float | None = None
-) -> float | str:
-    """Return the weight of the sparsity term of an autoencoder, given or by default.
-
-    Parameters
-    ----------
-    specification : Specification
-        The autoencoder that is asked for.
-    beta : float, str or None
-        As it was given.
-    divergence : float or None
-        Of the rows (see `Scaling`).
-    """
-    return defaults.resolve_beta(
-        beta,
-        specification.sparsity,
-        specification.is_loss_scaled,
-        defaults.loss_ratio(divergence),
-    )
-
-
-def resolve_alpha(specification: Specification, alpha: float | None, n_features: int) -> float:
-    """Return the weight decay of an autoencoder, given or by default.
-
-    Parameters
-    ----------
-    specification : Specification
-        The autoencoder that is asked for.
-    alpha : float or None
-        As it was given.
-    n_features : int
-        Of the rows.
-    """
-    return defaults.resolve_alpha(
-        alpha,
-        specification.sparsity,
-        len(specification.hidden_layer_sizes),
-        n_features,
-        specification.is_scaled,
-        of_probabilities=specification.loss == "cross_entropy",
-    )
-
-
-def resolve_learning_rate(
-    specification: Specification,
-    learning_rate: float | str,
-    n_features: int,
-) -> float:
-    """Return the learning rate of an autoencoder, given or by default.
-
-    Parameters
-    ----------
-    specification : Specification
-        The autoencoder that is asked for.
-    learning_rate : float or "auto"
-        As it was given.
-    n_features : int
-        Of the rows.
-    """
-    return defaults.resolve_learning_rate(
-        learning_rate,
-        specification.solver,
-        specification.sparsity,
-        n_features,
-        specification.is_scaled,
-        is_tied=specification.tied_weights,
-        of_probabilities=specification.loss == "cross_entropy",
-    )
-
-
-def split_rows(
-    specification: TrainingSpecification,
-    n_samples: int,
-    sample_weight: np.ndarray | None,
-    seed: int,
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the indices of training rows (None: all) and of rows held out (None: none).
-
-    A function of the seed, so that a training that goes on holds out the same rows.
-
-    Parameters
-    ----------
-    specification : TrainingSpecification
-        Says whether rows are held out, and how many.
-    n_samples : int
-        All rows.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Their weights; None where all are alike.
-    seed : int
-        Of the choice.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows for some to be held out.
-    """
-    index = None
-    if sample_weight is not None and not sample_weight.all():
-        index = np.flatnonzero(sample_weight)
-    if not specification.early_stopping:
-        return index, None
-    rows = np.arange(n_samples) if index is None else index
-    order = np.random.default_rng(seed).permutation(rows)
-    n_held_out = int(np.ceil(specification.validation_fraction * len(order)))
-    if len(order) - n_held_out < 1 or n_held_out < 2:
-        raise ValueError(
-            f"early_stopping=True with validation_fraction={specification.validation_fraction} "
-            f"would hold out {n_held_out} of {len(order)} rows: at least 2 must be held out and 1 "
-            "must remain. Change validation_fraction, or use early_stopping=False."
-        )
-    return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
 
 
 def _config_of_rows(
