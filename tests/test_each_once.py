@@ -4,7 +4,7 @@ from itertools import product
 from types import SimpleNamespace
 
 import pytest
-from conftest import is_needed
+from each_once import is_needed
 
 
 def chosen(*lists):
