@@ -1,6 +1,7 @@
 """How the site is built: Markdown pages, docstrings, and the examples as a gallery."""
 
 import os
+import re
 import shutil
 import sys
 from importlib.metadata import version as version_of
@@ -80,6 +81,17 @@ sphinx_gallery_conf = {
 }
 # The quick build shows examples, and runs none.
 plot_gallery = str(os.environ.get("SKSAE_GALLERY") == "run")
+
+
+def link_gallery(app, name, lines):
+    """Lead links to a script of the gallery to its page: the pages are read beside it too."""
+    up = "../" * name.count("/")
+    lines[0] = re.sub(r"\((?:\.\./)+examples/(\w+)\.py\)", rf"({up}auto_examples/\1.rst)", lines[0])
+
+
+def setup(app):
+    app.connect("source-read", link_gallery)
+
 
 # --- looks -----------------------------------------------------------------------------------
 

@@ -259,7 +259,7 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         with what the others leave over; ``transform_n_active`` of them, or where that is None as
         many as ``rho`` says for "topk", "batchtopk" and "jumprelu"; fewer where a row is rebuilt
         before, or atoms depend on each other. Both rebuild more with as many units, and
-        tell a classifier no more (docs/exact.md). It can be set after `fit`, which does not go by
+        tell a classifier no more (docs/guide/exact.md). It can be set after `fit`, which does not go by
         it: fitted attributes are those of the encoder's codes. A ValueError with hidden layers,
         with an output other than "identity", and in members of stacks, classifiers and regressors.
 

@@ -1,4 +1,4 @@
-"""The house: who may import whom (docs/architecture.md)."""
+"""The house: who may import whom (docs/development/architecture.md)."""
 
 import ast
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The values that None and "auto" stand for; docs/defaults.md has the measurements.
+"""The values that None and "auto" stand for; docs/guide/defaults.md has the measurements.
 
 Below ``is_scaled`` says whether rows have the norm that makes codes sparse (`has_scaled_norm`).
 """
