@@ -216,8 +216,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     noise_level : float >= 0, default=0.3
         Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
         units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. To repair
-        rows, take the level that their own noise has; for features it matters little. Without
-        effect (and a warning, if set) if ``noise`` is None.
+        rows, take the level that their own noise has. Without effect (and a warning, if set) if
+        ``noise`` is None.
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
