@@ -243,8 +243,9 @@ class SparseAutoencoderTransformer(
 
     noise_level : float >= 0, default=0.3
         Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
-        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. Without
-        effect (and a warning, if set) if ``noise`` is None.
+        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. To repair
+        rows, take the level that their own noise has. Without effect (and a warning, if set) if
+        ``noise`` is None.
 
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
