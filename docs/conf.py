@@ -97,8 +97,12 @@ OUTSIDE = {
 
 
 def link_within(app, name, lines):
-    """Lead links of a page to files outside of docs/ to their places on the site."""
+    """Lead links of a page to files outside of docs/ to their places on the site.
+
+    A link that is called as the file gets the title of the page.
+    """
     up = "../" * name.count("/")
+    lines[0] = re.sub(r"\[(\w+\.md)\](\((?:\.\./)*(?:\w+/)*\1)", r"[]\2", lines[0])
     for path, place in OUTSIDE.items():
         lines[0] = re.sub(rf"\]\((?:\.\./)+{path}\)", f"]({up}{place})", lines[0])
 
@@ -110,11 +114,15 @@ def setup(app):
 # --- looks -----------------------------------------------------------------------------------
 
 html_theme = "pydata_sphinx_theme"
+html_static_path, html_css_files = ["_static"], ["site.css"]
+templates_path = ["_templates"]
+toc_object_entries_show_parents = "hide"
 html_title = "sksae"
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": True,
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],
