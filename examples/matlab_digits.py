@@ -80,9 +80,9 @@ for name, autoenc, rows in (("autoenc1", autoenc1, X_train), ("autoenc2", autoen
 # The softmax, the stack and its fine-tuning
 # ------------------------------------------
 # ``softnet = trainSoftmaxLayer(feat2, T)`` and ``stack(autoenc1, autoenc2, softnet)`` are one
-# estimator that keeps both layers of the encoder as they are, ``freeze=2``. ``train(deepnet, X, T)``
-# is one that does not keep them. ``pretrain=False`` takes autoencoders that are fitted; copies of
-# them are trained on.
+# estimator that keeps both layers of the encoder as they are, ``freeze=2``. Training the stack,
+# ``train(deepnet, X, T)``, is one that does not keep them. ``pretrain=False`` takes
+# autoencoders that are fitted; copies of them are trained on.
 
 members = [("autoenc1", autoenc1), ("autoenc2", autoenc2)]
 stacked = SparseAutoencoderClassifier(members, pretrain=False, freeze=2, random_state=0)
