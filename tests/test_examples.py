@@ -20,6 +20,7 @@ PICTURES = {
     "deep_features": "deep_features.png",
     "denoising": "denoising.png",
     "few_labels": "few_labels.png",
+    "matlab_digits": "matlab_digits.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
@@ -30,7 +31,7 @@ PICTURES = {
 # Those that may take their data from a file.
 WITH_DATA = sorted(set(PICTURES) - {"anomalies", "denoising", "quickstart", "report"})
 OF_IMAGES = ["atoms", "denoising", "sparsities", "ufldl_edges"]
-OF_MNIST = ["deep_features", "few_labels", "self_taught", "stacked_mnist"]
+OF_MNIST = ["deep_features", "few_labels", "matlab_digits", "self_taught", "stacked_mnist"]
 # What does the same once where else it is done several times.
 SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
 BENCHMARKS = ["deep", "epoch", "lbfgs", "search", "supervised"]
