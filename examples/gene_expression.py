@@ -99,7 +99,7 @@ Z, true_atoms = scaler.transform(X), modules / scaler.scale_
 sparse = SparseAutoencoderTransformer(N_COMPONENTS, sparsity="batchtopk", rho=3, random_state=0)
 methods = {
     "PCA": PCA(N_COMPONENTS, random_state=0),
-    "NMF": NMF(N_COMPONENTS, init="nndsvda", max_iter=1000, random_state=0),
+    "NMF": NMF(N_COMPONENTS, init="nndsvda", max_iter=1000, tol=5e-4, random_state=0),
     "ICA": FastICA(N_COMPONENTS, max_iter=1000, tol=1e-2, random_state=0),
     "sparse PCA": MiniBatchSparsePCA(N_COMPONENTS, max_iter=100, random_state=0),
     "sparse autoencoder, defaults": SparseAutoencoderTransformer(random_state=0),
