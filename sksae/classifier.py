@@ -34,10 +34,10 @@ def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
 
 
 class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
-    r"""Classify rows by a stack of autoencoders that is fine-tuned for it.
+    r"""Classify rows by a fine-tuned stack of autoencoders.
 
-    Autoencoders are trained without labels, each on the codes of the one before; then their
-    encoders and a softmax on the last code are trained on, all layers together, to minimise
+    Autoencoders are trained without labels, each on the codes of the one before. Then their
+    encoders and a softmax on the last code are trained together, to minimise
 
     .. math::
 
@@ -300,14 +300,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then encoders and the layer on top together.
+        """Train the members one after another, then encoders and the layer on top together.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,)
-            Labels; or the mark of rows without one.
+            Labels; rows without a label have the mark (``unlabeled``).
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weight of each row, in all trainings.
 
@@ -319,12 +319,12 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if no row has a target; if members taken as
-            they are do not fit on each other; if the loss stops being finite.
+            If a parameter or the data is invalid; if no row has a target; if the shapes of fitted
+            members do not fit together; if the loss becomes infinite or nan.
         """
         return self._fit(X, y, sample_weight)
 
@@ -337,28 +337,28 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go once over the rows given, in minibatches, at the constant learning rate.
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
-        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
-        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
-        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
-        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
-        and its first layer is not frozen, it is rescaled such that codes stay what they were. Each
-        call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: give it many rows, or
+        fit the members to more rows and use ``pretrain=False``. The layer on top starts at zeros.
+        Both start again with a later piece in three cases: all earlier rows were equal; there were
+        fewer than 100 of them and at most a tenth as many as in this piece; or, within the first
+        10000 rows, they have quite another scale. If the first member's scaling is wrong by less
+        (see `SparseAutoencoderTransformer.partial_fit`), and its first layer is not frozen, this
+        layer is rescaled and codes stay the same. Each call needs at least one row with a target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,)
-            Labels; or the mark of rows without one.
+            Labels; rows without a label have the mark (``unlabeled``).
         classes : array-like of shape (n_classes,), default=None
-            All labels that there are going to be; needed in the first call unless y has them all.
+            All labels of all pieces; needed in the first call unless its y has all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on rows with a target of r times the usual weight (times
-            ``class_weight``) is as much as r steps, decay included, r being at most 10.
+            Non-negative weight of each row, 1 by default. Weights are relative to those of all rows
+            seen so far: a step on rows with a target that have r times the usual weight (times
+            ``class_weight``) counts as r steps, with their weight decay; r is at most 10.
 
         Returns
         -------
@@ -370,13 +370,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         ValueError
             As `fit`; if ``early_stopping`` is set.
         AttributeError
-            If ``solver`` is "lbfgs" or ``class_weight`` is "balanced", which need all rows at
-            once: the method is not there then.
+            If ``solver`` is "lbfgs" or ``class_weight`` is "balanced", which need all rows at once;
+            then there is no such method.
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the likeliest class of each row.
+        """Return the most probable class of each row.
 
         Parameters
         ----------
@@ -449,7 +449,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     @np.errstate(all="ignore")
     def decision_function(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return what the probabilities are the softmax of.
+        """Return the logits: the probabilities are their softmax.
 
         Parameters
         ----------
@@ -459,8 +459,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            In the order of ``classes_``; of two classes the second's less the first's, the
-            logarithm of their odds.
+            In the order of ``classes_``. With two classes it is the logit of the second minus that
+            of the first, the logarithm of their odds.
 
         Raises
         ------
@@ -480,7 +480,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the share of rows whose class is predicted.
+        """Return the share of rows whose class is predicted correctly.
 
         Parameters
         ----------

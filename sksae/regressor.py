@@ -38,10 +38,10 @@ FINE_TUNED = 3.0
 
 
 class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
-    r"""Predict numbers by a stack of autoencoders that is fine-tuned for it.
+    r"""Predict numbers by a fine-tuned stack of autoencoders.
 
-    Autoencoders are trained without targets, each on the codes of the one before; then their
-    encoders and a linear layer on the last code are trained on, all layers together, to minimise
+    Autoencoders are trained without targets, each on the codes of the one before. Then their
+    encoders and a linear layer on the last code are trained together, to minimise
 
     .. math::
 
@@ -298,14 +298,14 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then encoders and the layer on top together.
+        """Train the members one after another, then encoders and the layer on top together.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers. A row whose outputs are all the mark has none.
+            Numbers. A row whose outputs are all the mark (``unlabeled``) has no target.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weight of each row, in all trainings.
 
@@ -317,12 +317,12 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if no row has a target; if members taken as
-            they are do not fit on each other; if the loss stops being finite.
+            If a parameter or the data is invalid; if no row has a target; if the shapes of fitted
+            members do not fit together; if the loss becomes infinite or nan.
         """
         return self._fit(X, y, sample_weight)
 
@@ -334,28 +334,29 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go once over the rows given, in minibatches, at the constant learning rate.
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
-        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
-        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
-        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
-        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
-        and its first layer is not frozen, it is rescaled such that codes stay what they were.
-        ``target_mean_`` and ``target_scale_`` follow pieces likewise, and predictions stay what
-        they were, unless the scale changes by more than a factor of 4, or the mean by four scales.
-        Each call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: give it many rows, or
+        fit the members to more rows and use ``pretrain=False``. The layer on top starts at zeros.
+        Both start again with a later piece in three cases: all earlier rows were equal; there were
+        fewer than 100 of them and at most a tenth as many as in this piece; or, within the first
+        10000 rows, they have quite another scale. If the first member's scaling is wrong by less
+        (see `SparseAutoencoderTransformer.partial_fit`), and its first layer is not frozen, this
+        layer is rescaled and codes stay the same. ``target_mean_`` and ``target_scale_`` are
+        updated in the same way, and predictions stay the same, unless the scale changes by more
+        than a factor of 4, or the mean by four scales. Each call needs at least one row with a
+        target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers. A row whose outputs are all the mark has none.
+            Numbers. A row whose outputs are all the mark (``unlabeled``) has no target.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on rows with a target of r times the usual weight is
-            as much as r steps, decay included, r being at most 10.
+            Non-negative weight of each row, 1 by default. Weights are relative to those of all rows
+            seen so far: a step on rows with a target that have r times the usual weight counts as r
+            steps, with their weight decay; r is at most 10.
 
         Returns
         -------
@@ -367,12 +368,12 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         ValueError
             As `fit`; if ``early_stopping`` is set.
         AttributeError
-            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
+            If ``solver`` is "lbfgs", which needs all rows at once; then there is no such method.
         """
         return self._partial_fit(X, y, sample_weight, None)
 
     def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the numbers that belong to each row.
+        """Return the predicted numbers of each row.
 
         Parameters
         ----------
@@ -382,7 +383,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            As the targets were, in the precision of X, or float64 if they have no room in it.
+            In the shape of the targets, in the precision of X, or float64 if they overflow in it.
 
         Raises
         ------

@@ -296,14 +296,14 @@ class StackedSparseAutoencoder(
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline, **params: Any) -> Self:
-        """Make a stack of a pipeline of autoencoders, to be fine-tuned as a whole.
+        """Make a stack from a pipeline of autoencoders, to fine-tune all layers together.
 
         Parameters
         ----------
         pipeline : Pipeline
-            Its steps are `SparseAutoencoderTransformer`; steps "passthrough" or None are left
-            out. If it is fitted so is the stack, which transforms as the pipeline does; `fit`
-            then starts from there (``pretrain=False``).
+            Its steps are `SparseAutoencoderTransformer`; steps "passthrough" or None are left out.
+            If the pipeline is fitted, the stack is fitted too and transforms as the pipeline does;
+            `fit` then starts from its weights (``pretrain=False``).
         **params : dict
             Parameters of the stack.
 
@@ -345,7 +345,7 @@ class StackedSparseAutoencoder(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then all together.
+        """Train the members one after another, then all layers together.
 
         Parameters
         ----------
@@ -364,12 +364,12 @@ class StackedSparseAutoencoder(
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if members taken as they are do not fit on each
-            other; if the loss stops being finite.
+            If a parameter or the data is invalid; if the shapes of fitted members do not fit
+            together; if the loss becomes infinite or nan.
         """
         named = self._checked_members()
         specification = None
@@ -422,7 +422,7 @@ class StackedSparseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, as `transform` makes them; sparse ones are not made dense.
+            Codes, as `transform` makes them. Sparse codes are not made dense.
 
         Returns
         -------
@@ -434,8 +434,8 @@ class StackedSparseAutoencoder(
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X is invalid, or has not as many columns as the last code; if rows are beyond that
-            precision.
+            If X is invalid, or does not have as many columns as the last code; if rows overflow in
+            that precision.
         """
         check_is_fitted(self)
         codes = checked_codes(X, self._n_features_out)
@@ -455,7 +455,7 @@ class StackedSparseAutoencoder(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return R^2 of the reconstruction; no penalty is in it.
+        """Return R^2 of the reconstruction, without penalties.
 
         Parameters
         ----------
@@ -476,14 +476,14 @@ class StackedSparseAutoencoder(
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
-            those of training.
+            If X or a weight is invalid; if the score overflows in float64, because rows are much
+            smaller than the training rows.
         """
         X = checked_rows(self, X)
         return reconstruction_score(X, self._distances(X), checked_weight(sample_weight, X))
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return minus each row's squared reconstruction error; low scores are unusual rows.
+        """Return minus each row's squared reconstruction error; unusual rows have low scores.
 
         Parameters
         ----------
@@ -500,7 +500,7 @@ class StackedSparseAutoencoder(
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
+            If X is invalid; if scores overflow in float64, as with values of 1e154.
         """
         return -squared_errors(self._distances(checked_rows(self, X)))
 
