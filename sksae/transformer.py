@@ -140,8 +140,7 @@ class SparseAutoencoderTransformer(
         there) it is 1.0 for "kl" and 0.02 for "l1" and "gated". With ``loss="cross_entropy"`` the
         values for rows of that norm are multiplied by D / 18. D is the difference of l between the
         mean row and the row itself (for the squared error it is 18, half the squared norm). Without
-        effect if ``sparsity`` is None; an error with
-        "topk" and "batchtopk".
+        effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
 
         With "auto", training raises or lowers beta until the activity is within 10 % of rho on the
         training rows; ``beta_`` is the value that was found. The activity of "kl" is the mean over
@@ -288,8 +287,7 @@ class SparseAutoencoderTransformer(
         ``loss="cross_entropy"`` that of "sgd" is always 4e-2 with "kl" and 1.2e-2 otherwise. With
         ``tied_weights`` and "adam" it falls further beyond 784 features, to half of that; and
         without hidden layers the biases of the code learn faster than the weights, by the factor
-        by which "auto" falls with n_features. With hidden
-        layers the rate rises over the first 200 steps for each of ``hidden_layer_sizes``, but over
+        2e-2 / (the value of "auto"). With hidden layers the rate rises over the first 200 steps for each of ``hidden_layer_sizes``, but over
         a quarter of all steps at most, because relu units would die at the full rate. Until then
         the loss does not count as settled.
 
@@ -361,8 +359,8 @@ class SparseAutoencoderTransformer(
         scale_`` (before the output's activation). With ``loss="cross_entropy"`` it is what it adds
         to the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weights of each layer from input to output, in the space of z; with
-        ``loss="cross_entropy"`` the output is in the scale of X.
+        Weights of each layer from input to output, in the space of z; with ``loss="cross_entropy"``
+        the output is in the scale of X.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases likewise.
     slopes_ : list of ndarray of shape (n_out,) or None
