@@ -287,9 +287,10 @@ class SparseAutoencoderTransformer(
         ``loss="cross_entropy"`` that of "sgd" is always 4e-2 with "kl" and 1.2e-2 otherwise. With
         ``tied_weights`` and "adam" it falls further beyond 784 features, to half of that; and
         without hidden layers the biases of the code learn faster than the weights, by the factor
-        2e-2 / (the value of "auto"). With hidden layers the rate rises over the first 200 steps for each of ``hidden_layer_sizes``, but over
-        a quarter of all steps at most, because relu units would die at the full rate. Until then
-        the loss does not count as settled.
+        2e-2 / (the value of "auto"). With hidden layers the rate rises over the first 200 steps for
+        each of ``hidden_layer_sizes``, because relu units would die at the full rate; with the
+        "linear" schedule over a quarter of all steps at most. Until then the loss does not count as
+        settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
