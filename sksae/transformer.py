@@ -356,9 +356,9 @@ class SparseAutoencoderTransformer(
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Atoms: what an activation of 1 of each unit adds to a row in the scale of X, ``coefs_[-1] *
-        scale_`` (before the output's activation). With ``loss="cross_entropy"`` it is what it adds
-        to the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
+        Atoms: what an activation of 1 of each unit adds to a row in the scale of X, before the
+        output's activation: ``coefs_[-1] * scale_``. With ``loss="cross_entropy"`` it is what it
+        adds to the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
     coefs_ : list of ndarray of shape (n_in, n_out)
         Weights of each layer from input to output, in the space of z; with ``loss="cross_entropy"``
         the output is in the scale of X.

@@ -67,8 +67,8 @@ def treves_rolls_sparseness(
     .. math:: s = \Bigl(\frac1n \sum_k r_k\Bigr)^2 \Big/ \frac1n \sum_k r_k^2
 
     of n firing rates [1]_ [2]_. If all active units (or rows) are equally active, it is their
-    share. **Small is sparse.** The variant of Vinje and Gallant [3]_ is :math:`(1 - s) / (1 -
-    1/n)`: there large is sparse.
+    share. **Small is sparse.** The variant of Vinje and Gallant [3]_ is
+    :math:`(1 - s) / (1 - 1/n)`: there large is sparse.
 
     Parameters
     ----------

@@ -38,8 +38,8 @@ class AtomsDisplay:
 
     .. math:: \arg\max_{\lVert u \rVert = 1} p_j(\bar z + r u) ,
 
-    found by gradient ascent [1]_, which finds a local maximum. In a single layer it is :math:`u_i =
-    W_{ij} / \sqrt{\sum_i W_{ij}^2}` [2]_.
+    found by gradient ascent [1]_, which finds a local maximum. In a single layer it is
+    :math:`u_i = W_{ij} / \sqrt{\sum_i W_{ij}^2}` [2]_.
 
     Parameters
     ----------
