@@ -20,6 +20,7 @@ from sksae.base.documentation import DocumentedMixin
 from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
+from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
@@ -74,6 +75,7 @@ OF_FINETUNING = (
 
 class StackedSparseAutoencoder(
     DocumentedMixin,
+    PersistentMixin,
     CallbackSupportMixin,
     ComposedOfAutoencoders,
     BaseEstimator,

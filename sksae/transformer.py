@@ -32,6 +32,7 @@ from sksae.base.inputs import (
     unseen_on_failure,
 )
 from sksae.base.parameters import rows_told_of, specification_of
+from sksae.base.persistence import PersistentMixin
 from sksae.base.precomputed import find_fit
 from sksae.base.reading import as_configured, as_read, check_output, warn_of_reading
 from sksae.base.reconstruction import reconstruction_score, squared_errors
@@ -55,6 +56,7 @@ ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
 
 class SparseAutoencoderTransformer(
     DocumentedMixin,
+    PersistentMixin,
     CallbackSupportMixin,
     CodesOutMixin,
     BaseEstimator,
