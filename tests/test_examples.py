@@ -4,6 +4,7 @@ import runpy
 import sys
 import urllib.error
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,15 +19,34 @@ PICTURES = {
     "anomalies": "anomalies.png",
     "atoms": "atoms.png",
     "deep_features": "deep_features.png",
+    "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
+    "one_standard_error": "one_standard_error.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
     "stacked_mnist": "stacked_mnist.png",
+    "text_topics": "text_topics.png",
     "ufldl_edges": "ufldl_edges.png",
 }
-# Those that may take their data from a file.
-WITH_DATA = sorted(set(PICTURES) - {"anomalies", "quickstart", "report"})
+# Those whose data are always there; the others may take theirs from a file.
+OWN_DATA = [
+    "anomalies",
+    "embeddings",
+    "one_standard_error",
+    "quickstart",
+    "report",
+    "text_topics",
+]
+WITH_DATA = sorted(set(PICTURES) - set(OWN_DATA))
+# What each says of its data first; the others have digits.
+SOURCES = {
+    "atoms": "Images: scikit-learn's",
+    "embeddings": "Sentences: 10000 of 5 packages",
+    "report": "Sentences: 10000 of 5 packages",
+    "text_topics": "Documents: ",
+    "ufldl_edges": "Images: scikit-learn's",
+}
 OF_MNIST = ["deep_features", "few_labels", "self_taught", "stacked_mnist"]
 # What does the same once where else it is done several times.
 SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
@@ -109,13 +129,15 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
     for kind in vars(sksae).values():
         if isinstance(kind, type) and issubclass(kind, BaseEstimator):
             monkeypatch.setattr(kind, "fit", begun)
-    monkeypatch.setattr("sklearn.model_selection.GridSearchCV.fit", begun)
+    for search in (
+        "sklearn.model_selection.GridSearchCV",
+        "sksae.model_selection.BatchedGridSearchCV",
+    ):
+        monkeypatch.setattr(f"{search}.fit", begun)
     with pytest.raises(BegunError):
         run(monkeypatch, name)
     said = capsys.readouterr()
-    kind = "Images" if name in {"atoms", "ufldl_edges"} else "Digits"
-    source = "Sentences: 10000 of 5 packages" if name == "report" else f"{kind}: scikit-learn's"
-    assert source in said.out
+    assert SOURCES.get(name, "Digits: scikit-learn's") in said.out
     if name in OF_MNIST:
         assert "--data" in said.err
         assert "failed: URLError: <urlopen error no network>" in said.err
@@ -123,7 +145,7 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
 
 # The quickstart, which takes longest, is one of the README's two commands.
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["anomalies", "report", *WITH_DATA])
+@pytest.mark.parametrize("name", sorted(set(PICTURES) - {"quickstart"}))
 def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
     run(monkeypatch, name, *SHORTER.get(name, ()))
     assert (elsewhere / PICTURES[name]).read_bytes().startswith((b"\x89PNG", b"<!DOCTYPE html>"))
@@ -250,6 +272,34 @@ def test_images_of_a_file(data, elsewhere):
     assert images.shape == (3, 20, 30)
     assert images.dtype == np.float64
     assert str(path) in source
+
+
+DOCSTRING = "Returns {} of many.\n\n>>> code()\nIs said by all."
+
+
+def test_docstrings_are_texts_that_need_no_download(data):
+    import _sentences
+
+    texts, packages = _sentences.package_sentences(200)
+    assert len(set(texts)) == len(packages) == 200
+    assert all(40 < len(text) < 300 for text in texts)
+    assert set(packages) <= {"matplotlib", "numpy", "pandas", "scipy", "sklearn"}
+    again, _ = _sentences.package_sentences(200)
+    np.testing.assert_array_equal(again, texts)
+
+
+def test_what_stands_in_many_docstrings_is_no_part_of_a_document(data, monkeypatch):
+    import _sentences
+
+    module = ModuleType("numpy.made_up")
+    for number in range(5):
+        module.__dict__[f"each{number}"] = type("Each", (), {"__doc__": DOCSTRING.format(number)})()
+    monkeypatch.setattr(_sentences, "MORE_MODULES", ("numpy.made_up", "absent.altogether"))
+    monkeypatch.setattr(_sentences, "import_module", lambda name: module)
+    documents, packages = _sentences.package_documents(most_often=3, shortest=2)
+    found = [text for text in documents if "many" in text or "said" in text]
+    assert found == [f"Returns {number} of many." for number in range(5)]
+    assert set(packages) == {"numpy"}
 
 
 def test_sentences_lie_beside_mnist_or_are_left_out(data, elsewhere):
