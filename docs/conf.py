@@ -66,8 +66,12 @@ numpydoc_xref_param_type = False
 # The gallery takes each folder below the examples for a part of it; the benchmarks are none.
 GALLERY = DOCS / "_examples"
 shutil.rmtree(GALLERY, ignore_errors=True)
-shutil.copytree(ROOT / "examples", GALLERY, ignore=lambda folder, names: {"benchmarks"} & {*names})
+shutil.copytree(ROOT / "examples", GALLERY, ignore=shutil.ignore_patterns("benchmarks", "*.md"))
 shutil.copy(DOCS / "gallery.rst", GALLERY / "GALLERY_HEADER.rst")
+for script in GALLERY.glob("[!_]*.py"):
+    # What an example looks like is known without running it.
+    with script.open("a", encoding="utf-8") as file:
+        file.write(f'\n# sphinx_gallery_thumbnail_path = "images/{script.stem}.png"\n')
 sphinx_gallery_conf = {
     "examples_dirs": [str(GALLERY)],
     "gallery_dirs": ["auto_examples"],
@@ -77,30 +81,48 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "show_signature": False,
     "abort_on_example_error": True,
-    "default_thumb_file": str(DOCS / "images" / "atoms.png"),
+    "remove_config_comments": True,
 }
 # The quick build shows examples, and runs none.
 plot_gallery = str(os.environ.get("SKSAE_GALLERY") == "run")
 
 
-def link_gallery(app, name, lines):
-    """Lead links to a script of the gallery to its page: the pages are read beside it too."""
+# Where the site has what lies outside of docs/: pages are read beside it too.
+OUTSIDE = {
+    r"examples/(\w+)\.py": r"auto_examples/\1.rst",
+    r"README\.md": "install.md",
+    r"SECURITY\.md": "security.md",
+    r"CHANGELOG\.md": "changelog.md",
+}
+
+
+def link_within(app, name, lines):
+    """Lead links of a page to files outside of docs/ to their places on the site.
+
+    A link that is called as the file gets the title of the page.
+    """
     up = "../" * name.count("/")
-    lines[0] = re.sub(r"\((?:\.\./)+examples/(\w+)\.py\)", rf"({up}auto_examples/\1.rst)", lines[0])
+    lines[0] = re.sub(r"\[(\w+\.md)\](\((?:\.\./)*(?:\w+/)*\1)", r"[]\2", lines[0])
+    for path, place in OUTSIDE.items():
+        lines[0] = re.sub(rf"\]\((?:\.\./)+{path}\)", f"]({up}{place})", lines[0])
 
 
 def setup(app):
-    app.connect("source-read", link_gallery)
+    app.connect("source-read", link_within)
 
 
 # --- looks -----------------------------------------------------------------------------------
 
 html_theme = "pydata_sphinx_theme"
+html_static_path, html_css_files = ["_static"], ["site.css"]
+templates_path = ["_templates"]
+toc_object_entries_show_parents = "hide"
 html_title = "sksae"
 html_theme_options = {
     "show_prev_next": True,
     "navigation_with_keys": True,
-    "header_links_before_dropdown": 5,
+    "header_links_before_dropdown": 7,
+    "navbar_align": "left",
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.attributes import curve_attributes
+from sksae.base.documentation import DocumentedMixin
 from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
@@ -72,6 +73,7 @@ OF_FINETUNING = (
 
 
 class StackedSparseAutoencoder(
+    DocumentedMixin,
     CallbackSupportMixin,
     ComposedOfAutoencoders,
     BaseEstimator,

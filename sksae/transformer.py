@@ -21,6 +21,7 @@ from sksae.base import constraints
 from sksae.base.attributes import fitted_of, network_of, result_attributes
 from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.codes_out import CodesOutMixin
+from sksae.base.documentation import DocumentedMixin
 from sksae.base.fit_callbacks import FitCallbacks
 from sksae.base.inference import decode, encode, encode_sparse, reconstruction_distances
 from sksae.base.inputs import (
@@ -52,7 +53,12 @@ ActivationName = Literal["sigmoid", "tanh", "relu", "prelu", "identity"]
 ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
 
 
-class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEstimator):
+class SparseAutoencoderTransformer(
+    DocumentedMixin,
+    CallbackSupportMixin,
+    CodesOutMixin,
+    BaseEstimator,
+):
     r"""Learn sparse codes of rows with an autoencoder.
 
     An encoder turns every row into a code of ``n_components`` activations, most of them near
@@ -98,19 +104,17 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
     Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
     fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
 
+    Start with these five parameters: ``n_components``, ``sparsity``, ``rho``, ``beta`` and
+    ``random_state``. The others stand below in groups: what else is minimised (``loss`` to
+    ``prefixes``), the network (``activation`` to ``tied_weights``), what it is shown
+    (``scale_data`` to ``noise_level``), how codes are given (``sparse_output`` to
+    ``transform_algorithm``), training (``solver`` to ``warm_start``), and the machine (``dtype`` to
+    ``verbose``).
+
     Parameters
     ----------
     n_components : int, default=100
         Size of the code, the number of units; at least 1. May exceed the number of features.
-
-    loss : {"squared_error", "cross_entropy"}, default="squared_error"
-        What is lost of a row, l above. With "cross_entropy" the values of X are taken for
-        probabilities, such as pixels that are on or off, shades of grey from 0 to 1 or words that
-        are there or not; values outside [0, 1] are a ValueError. The output is a sigmoid and
-        is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
-        the encoder sees, and nothing else. l is a sum over features, where others take the mean
-        of them [13]_: penalties beside a mean are n_features times as large here. `score` is R^2
-        all the same. In a stack a later member may have it where the code before is sigmoid.
 
     sparsity : {"kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
@@ -155,6 +159,26 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "l2" makes units small rather than silent, so that a small rho leaves next to nothing of the
         reconstruction. A ValueError if ``sparsity`` is None.
 
+    loss : {"squared_error", "cross_entropy"}, default="squared_error"
+        What is lost of a row, l above. With "cross_entropy" the values of X are taken for
+        probabilities, such as pixels that are on or off, shades of grey from 0 to 1 or words that
+        are there or not; values outside [0, 1] are a ValueError. The output is a sigmoid and
+        is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
+        the encoder sees, and nothing else. l is a sum over features, where others take the mean
+        of them [13]_: penalties beside a mean are n_features times as large here. `score` is R^2
+        all the same. In a stack a later member may have it where the code before is sigmoid.
+
+    alpha : float >= 0 or None, default=None
+        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
+        is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
+        0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
+        ``scale_data`` gives them. With ``loss="cross_entropy"`` it is 0.002 for "kl" without
+        hidden layers, whatever the width, and otherwise as for rows of that norm. Codes that are
+        trained by the active units alone have 0, and what
+        is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
+        nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
+        row they rebuild; beyond 0.1 the weights of all units may decay to zero.
+
     budgets : sequence of float or int, "auto" or None, default="auto"
         Of "topk", numbers of active units that the loss reads, one after another, besides all k of
         them: shares of k in (0, 1], rounded up, or numbers of units from 1 to k; they increase.
@@ -173,17 +197,6 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         serves all prefixes, and takes the place of ``budgets``, of which others than "auto" and
         None are a ValueError then; so are hidden layers. Without effect (and a warning) for other
         codes.
-
-    alpha : float >= 0 or None, default=None
-        Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
-        is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
-        0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
-        ``scale_data`` gives them. With ``loss="cross_entropy"`` it is 0.002 for "kl" without
-        hidden layers, whatever the width, and otherwise as for rows of that norm. Codes that are
-        trained by the active units alone have 0, and what
-        is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
-        nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
-        row they rebuild; beyond 0.1 the weights of all units may decay to zero.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
         Of the code. "auto" is sigmoid for "kl" and relu otherwise; "jumprelu" and "gated" have
@@ -205,19 +218,6 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         Whether each layer of the decoder has the weights of the encoder layer that it mirrors,
         transposed. Both count in the weight decay of J.
 
-    noise : {"gaussian", "masking"} or None, default=None
-        How rows are corrupted that the network is shown in training, anew in each epoch, while
-        the clean row remains its target [5]_: normal noise added to every entry, or entries
-        blanked, that is set to their feature's mean, or to 0 if ``scale_data`` is False. With
-        "lbfgs" each row is corrupted once for all iterations. Codes of the rows shown are made
-        sparse, and meet rho if ``beta`` is "auto"; ``loss_``, ``mean_activation_`` and scores
-        are those of clean rows.
-
-    noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
-        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. Without
-        effect (and a warning, if set) if ``noise`` is None.
-
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
         scalar for the whole matrix, such that z - c has a mean squared norm of 36, whatever the
@@ -232,6 +232,20 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         ``StandardScaler`` say: else the largest feature is nearly all of the norm, and units
         are levels of it, not sparse. With False z is X itself. Either way `transform` takes and
         `inverse_transform` gives rows in the units of X.
+
+    noise : {"gaussian", "masking"} or None, default=None
+        How rows are corrupted that the network is shown in training, anew in each epoch, while
+        the clean row remains its target [5]_: normal noise added to every entry, or entries
+        blanked, that is set to their feature's mean, or to 0 if ``scale_data`` is False. With
+        "lbfgs" each row is corrupted once for all iterations. Codes of the rows shown are made
+        sparse, and meet rho if ``beta`` is "auto"; ``loss_``, ``mean_activation_`` and scores
+        are those of clean rows.
+
+    noise_level : float >= 0, default=0.3
+        Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
+        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. To repair
+        rows, take the level that their own noise has. Without effect (and a warning, if set) if
+        ``noise`` is None.
 
     sparse_output : bool, default=False
         Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
@@ -259,9 +273,10 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         with what the others leave over; ``transform_n_active`` of them, or where that is None as
         many as ``rho`` says for "topk", "batchtopk" and "jumprelu"; fewer where a row is rebuilt
         before, or atoms depend on each other. Both rebuild more with as many units, and
-        tell a classifier no more (docs/guide/exact.md). It can be set after `fit`, which does not go by
-        it: fitted attributes are those of the encoder's codes. A ValueError with hidden layers,
-        with an output other than "identity", and in members of stacks, classifiers and regressors.
+        tell a classifier no more (docs/guide/exact.md). It can be set after `fit`, which does not
+        go by it: fitted attributes are those of the encoder's codes. A ValueError with hidden
+        layers, with an output other than "identity", and in members of stacks, classifiers and
+        regressors.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
@@ -503,13 +518,13 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "loss": [StrOptions(set(LOSSES))],
         "sparsity": [StrOptions({name for name in CODES if name is not None}), None],
         "rho": [
             Interval(RealNotInt, 0, 1, closed="neither"),
             Interval(Integral, 1, None, closed="left"),
         ],
         "beta": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left"), None],
+        "loss": [StrOptions(set(LOSSES))],
         "budgets": [StrOptions({"auto"}), "array-like", None],
         "prefixes": ["array-like", None],
         "activation": [StrOptions(ACTIVATION_NAMES | {"auto"})],
@@ -517,8 +532,8 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "hidden_activation": [StrOptions(ACTIVATION_NAMES)],
         "tied_weights": ["boolean"],
-        **constraints.NOISE,
         "scale_data": ["boolean"],
+        **constraints.NOISE,
         "sparse_output": ["boolean"],
         "transform_n_active": [Interval(Integral, 1, None, closed="left"), None],
         "transform_algorithm": [StrOptions(set(ALGORITHMS))],
@@ -532,21 +547,21 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         self,
         n_components: int = 100,
         *,
-        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
         sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"] | None = "kl",
         rho: float = 0.05,
         beta: Literal["auto"] | float | None = None,
+        loss: Literal["squared_error", "cross_entropy"] = "squared_error",
+        alpha: float | None = None,
         budgets: Literal["auto"] | Sequence[float] | None = "auto",
         prefixes: Sequence[float] | None = None,
-        alpha: float | None = None,
         activation: Literal["auto"] | ActivationName = "auto",
         output_activation: Literal["auto"] | ActivationName = "auto",
         hidden_layer_sizes: Sequence[int] | int = (),
         hidden_activation: ActivationName = "relu",
         tied_weights: bool = False,
+        scale_data: bool = True,
         noise: Literal["gaussian", "masking"] | None = None,
         noise_level: float = 0.3,
-        scale_data: bool = True,
         sparse_output: bool = False,
         transform_n_active: int | None = None,
         transform_algorithm: Literal["encode", "refit", "omp"] = "encode",
@@ -568,21 +583,21 @@ class SparseAutoencoderTransformer(CallbackSupportMixin, CodesOutMixin, BaseEsti
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.n_components = n_components
-        self.loss = loss
         self.sparsity = sparsity
         self.rho = rho
         self.beta = beta
+        self.loss = loss
+        self.alpha = alpha
         self.budgets = budgets
         self.prefixes = prefixes
-        self.alpha = alpha
         self.activation = activation
         self.output_activation = output_activation
         self.hidden_layer_sizes = hidden_layer_sizes
         self.hidden_activation = hidden_activation
         self.tied_weights = tied_weights
+        self.scale_data = scale_data
         self.noise = noise
         self.noise_level = noise_level
-        self.scale_data = scale_data
         self.sparse_output = sparse_output
         self.transform_n_active = transform_n_active
         self.transform_algorithm = transform_algorithm

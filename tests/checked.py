@@ -207,7 +207,7 @@ def by_label(estimators):
 # They compare trainings with weights and with repeated rows at 1e-7. By default these are other
 # trainings, as more rows make other minibatches; and where every step sees all rows, rounding in
 # float32 and L-BFGS's line search cannot hold 1e-7. They are run below where they must pass, and
-# the others have tests of their own there. The README says so to users.
+# the others have tests of their own there. docs/guide/scikit_learn.md says so to users.
 WEIGHT_EQUIVALENCE = {
     "check_sample_weight_equivalence_on_dense_data",
     "check_sample_weight_equivalence_on_sparse_data",

@@ -19,12 +19,15 @@ PICTURES = {
     "anomalies": "anomalies.png",
     "atoms": "atoms.png",
     "deep_features": "deep_features.png",
+    "denoising": "denoising.png",
     "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
+    "matlab_digits": "matlab_digits.png",
     "one_standard_error": "one_standard_error.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
+    "sparsities": "sparsities.png",
     "stacked_mnist": "stacked_mnist.png",
     "text_topics": "text_topics.png",
     "ufldl_edges": "ufldl_edges.png",
@@ -32,6 +35,7 @@ PICTURES = {
 # Those whose data are always there; the others may take theirs from a file.
 OWN_DATA = [
     "anomalies",
+    "denoising",
     "embeddings",
     "one_standard_error",
     "quickstart",
@@ -41,13 +45,11 @@ OWN_DATA = [
 WITH_DATA = sorted(set(PICTURES) - set(OWN_DATA))
 # What each says of its data first; the others have digits.
 SOURCES = {
-    "atoms": "Images: scikit-learn's",
-    "embeddings": "Sentences: 10000 of 5 packages",
-    "report": "Sentences: 10000 of 5 packages",
+    **dict.fromkeys(["atoms", "denoising", "sparsities", "ufldl_edges"], "Images: scikit-learn's"),
+    **dict.fromkeys(["embeddings", "report"], "Sentences: 10000 of 5 packages"),
     "text_topics": "Documents: ",
-    "ufldl_edges": "Images: scikit-learn's",
 }
-OF_MNIST = ["deep_features", "few_labels", "self_taught", "stacked_mnist"]
+OF_MNIST = ["deep_features", "few_labels", "matlab_digits", "self_taught", "stacked_mnist"]
 # What does the same once where else it is done several times.
 SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
 BENCHMARKS = ["deep", "epoch", "lbfgs", "search", "supervised"]

@@ -1,4 +1,4 @@
-"""What denoising is for: corrupted rows are repaired."""
+"""What denoising is for: corrupted rows are repaired, best by a level such as their own."""
 
 import numpy as np
 import pytest
@@ -49,3 +49,23 @@ def test_a_denoising_autoencoder_repairs_rows_better_than_a_plain_one(digits, pa
     assert denoising < 0.95 * error()
     if params.get("sparsity", "kl") is None:
         assert denoising < 0.8 * ((corrupted - test) ** 2).mean()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_rows_are_best_repaired_by_the_level_of_their_own_noise(digits):
+    train, test = digits[:1000], digits[1000:]
+    normal = np.random.default_rng(0).normal(size=test.shape)
+    deviation = np.sqrt(((train - train.mean(axis=0)) ** 2).mean())
+    models = {
+        level: SparseAutoencoderTransformer(
+            64, alpha=1e-3, noise="gaussian", noise_level=level, max_iter=30, random_state=0
+        ).fit(train)
+        for level in (0.2, 1.0)
+    }
+
+    def error(trained, level):
+        model, noisy = models[trained], test + level * deviation * normal
+        return ((model.inverse_transform(model.transform(noisy)) - test) ** 2).mean()
+
+    assert error(trained=1.0, level=1.0) < 0.8 * error(trained=0.2, level=1.0)
+    assert error(trained=0.2, level=0.2) < 0.8 * error(trained=1.0, level=0.2)

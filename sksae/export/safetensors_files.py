@@ -133,7 +133,21 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
 
     See Also
     --------
-    to_safetensors : The way there, with an example.
+    to_safetensors : The way there.
+
+    Examples
+    --------
+    >>> from tempfile import mkdtemp
+    >>> import numpy as np
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.export import from_safetensors, to_safetensors
+    >>> X = np.random.default_rng(0).normal(size=(200, 6))
+    >>> sae = SparseAutoencoderTransformer(
+    ...     12, sparsity="topk", rho=2, max_iter=5, tol=1.0, random_state=0
+    ... ).fit(X)
+    >>> loaded = from_safetensors(to_safetensors(sae, mkdtemp()))
+    >>> bool(np.allclose(loaded.transform(X), sae.transform(X), atol=1e-5))
+    True
     """
     folder = Path(folder)
     check_installed("from_safetensors", "export", "safetensors.numpy")

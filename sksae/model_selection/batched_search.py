@@ -19,6 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.validation import _check_method_params
 
+from sksae.base.documentation import DocumentedMixin
 from sksae.base.precomputed import is_watched
 from sksae.model_selection.autoencoders import autoencoders_in
 from sksae.model_selection.dry_run import (
@@ -100,7 +101,7 @@ class _Drawn:
 _run: ContextVar[_Run] = ContextVar("search under way")
 
 
-class BatchedSearch(BaseSearchCV):
+class BatchedSearch(DocumentedMixin, BaseSearchCV):
     """Trains sparse autoencoders first, then lets scikit-learn fit and score with what it has."""
 
     working_memory: float | None

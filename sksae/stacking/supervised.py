@@ -18,6 +18,7 @@ from sksae.base.attributes import (
     supervised_attributes,
     supervised_record_of,
 )
+from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.protocols import Autoencoder
@@ -54,6 +55,7 @@ NOISE_LEVEL = 0.3
 
 
 class SupervisedStack(
+    DocumentedMixin,
     CallbackSupportMixin,
     ComposedOfAutoencoders,
     BaseEstimator,
