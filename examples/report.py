@@ -21,15 +21,13 @@ It takes about half a minute, needs the extra ``report``, and writes ``report.ht
 import argparse
 from pathlib import Path
 
+from _sentences import package_sentences
+
 parser = argparse.ArgumentParser(description="A report on units of sentences")
 parser.add_argument("--output", type=Path, default=Path("report.html"), help="default %(default)s")
 options = parser.parse_args()
 if not options.output.parent.is_dir():
     parser.error(f"there is no folder {options.output.parent}")
-
-import inspect
-import re
-from importlib import import_module
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -39,40 +37,7 @@ from sklearn.pipeline import make_pipeline
 from sksae import SparseAutoencoderTransformer
 from sksae.inspection import feature_table, report
 
-MODULES = (
-    "numpy",
-    "scipy.linalg",
-    "scipy.signal",
-    "scipy.stats",
-    "sklearn.cluster",
-    "sklearn.ensemble",
-    "sklearn.linear_model",
-    "sklearn.metrics",
-    "pandas",
-    "matplotlib.pyplot",
-)
-
-
-def sentences_of(module):
-    """Yield the sentences in the docstrings of a module's functions, classes and methods."""
-    for name in dir(module):
-        found = getattr(module, name)
-        members = [found]
-        if inspect.isclass(found):
-            members += [getattr(found, each, None) for each in dir(found) if each[0] != "_"]
-        for member in members:
-            for text in re.split(r"(?<=[.!?])\s+|\n\n", inspect.getdoc(member) or ""):
-                sentence = " ".join(text.split())
-                if 40 < len(sentence) < 300 and not re.search(r">>>|^\W|[=|_]{3}", sentence):
-                    yield sentence
-
-
-packages: dict[str, str] = {}
-for module in MODULES:
-    for sentence in sentences_of(import_module(module)):
-        packages.setdefault(sentence, module.split(".")[0])
-drawn = np.random.default_rng(0).permutation(len(packages))[:10_000]
-texts, y = np.array(list(packages))[drawn], np.array(list(packages.values()))[drawn]
+texts, y = package_sentences(10_000)
 X_train, X_test, _, y_test = train_test_split(texts, y, random_state=0, stratify=y)
 print(f"Sentences: {len(texts)} of {len(np.unique(y))} packages")
 

@@ -4,6 +4,7 @@ import runpy
 import sys
 import urllib.error
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -19,26 +20,27 @@ PICTURES = {
     "atoms": "atoms.png",
     "deep_features": "deep_features.png",
     "denoising": "denoising.png",
+    "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
     "gene_expression": "gene_expression.png",
     "matlab_digits": "matlab_digits.png",
+    "one_standard_error": "one_standard_error.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
     "sensor_windows": "sensor_windows.png",
     "sparsities": "sparsities.png",
     "stacked_mnist": "stacked_mnist.png",
+    "text_topics": "text_topics.png",
     "ufldl_edges": "ufldl_edges.png",
 }
 # What each says first of its data, where these are not digits.
 SOURCES = {
-    "atoms": "Images: scikit-learn's",
-    "denoising": "Images: scikit-learn's",
+    **dict.fromkeys(["atoms", "denoising", "sparsities", "ufldl_edges"], "Images: scikit-learn's"),
+    **dict.fromkeys(["embeddings", "report"], "Sentences: 10000 of 5 packages"),
     "gene_expression": "Genes: simulated",
-    "report": "Sentences: 10000 of 5 packages",
     "sensor_windows": "Signals: simulated",
-    "sparsities": "Images: scikit-learn's",
-    "ufldl_edges": "Images: scikit-learn's",
+    "text_topics": "Documents: ",
 }
 # Those that may take their data from a file.
 OF_MNIST = ["deep_features", "few_labels", "matlab_digits", "self_taught", "stacked_mnist"]
@@ -124,7 +126,11 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
     for kind in vars(sksae).values():
         if isinstance(kind, type) and issubclass(kind, BaseEstimator):
             monkeypatch.setattr(kind, "fit", begun)
-    monkeypatch.setattr("sklearn.model_selection.GridSearchCV.fit", begun)
+    for search in (
+        "sklearn.model_selection.GridSearchCV",
+        "sksae.model_selection.BatchedGridSearchCV",
+    ):
+        monkeypatch.setattr(f"{search}.fit", begun)
     with pytest.raises(BegunError):
         run(monkeypatch, name)
     said = capsys.readouterr()
@@ -263,6 +269,34 @@ def test_images_of_a_file(data, elsewhere):
     assert images.shape == (3, 20, 30)
     assert images.dtype == np.float64
     assert str(path) in source
+
+
+DOCSTRING = "Returns {} of many.\n\n>>> code()\nIs said by all."
+
+
+def test_docstrings_are_texts_that_need_no_download(data):
+    import _sentences
+
+    texts, packages = _sentences.package_sentences(200)
+    assert len(set(texts)) == len(packages) == 200
+    assert all(40 < len(text) < 300 for text in texts)
+    assert set(packages) <= {"matplotlib", "numpy", "pandas", "scipy", "sklearn"}
+    again, _ = _sentences.package_sentences(200)
+    np.testing.assert_array_equal(again, texts)
+
+
+def test_what_stands_in_many_docstrings_is_no_part_of_a_document(data, monkeypatch):
+    import _sentences
+
+    module = ModuleType("numpy.made_up")
+    for number in range(5):
+        module.__dict__[f"each{number}"] = type("Each", (), {"__doc__": DOCSTRING.format(number)})()
+    monkeypatch.setattr(_sentences, "MORE_MODULES", ("numpy.made_up", "absent.altogether"))
+    monkeypatch.setattr(_sentences, "import_module", lambda name: module)
+    documents, packages = _sentences.package_documents(most_often=3, shortest=2)
+    found = [text for text in documents if "many" in text or "said" in text]
+    assert found == [f"Returns {number} of many." for number in range(5)]
+    assert set(packages) == {"numpy"}
 
 
 def test_sentences_lie_beside_mnist_or_are_left_out(data, elsewhere):
