@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"(?:^<!-- needs: ([\w ]+) -->\n)?^```python\n(.*?)^```$", re.M | re.S)
 PAGES = [
     page.relative_to(ROOT).as_posix()
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("[!_]*/*.md")))
+    for page in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        *sorted((ROOT / "docs").glob("[!_]*/*.md")),
+    )
     if page.is_file() and BLOCK.search(page.read_text(encoding="utf-8"))
 ]
 
