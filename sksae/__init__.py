@@ -2,6 +2,7 @@
 
 from sksae.classifier import SparseAutoencoderClassifier
 from sksae.process.forks import watch_forks
+from sksae.process.version import __version__ as __version__
 from sksae.regressor import SparseAutoencoderRegressor
 from sksae.stacked import StackedSparseAutoencoder
 from sksae.transformer import SparseAutoencoderTransformer
@@ -14,6 +15,5 @@ __all__ = [
     "StackedSparseAutoencoder",
     "show_versions",
 ]
-__version__ = "0.1.0"
 
 watch_forks()

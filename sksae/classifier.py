@@ -34,10 +34,10 @@ def learns_in_pieces(estimator: "SparseAutoencoderClassifier") -> bool:
 
 
 class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
-    r"""Classify rows by a stack of autoencoders that is fine-tuned for it.
+    r"""Classify rows by a fine-tuned stack of autoencoders.
 
-    Autoencoders are trained without labels, each on the codes of the one before; then their
-    encoders and a softmax on the last code are trained on, all layers together, to minimise
+    Autoencoders are trained without labels, each on the codes of the one before. Then their
+    encoders and a softmax on the last code are trained together, to minimise
 
     .. math::
 
@@ -45,98 +45,101 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             + \frac{\alpha}{2} \lVert W \rVert_F^2 ,
         \quad p(k | x) = \mathrm{softmax}(W a(x) + b)_k
 
-    [1]_, where a(x) is the code and w the ``sample_weight``, times that of the class. The softmax
-    is trained alone before, on the codes as pre-training left them, by L-BFGS: a random one would
-    spoil them [2]_.
+    [1]_, where a(x) is the code and w the ``sample_weight``, times the weight of the class. Before
+    this, the softmax is trained alone by L-BFGS on the pre-trained codes, because a random softmax
+    would spoil the codes [2]_.
 
     Parameters
     ----------
     autoencoders : list of autoencoders, ints or pairs (str, one of these), or None, default=None
-        The members, of type `SparseAutoencoderTransformer`, in order, with their names, which are
-        "sae0", "sae1", ... if there are none. A number is an autoencoder of so many units, and
-        None a single one of 100, with default parameters; `set_params` and searches reach them
-        as ``sae0__rho`` all the same.
-        They are cloned or copied, never changed. One in a
-        :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted. `transform` gives a CSR
-        matrix if the last one has ``sparse_output=True``. A member with ``transform_n_active`` is
-        read so throughout, and fine-tuned for that number; one with another
-        ``transform_algorithm`` than "encode" is a ValueError.
+        The members, of type `SparseAutoencoderTransformer`, in order, with or without names. The
+        default names are "sae0", "sae1", ... A number is an autoencoder with so many units and
+        default parameters, and None is a single one with 100 units. `set_params` and searches reach
+        all members, for example as ``sae0__rho``.
+        They are cloned or copied, never changed. A member in a
+        :class:`~sklearn.frozen.FrozenEstimator` keeps its fit. `transform` returns a CSR matrix if
+        the last member has ``sparse_output=True``. If a member has ``transform_n_active``, its code
+        has so many active units everywhere, and it is fine-tuned for this number. A
+        ``transform_algorithm`` other than "encode" is a ValueError.
 
     pretrain : bool, default=True
-        Whether to train the members, each on the codes of the one before. With False they are
-        fitted already, on other data perhaps.
+        Whether to train the members, each on the codes of the one before. With False they must be
+        fitted already, perhaps on other data.
 
     freeze : int >= 0 or None, default=None
-        How many leading layers of the encoder stay as pre-trained; hidden layers of members count.
-        With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
-        ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
+        Number of leading layers of the encoder that keep their pre-trained weights; hidden layers
+        of members count. If it is the number of all layers, only the layer on top is trained, on
+        the codes, by L-BFGS for any ``solver``, in at most 200 iterations or ``max_iter`` if that
+        is more. None is 0.
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
-        Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none. Nulls of polars are nan in columns of numbers and None in others, those of pandas
-        are nan (in columns of objects what they are). A mark that does not occur warns in `fit`; if
-        it is a number and labels are strings, it is an error.
+        Value in y that marks rows without a target; these are used in pre-training only. With False
+        there are none. Nulls of polars are nan in columns of numbers and None in others. Nulls of
+        pandas are nan (in columns of objects they stay as they are). A mark that does not occur
+        warns in `fit`; a mark that is a number is an error if labels are strings.
 
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class in fine-tuning, by which the rows' are multiplied. "balanced" is
-        inversely proportional to the weight that the rows of a class have together.
+        Weight of each class in fine-tuning, a factor of the weights of its rows. "balanced" is
+        inversely proportional to the total weight of the rows of a class.
 
     decay : {"top", "all"}, default="top"
-        Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
+        Which weights decay: those of the layer on top alone, as in UFLDL, or those of all layers.
 
     alpha : float >= 0, default=1e-4
-        Weight decay. In pre-training members have their own. The softmax has 1e-4 at least while it
-        is trained alone before the others.
+        Weight decay. In pre-training members use their own. While the softmax is trained alone, it
+        has at least 1e-4.
 
     noise : {"gaussian", "masking"} or None, default=None
-        How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
-        noise added to every entry, or entries blanked, that is set to their feature's mean, or to
-        0 if the first member has ``scale_data=False`` [3]_. With leading layers frozen it is the
-        codes entering the first of the others that are corrupted, and blanked to 0. With "lbfgs"
-        each row is corrupted once for all iterations. ``loss_`` and scores are those of clean rows.
+        How rows are corrupted in fine-tuning, anew in each epoch [3]_. "gaussian" adds normal noise
+        to every entry. "masking" sets entries to the mean of their feature, or to 0 if the first
+        member has ``scale_data=False``. With frozen layers, the codes that enter the first trained
+        layer are corrupted, and masked entries are 0. With "lbfgs" each row is corrupted once for
+        all iterations. ``loss_`` and scores are those of clean rows.
 
     noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted
-        (in `partial_fit` of the rows that the first member scaled, or else of the first piece).
-        Of "masking" the share of entries, below 1. Without effect (and a warning, if set) if
-        ``noise`` is None.
+        For "gaussian": the standard deviation of the noise, as a multiple of the standard deviation
+        of all entries of the corrupted array (in `partial_fit`, of the rows with which the first
+        member was scaled, or else of the first piece). For "masking": the share of entries, below
+        1. Without effect (and a warning, if set) if ``noise`` is None.
 
     dropout : float in [0, 1), default=0.0
         Share of the units of each member's code that are left out in a step of fine-tuning, drawn
-        anew for every minibatch, while those left are divided by the share that is [4]_. Not with
-        "lbfgs".
+        anew for every minibatch. The others are divided by the share of units that stay [4]_. Not
+        with "lbfgs".
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
+        Solver of the fine-tuning. This and all following parameters are those of the fine-tuning;
+        see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3; for "adam" times sqrt(784 / n) where that is less than
-        1, n being the inputs of the first layer that is trained.
+        The rate of "adam" and "sgd". "auto" is 3e-3; for "adam" it is 3e-3 min(1, sqrt(784 / n)),
+        where n is the number of inputs of the first layer that is trained.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
 
     momentum : float in [0, 1), default=0.9
-        Of "sgd".
+        Momentum of "sgd".
 
     batch_size : int >= 1 or "auto", default="auto"
-        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
+        Largest number of rows in a minibatch of "adam" and "sgd"; "auto" is 256.
 
     max_iter : int >= 1, default=50
         Epochs of fine-tuning; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
-        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
-        ``early_stopping`` the rise of the held-out score.
+        Training continues only if the loss falls by more than this share of it in
+        ``n_iter_no_change`` epochs; with ``early_stopping``, if the held-out score rises by more
+        than this.
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
-        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30, and 10 for the layer on top alone.
+        See ``tol``. "auto" is 10 epochs, and at least 300 steps, for "adam" and "sgd"; 30
+        iterations for "lbfgs", and 10 for the layer on top alone.
 
     early_stopping : bool, default=False
-        Whether to hold out rows, of each class its share, watch the accuracy on them during
-        fine-tuning, and return the weights that did best. Pre-training, which sees no targets,
-        has all rows.
+        Whether to hold out rows (the same share of each class), measure the accuracy on them after
+        each epoch of fine-tuning, and return the weights with the largest. Pre-training sees no
+        targets and uses all rows.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of rows with a target held out with ``early_stopping``.
@@ -145,26 +148,26 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Whether each epoch visits the rows in a new order.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of training; "bfloat16" is that of the products of "adam" and "sgd" only (see
+        Precision of training; "bfloat16" concerns only the products of "adam" and "sgd" (see
         `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print how each training begins and ends, of the members, of the softmax
-        and of all together, and how the last goes, as in `SparseAutoencoderTransformer`; 2 prints
-        every epoch of it. Lines begin with the name of the member, with "softmax" or "fine-tuning".
-        Members have a ``verbose`` of their own for their epochs.
+        1 prints the start and the end of each training (of the members, of the softmax and of the
+        fine-tuning), and the progress of the fine-tuning as in `SparseAutoencoderTransformer`; 2
+        prints every epoch of it. Lines begin with the name of the member, with "softmax" or
+        "fine-tuning". Members have their own ``verbose`` for their epochs.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of fine-tuning, and of the members that have none of their own.
+        Seed of fine-tuning, and of members without their own seed.
 
     Attributes
     ----------
     autoencoders_ : list of SparseAutoencoderTransformer
-        The members with fine-tuned encoders. Their decoders are those of pre-training (or the
-        encoder's transposed, if tied); so are the losses, curves and mean activations they keep.
+        The members with fine-tuned encoders. Their decoders, losses, curves and mean activations
+        are those of pre-training (tied decoders are the transposed encoder).
     coef_ : ndarray of shape (n_classes, n_components)
         Weights of the layer on top.
     intercept_ : ndarray of shape (n_classes,)
@@ -178,8 +181,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
     loss_parts_ : dict of {"target", "sparsity", "decay"} to list of float
-        The terms that ``loss_curve_`` is the sum of: the mean loss of the targets, the sparsity
-        term, which is 0 in fine-tuning, and the weight decay.
+        The terms of ``loss_curve_``: the mean loss of the targets, the sparsity term, which is 0 in
+        fine-tuning, and the weight decay.
     validation_score_curve_ : list of float or None
         Accuracy on the held-out rows after each epoch; None without ``early_stopping``.
     largest_activation_ : ndarray of shape (n_components,), float64
@@ -198,7 +201,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     --------
     SparseAutoencoderRegressor : The same for numbers.
     StackedSparseAutoencoder : The same for reconstruction: a transformer.
-    sklearn.neural_network.MLPClassifier : Such a network from a random start.
+    sklearn.neural_network.MLPClassifier : Such a network with random initial weights.
 
     References
     ----------
@@ -297,14 +300,14 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then encoders and the layer on top together.
+        """Train the members one after another, then encoders and the layer on top together.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,)
-            Labels; or the mark of rows without one.
+            Labels; rows without a label have the mark (``unlabeled``).
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weight of each row, in all trainings.
 
@@ -316,12 +319,12 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if no row has a target; if members taken as
-            they are do not fit on each other; if the loss stops being finite.
+            If a parameter or the data is invalid; if no row has a target; if the shapes of fitted
+            members do not fit together; if the loss becomes infinite or nan.
         """
         return self._fit(X, y, sample_weight)
 
@@ -334,28 +337,28 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go once over the rows given, in minibatches, at the constant learning rate.
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
-        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
-        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
-        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
-        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
-        and its first layer is not frozen, it is rescaled such that codes stay what they were. Each
-        call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: give it many rows, or
+        fit the members to more rows and use ``pretrain=False``. The layer on top starts at zeros.
+        Both start again with a later piece in three cases: all earlier rows were equal; there were
+        fewer than 100 of them and at most a tenth as many as in this piece; or, within the first
+        10000 rows, they have quite another scale. If the first member's scaling is wrong by less
+        (see `SparseAutoencoderTransformer.partial_fit`), and its first layer is not frozen, this
+        layer is rescaled and codes stay the same. Each call needs at least one row with a target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,)
-            Labels; or the mark of rows without one.
+            Labels; rows without a label have the mark (``unlabeled``).
         classes : array-like of shape (n_classes,), default=None
-            All labels that there are going to be; needed in the first call unless y has them all.
+            All labels of all pieces; needed in the first call unless its y has all of them.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on rows with a target of r times the usual weight (times
-            ``class_weight``) is as much as r steps, decay included, r being at most 10.
+            Non-negative weight of each row, 1 by default. Weights are relative to those of all rows
+            seen so far: a step on rows with a target that have r times the usual weight (times
+            ``class_weight``) counts as r steps, with their weight decay; r is at most 10.
 
         Returns
         -------
@@ -367,13 +370,13 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         ValueError
             As `fit`; if ``early_stopping`` is set.
         AttributeError
-            If ``solver`` is "lbfgs" or ``class_weight`` is "balanced", which need all rows at
-            once: the method is not there then.
+            If ``solver`` is "lbfgs" or ``class_weight`` is "balanced", which need all rows at once;
+            then there is no such method.
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
     def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the likeliest class of each row.
+        """Return the most probable class of each row.
 
         Parameters
         ----------
@@ -446,7 +449,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
 
     @np.errstate(all="ignore")
     def decision_function(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return what the probabilities are the softmax of.
+        """Return the logits: the probabilities are their softmax.
 
         Parameters
         ----------
@@ -456,8 +459,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         Returns
         -------
         scores : ndarray of shape (n_samples, n_classes) or (n_samples,)
-            In the order of ``classes_``; of two classes the second's less the first's, the
-            logarithm of their odds.
+            In the order of ``classes_``. With two classes it is the logit of the second minus that
+            of the first, the logarithm of their odds.
 
         Raises
         ------
@@ -477,7 +480,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the share of rows whose class is predicted.
+        """Return the share of rows whose class is predicted correctly.
 
         Parameters
         ----------

@@ -38,105 +38,109 @@ FINE_TUNED = 3.0
 
 
 class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
-    r"""Predict numbers by a stack of autoencoders that is fine-tuned for it.
+    r"""Predict numbers by a fine-tuned stack of autoencoders.
 
-    Autoencoders are trained without targets, each on the codes of the one before; then their
-    encoders and a linear layer on the last code are trained on, all layers together, to minimise
+    Autoencoders are trained without targets, each on the codes of the one before. Then their
+    encoders and a linear layer on the last code are trained together, to minimise
 
     .. math::
 
         J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert W a(x_i) + b - t_i \rVert^2
             + \frac{\alpha}{2} \lVert W \rVert_F^2 ,
 
-    where a(x) is the code, t the target less its mean, divided by its standard deviation, output
-    by output, and w the ``sample_weight``. The linear layer is trained alone before, on the codes
-    as pre-training left them, by L-BFGS: a random one would spoil them [1]_.
+    where a(x) is the code, w the ``sample_weight``, and t the target minus its mean, divided by its
+    standard deviation, for each output. Before this, the linear layer is trained alone by L-BFGS on
+    the pre-trained codes, because a random layer would spoil the codes [1]_.
 
     Parameters
     ----------
     autoencoders : list of autoencoders, ints or pairs (str, one of these), or None, default=None
-        The members, of type `SparseAutoencoderTransformer`, in order, with their names, which are
-        "sae0", "sae1", ... if there are none. A number is an autoencoder of so many units, and
-        None a single one of 100, with default parameters; `set_params` and searches reach them
-        as ``sae0__rho`` all the same.
-        They are cloned or copied, never changed. One in a
-        :class:`~sklearn.frozen.FrozenEstimator` is taken as it was fitted. `transform` gives a CSR
-        matrix if the last one has ``sparse_output=True``. A member with ``transform_n_active`` is
-        read so throughout, and fine-tuned for that number; one with another
-        ``transform_algorithm`` than "encode" is a ValueError.
+        The members, of type `SparseAutoencoderTransformer`, in order, with or without names. The
+        default names are "sae0", "sae1", ... A number is an autoencoder with so many units and
+        default parameters, and None is a single one with 100 units. `set_params` and searches reach
+        all members, for example as ``sae0__rho``.
+        They are cloned or copied, never changed. A member in a
+        :class:`~sklearn.frozen.FrozenEstimator` keeps its fit. `transform` returns a CSR matrix if
+        the last member has ``sparse_output=True``. If a member has ``transform_n_active``, its code
+        has so many active units everywhere, and it is fine-tuned for this number. A
+        ``transform_algorithm`` other than "encode" is a ValueError.
 
     pretrain : bool, default=True
-        Whether to train the members, each on the codes of the one before. With False they are
-        fitted already, on other data perhaps.
+        Whether to train the members, each on the codes of the one before. With False they must be
+        fitted already, perhaps on other data.
 
     freeze : int >= 0 or None, default=None
-        How many leading layers of the encoder stay as pre-trained; hidden layers of members count.
-        With all of them only the layer on top is trained, on the codes, by L-BFGS whatever
-        ``solver`` is, in 200 iterations or ``max_iter`` if that is more; None freezes none.
+        Number of leading layers of the encoder that keep their pre-trained weights; hidden layers
+        of members count. If it is the number of all layers, only the layer on top is trained, on
+        the codes, by L-BFGS for any ``solver``, in at most 200 iterations or ``max_iter`` if that
+        is more. None is 0.
 
     unlabeled : -1, None, nan, any other finite number or str, or False, default=False
-        Mark in y of rows without a target, which then serve pre-training only. With False there
-        are none. Nulls of polars and pandas columns of numbers are nan. A mark that does not occur
-        warns in `fit`.
+        Value in y that marks rows without a target; these are used in pre-training only. With False
+        there are none. Nulls of polars and pandas columns of numbers are nan. A mark that does not
+        occur warns in `fit`.
 
     decay : {"top", "all"}, default="top"
-        Whether the weights of the layer on top alone decay, as in UFLDL, or those of all layers.
+        Which weights decay: those of the layer on top alone, as in UFLDL, or those of all layers.
 
     alpha : float >= 0 or None, default=None
-        Weight decay. None is that with which the linear layer on the codes of pre-training best
-        predicts rows left out (five folds, of up to 5000 rows); times 3 if layers are trained on,
-        which adapt to the rows as well. Of fewer than ten rows that differ it is 0.01. It is found
-        in the first piece by `partial_fit`. ``alpha_`` tells. In pre-training members have their
-        own, and the linear layer has 1e-4 at least while it is trained alone before the others.
+        Weight decay. None searches for the decay with which the linear layer on the pre-trained
+        codes best predicts left-out rows (five folds, of up to 5000 rows). It takes 3 times this
+        decay if other layers are trained too, because these adapt to the rows as well. With fewer
+        than ten different rows it is 0.01. `partial_fit` searches in the first piece. ``alpha_`` is
+        the value used. In pre-training members use their own, and while the linear layer is trained
+        alone, it has at least 1e-4.
 
     noise : {"gaussian", "masking"} or None, default=None
-        How rows are corrupted that the layers are shown in fine-tuning, anew in each epoch: normal
-        noise added to every entry, or entries blanked, that is set to their feature's mean, or to
-        0 if the first member has ``scale_data=False`` [2]_. With leading layers frozen it is the
-        codes entering the first of the others that are corrupted, and blanked to 0. With "lbfgs"
-        each row is corrupted once for all iterations. ``loss_`` and scores are those of clean rows.
+        How rows are corrupted in fine-tuning, anew in each epoch [2]_. "gaussian" adds normal noise
+        to every entry. "masking" sets entries to the mean of their feature, or to 0 if the first
+        member has ``scale_data=False``. With frozen layers, the codes that enter the first trained
+        layer are corrupted, and masked entries are 0. With "lbfgs" each row is corrupted once for
+        all iterations. ``loss_`` and scores are those of clean rows.
 
     noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of what is corrupted
-        (in `partial_fit` of the rows that the first member scaled, or else of the first piece).
-        Of "masking" the share of entries, below 1. Without effect (and a warning, if set) if
-        ``noise`` is None.
+        For "gaussian": the standard deviation of the noise, as a multiple of the standard deviation
+        of all entries of the corrupted array (in `partial_fit`, of the rows with which the first
+        member was scaled, or else of the first piece). For "masking": the share of entries, below
+        1. Without effect (and a warning, if set) if ``noise`` is None.
 
     dropout : float in [0, 1), default=0.0
         Share of the units of each member's code that are left out in a step of fine-tuning, drawn
-        anew for every minibatch, while those left are divided by the share that is [3]_. Not with
-        "lbfgs".
+        anew for every minibatch. The others are divided by the share of units that stay [3]_. Not
+        with "lbfgs".
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
+        Solver of the fine-tuning. This and all following parameters are those of the fine-tuning;
+        see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3; for "adam" times sqrt(784 / n) where that is less than
-        1, n being the inputs of the first layer that is trained.
+        The rate of "adam" and "sgd". "auto" is 3e-3; for "adam" it is 3e-3 min(1, sqrt(784 / n)),
+        where n is the number of inputs of the first layer that is trained.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
 
     momentum : float in [0, 1), default=0.9
-        Of "sgd".
+        Momentum of "sgd".
 
     batch_size : int >= 1 or "auto", default="auto"
-        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
+        Largest number of rows in a minibatch of "adam" and "sgd"; "auto" is 256.
 
     max_iter : int >= 1, default=50
         Epochs of fine-tuning; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
-        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
-        ``early_stopping`` the rise of the held-out score.
+        Training continues only if the loss falls by more than this share of it in
+        ``n_iter_no_change`` epochs; with ``early_stopping``, if the held-out score rises by more
+        than this.
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
-        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30, and 10 for the layer on top alone.
+        See ``tol``. "auto" is 10 epochs, and at least 300 steps, for "adam" and "sgd"; 30
+        iterations for "lbfgs", and 10 for the layer on top alone.
 
     early_stopping : bool, default=False
-        Whether to hold out rows, watch the R^2 on them during fine-tuning, and
-        return the weights that did best. Pre-training, which sees no targets, has all rows.
+        Whether to hold out rows, measure the R^2 on them after each epoch of fine-tuning, and
+        return the weights with the largest. Pre-training sees no targets and uses all rows.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of rows with a target held out with ``early_stopping``.
@@ -145,42 +149,42 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Whether each epoch visits the rows in a new order.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of training; "bfloat16" is that of the products of "adam" and "sgd" only (see
+        Precision of training; "bfloat16" concerns only the products of "adam" and "sgd" (see
         `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print how each training begins and ends, of the members, of the linear layer
-        and of all together, and how the last goes, as in `SparseAutoencoderTransformer`; 2 prints
-        every epoch of it. Lines begin with the name of the member, with "linear-layer" or
-        "fine-tuning". Members have a ``verbose`` of their own for their epochs.
+        1 prints the start and the end of each training (of the members, of the linear layer and of
+        the fine-tuning), and the progress of the fine-tuning as in `SparseAutoencoderTransformer`;
+        2 prints every epoch of it. Lines begin with the name of the member, with "linear-layer" or
+        "fine-tuning". Members have their own ``verbose`` for their epochs.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of fine-tuning, and of the members that have none of their own.
+        Seed of fine-tuning, and of members without their own seed.
 
     Attributes
     ----------
     autoencoders_ : list of SparseAutoencoderTransformer
-        The members with fine-tuned encoders. Their decoders are those of pre-training (or the
-        encoder's transposed, if tied); so are the losses, curves and mean activations they keep.
+        The members with fine-tuned encoders. Their decoders, losses, curves and mean activations
+        are those of pre-training (tied decoders are the transposed encoder).
     coef_ : ndarray of shape (n_components,) or (n_outputs, n_components)
-        Weights of the layer on top in the units of y; of the first shape if y has one dimension.
+        Weights of the layer on top in the scale of y; of the first shape if y has one dimension.
     intercept_ : float or ndarray of shape (n_outputs,)
         Its biases.
     target_mean_, target_scale_ : ndarray of shape (n_outputs,)
-        Mean and standard deviation of each output (1 where it is constant), after `partial_fit` of
-        the rows that training goes by; it is trained on (y - mean) / scale.
+        Mean and standard deviation of each output (1 if it is constant), after `partial_fit` of the
+        rows that training uses for scaling. Training uses (y - mean) / scale.
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
-        J after training, over the rows with a target, of scaled targets.
+        J after training, over the rows with a target, for scaled targets.
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
     loss_parts_ : dict of {"target", "sparsity", "decay"} to list of float
-        The terms that ``loss_curve_`` is the sum of: the mean loss of the targets, the sparsity
-        term, which is 0 in fine-tuning, and the weight decay.
+        The terms of ``loss_curve_``: the mean loss of the targets, the sparsity term, which is 0 in
+        fine-tuning, and the weight decay.
     validation_score_curve_ : list of float or None
         R^2 on the held-out rows after each epoch; None without ``early_stopping``.
     largest_activation_ : ndarray of shape (n_components,), float64
@@ -199,7 +203,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     --------
     SparseAutoencoderClassifier : The same for classes.
     StackedSparseAutoencoder : The same for reconstruction: a transformer.
-    sklearn.neural_network.MLPRegressor : Such a network from a random start.
+    sklearn.neural_network.MLPRegressor : Such a network with random initial weights.
 
     References
     ----------
@@ -294,14 +298,14 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then encoders and the layer on top together.
+        """Train the members one after another, then encoders and the layer on top together.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Training rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers. A row whose outputs are all the mark has none.
+            Numbers. A row whose outputs are all the mark (``unlabeled``) has no target.
         sample_weight : array-like of shape (n_samples,), default=None
             Non-negative weight of each row, in all trainings.
 
@@ -313,12 +317,12 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if no row has a target; if members taken as
-            they are do not fit on each other; if the loss stops being finite.
+            If a parameter or the data is invalid; if no row has a target; if the shapes of fitted
+            members do not fit together; if the loss becomes infinite or nan.
         """
         return self._fit(X, y, sample_weight)
 
@@ -330,28 +334,29 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go once over the rows given, in minibatches, at the constant learning rate.
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
 
-        The first call trains the members first (if ``pretrain``) on its rows: let them be many, or
-        fit the members to more and use ``pretrain=False``. The layer on top starts from zeros. Both
-        begin anew with a later piece if all rows before were alike, or fewer than 100 and no more
-        than a tenth of its own, or, of the first 10000, of quite another scale. Where a piece shows
-        the first member's scaling wrong by less (see `SparseAutoencoderTransformer.partial_fit`),
-        and its first layer is not frozen, it is rescaled such that codes stay what they were.
-        ``target_mean_`` and ``target_scale_`` follow pieces likewise, and predictions stay what
-        they were, unless the scale changes by more than a factor of 4, or the mean by four scales.
-        Each call needs at least one row with a target.
+        The first call trains the members first (if ``pretrain``) on its rows: give it many rows, or
+        fit the members to more rows and use ``pretrain=False``. The layer on top starts at zeros.
+        Both start again with a later piece in three cases: all earlier rows were equal; there were
+        fewer than 100 of them and at most a tenth as many as in this piece; or, within the first
+        10000 rows, they have quite another scale. If the first member's scaling is wrong by less
+        (see `SparseAutoencoderTransformer.partial_fit`), and its first layer is not frozen, this
+        layer is rescaled and codes stay the same. ``target_mean_`` and ``target_scale_`` are
+        updated in the same way, and predictions stay the same, unless the scale changes by more
+        than a factor of 4, or the mean by four scales. Each call needs at least one row with a
+        target.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             Rows.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Numbers. A row whose outputs are all the mark has none.
+            Numbers. A row whose outputs are all the mark (``unlabeled``) has no target.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on rows with a target of r times the usual weight is
-            as much as r steps, decay included, r being at most 10.
+            Non-negative weight of each row, 1 by default. Weights are relative to those of all rows
+            seen so far: a step on rows with a target that have r times the usual weight counts as r
+            steps, with their weight decay; r is at most 10.
 
         Returns
         -------
@@ -363,12 +368,12 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         ValueError
             As `fit`; if ``early_stopping`` is set.
         AttributeError
-            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
+            If ``solver`` is "lbfgs", which needs all rows at once; then there is no such method.
         """
         return self._partial_fit(X, y, sample_weight, None)
 
     def predict(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the numbers that belong to each row.
+        """Return the predicted numbers of each row.
 
         Parameters
         ----------
@@ -378,7 +383,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-            As the targets were, in the precision of X, or float64 if they have no room in it.
+            In the shape of the targets, in the precision of X, or float64 if they overflow in it.
 
         Raises
         ------

@@ -20,6 +20,7 @@ from sksae.base.documentation import DocumentedMixin
 from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
+from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
@@ -74,82 +75,86 @@ OF_FINETUNING = (
 
 class StackedSparseAutoencoder(
     DocumentedMixin,
+    PersistentMixin,
     CallbackSupportMixin,
     ComposedOfAutoencoders,
     BaseEstimator,
 ):
-    r"""Autoencoders trained one upon another, then all together.
+    r"""Train autoencoders one after another, then all together.
 
-    Each autoencoder learns a code of the codes of the one before ("greedy layer-wise training"
-    [1]_). Then, unless ``finetune`` is False, all their layers are trained on as one network from
-    the rows to the last code and back [2]_, to minimise
+    Each autoencoder learns from the codes of the one before ("greedy layer-wise training" [1]_).
+    Then, unless ``finetune`` is False, all layers are trained together as one network, from the
+    rows to the last code and back [2]_, to minimise
 
     .. math::
 
         J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
             + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
 
-    where z is the row as the first member scales it and S the sparsity term of the last member's
-    code, with its ``rho`` and its ``beta_``; so the codes stay sparse. Members' ``noise`` is for
-    their own training only.
+    where z is the row in the scaling of the first member, and S is the sparsity term of the last
+    member's code, with its ``rho`` and its ``beta_``. So the codes stay sparse. The ``noise`` of
+    members acts only in their own training.
 
     Parameters
     ----------
     autoencoders : list of autoencoders, ints or pairs (str, one of these), or None, default=None
-        The members, of type `SparseAutoencoderTransformer`, in order, with their names, which are
-        "sae0", "sae1", ... if there are none. A number is an autoencoder of so many units, and
-        None a single one of 100, with default parameters; `set_params` and searches reach them
-        as ``sae0__rho`` all the same.
-        They are cloned, never changed. One in a :class:`~sklearn.frozen.FrozenEstimator` is taken
-        as it was fitted, and fine-tuned with the others. Codes are a CSR matrix if the last one has
-        ``sparse_output=True``. A member with ``transform_n_active`` is read so by the members
-        behind it, by the fine-tuning, which trains it for that number, and by `transform`
-        and `score`. A stack is read layer by layer: one with another ``transform_algorithm`` than
-        "encode" is a ValueError, and has its place in a :class:`~sklearn.pipeline.Pipeline`.
+        The members, of type `SparseAutoencoderTransformer`, in order, with or without names. The
+        default names are "sae0", "sae1", ... A number is an autoencoder with so many units and
+        default parameters, and None is a single one with 100 units. `set_params` and searches reach
+        all members, for example as ``sae0__rho``.
+        They are cloned, never changed. A member in a :class:`~sklearn.frozen.FrozenEstimator` keeps
+        its fit, and is fine-tuned with the others. Codes are a CSR matrix if the last member has
+        ``sparse_output=True``. If a member has ``transform_n_active``, its code has so many active
+        units for the members behind it, in the fine-tuning (which trains it for this number), in
+        `transform` and in `score`. A ``transform_algorithm`` other than "encode" is a ValueError,
+        because a stack applies its layers one after another; use a
+        :class:`~sklearn.pipeline.Pipeline` for it.
 
     finetune : bool, default=True
-        Whether to train all layers together after each on its own. The
-        reconstruction is compared with the rows by the ``loss`` of the first member.
+        Whether to train all layers together after the members. The loss of a row is the ``loss`` of
+        the first member.
 
     pretrain : bool, default=True
-        Whether to train each on its own at all. With False the members are fitted already, on
-        other data perhaps, and copied.
+        Whether to train each member on its own. With False the members must be fitted already,
+        perhaps on other data, and are copied.
 
     alpha : float >= 0 or None, default=None
-        Weight decay of the fine-tuning, on the weights of all layers. None is what it is for
-        one autoencoder of all these layers that is sparse as the last member is and scales rows
-        as the first does: with hidden layers 0.001 for "kl" and 1e-4 otherwise. ``alpha_`` tells.
+        Weight decay of the fine-tuning, on the weights of all layers. None is the default of one
+        autoencoder with all these layers, the ``sparsity`` of the last member and the
+        ``scale_data`` of the first: with hidden layers 0.001 for "kl" and 1e-4 otherwise.
+        ``alpha_`` is the value used.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        Of the fine-tuning, as all parameters from here on; see `SparseAutoencoderTransformer`.
+        Solver of the fine-tuning. This and all following parameters are those of the fine-tuning;
+        see `SparseAutoencoderTransformer`.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start; for "adam"
-        times sqrt(784 / n_features) where that is less than 1.
+        The rate of "adam" and "sgd". "auto" is 3e-3, less than for a training from the start; for
+        "adam" it is 3e-3 min(1, sqrt(784 / n_features)).
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs.
 
     momentum : float in [0, 1), default=0.9
-        Of "sgd".
+        Momentum of "sgd".
 
     batch_size : int >= 1 or "auto", default="auto"
-        Most rows in a minibatch of "adam" and "sgd"; "auto" is 256.
+        Largest number of rows in a minibatch of "adam" and "sgd"; "auto" is 256.
 
     max_iter : int >= 1, default=50
         Epochs; iterations for "lbfgs".
 
     tol : float >= 0, default=1e-3
-        Share of the loss by which it must fall in ``n_iter_no_change`` epochs to go on; with
-        ``early_stopping`` the rise of the held-out R^2.
+        Training continues only if the loss falls by more than this share of it in
+        ``n_iter_no_change`` epochs; with ``early_stopping``, if the held-out R^2 rises by more than
+        this.
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
-        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30.
+        See ``tol``. "auto" is 10 epochs, and at least 300 steps, for "adam" and "sgd"; 30
+        iterations for "lbfgs".
 
     early_stopping : bool, default=False
-        Whether to hold out rows of the fine-tuning, and return the weights that reconstruct them
-        best.
+        Whether to hold out rows in the fine-tuning, and return the weights that rebuild them best.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of rows held out with ``early_stopping``.
@@ -158,32 +163,31 @@ class StackedSparseAutoencoder(
         Whether each epoch visits the rows in a new order.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
-        Precision of the fine-tuning; "bfloat16" is that of the products of "adam" and "sgd" only
-        (see `SparseAutoencoderTransformer`).
+        Precision of the fine-tuning; "bfloat16" concerns only the products of "adam" and "sgd" (see
+        `SparseAutoencoderTransformer`).
 
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
     verbose : bool or int, default=0
-        Whether to print how each training begins and ends, of the members and of all together,
-        and how fine-tuning goes, as in `SparseAutoencoderTransformer`; 2 prints every epoch of it.
-        Lines begin with the member's name, or with "fine-tuning". Members have a ``verbose`` of
-        their own for their epochs.
+        1 prints the start and the end of each training (of the members and of the fine-tuning), and
+        the progress of the fine-tuning as in `SparseAutoencoderTransformer`; 2 prints every epoch
+        of it. Lines begin with the member's name, or with "fine-tuning". Members have their own
+        ``verbose`` for their epochs.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of fine-tuning, and of the members that have none of their own.
+        Seed of fine-tuning, and of members without their own seed.
 
     Attributes
     ----------
     autoencoders_ : list of SparseAutoencoderTransformer
-        The fitted members with the weights of the whole: transforming by one after the other is
-        what `transform` does. Losses, curves and mean activations that they keep are those of
-        each one's own training.
+        The fitted members with the fine-tuned weights: `transform` applies one after the other.
+        Their losses, curves and mean activations are those of their own training.
     n_iter_ : int
-        Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune`` of the members'
-        trainings together.
+        Epochs of fine-tuning (iterations for "lbfgs"); without ``finetune``, the sum over the
+        trainings of the members.
     n_steps_ : int
-        Steps of fine-tuning; this and the next nine are missing without ``finetune``.
+        Steps of fine-tuning. This and the next nine attributes do not exist without ``finetune``.
     alpha_ : float
         Weight decay of the fine-tuning: ``alpha``, or what None stood for.
     loss_ : float
@@ -191,7 +195,7 @@ class StackedSparseAutoencoder(
     loss_curve_ : list of float
         For each epoch of fine-tuning the mean of J over its minibatches.
     loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
-        The terms that ``loss_curve_`` is the sum of, as in `SparseAutoencoderTransformer`.
+        The terms of ``loss_curve_``, as in `SparseAutoencoderTransformer`.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     mean_activation_ : ndarray of shape (n_components,), float64
@@ -210,14 +214,14 @@ class StackedSparseAutoencoder(
 
     See Also
     --------
-    SparseAutoencoderTransformer : One of them; with ``hidden_layer_sizes`` deep from the start.
-    SparseAutoencoderClassifier : A stack fine-tuned to tell classes apart.
+    SparseAutoencoderTransformer : One autoencoder; with ``hidden_layer_sizes`` it is deep.
+    SparseAutoencoderClassifier : A stack fine-tuned to predict classes.
 
     Notes
     -----
-    A member scales the codes that it learns from (``scale_data``). In the whole network this map
-    is a fixed factor and part of a bias, so weights mean the same and decay alike before and
-    after; tied weights stay tied.
+    A member scales the codes that it learns from (``scale_data``). In the whole network this
+    scaling is a fixed factor and part of a bias. So weights have the same meaning and the same
+    decay before and after; tied weights stay tied.
 
     References
     ----------
@@ -294,14 +298,14 @@ class StackedSparseAutoencoder(
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline, **params: Any) -> Self:
-        """Make a stack of a pipeline of autoencoders, to be fine-tuned as a whole.
+        """Make a stack from a pipeline of autoencoders, to fine-tune all layers together.
 
         Parameters
         ----------
         pipeline : Pipeline
-            Its steps are `SparseAutoencoderTransformer`; steps "passthrough" or None are left
-            out. If it is fitted so is the stack, which transforms as the pipeline does; `fit`
-            then starts from there (``pretrain=False``).
+            Its steps are `SparseAutoencoderTransformer`; steps "passthrough" or None are left out.
+            If the pipeline is fitted, the stack is fitted too and transforms as the pipeline does;
+            `fit` then starts from its weights (``pretrain=False``).
         **params : dict
             Parameters of the stack.
 
@@ -343,7 +347,7 @@ class StackedSparseAutoencoder(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train the members one upon another, then all together.
+        """Train the members one after another, then all layers together.
 
         Parameters
         ----------
@@ -362,12 +366,12 @@ class StackedSparseAutoencoder(
         Raises
         ------
         TypeError
-            If a member is something else than a `SparseAutoencoderTransformer`.
+            If a member is not a `SparseAutoencoderTransformer`.
         NotFittedError
             With ``pretrain=False`` if a member is not fitted.
         ValueError
-            If a parameter or the data is invalid; if members taken as they are do not fit on each
-            other; if the loss stops being finite.
+            If a parameter or the data is invalid; if the shapes of fitted members do not fit
+            together; if the loss becomes infinite or nan.
         """
         named = self._checked_members()
         specification = None
@@ -420,20 +424,20 @@ class StackedSparseAutoencoder(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, as `transform` makes them; sparse ones are not made dense.
+            Codes, as `transform` makes them. Sparse codes are not made dense.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Reconstruction in the units of the training data, in the precision of the codes.
+            Reconstruction in the scale of the training data, in the precision of the codes.
 
         Raises
         ------
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X is invalid, or has not as many columns as the last code; if rows are beyond that
-            precision.
+            If X is invalid, or does not have as many columns as the last code; if rows overflow in
+            that precision.
         """
         check_is_fitted(self)
         codes = checked_codes(X, self._n_features_out)
@@ -453,7 +457,7 @@ class StackedSparseAutoencoder(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return R^2 of the reconstruction; no penalty is in it.
+        """Return R^2 of the reconstruction, without penalties.
 
         Parameters
         ----------
@@ -474,14 +478,14 @@ class StackedSparseAutoencoder(
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
-            those of training.
+            If X or a weight is invalid; if the score overflows in float64, because rows are much
+            smaller than the training rows.
         """
         X = checked_rows(self, X)
         return reconstruction_score(X, self._distances(X), checked_weight(sample_weight, X))
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return minus each row's squared reconstruction error; low scores are unusual rows.
+        """Return minus each row's squared reconstruction error; unusual rows have low scores.
 
         Parameters
         ----------
@@ -491,14 +495,14 @@ class StackedSparseAutoencoder(
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
-            -||x_hat_i - x_i||^2 in the units of X.
+            -||x_hat_i - x_i||^2 in the squared scale of X.
 
         Raises
         ------
         NotFittedError
             If the stack is not fitted.
         ValueError
-            If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
+            If X is invalid; if scores overflow in float64, as with values of 1e154.
         """
         return -squared_errors(self._distances(checked_rows(self, X)))
 

@@ -32,6 +32,7 @@ from sksae.base.inputs import (
     unseen_on_failure,
 )
 from sksae.base.parameters import rows_told_of, specification_of
+from sksae.base.persistence import PersistentMixin
 from sksae.base.precomputed import find_fit
 from sksae.base.reading import as_configured, as_read, check_output, warn_of_reading
 from sksae.base.reconstruction import reconstruction_score, squared_errors
@@ -55,6 +56,7 @@ ACTIVATION_NAMES = {"sigmoid", "tanh", "relu", "prelu", "identity"}
 
 class SparseAutoencoderTransformer(
     DocumentedMixin,
+    PersistentMixin,
     CallbackSupportMixin,
     CodesOutMixin,
     BaseEstimator,
@@ -69,7 +71,7 @@ class SparseAutoencoderTransformer(
         J = \frac{1}{\sum_i w_i} \sum_i w_i \, l_i
             + \beta S + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2 ,
 
-    where w is the ``sample_weight``, l what is lost of a row by the code (``loss``),
+    where w is the ``sample_weight`` and l is the loss of a row (``loss``),
 
     .. math::
 
@@ -77,39 +79,38 @@ class SparseAutoencoderTransformer(
         l = -\sum_j x_j \ln \hat x_j + (1 - x_j) \ln (1 - \hat x_j) ,
 
     z is the scaled row (see ``scale_data``), x the row as it is given, with values in [0, 1], and
-    S the sparsity term of the code a. With the former, the default, J is the objective of the UFLDL
-    notes [1]_. S is
+    S the sparsity term of the code a. With the first loss, the default, J is the objective of the
+    UFLDL notes [1]_. S is
 
     - "kl": :math:`\sum_j \rho \ln(\rho / \hat\rho_j) + (1 - \rho) \ln((1 - \rho) / (1 -
       \hat\rho_j))`, where :math:`\hat\rho_j` is the (weighted) mean over rows of
       :math:`a_j`, or of :math:`(1 + a_j) / 2` for a tanh code;
     - "l1": the mean over rows of :math:`\sum_j |a_{ij}|`;
     - "l2": the mean over rows of :math:`\tfrac12 \sum_j a_{ij}^2`;
-    - "topk" and "batchtopk": none. Of each row the :math:`k = \rho h` largest positive
-      pre-activations of the h units are the code, all others are 0 [6]_; with "batchtopk" it is k
-      on average over the rows of a minibatch, so that rows may differ, and those above
-      ``threshold_`` once it is fitted [8]_. The loss of "topk" is the mean over ``budgets`` q of
-      l for the output :math:`b + \sum_{j \le q} a_j D_j`, where the active units j
-      stand in falling order of activation [7]_. Without hidden layers atoms have unit norm, the
-      encoder's weights begin as the atoms, and units that no row keeps learn what the others leave
-      over (see Notes);
+    - "topk" and "batchtopk": none. The :math:`k = \rho h` largest positive pre-activations of the
+      h units in a row are the code, and all others are 0 [6]_. With "batchtopk" a row of a
+      minibatch has k on average, and rows may differ; after the fit the code is what exceeds
+      ``threshold_`` [8]_. The loss of "topk" is the mean over ``budgets`` q of l for the output
+      :math:`b + \sum_{j \le q} a_j D_j`, where the active units j are sorted by activation, the
+      largest first [7]_. Without hidden layers atoms have unit norm, the encoder's weights start
+      as the atoms, and units that are active in no row learn the residual of the others (see
+      Notes);
     - "jumprelu": :math:`(L_0 / k - 1)^2` with :math:`L_0` the mean over rows of the number of
-      active units and :math:`k = \rho h`; a pre-activation p is the activation where it is above
-      the unit's own threshold, which is learnt, and 0 elsewhere [10]_;
-    - "gated": the mean over rows of :math:`\sum_j \max(p_j, 0)`, where a unit is active if its
-      pre-activation p is positive, and then by :math:`\max(e^{r_j} p_j + m_j, 0)`, r and m learnt
-      for each unit. J has the error of a second reconstruction besides, that from
-      :math:`\max(p, 0)`, in which the decoder is held as it is [11]_.
+      active units and :math:`k = \rho h`. Each unit learns a threshold: its activation is the
+      pre-activation p if p is above the threshold, and 0 otherwise [10]_;
+    - "gated": the mean over rows of :math:`\sum_j \max(p_j, 0)`. A unit is active if its
+      pre-activation p is positive, and its activation is then :math:`\max(e^{r_j} p_j + m_j, 0)`;
+      r and m are learnt for each unit. J also contains the error of a second reconstruction, from
+      :math:`\max(p, 0)`, in which the decoder is constant [11]_.
 
-    Gradients are in closed form and the work is torch's, on the CPU or a GPU; everything that a
-    fitted model holds is numpy, so it is pickled, copied and loaded like any other estimator.
+    Gradients are in closed form, and torch computes them on the CPU or a GPU. A fitted model holds
+    only numpy arrays, and so it is pickled, copied and loaded like any other estimator.
 
     Start with these five parameters: ``n_components``, ``sparsity``, ``rho``, ``beta`` and
-    ``random_state``. The others stand below in groups: what else is minimised (``loss`` to
-    ``prefixes``), the network (``activation`` to ``tied_weights``), what it is shown
-    (``scale_data`` to ``noise_level``), how codes are given (``sparse_output`` to
-    ``transform_algorithm``), training (``solver`` to ``warm_start``), and the machine (``dtype`` to
-    ``verbose``).
+    ``random_state``. The others follow in groups: the rest of the objective (``loss`` to
+    ``prefixes``), the network (``activation`` to ``tied_weights``), its input (``scale_data`` to
+    ``noise_level``), the form of codes (``sparse_output`` to ``transform_algorithm``), training
+    (``solver`` to ``warm_start``), and the machine (``dtype`` to ``verbose``).
 
     Parameters
     ----------
@@ -118,211 +119,210 @@ class SparseAutoencoderTransformer(
 
     sparsity : {"kl", "l1", "l2", "topk", "batchtopk", "jumprelu", "gated"} or None, default="kl"
         What makes the code sparse, S above. "kl" makes units rare and needs a bounded code (sigmoid
-        or tanh); "l1" makes exact zeros, and where few directions hold most of the variance it may
-        leave units dead unless ``beta`` is "auto"; "l2" makes activations small; "topk" keeps
-        exactly as many relu units of each row as ``rho`` says, for wide dictionaries of embeddings
-        and activations above all, and "batchtopk" as many on average, more in rows that need them;
-        so does "jumprelu", each of whose units learns from where on it is active. "gated" learns
-        that too, and does not make activations small as "l1" does. The last four are trained by
-        the active units alone, by "adam" or "sgd", and their output is not "prelu"; only "topk"
-        may have hidden layers.
+        or tanh). "l1" makes exact zeros; if few directions hold most of the variance, it may leave
+        dead units unless ``beta`` is "auto". "l2" makes activations small. "topk" keeps as many
+        relu units in each row as ``rho`` says; it is mainly for wide dictionaries of embeddings and
+        activations. "batchtopk" keeps as many on average, and more in rows that need more. So does
+        "jumprelu", in which each unit learns the threshold of its activity. "gated" learns this
+        too, and does not make activations small as "l1" does. The last four are trained by the
+        active units alone, with "adam" or "sgd", and their output is not "prelu"; only "topk" may
+        have hidden layers.
 
     rho : float in (0, 1) or int >= 1, default=0.05
         Wanted share of active units. An int is a number of units and is divided by
-        ``n_components``, which it must be less than. The smaller it is, the sparser are rows, the
-        clearer are atoms and the less of a row they rebuild: 0.01 gives oriented edges on patches
-        of natural images. The target of "kl" and "jumprelu", and of ``beta="auto"``; what "topk"
-        and "batchtopk" keep, rounded to a number of units (a ValueError if it is none); without
-        effect (and a warning, if set) otherwise.
+        ``n_components``; it must be less than that. With a smaller rho rows are sparser, atoms are
+        clearer, and R^2 is lower: 0.01 gives oriented edges on patches of natural images. It is the
+        target of "kl", of "jumprelu" and of ``beta="auto"``. For "topk" and "batchtopk" it is the
+        number of active units, after rounding (a ValueError if this is 0). Without effect (and a
+        warning, if set) otherwise.
 
     beta : float >= 0, "auto" or None, default=None
         Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and "gated", 0.3 for "l2"
-        and "auto" for "jumprelu"; where rows do not have the norm that ``scale_data`` gives them
-        (see there) 1.0 for "kl" and 0.02 for "l1" and "gated". With ``loss="cross_entropy"`` it is
-        those for rows of that norm times D / 18, where D is by how much l falls from the mean row
-        to the row itself (half the norm is 18). Without effect if ``sparsity`` is None; an error
-        with "topk" and "batchtopk".
+        and "auto" for "jumprelu". If rows do not have the norm that ``scale_data`` gives them (see
+        there) it is 1.0 for "kl" and 0.02 for "l1" and "gated". With ``loss="cross_entropy"`` the
+        values for rows of that norm are multiplied by D / 18. D is the difference of l between the
+        mean row and the row itself (for the squared error it is 18, half the squared norm). Without
+        effect if ``sparsity`` is None; an error with "topk" and "batchtopk".
 
-        With "auto" rho is met instead: during training beta is raised or lowered until the
-        activity is within 10 % of rho on the training rows, and ``beta_`` tells what it took. The
-        activity is the mean over units of the mean activation for "kl" (which is content with the
-        smallest such beta), and for others of the share of rows in which a unit is not 0
-        ("jumprelu" and "gated") or not negligible ("l1" and "l2"): above 1e-3 of its largest
-        absolute activation. "jumprelu" aims at 1 %, and ends within 5 % after as many epochs as
-        ``max_iter="auto"`` stands for. If that fails, a ConvergenceWarning says how far it went.
-        "adam" and "sgd" set 15 % of ``max_iter`` aside for epochs at a tenth of the learning rate,
-        gone through only as long as rho is not met; with ``early_stopping`` only weights that meet
-        rho are kept as the best; "lbfgs" goes in rounds, each at one beta. If the last epochs or
-        iterations leave rho again, the weights and beta of the last one that met it are returned.
-        With "l1", without hidden layers and by "adam" or "sgd", units that no row reaches any more
-        begin anew where the error is largest.
-        "l2" makes units small rather than silent, so that a small rho leaves next to nothing of the
-        reconstruction. A ValueError if ``sparsity`` is None.
+        With "auto", training raises or lowers beta until the activity is within 10 % of rho on the
+        training rows; ``beta_`` is the value that was found. The activity of "kl" is the mean over
+        units of the mean activation (and beta is the smallest that meets rho). For others it is the
+        mean over units of the share of rows in which a unit is not 0 ("jumprelu" and "gated") or
+        not negligible ("l1" and "l2"): above 1e-3 of its largest absolute activation. "jumprelu"
+        aims at 1 %, and ends within 5 % after as many epochs as ``max_iter="auto"`` stands for. If
+        rho is not met, a ConvergenceWarning says which activity was reached. "adam" and "sgd"
+        reserve 15 % of ``max_iter`` for epochs at a tenth of the learning rate, which run only as
+        long as rho is not met. With ``early_stopping`` only weights that meet rho can be the best
+        ones. "lbfgs" runs in rounds, each with one beta. If the last epochs or iterations leave rho
+        again, the weights and beta of the last one that met it are returned. With "l1", without
+        hidden layers and with "adam" or "sgd", units that are active in no row start again where
+        the error is largest. "l2" makes units small rather than inactive, and so a small rho leaves
+        a very poor reconstruction. A ValueError if ``sparsity`` is None.
 
     loss : {"squared_error", "cross_entropy"}, default="squared_error"
-        What is lost of a row, l above. With "cross_entropy" the values of X are taken for
-        probabilities, such as pixels that are on or off, shades of grey from 0 to 1 or words that
-        are there or not; values outside [0, 1] are a ValueError. The output is a sigmoid and
-        is the row itself in the units of X, so that what is rebuilt lies in [0, 1] too. z is what
-        the encoder sees, and nothing else. l is a sum over features, where others take the mean
-        of them [13]_: penalties beside a mean are n_features times as large here. `score` is R^2
-        all the same. In a stack a later member may have it where the code before is sigmoid.
+        The loss l of a row, see above. With "cross_entropy" the values of X are probabilities:
+        pixels that are on or off, grey values from 0 to 1, words that are present or not. Values
+        outside [0, 1] are a ValueError. The output is a sigmoid of the row in the scale of X, and
+        so reconstructions lie in [0, 1] too; only the encoder sees z. l is a sum over features, and
+        others take the mean [13]_: a penalty that others add to the mean is n_features times as
+        large here. `score` is R^2 with both losses. In a stack a later member may have this loss if
+        the code before it is sigmoid.
 
     alpha : float >= 0 or None, default=None
         Weight decay (lambda in UFLDL), on weights only: biases and prelu slopes do not decay. None
         is 0.012 min(1, sqrt(64 / n_features)) for "kl" and 0.001 otherwise; with hidden layers
         0.001 for "kl" and 1e-4 otherwise; and 1e-4 where rows do not have the norm that
         ``scale_data`` gives them. With ``loss="cross_entropy"`` it is 0.002 for "kl" without
-        hidden layers, whatever the width, and otherwise as for rows of that norm. Codes that are
-        trained by the active units alone have 0, and what
-        is given acts on the encoder alone, as atoms have unit norm (with ``tied_weights`` on
-        nothing, and a warning). The larger it is, the smoother are the atoms and the less of a
-        row they rebuild; beyond 0.1 the weights of all units may decay to zero.
+        hidden layers, for any number of features, and otherwise as for rows of that norm. Codes
+        that are trained by the active units alone have 0; another value acts on the encoder alone,
+        because atoms have unit norm (with ``tied_weights`` it has no effect and warns). With a
+        larger alpha atoms are smoother and R^2 is lower; above 0.1 the weights of all units may
+        decay to zero.
 
     budgets : sequence of float or int, "auto" or None, default="auto"
-        Of "topk", numbers of active units that the loss reads, one after another, besides all k of
-        them: shares of k in (0, 1], rounded up, or numbers of units from 1 to k; they increase.
-        "auto" is (0.25, 0.5), None is k alone. A model that was trained so can be read at fewer
-        active units (``transform_n_active``); by all k it rebuilds a little less, and atoms that
-        are active together are more often learnt as one. With hidden layers and "batchtopk" it is
-        k alone, and anything else a ValueError; without effect (and a warning, if set) for other
-        codes.
+        For "topk": numbers of active units with which the loss rebuilds a row, besides all k of
+        them. They are shares of k in (0, 1], rounded up, or numbers of units from 1 to k, in
+        increasing order. "auto" is (0.25, 0.5), None is k alone. With budgets a model can be read
+        with fewer active units (``transform_n_active``). With all k it rebuilds a little less, and
+        it more often learns atoms that occur together as one. With hidden layers and "batchtopk" it
+        is k alone, and anything else is a ValueError; without effect (and a warning, if set) for
+        other codes.
 
     prefixes : sequence of float or int, or None, default=None
-        Of "topk" and "batchtopk", numbers m of the first units among which the loss reads those
-        that are active, one after another, besides all of them: shares of ``n_components`` in
-        (0, 1], rounded up, or numbers of units; they increase. Then J is the mean over m of
-        :math:`\tfrac12 \lVert b + \sum_{j \le m} a_j D_j - z \rVert^2` [9]_: the first units have
-        to rebuild rows alone and learn what is general, later ones what is special. One selection
-        serves all prefixes, and takes the place of ``budgets``, of which others than "auto" and
-        None are a ValueError then; so are hidden layers. Without effect (and a warning) for other
-        codes.
+        For "topk" and "batchtopk": numbers m of first units. The loss rebuilds a row by the active
+        units among the first m, for each m and for all units. They are shares of ``n_components``
+        in (0, 1], rounded up, or numbers of units, in increasing order. J is the mean over m of
+        :math:`\tfrac12 \lVert b + \sum_{j \le m} a_j D_j - z \rVert^2` [9]_. The first units must
+        rebuild rows alone and learn what is general, and later ones what is special. The active
+        units are selected once for all prefixes. Prefixes replace ``budgets``: budgets other than
+        "auto" and None are a ValueError then, and so are hidden layers. Without effect (and a
+        warning) for other codes.
 
     activation : {"auto", "sigmoid", "tanh", "relu", "prelu", "identity"}, default="auto"
-        Of the code. "auto" is sigmoid for "kl" and relu otherwise; "jumprelu" and "gated" have
-        activations of their own, and no other than "auto". prelu learns one slope per unit.
+        Activation of the code. "auto" is sigmoid for "kl" and relu otherwise; "jumprelu" and
+        "gated" have their own activations and accept only "auto". prelu learns one slope per unit.
 
     output_activation : {"auto", "identity", "sigmoid", "tanh", "relu", "prelu"}, default="auto"
-        Of the reconstruction, in the space of z. "auto" is identity, and sigmoid with
-        ``loss="cross_entropy"``, with which anything else is a ValueError.
+        Activation of the output, in the space of z. "auto" is identity, and sigmoid with
+        ``loss="cross_entropy"``, which accepts no other.
 
     hidden_layer_sizes : sequence of int, default=()
-        Units of the layers between input and code; the decoder mirrors them. Choose "adam" for
-        such networks: "lbfgs" loses many of their units and may not get away from the start, and
-        "sgd" is slow. relu codes may lose units that the reconstruction can do without.
+        Numbers of units of the layers between input and code; the decoder mirrors them. Choose
+        "adam" for such networks: with "lbfgs" many of their units die and training may not leave
+        the start, and "sgd" is slow. In relu codes units may die that the reconstruction does not
+        need.
 
     hidden_activation : {"relu", "sigmoid", "tanh", "prelu", "identity"}, default="relu"
-        Of those layers. "prelu" units do not die and reconstruct as well as "relu" or better.
+        Activation of these layers. "prelu" units do not die, and rebuild as well as "relu" or
+        better.
 
     tied_weights : bool, default=False
-        Whether each layer of the decoder has the weights of the encoder layer that it mirrors,
-        transposed. Both count in the weight decay of J.
+        Whether each layer of the decoder has the transposed weights of the encoder layer that it
+        mirrors. Both count in the weight decay of J.
 
     scale_data : bool, default=True
         Whether to train on ``z = c + (X - mean_) / scale_``, with one mean per feature and one
-        scalar for the whole matrix, such that z - c has a mean squared norm of 36, whatever the
-        number of features. Codes then do not depend on the unit of X, and rho, beta, alpha and
-        the learning rate mean the same on every data set, narrow or wide. The norm decides what a
-        unit of activation is worth: with one much smaller, all units of a sigmoid code would be
-        active a little in every row. An output with a range has no room for that: for a sigmoid or
-        tanh output the norm is that of UFLDL's 8x8 patches, 64 * (0.4/3)**2 = 1.14, with a
-        standard deviation of the entries of 0.4/3 at most, and c is 0.5 for a sigmoid output (0
-        otherwise). With ``loss="cross_entropy"`` z is not what the output makes, and its norm is
-        36. Where features have different units, scale each of them before, by a
-        ``StandardScaler`` say: else the largest feature is nearly all of the norm, and units
-        are levels of it, not sparse. With False z is X itself. Either way `transform` takes and
-        `inverse_transform` gives rows in the units of X.
+        scalar for the whole matrix. z - c has a mean squared norm of 36 for any number of features.
+        Codes then do not depend on the scale of X, and rho, beta, alpha and the learning rate mean
+        the same on every data set. The norm sets the scale of activations: with a much smaller
+        norm, all units of a sigmoid code would be active a little in every row. Outputs with a
+        bounded range need a smaller norm: for a sigmoid or tanh output it is that of UFLDL's 8x8
+        patches, 64 * (0.4/3)**2 = 1.14, with a standard deviation of the entries of at most 0.4/3,
+        and c is 0.5 for a sigmoid output (0 otherwise). With ``loss="cross_entropy"`` the output is
+        not z, and the norm is 36. If features have different scales, scale each of them first, for
+        example by a ``StandardScaler``. Otherwise the feature with the largest scale is nearly all
+        of the norm, and units are levels of it and not sparse. With False z is X itself. In both
+        cases `transform` takes and `inverse_transform` returns rows in the scale of X.
 
     noise : {"gaussian", "masking"} or None, default=None
-        How rows are corrupted that the network is shown in training, anew in each epoch, while
-        the clean row remains its target [5]_: normal noise added to every entry, or entries
-        blanked, that is set to their feature's mean, or to 0 if ``scale_data`` is False. With
-        "lbfgs" each row is corrupted once for all iterations. Codes of the rows shown are made
-        sparse, and meet rho if ``beta`` is "auto"; ``loss_``, ``mean_activation_`` and scores
-        are those of clean rows.
+        How training rows are corrupted, anew in each epoch; the clean row remains the target [5]_.
+        "gaussian" adds normal noise to every entry. "masking" sets entries to the mean of their
+        feature, or to 0 if ``scale_data`` is False. With "lbfgs" each row is corrupted once for all
+        iterations. The sparsity term, and rho if ``beta`` is "auto", act on the codes of corrupted
+        rows; ``loss_``, ``mean_activation_`` and scores are those of clean rows.
 
     noise_level : float >= 0, default=0.3
-        Of "gaussian" the standard deviation, in units of that of all entries of X, or in the
-        units of X if ``scale_data`` is False. Of "masking" the share of entries, below 1. To repair
-        rows, take the level that their own noise has. Without effect (and a warning, if set) if
-        ``noise`` is None.
+        For "gaussian": the standard deviation of the noise, as a multiple of the standard deviation
+        of all entries of X, or in the scale of X if ``scale_data`` is False. For "masking": the
+        share of entries, below 1. To repair rows, use the level of their own noise. Without effect
+        (and a warning, if set) if ``noise`` is None.
 
     sparse_output : bool, default=False
-        Whether `transform` gives a CSR matrix, for which codes are made some hundred rows at a time
-        and only their entries are kept: of 100 000 rows and 16 384 units, 32 of them active, 26 MB
-        instead of 6.6 GB. For "topk", "batchtopk", "jumprelu" and "gated", for all codes if
-        ``transform_algorithm`` is "omp", and for "l1" with relu, which takes as much memory as
-        dense codes where half of the entries are not 0; a ValueError with any other code, which has
-        hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn puts
-        sparse codes into no table: use ``set_output(transform="default")``.
+        Whether `transform` returns a CSR matrix. It then makes codes some hundred rows at a time
+        and keeps only their entries: 26 MB instead of 6.6 GB for 100 000 rows and 16 384 units, 32
+        of them active. For "topk", "batchtopk", "jumprelu" and "gated", for all codes if
+        ``transform_algorithm`` is "omp", and for "l1" with relu (if half of the entries are not 0,
+        this takes as much memory as dense codes). A ValueError with any other code, which has
+        hardly any zeros. `inverse_transform` takes sparse codes in any case. scikit-learn cannot
+        put sparse codes into a data frame: use ``set_output(transform="default")``.
 
     transform_n_active : int >= 1 or None, default=None
         How many of the largest positive activations of each row `transform`, `score` and
-        `score_samples` keep of a "topk" code, at most ``n_components``. None is as many as `fit`
-        did. It can be set after `fit`, which does not go by it. Codes of fewer units than the model
-        was trained for rebuild less than those of a model trained for so few, unless ``budgets``
-        trained it for both, and of more units hardly any better: both warn. Without effect (and a
-        warning in `fit`) for other codes, unless ``transform_algorithm`` is "omp".
+        `score_samples` keep of a "topk" code, at most ``n_components``. None is the number in
+        `fit`. It can be set after `fit`, which ignores it. With fewer units than in training, the
+        model rebuilds less than a model trained for so few, unless ``budgets`` trained it for both.
+        With more units it rebuilds hardly better. Both warn. Without effect (and a warning in
+        `fit`) for other codes, unless ``transform_algorithm`` is "omp".
 
     transform_algorithm : {"encode", "refit", "omp"}, default="encode"
-        How `transform`, `score` and `score_samples` find codes. "encode" is by the encoder. The
-        others look in each row for the coefficients of atoms that rebuild it best, at more time;
-        they may be negative. "refit" is least squares on the atoms of the units that the encoder
-        makes active, and needs units that are 0 else, as relu. "omp" is orthogonal matching pursuit
-        [12]_: atoms are chosen one after another, without the encoder, each the one most correlated
-        with what the others leave over; ``transform_n_active`` of them, or where that is None as
-        many as ``rho`` says for "topk", "batchtopk" and "jumprelu"; fewer where a row is rebuilt
-        before, or atoms depend on each other. Both rebuild more with as many units, and
-        tell a classifier no more (docs/guide/exact.md). It can be set after `fit`, which does not
-        go by it: fitted attributes are those of the encoder's codes. A ValueError with hidden
-        layers, with an output other than "identity", and in members of stacks, classifiers and
-        regressors.
+        How `transform`, `score` and `score_samples` find codes. "encode" uses the encoder. The
+        others find the coefficients of atoms that rebuild each row best, in more time; coefficients
+        may be negative. "refit" is least squares on the atoms of the units that the encoder makes
+        active; the other units must be 0, as with relu. "omp" is orthogonal matching pursuit [12]_:
+        without the encoder, it chooses one atom after another, always the one most correlated with
+        the residual. It chooses ``transform_n_active`` atoms or, if this is None, as many as
+        ``rho`` says for "topk", "batchtopk" and "jumprelu"; and fewer if the residual is 0 earlier,
+        or if atoms are linearly dependent. Both rebuild more with as many units, but a classifier
+        does not gain (docs/guide/exact.md). It can be set after `fit`, which ignores it: fitted
+        attributes are those of the encoder's codes. A ValueError with hidden layers, with an output
+        other than "identity", and in members of stacks, classifiers and regressors.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
-        "adam" and "sgd" go through minibatches; "lbfgs" uses all rows at every step, which pays
-        on small data and for a precise optimum. A ValueError with "topk", "batchtopk", "jumprelu"
-        and "gated", whose J jumps where other units become active.
+        "adam" and "sgd" use minibatches. "lbfgs" uses all rows at every step; it suits small data
+        and precise optima. "lbfgs" is a ValueError with "topk", "batchtopk", "jumprelu" and
+        "gated", because their J jumps when other units become active.
 
     learning_rate : float > 0 or "auto", default="auto"
-        Of "adam" and "sgd". "auto" is 2e-2 for "adam", times sqrt(64 / n_features) where that
-        is less than 1; for "sgd" 1e-2 with "kl" and 3e-3 otherwise. Where rows do not have the
-        norm that ``scale_data`` gives them it is 1e-2 and 0.1. With ``loss="cross_entropy"`` that
-        of "sgd" is 4e-2 and 1.2e-2 in any case. With ``tied_weights`` and "adam" it falls further
-        beyond 784 features, to half of that; and without hidden layers the biases of the code move
-        faster than weights, by as much as "auto" falls with the width. With hidden layers the rate
-        rises to that over the first 200 steps for each of ``hidden_layer_sizes``, if it falls later
-        over a quarter of all steps at most; at the full rate from the start relu units would die.
-        Until then the loss does not count as settled.
+        The rate of "adam" and "sgd". "auto" is 2e-2 min(1, sqrt(64 / n_features)) for "adam"; for
+        "sgd" it is 1e-2 with "kl" and 3e-3 otherwise. If rows do not have the norm that
+        ``scale_data`` gives them it is 1e-2 for "adam" and 0.1 for "sgd". With
+        ``loss="cross_entropy"`` that of "sgd" is always 4e-2 with "kl" and 1.2e-2 otherwise. With
+        ``tied_weights`` and "adam" it falls further beyond 784 features, to half of that; and
+        without hidden layers the biases of the code learn faster than the weights, by the factor
+        2e-2 / (the value of "auto"). With hidden layers the rate rises over the first 200 steps for
+        each of ``hidden_layer_sizes``, because relu units would die at the full rate; with the
+        "linear" schedule over a quarter of all steps at most. Until then the loss does not count as
+        settled.
 
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls from ``learning_rate`` to zero over ``max_iter`` epochs, or faster once the
         loss has settled (see ``tol``).
 
     momentum : float in [0, 1), default=0.9
-        Of "sgd".
+        Momentum of "sgd".
 
     batch_size : int >= 1 or "auto", default="auto"
-        Most rows in a minibatch of "adam" and "sgd"; "auto" is an eighth of the training rows, but
-        at least 16 and at most 256 (in `partial_fit` of the rows given). An epoch is cut into
-        batches of nearly equal size.
+        Largest number of rows in a minibatch of "adam" and "sgd". "auto" is an eighth of the
+        training rows, but at least 16 and at most 256 (in `partial_fit`, of the rows given). The
+        batches of an epoch have nearly equal sizes.
 
     max_iter : int >= 1 or "auto", default="auto"
-        Epochs; iterations for "lbfgs". "auto" is 200, or as many epochs as 800 steps of "adam" and
-        "sgd" if they are more: an epoch of few large batches is few steps.
+        Largest number of epochs (of iterations for "lbfgs"). "auto" is 200 epochs; for "adam" and
+        "sgd" it is at least 800 steps, because an epoch of few batches has few steps.
 
     tol : float >= 0, default=1e-3
         The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
-        than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more
-        than this). A "linear" learning rate then falls to zero over as many epochs again;
+        than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more than
+        this). A "linear" learning rate then falls to zero over ``n_iter_no_change`` more epochs;
         otherwise training ends at once.
 
     n_iter_no_change : int >= 1 or "auto", default="auto"
-        See ``tol``. "auto" is 10, or as many epochs as 300 steps of "adam" and "sgd" if they are
-        more; for "lbfgs" 30.
+        See ``tol``. "auto" is 10 epochs, and at least 300 steps, for "adam" and "sgd"; 30
+        iterations for "lbfgs".
 
     early_stopping : bool, default=False
-        Whether to hold out rows, watch the R^2 of their reconstruction, and return the weights
-        that did best on them.
+        Whether to hold out rows, measure the R^2 of their reconstruction after each epoch, and
+        return the weights with the largest.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of rows held out with ``early_stopping``.
@@ -331,13 +331,13 @@ class SparseAutoencoderTransformer(
         Whether each epoch visits the rows in a new order.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from where the last one ended, over ``max_iter`` more epochs.
+        Whether `fit` continues from the end of the last fit, for ``max_iter`` more epochs.
 
     dtype : {"float32", "float64", "bfloat16"}, default="float32"
         Precision of training. "lbfgs" keeps parameters, sums and directions in float64 in either
         case. With "bfloat16" the large matrix products of each step of "adam" and "sgd" are in
-        bfloat16 and all else in float32, which pays with some hundred units and features and with
-        large batches; it needs a processor with AVX-512 BF16 or AMX, or CUDA since Ampere.
+        bfloat16 and all else in float32. This is faster with some hundred units and features and
+        with large batches. It needs a processor with AVX-512 BF16 or AMX, or CUDA since Ampere.
         `transform` computes in the precision of its input.
 
     device : str, default="auto"
@@ -346,80 +346,80 @@ class SparseAutoencoderTransformer(
 
     verbose : bool or int, default=0
         1 prints how training goes: the first and the last epoch and others between them, about two
-        a second, and why it ended; 2 every epoch. A line has the loss, the mean activation and
-        Hoyer's sparsity of rows (``row_sparsity_``) in the epoch's last minibatch (for "lbfgs" in
-        the first rows), the score of rows held out and how long it takes at most. As a member of a
-        stack or a classifier it begins with the member's name. Training is the same.
+        a second, and why it ended. 2 prints every epoch. A line has the loss, the mean activation
+        and Hoyer's sparsity of rows (``row_sparsity_``) in the epoch's last minibatch (for "lbfgs"
+        in the first rows), the score of held-out rows and the longest time that is left. In a stack
+        or a classifier it begins with the member's name. It does not change training.
 
     random_state : int, RandomState instance or None, default=None
-        Seed of starting weights, minibatches, noise and held-out rows. With an int, the same data,
+        Seed of initial weights, minibatches, noise and held-out rows. With an int, the same data,
         parameters and number of threads give the same bits.
 
     Attributes
     ----------
     components_ : ndarray of shape (n_components, n_features)
-        Atoms: what a unit of each code adds to a row in the units of X, ``coefs_[-1] * scale_``
-        (before the output's activation). With ``loss="cross_entropy"`` it is what a unit adds to
-        the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
+        Atoms: what an activation of 1 of each unit adds to a row in the scale of X, before the
+        output's activation: ``coefs_[-1] * scale_``. With ``loss="cross_entropy"`` it is what it
+        adds to the logits of a row, ``coefs_[-1]``. With hidden layers there are none.
     coefs_ : list of ndarray of shape (n_in, n_out)
-        Weights of each layer from input to output, in the space of z; with
-        ``loss="cross_entropy"`` the output is in the units of X.
+        Weights of each layer from input to output, in the space of z; with ``loss="cross_entropy"``
+        the output is in the scale of X.
     intercepts_ : list of ndarray of shape (n_out,)
         Biases likewise.
     slopes_ : list of ndarray of shape (n_out,) or None
         prelu slopes likewise; None for layers of other activations.
     thresholds_ : ndarray of shape (n_components,) or None
-        Of "jumprelu", above which pre-activation each unit is active, at least 0; None for others.
+        For "jumprelu": each unit is active above this pre-activation, at least 0. None for others.
     log_gains_, magnitude_offsets_ : ndarray of shape (n_components,) or None
-        Of "gated", r and m; the bias in ``intercepts_`` is that of the gate. None for others.
+        For "gated": r and m; the bias in ``intercepts_`` is that of the gate. None for others.
     mean_ : ndarray of shape (n_features,), float64
-        Mean of each feature; zeros if ``scale_data`` is False. After `partial_fit`, as ``scale_``,
-        of the rows that training goes by.
+        Mean of each feature; zeros if ``scale_data`` is False. After `partial_fit`, ``mean_`` and
+        ``scale_`` are those of the rows that training uses for scaling.
     scale_ : float
-        What every feature is divided by; 1.0 if ``scale_data`` is False or X is constant.
+        The divisor of all features; 1.0 if ``scale_data`` is False or X is constant.
     mean_activation_ : ndarray of shape (n_components,), float64
         Weighted mean of each unit's activation a over the training rows, of (1 + a) / 2 for tanh.
     active_share_ : ndarray of shape (n_components,), float64
-        Weighted share of the training rows in which each unit is active, as
-        :func:`sksae.metrics.is_active` says: not 0 where a code has exact zeros, and else (sigmoid,
+        Weighted share of the training rows in which each unit is active
+        (:func:`sksae.metrics.is_active`): not 0 if a code has exact zeros, and otherwise (sigmoid,
         tanh, prelu and identity) above half of its ``largest_activation_``. Their sum is the mean
-        number of active units in a row. After `partial_fit` it is that of the last rows given. As
-        the next two it is of codes by the encoder with all active units, whatever
-        ``transform_algorithm`` and ``transform_n_active`` are.
+        number of active units in a row. After `partial_fit` it is that of the last rows given. This
+        and the next two attributes describe the encoder's codes with all active units, for any
+        ``transform_algorithm`` and ``transform_n_active``.
     largest_activation_ : ndarray of shape (n_components,), float64
         Largest activity of each unit over the training rows: of abs(a), or of (1 + a) / 2 for tanh
-        with "kl", which rests at -1. After `partial_fit` over the rows of all pieces, each as it
-        was when it was given.
+        with "kl", whose inactive units are at -1. After `partial_fit` it is over the rows of all
+        pieces, each measured when it was given.
     row_sparsity_ : float
         Weighted mean over the training rows of Hoyer's sparsity of their activities (see
-        ``largest_activation_``), as :func:`sksae.metrics.hoyer_sparsity` measures it: 0 where all
-        units are equally active, 1 where one alone is. After `partial_fit` that of the last rows
-        given.
+        ``largest_activation_``, :func:`sksae.metrics.hoyer_sparsity`): 0 if all units are equally
+        active, 1 if one alone is active. After `partial_fit` it is that of the last rows given.
     beta_ : float or None
         Weight of the sparsity term: ``beta``, or what "auto" or None stood for. None if
         ``sparsity`` is None, "topk" or "batchtopk".
     threshold_ : float or None
-        Of "batchtopk", above which pre-activation a unit is active: midway between the (n k)-th
-        largest of all n training rows and the next, rows counted by their weight, at least 0. After
-        `partial_fit` it is that of the last rows given. None for other codes.
+        For "batchtopk": a unit is active above this pre-activation, at least 0. It is the midpoint
+        between the (n k)-th largest pre-activation of all n training rows and the next one; rows
+        count by their weight. After `partial_fit` it is that of the last rows given. None for other
+        codes.
     alpha_ : float
         Weight decay: ``alpha``, or what None stood for.
     loss_ : float
         J of the fitted weights over all training rows, with ``beta_``. As ``mean_activation_``,
-        ``active_share_``, ``largest_activation_`` and ``row_sparsity_``, nan if the user did not
-        wait for it (a second Ctrl-C).
+        ``active_share_``, ``largest_activation_`` and ``row_sparsity_``, it is nan if a second
+        Ctrl-C interrupted its computation.
     loss_curve_ : list of float
         For each epoch the mean of J over its minibatches, with weight decay and beta at its end; J
         after each iteration for "lbfgs".
     loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
-        The terms that ``loss_curve_`` is the sum of, up to rounding: the mean loss l of rows (of
-        "gated" also that of the second reconstruction), beta S, and the weight decay; with as many
-        entries each.
+        The terms of ``loss_curve_``, which is their sum up to rounding: the mean loss l of rows
+        (with "gated" also that of the second reconstruction), beta S, and the weight decay. Each
+        has as many entries as the curve.
     validation_score_curve_ : list of float or None
         R^2 of the held-out rows after each epoch; None without ``early_stopping``.
     n_iter_ : int
-        Epochs (iterations for "lbfgs") completed so far, and passes of `partial_fit`, of which
-        those count too that were cut short after a step.
+        Epochs (iterations for "lbfgs") completed so far, and passes of `partial_fit`. A pass that
+        was interrupted after a step counts too.
     n_steps_ : int
         Steps of the solver so far.
     n_features_in_ : int
@@ -436,28 +436,29 @@ class SparseAutoencoderTransformer(
 
     Notes
     -----
-    Training takes place in coordinates in which the training rows have mean zero; the first bias
-    takes the mean up afterwards. It is the same J, but much better conditioned [2]_. Weights start
-    uniform in :math:`\pm\sqrt{6 / (n_{in} + n_{out} + 1)}`; the code's bias starts where its
-    activity at the mean row is rho ("kl"), the output's bias where it gives the mean row, and
-    biases of hidden layers where the mean row makes their pre-activations 0.
+    Training uses coordinates in which the training rows have mean zero; afterwards the first bias
+    absorbs the mean. J is the same, but much better conditioned [2]_. Initial weights are uniform
+    in :math:`\pm\sqrt{6 / (n_{in} + n_{out} + 1)}`. The code's bias starts where the activity at
+    the mean row is rho ("kl"), the output's bias where the output is the mean row, and biases of
+    hidden layers where the mean row makes their pre-activations 0.
 
-    In minibatches the mean activation of "kl" is a running mean over about the last 512 rows (ten
-    batches and, in `fit`, an epoch at most): few rows tell little about a small rho, and a mean of
-    many lags behind, which makes units swing. With hidden layers it is that of the batch.
+    In minibatches the mean activation of "kl" is a running mean over about the last 512 rows (at
+    most ten batches and, in `fit`, one epoch). A mean over fewer rows is too noisy for a small rho;
+    a mean over more rows lags behind and makes units oscillate. With hidden layers it is the mean
+    over the batch.
 
-    "topk" without hidden layers, "batchtopk", "jumprelu" and "gated": a unit is dead that no row
-    has kept for an epoch and for 20 steps. Of each row min(k, n_dead / 2) of the dead units with
-    the largest pre-activations rebuild the error e of the minibatch (minus dl by what
-    the atoms add up to), which is held fixed, and
-    :math:`\tfrac12 \lVert e - \hat e \rVert^2` is added to its loss, not to ``loss_`` [7]_. After
-    each step atoms are divided by their norms; before it gradients lose the part along their atoms.
-    The encoder is :math:`W z + c` of centred rows, which says the same as :math:`W (z - b) + c`.
+    "topk" without hidden layers, "batchtopk", "jumprelu" and "gated": a unit is dead if it was
+    active in no row for an epoch and for 20 steps. In each row the min(k, n_dead / 2) dead units
+    with the largest pre-activations rebuild the error e (minus the derivative of l by the sum of
+    the atoms). e is constant, and :math:`\tfrac12 \lVert e - \hat e \rVert^2` is added to its loss,
+    not to ``loss_`` [7]_. Before each step the part of a gradient along its atom is removed, and
+    after it atoms are divided by their norms. The encoder is :math:`W z + c` of centred rows, which
+    can express the same functions as :math:`W (z - b) + c`.
 
-    A threshold of "jumprelu" has a gradient by the rows whose pre-activation is within half a
-    standard deviation of it, that of pre-activations by random atoms, which is that of the entries
-    of z. Units of "jumprelu" and "gated" begin with twice as many active ones as ``rho`` says, were
-    pre-activations normal.
+    The gradient of a threshold of "jumprelu" uses the rows whose pre-activation is within half a
+    standard deviation of it. This is the standard deviation of pre-activations by random atoms, and
+    equals that of the entries of z. Units of "jumprelu" and "gated" start with thresholds at which
+    twice as many units as ``rho`` says would be active if pre-activations were normal.
 
     Units of "kl" are active in few rows and near zero in all others. A linear model with a penalty
     on its weights does better on such codes after a
@@ -505,7 +506,7 @@ class SparseAutoencoderTransformer(
     >>> print(f"mean activation {sae.mean_activation_.mean():.2f}, R^2 {sae.score(X):.1f}")
     mean activation 0.10, R^2 0.9
 
-    Shades of grey as probabilities:
+    Grey values as probabilities:
 
     >>> sae = SparseAutoencoderTransformer(
     ...     64, loss="cross_entropy", rho=0.1, max_iter=60, tol=3e-3, random_state=0
@@ -631,14 +632,13 @@ class SparseAutoencoderTransformer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            Training rows. Of dense rows of up to 256 MB in the precision of training a scaled copy
-            is kept, of rows held out too if there is room beside; larger ones, memory maps say,
-            are read in place, whatever their dtype, and a CSR matrix is densified, one minibatch
-            at a time.
+            Training rows. Dense rows of up to 256 MB in the precision of training are copied and
+            scaled; held-out rows too if there is room left. Larger arrays, such as memory maps, are
+            read in place, whatever their dtype. A CSR matrix is made dense one minibatch at a time.
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row; rows of weight 0 are left out altogether.
+            Non-negative weight of each row; rows of weight 0 are left out.
 
         Returns
         -------
@@ -648,26 +648,27 @@ class SparseAutoencoderTransformer(
         Raises
         ------
         ValueError
-            If a parameter or the data is invalid, values outside [0, 1] with
-            ``loss="cross_entropy"`` among them; or if the loss stops being finite.
+            If a parameter or the data is invalid, also if values are outside [0, 1] with
+            ``loss="cross_entropy"``; or if the loss becomes infinite or nan.
 
         Warns
         -----
         UserWarning
-            If a parameter has no effect. Of the rows that a first fit scales, at least ten: if one
-            column, or up to three and a tenth of all, hold 95 % of the variance and each 100
-            times what another does on average; if a column holds a value further from its median
-            than 1000 times its range from the 1st to the 99th percentile (ten times, if it holds
-            nearly all variance thereby; of a column of zeros, of its other values), which may
-            stand for a missing one; with ``scale_data=False``, if the mean squared deviation of
-            rows is a hundred times more or less than the defaults are for, 1.14.
+            If a parameter has no effect. A first fit that scales at least ten rows also warns in
+            these cases. One column, or up to three and a tenth of all columns, hold 95 % of the
+            variance, and each of them has 100 times the average variance of the others. A column
+            holds a value that may stand for a missing one: further from the median than 1000 times
+            the range from the 1st to the 99th percentile (ten times, if the column holds nearly all
+            variance because of it; for a column of zeros, the range of its other values). With
+            ``scale_data=False``, the mean squared deviation of rows is more than a hundred times
+            larger or smaller than the defaults expect, 1.14.
         ConvergenceWarning
             If ``max_iter`` ended the training, or ``beta="auto"`` missed rho. If the fit is
-            useless: R^2 of the training rows is at most 0; or ``loss_`` is larger than J was at the
-            start, with the same beta (if training goes on, if half is lost of what J was less than
-            for the mean row); or more than 1 % of the units are dead, as
-            :func:`sksae.metrics.dead_units` counts them in training rows, at least ten. A fit that
-            the user ended is not judged, nor rows that are all alike.
+            useless: R^2 of the training rows is at most 0; or ``loss_`` is larger than J at the
+            start with the same beta (if training continues: if J lost half of its advantage over
+            the mean row); or more than 1 % of the units are dead (:func:`sksae.metrics.dead_units`)
+            on at least ten training rows. There is no such warning if the user ended the fit, or if
+            all rows are equal.
         """
         resume = self.warm_start and hasattr(self, "coefs_")
         return self._fit(X, y, sample_weight, resume=resume)
@@ -680,16 +681,16 @@ class SparseAutoencoderTransformer(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Go once over the rows given, in minibatches, at the constant learning rate.
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
 
-        ``mean_`` and ``scale_`` are those of the first pieces in which rows differ. They follow
-        later ones that show ``scale_`` wrong by more than a factor of 2 (1.1 until 100 rows have
-        been seen), or ``mean_`` as far off; of the first 10000 rows those that showed it may then
-        count alone. The network is rescaled, and the solver's memory starts anew: the output stays
-        what it was, if it is linear, weights are not tied (or all units are relu, prelu or
-        identity) and need not become four times as long or short, nor biases move by four
-        deviations; otherwise the network makes of scaled rows what it made of them before. Nothing
-        is learnt of rows before the first that differs from them.
+        ``mean_`` and ``scale_`` are those of the first pieces in which rows differ. They are
+        updated if later pieces show that ``scale_`` is wrong by more than a factor of 2 (1.1 until
+        100 rows have been seen), or that ``mean_`` is as far off. Within the first 10000 rows, only
+        the rows that showed this may then count. The network is then rescaled, and the solver's
+        memory starts anew. The output stays the same if it is linear, weights are not tied (or all
+        units are relu, prelu or identity), weights need not become four times as long or short, and
+        biases need not move by four deviations. Otherwise the network keeps its weights, and gets
+        rows in the new scaling. As long as all rows are equal, nothing is learnt.
 
         Parameters
         ----------
@@ -698,10 +699,10 @@ class SparseAutoencoderTransformer(
         y : None
             Ignored, present for API consistency.
         sample_weight : array-like of shape (n_samples,), default=None
-            Non-negative weight of each row, 1 by default. What counts is how it compares with all
-            rows seen so far: a step on a piece of r times the usual weight is as much as r steps,
-            decay included, r being at most 10. The usual weight is the mean over pieces of their
-            mean weight, each piece counting by all that it weighs.
+            Non-negative weight of each row, 1 by default. Weights are relative to those of all rows
+            seen so far: a step on a piece with r times the usual weight counts as r steps, with
+            their weight decay; r is at most 10. The usual weight is the mean over pieces of their
+            mean weight, weighted by the total weight of each piece.
 
         Returns
         -------
@@ -711,10 +712,10 @@ class SparseAutoencoderTransformer(
         Raises
         ------
         ValueError
-            If ``early_stopping`` is set; if a parameter or the data is invalid, as in `fit`; if
-            the loss stops being finite.
+            If ``early_stopping`` is set; if a parameter or the data is invalid, as in `fit`; if the
+            loss becomes infinite or nan.
         AttributeError
-            If ``solver`` is "lbfgs", which needs all rows at once: the method is not there then.
+            If ``solver`` is "lbfgs", which needs all rows at once; then there is no such method.
         """
         if self.early_stopping:
             raise ValueError(
@@ -737,18 +738,18 @@ class SparseAutoencoderTransformer(
             Activations of the code layer, or coefficients of atoms (``transform_algorithm``),
             computed and returned in the precision of X (float32 stays float32, everything else is
             float64). With ``sparse_output=True`` a CSR matrix with sorted indices and without
-            stored zeros, of the kind that scikit-learn is set to return (``sparse_interface`` of
-            :func:`sklearn.set_config`: a ``csr_matrix`` by default).
+            stored zeros, of the kind that scikit-learn's configuration names (``sparse_interface``
+            of :func:`sklearn.set_config`: a ``csr_matrix`` by default).
 
         Raises
         ------
         NotFittedError
             If the transformer is not fitted.
         ValueError
-            If X is invalid, or has features other than those of training; if rows are so far from
-            those of training that codes are beyond that precision; if ``transform_n_active`` is
-            more than ``n_components``; if ``transform_algorithm`` does not go with the network;
-            if ``sparse_output`` is set and ``set_output`` asks for a table, or the codes have
+            If X is invalid, or has other features than the training rows; if rows are so far from
+            the training rows that codes overflow in that precision; if ``transform_n_active`` is
+            more than ``n_components``; if the network does not allow ``transform_algorithm``; if
+            ``sparse_output`` is set, but ``set_output`` asks for a data frame or the codes have
             hardly any zeros.
 
         Warns
@@ -772,19 +773,20 @@ class SparseAutoencoderTransformer(
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_components)
-            Codes, as `transform` makes them; sparse ones are not made dense.
+            Codes, as `transform` makes them. Sparse codes are not made dense.
 
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
-            Reconstruction in the units of the training data, in the precision of the codes.
+            Reconstruction in the scale of the training data, in the precision of the codes.
 
         Raises
         ------
         NotFittedError
             If the transformer is not fitted.
         ValueError
-            If X is invalid, or has not ``n_components`` columns; if rows are beyond that precision.
+            If X is invalid, or does not have ``n_components`` columns; if rows overflow in that
+            precision.
         """
         check_is_fitted(self)
         network = network_of(self)
@@ -797,7 +799,7 @@ class SparseAutoencoderTransformer(
         y: object = None,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return R^2 of the reconstruction; no penalty is in it.
+        """Return R^2 of the reconstruction, without penalties.
 
         Parameters
         ----------
@@ -820,8 +822,8 @@ class SparseAutoencoderTransformer(
         NotFittedError
             If the transformer is not fitted.
         ValueError
-            If X or a weight is invalid; if the score is beyond float64, of rows much smaller than
-            those of training.
+            If X or a weight is invalid; if the score overflows in float64, because rows are much
+            smaller than the training rows.
         """
         X = checked_rows(self, X)
         weight = checked_weight(sample_weight, X)
@@ -829,7 +831,7 @@ class SparseAutoencoderTransformer(
         return reconstruction_score(X, distances, weight)
 
     def score_samples(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return minus each row's squared reconstruction error; low scores are unusual rows.
+        """Return minus each row's squared reconstruction error; unusual rows have low scores.
 
         Parameters
         ----------
@@ -839,14 +841,14 @@ class SparseAutoencoderTransformer(
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
-            -||x_hat_i - x_i||^2 in the units of X.
+            -||x_hat_i - x_i||^2 in the squared scale of X.
 
         Raises
         ------
         NotFittedError
             If the transformer is not fitted.
         ValueError
-            If X is invalid; if scores are beyond float64, as those of values of 1e154 may be.
+            If X is invalid; if scores overflow in float64, as with values of 1e154.
         """
         X = checked_rows(self, X)
         distances = reconstruction_distances(self._network_as_read(), X, self.device)
@@ -861,9 +863,9 @@ class SparseAutoencoderTransformer(
 
     @property
     def components_(self) -> np.ndarray:
-        """Atoms: what one unit of each code adds to a row, shape (n_components, n_features).
+        """Atoms: what an activation of 1 adds to a row, shape (n_components, n_features).
 
-        In the precision of training, or float64 if they have no room in it.
+        In the precision of training, or in float64 if they overflow in it.
 
         Raises
         ------

@@ -22,34 +22,29 @@ PICTURES = {
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
+    "gene_expression": "gene_expression.png",
     "matlab_digits": "matlab_digits.png",
     "one_standard_error": "one_standard_error.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
+    "sensor_windows": "sensor_windows.png",
     "sparsities": "sparsities.png",
     "stacked_mnist": "stacked_mnist.png",
     "text_topics": "text_topics.png",
     "ufldl_edges": "ufldl_edges.png",
 }
-# Those whose data are always there; the others may take theirs from a file.
-OWN_DATA = [
-    "anomalies",
-    "denoising",
-    "embeddings",
-    "one_standard_error",
-    "quickstart",
-    "report",
-    "text_topics",
-]
-WITH_DATA = sorted(set(PICTURES) - set(OWN_DATA))
-# What each says of its data first; the others have digits.
+# What each says first of its data, where these are not digits.
 SOURCES = {
     **dict.fromkeys(["atoms", "denoising", "sparsities", "ufldl_edges"], "Images: scikit-learn's"),
     **dict.fromkeys(["embeddings", "report"], "Sentences: 10000 of 5 packages"),
+    "gene_expression": "Genes: simulated",
+    "sensor_windows": "Signals: simulated",
     "text_topics": "Documents: ",
 }
+# Those that may take their data from a file.
 OF_MNIST = ["deep_features", "few_labels", "matlab_digits", "self_taught", "stacked_mnist"]
+WITH_DATA = sorted([*OF_MNIST, "atoms", "sparsities", "ufldl_edges"])
 # What does the same once where else it is done several times.
 SHORTER = {"few_labels": ("--draws", "1"), "ufldl_edges": ("--starts", "1")}
 BENCHMARKS = ["deep", "epoch", "lbfgs", "search", "supervised"]

@@ -14,9 +14,10 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from sksae import SparseAutoencoderTransformer
+from sksae import SparseAutoencoderClassifier, SparseAutoencoderTransformer
 from sksae.export import from_safetensors, to_safetensors
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -158,9 +159,9 @@ def test_what_was_not_saved_is_said(X, tmp_path, models):
     loaded = from_safetensors(to_safetensors(models["topk"], tmp_path))
     assert np.isnan(loaded.loss_)
     assert np.isnan([loaded.active_share_, loaded.largest_activation_]).all()
-    with pytest.raises(ValueError, match="loaded without what training goes on from"):
+    with pytest.raises(ValueError, match="without what training goes on from"):
         loaded.partial_fit(X)
-    with pytest.raises(ValueError, match="Fit it anew with warm_start=False"):
+    with pytest.raises(ValueError, match="Fit it anew, with warm_start=False"):
         loaded.set_params(warm_start=True).fit(X)
 
 
@@ -291,3 +292,16 @@ def test_files_that_are_not_there_or_no_such_files(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match="is damaged"):
         from_safetensors(tmp_path)
+
+
+def test_a_classifier_goes_on_in_pieces_upon_a_dictionary_from_a_file(tmp_path):
+    X, y = load_digits(return_X_y=True)
+    sae = SparseAutoencoderTransformer(16, sparsity="topk", rho=4, max_iter=2, random_state=0)
+    loaded = from_safetensors(to_safetensors(sae.fit(X), tmp_path))
+    model = SparseAutoencoderClassifier([FrozenEstimator(loaded)], random_state=0)
+    model.partial_fit(X[:900], y[:900], classes=np.arange(10))
+    before = model.predict_proba(X)
+    model.partial_fit(X[900:], y[900:])
+    assert not np.array_equal(model.predict_proba(X), before)
+    assert model.score(X, y) > 0.3
+    np.testing.assert_array_equal(model.autoencoders_[0].mean_, loaded.mean_)

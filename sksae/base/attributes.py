@@ -5,7 +5,7 @@ plain containers of them only.
 """
 
 from collections.abc import Sequence
-from copy import copy
+from copy import copy, deepcopy
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,8 +33,10 @@ OF_CODE_UNITS = {
     "log_gains_": "log_gain",
     "magnitude_offsets_": "offset",
 }
+# What only training goes on from, as it is where nothing is known of one before.
+OF_TRAINING: dict[str, Any] = {"_seed": None, "_seen": None, "_state": {}}
 # The number of this arrangement of fitted attributes; a file with another one is not guessed at.
-LAYOUT = 4
+LAYOUT = 5
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:
@@ -76,20 +78,7 @@ def network_attributes(network: FittedNetwork) -> dict[str, Any]:
 
 
 def network_of(estimator: Any) -> FittedNetwork:
-    """Return the network that an autoencoder's fitted attributes describe.
-
-    Raises
-    ------
-    ValueError
-        If another version of sksae has made them, which arranged them otherwise.
-    """
-    layout = getattr(estimator, "_layout", None)
-    if layout != LAYOUT:
-        raise ValueError(
-            f"This {type(estimator).__name__} was fitted by another version of sksae, which "
-            f"arranged fitted attributes otherwise (layout {layout}, here {LAYOUT}): fit it again, "
-            "or load it with that version."
-        )
+    """Return the network that an autoencoder's fitted attributes describe."""
     n_encoder_layers, budgets = len(estimator.coefs_) // 2, estimator._budgets
     parts = zip(
         estimator.coefs_,
@@ -183,10 +172,8 @@ def loaded_attributes(network: FittedNetwork) -> dict[str, Any]:
         "largest_activation_": unknown.copy(),
         **curve_attributes([], [], RECONSTRUCTION),
         "n_steps_": 0,
-        "_seed": None,
-        "_seen": None,
-        "_state": {},
         "_stopped_by": None,
+        **deepcopy(OF_TRAINING),
     }
 
 
@@ -198,12 +185,28 @@ def fitted_of(estimator: Any) -> Fitted:
     ValueError
         If nothing is known of the one before.
     """
-    if estimator._seen is None:
-        raise ValueError(
-            f"This {type(estimator).__name__} was loaded without what training goes on from: "
-            "partial_fit and warm_start cannot. Fit it anew with warm_start=False."
-        )
+    check_goes_on(estimator)
     return Fitted(network_of(estimator), record_of(estimator))
+
+
+def goes_on(estimator: Any) -> bool:
+    """Return whether a fitted estimator has what another training goes on from."""
+    return estimator._seen is not None
+
+
+def check_goes_on(estimator: Any) -> None:
+    """Check that another training can go on from a fitted estimator.
+
+    Raises
+    ------
+    ValueError
+        If nothing is known of the one before.
+    """
+    if not goes_on(estimator):
+        raise ValueError(
+            f"This {type(estimator).__name__} was loaded, or made slim, without what training "
+            "goes on from: partial_fit and warm_start cannot. Fit it anew, with warm_start=False."
+        )
 
 
 def record_of(estimator: Any) -> TrainingRecord:

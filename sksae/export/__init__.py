@@ -1,5 +1,7 @@
-"""Fitted models as files that other programs read, and back."""
+"""Fitted models as files that other programs read, and back; and as small ones."""
 
+from sksae.export.numpy_source import to_numpy_source
 from sksae.export.safetensors_files import from_safetensors, to_safetensors
+from sksae.export.slim import slim
 
-__all__ = ["from_safetensors", "to_safetensors"]
+__all__ = ["from_safetensors", "slim", "to_numpy_source", "to_safetensors"]

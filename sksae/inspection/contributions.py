@@ -12,21 +12,21 @@ from sksae.model.numbers import as_dense
 
 @np.errstate(all="ignore")
 def error_contributions(estimator: Any, X: Any) -> np.ndarray:
-    r"""Return by how much each unit makes the squared error of each row larger.
+    r"""Return how much each unit increases the squared error of each row.
 
-    It is the error of the row as it is rebuilt, less the error that it would have were the unit at
-    rest,
+    It is the error of the row minus the error that the row would have with this unit at rest,
 
     .. math:: \lVert \hat x_i - x_i \rVert^2 - \lVert \hat x_i^{(-j)} - x_i \rVert^2
               = 2 a_{ij} \, d_j^T (\hat x_i - x_i) - a_{ij}^2 \lVert d_j \rVert^2 ,
 
-    where the latter holds for atoms :math:`d_j` (``components_``) and a linear output. Negative is
-    what a unit is for: without it the row would be rebuilt worse. In rows that are unlike those of
-    training (low ``score_samples``), units with large positive values are those that mislead, and
-    rows without any unit of a large negative value are like nothing that was learnt. Units share
-    what they rebuild, so that contributions do not add up to the error.
+    where the second form holds for atoms :math:`d_j` (``components_``) and a linear output. A
+    useful unit has a negative value: without it the error would be larger. In rows that are unlike
+    the training rows (low ``score_samples``), units with large positive values make the
+    reconstruction worse, and a row without any large negative value is unlike everything that was
+    learnt. Several units rebuild the same part of a row, and therefore contributions do not add up
+    to the error.
 
-    At rest is 0, and -1 for tanh units with ``sparsity="kl"``.
+    A unit at rest is 0, and -1 for tanh units with ``sparsity="kl"``.
 
     Parameters
     ----------
@@ -39,14 +39,14 @@ def error_contributions(estimator: Any, X: Any) -> np.ndarray:
     Returns
     -------
     contributions : ndarray of shape (n_samples, n_components), float64
-        In squared units of the rows that reach the autoencoder, as ``score_samples`` has them.
-        With hidden layers, or an output that is not linear, each unit costs a pass through the
+        In the squared scale of the rows that reach the autoencoder, as in ``score_samples``. With
+        hidden layers, or an output that is not linear, each unit takes one pass through the
         decoder.
 
     Raises
     ------
     ValueError
-        If there is no autoencoder in ``estimator``, or one that rebuilds nothing, as that of a
+        If there is no autoencoder in ``estimator``, or one that rebuilds nothing, such as that of a
         classifier; or if X does not fit.
     NotFittedError
         If it is not fitted.

@@ -21,19 +21,18 @@ def feature_table(
     compare: Any = None,
     random_state: int | np.random.RandomState | None = 0,
 ) -> Any:
-    r"""Return a table of all units: what each does, what it has to do with y, and a label.
+    r"""Return a table of all units: their activity, their relation to y, and a label.
 
-    Rows are divided into two halves at random (of each class alike). On the first one it is chosen
-    what to say of a unit: which class it is compared with, and by which words or conditions it is
-    labelled. On the second one all that depends on such a choice is measured: a choice that only
-    fits the rows it was made on is found out, and intervals and p-values mean what they say. That
-    holds for rows that the estimator was not trained on; those it was trained on are second best
-    for an autoencoder, which has never seen y, and will not do for a classifier or a regressor,
-    which has.
+    Rows are divided at random into two halves (each class in the same proportion). The first half
+    serves to choose the class that a unit is compared with, and the words or conditions of its
+    label. The second half serves to measure everything that depends on such a choice. So a choice
+    that fits only the first half is detected, and intervals and p-values are valid. This holds for
+    rows that the estimator was not trained on. Training rows are second best for an autoencoder,
+    which has not seen y. For a classifier or a regressor, which has seen y, use new rows.
 
-    X is walked over in blocks, once (twice, where nobody knows yet from where on units are
-    active), and memory is for one block and for the entries of active units: X may be a memory map
-    larger than memory.
+    X is read in blocks, once (twice, if the thresholds of activity are not yet known). Memory is
+    needed for one block and for the entries of active units: X may be a memory map larger than
+    memory.
 
     Parameters
     ----------
@@ -44,20 +43,21 @@ def feature_table(
         Rows, as ``estimator`` takes them.
     y : array-like of shape (n_samples,), default=None
         Targets; with None there are no columns about them. Strings, booleans and integers are
-        classes, and floats are numbers, but for whole ones if there are 20 different ones at most,
-        which are classes. A classifier says that they are classes and a regressor that they are
-        numbers, whatever their type.
+        classes. Floats are numbers, except whole floats with at most 20 different values, which are
+        classes. With a classifier they are always classes, and with a regressor always numbers.
     feature_names : sequence of str, default=None
-        Names of the columns of X, or of the features that reach the autoencoder in a pipeline.
-        By default what a DataFrame or the steps of a pipeline call them. Without names there are
-        no rules; where there are texts, names have no effect.
+        Names of the columns of X, or of the features that reach the autoencoder in a pipeline. By
+        default the names in a DataFrame or in the steps of a pipeline. Without names there are no
+        rules. With texts, names have no effect.
     text : sequence of str of shape (n_samples,), default=None
         The text of each row, for labels. By default X itself, if it is a sequence of texts.
     compare : estimator or array-like of shape (n_atoms, n_features), default=None
-        Atoms of the same features, or a fitted estimator that has such: among them each atom of
-        ``estimator`` is looked for, to see whether a training with another seed finds it too, say.
+        Atoms of the same features, or a fitted estimator with such atoms. Each atom of
+        ``estimator`` is compared with them, for example to see whether a training with another seed
+        finds it too.
     random_state : int, RandomState instance or None, default=0
-        Divides rows in halves, and draws some for rules if there are more than 5 000 in a half.
+        Divides rows into halves, and draws the rows for rules if there are more than 5 000 in a
+        half.
 
     Returns
     -------
@@ -67,15 +67,15 @@ def feature_table(
         - ``density``, the share of rows in which the unit is active
           (:func:`~sksae.metrics.is_active`);
         - ``mean_activation`` and ``largest_activation``, the mean over all rows and the largest
-          magnitude, of activations, or of (1 + a) / 2 of tanh units with ``sparsity="kl"``, as the
-          fitted attributes ``mean_activation_`` and ``largest_activation_`` have them of the
-          training rows;
+          magnitude, of activations, or of (1 + a) / 2 of tanh units with ``sparsity="kl"``, as in
+          the fitted attributes ``mean_activation_`` and ``largest_activation_`` for the training
+          rows;
         - ``atom_norm``, the norm of the unit's atom in ``components_``; nan where there are none
           (hidden layers, stacks, classifiers, regressors);
         - ``nearest_unit`` and ``nearest_cosine``, the other unit whose atom has the largest cosine
-          with this one, and that cosine. Near 1 they are twins. Where there are no atoms, weights
-          of the encoder are compared if it has one layer, and else the columns are empty;
-        - ``compared_unit`` and ``compared_cosine``, likewise, of the atoms in ``compare``; only
+          with this one, and that cosine. Near 1 they are twins. Without atoms, the weights of the
+          encoder are compared if it has one layer; otherwise the columns are empty;
+        - ``compared_unit`` and ``compared_cosine``, the same for the atoms in ``compare``; only
           with it.
 
         With y, of the second half of the rows:
@@ -85,31 +85,29 @@ def feature_table(
           magnitude on the first half. None if no class was chosen;
         - ``correlation``, Pearson's, of activations with y, or with 1 for rows of this class and 0
           for others;
-        - ``separation``, the mean of y in rows in which the unit is active, less its mean in the
-          others; for classes the share of rows that are of the class, less that share in the
-          others;
+        - ``separation``, the mean of y in rows in which the unit is active, minus its mean in the
+          others; for classes the share of rows of the class, minus this share in the others;
         - ``separation_low`` and ``separation_high``, the ends of its 95 % confidence interval:
           Welch's for numbers [1]_, and Newcombe's hybrid score interval for shares, method 10 of
           [2]_;
         - ``p_value``, of the hypothesis that the separation is 0, two-sided: by Welch's t-test or
           Fisher's exact test. One test for each unit, as its class was chosen on other rows;
-        - ``p_adjusted``, the same for many tests at once [3]_: of the units for which it is below
-          q, a share of q at most is expected to have nothing to do with y. All units that were
-          tested count.
+        - ``p_adjusted``, adjusted for many tests [3]_: among the units with a value below q, at
+          most a share of q is expected to have nothing to do with y. All tested units count.
 
         With texts, or with features that have names:
 
-        - ``label``, what active rows have in common, found on the first half; None where nothing
-          can be said. See the notes below;
-        - ``label_f1``, ``label_precision`` and ``label_recall``, how well "the label holds" tells
-          in which rows of the second half the unit is active;
-        - ``base_f1``, what F1 a label has that always holds, :math:`2 p / (1 + p)` for a unit that
-          is active in a share p of these rows: a label with no larger one says nothing.
+        - ``label``, what active rows have in common, found on the first half; None if no label can
+          be given. See the notes below;
+        - ``label_f1``, ``label_precision`` and ``label_recall``, how well "the label holds"
+          predicts the rows of the second half in which the unit is active;
+        - ``base_f1``, the F1 of a label that always holds, :math:`2 p / (1 + p)` for a unit that is
+          active in a share p of these rows. A useful label has a larger F1.
 
         A unit that is active, or inactive, in fewer than 5 rows of the second half (10, if y are
-        numbers), or of the first one if a class is chosen there, has nan in the columns about y.
-        One that is active in fewer than 5 rows of the first half, or in all of them, has no label,
-        nor has one for which "always" has a larger F1 there than any label.
+        numbers), or of the first one if a class is chosen there, has nan in the columns about y. A
+        unit that is active in fewer than 5 rows of the first half, or in all of them, has no label.
+        Nor has a unit for which "always" has a larger F1 there than any label.
 
     Raises
     ------
@@ -131,36 +129,36 @@ def feature_table(
 
     Notes
     -----
-    **Intervals and p-values.** Fisher's test is exact, and on the safe side. Welch's goes by means
-    that are nearly normal: with a skewed y and some ten active rows it finds too much. Of
-    exponential targets that had nothing to do with any of 20 units, 11 % of tables had a
-    ``p_adjusted`` below 0.05, in the place of 5 %, and 12 % of log-normal ones. Take logarithms or
-    ranks of such a y.
+    **Intervals and p-values.** Fisher's test is exact and conservative. Welch's test assumes that
+    means are nearly normal: with a skewed y and about ten active rows its p-values are too small.
+    With targets unrelated to all of 20 units, 11 % of tables had a ``p_adjusted`` below 0.05 for
+    exponential targets, and 12 % for log-normal ones, instead of 5 %. Take logarithms or ranks of
+    such a y.
 
     **Words.** A label of a text, ``"matrix, sparse"``, holds in rows that contain one of its words
     (one to five). Words are ranked by how much more often active rows contain them than others:
     log-odds with an informative Dirichlet prior, divided by their standard deviation, [4]_
     (equations 16, 20 and 22), with rows that contain a word in the place of its occurrences, and a
-    prior of the weight of 100 rows. Of the twenty words that are ranked highest those are taken,
-    one after the other, that gain most F1 on the first half, as long as it is more than 0.02 and
-    what one more row would gain. Very common words may be among them: units that are active where
-    a text says "in" or "which" exist, and a label that leaves that out would be a wrong one. Words
-    are runs of letters, digits and underscores, two at least and not digits alone; case makes no
-    difference. Sparse features with names that are never negative, such as counts of words, are
-    taken for words too: a label holds where one of them is not 0.
+    prior of the weight of 100 rows. From the twenty words with the highest rank, the label takes
+    one after the other the word that gains most F1 on the first half, as long as the gain is more
+    than 0.02 and more than one more row would give. Labels may contain very common words, because
+    there are units that are active where a text says "in" or "which"; a label without such a word
+    would be wrong. Words are runs of at least two letters, digits and underscores, and not digits
+    alone; case makes no difference. Sparse features that have names and are never negative, such as
+    counts of words, are words too: a label holds if one of them is not 0.
 
-    **Rules.** Other features with names are put into conditions, such as ``"alcohol > 12.8 and
-    hue <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"``, of features that are
-    0 or 1 ``"smoker = 1"``, and of columns of a frame that hold at most 20 different words ``"city
-    != Rome"``. They are those of X where its columns have names, for users think in these and not
-    in scaled ones; else those that reach the autoencoder.
-    All conditions at 25 quantiles of each feature, rounded to few digits, are tried on the first
-    half, and with the best on each of four features all second ones, and the one or two that reach
-    the largest F1 make the rule; a second condition must gain as much as a further word. With more
-    than 100 features there are fewer cut points, and with more than 5 000 no rules.
+    **Rules.** Other features with names are put into conditions, such as ``"alcohol > 12.8 and hue
+    <= 0.9"``, ``"4.9 < length <= 6.1"``, ``"age <= 20 or income > 90"``, of features that are 0 or
+    1 ``"smoker = 1"``, and of columns of a frame that hold at most 20 different words ``"city !=
+    Rome"``. They use the columns of X if these have names, because users know these and not the
+    scaled ones; otherwise the features that reach the autoencoder. All conditions at 25 quantiles
+    of each feature, rounded to few digits, are tried on the first half. The best conditions on four
+    features are then combined with all second conditions. The one or two conditions with the
+    largest F1 make the rule; a second condition must gain as much as a further word. With more than
+    100 features there are fewer cut points, and with more than 5 000 no rules.
 
-    A label is one short statement. A low ``label_f1`` does not tell that a unit means nothing, but
-    that no such statement catches it.
+    A label is one short statement. A low ``label_f1`` does not mean that a unit has no meaning, but
+    that no such statement describes it.
 
     References
     ----------

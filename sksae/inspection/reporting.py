@@ -30,14 +30,14 @@ def report(
 ) -> Path:
     """Write a page that shows what an autoencoder has learnt.
 
-    The page is one HTML file that needs nothing else, neither a network nor a server: it opens
-    from a disk and can be sent by mail. It tells what was trained on what, shows the curves of the
-    training and how active units and rows are, and has a table of all units (`feature_table`) that
-    can be sorted and searched; for each unit it shows what the unit adds to a row, the rows in
-    which it is strongest, some of the strongest tenth and some in which it is not active, a
-    histogram, and its label with how well the label holds. It is light or dark, as the system is,
-    and can be used by keyboard and with a screen reader. **It holds rows of X**: whoever gets the
-    file sees them.
+    The page is one HTML file that needs neither a network nor a server: it opens from a disk and
+    can be sent by mail. It says what was trained on which rows, and shows the curves of the
+    training, the activity of units and the sparsity of rows. It has a table of all units
+    (`feature_table`) that can be sorted and searched. For each unit it shows what the unit adds to
+    a row, the strongest rows, some rows of the strongest tenth, some rows in which it is not
+    active, a histogram, and the label with a measure of how well it fits. The page is light or
+    dark, as the system is, and works with a keyboard and with a screen reader. **It contains rows
+    of X**: everybody who gets the file sees them.
 
     The same estimator and rows give the same file, if random_state is an int.
 
@@ -47,29 +47,29 @@ def report(
         A fitted autoencoder, stack, classifier or regressor, or a Pipeline, search or other
         estimator of scikit-learn with one in it (see :func:`~sksae.metrics.sparsity_scorers`).
     X : {array-like, sparse matrix, DataFrame, sequence} of n_samples rows
-        Rows, as ``estimator`` takes them. Rows that were not trained on tell more.
+        Rows, as ``estimator`` takes them. New rows say more than training rows.
     y : array-like of shape (n_samples,), default=None
         Numbers or classes that units are compared with, as in `feature_table`.
     path : str or path
-        Of the file, in a folder that exists. What a file that is there holds is replaced, when all
-        is complete; who may read it stays.
+        Path of the file, in an existing folder. An existing file is replaced at the end, when the
+        page is complete; its permissions stay the same.
     title : str, default=None
-        Of the page; None is the name of the estimator's class.
+        Title of the page; None is the name of the estimator's class.
     image_shape : tuple of int, default=None
-        Where rows are pictures, (height, width), or (height, width, 3) for colours: those of X, and
-        if as many features reach the autoencoder atoms are pictures too.
+        If rows of X are pictures: (height, width), or (height, width, 3) for colours. If the same
+        number of features reaches the autoencoder, atoms are pictures too.
     feature_names : sequence of str, default=None
-        Names of the features that reach the autoencoder. By default those of the columns of X, or
-        of what the steps before the autoencoder make of them, if they have any.
+        Names of the features that reach the autoencoder. By default the names of the columns of X,
+        or the names that the steps before the autoencoder give, if there are any.
     text : sequence of str of length n_samples, default=None
-        What each row of X is about, for rows that are made of texts, such as embeddings; X itself
-        where it consists of strings.
+        The text of each row, for rows that are made from texts, such as embeddings. By default X
+        itself, if it consists of strings.
     compare : estimator or array-like of shape (n_atoms, n_features), default=None
         A second fit whose atoms are compared with these, as in `feature_table`.
     n_samples : int >= 1, default=8
-        Rows of each kind that are shown for a unit.
+        Number of rows of each kind that are shown for a unit.
     random_state : int, RandomState instance or None, default=0
-        Draws rows that are shown, and those by which labels are checked.
+        Draws the rows that are shown, and the rows on which labels are checked.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def report(
     ImportError
         If jinja2, matplotlib or pandas is missing: ``pip install "sksae[report]"``.
     OSError
-        If the file cannot be written; then there is none, or the one that was there.
+        If the file cannot be written; an existing file stays unchanged.
     ValueError
         If there is no autoencoder in ``estimator``; if X, y, text or names do not fit together, or
         image_shape does not fit the rows.

@@ -48,16 +48,16 @@ def top_samples(
     which: Which = "top",
     random_state: int | np.random.RandomState | None = 0,
 ) -> Samples:
-    """Return the rows that tell what a unit stands for.
+    """Return the rows that show what a unit stands for.
 
-    The strongest rows alone tell too special a story: what the ten rows with the largest
-    activations have in common is often more than the unit asks for. Rows drawn from the strongest
-    tenth of all in which it is active show what it is about in general, and inactive ones what it
-    is not about.
+    The strongest rows alone mislead: what the ten rows with the largest activations have in common
+    is often more special than what the unit responds to. Rows drawn from the strongest tenth of the
+    rows in which it is active show its general meaning. Rows in which it is not active show what it
+    does not respond to.
 
-    X is walked over in blocks, once (for sigmoid, tanh, prelu and identity codes twice, if the
-    model does not know how large their activations become), and memory is for one block: it may
-    be a memory map larger than memory.
+    X is read in blocks, once (twice for sigmoid, tanh, prelu and identity codes, if the model does
+    not know how large their activations become). Memory is needed for one block only: X may be a
+    memory map larger than memory.
 
     Parameters
     ----------
@@ -73,18 +73,18 @@ def top_samples(
     which : {"top", "top_decile", "inactive"}, default="top"
         "top" are the n rows in which the unit is strongest; "top_decile" n rows drawn at random
         from the strongest tenth (rounded up) of those in which it is active; "inactive" n rows
-        drawn at random from those in which it is not active. What active means is told by
-        :func:`~sksae.metrics.is_active`.
+        drawn at random from those in which it is not active. :func:`~sksae.metrics.is_active`
+        defines "active".
     random_state : int, RandomState instance or None, default=0
         Draws rows of "top_decile" and "inactive".
 
     Returns
     -------
     samples : Samples
-        A named tuple of two arrays: ``indices``, which rows of X, and ``activations``, the unit's
-        in these rows. Both are in falling order of activity (of the magnitude of activations, or of
-        (1 + a) / 2 where tanh units rest at -1), equal ones in the order of X; they have fewer than
-        n entries where there are no more such rows.
+        A named tuple of two arrays: ``indices`` of rows of X, and ``activations`` of the unit in
+        these rows. Both are sorted by activity, the largest first (the magnitude of activations, or
+        (1 + a) / 2 if tanh units rest at -1); equal rows are in the order of X. They have fewer
+        than n entries if there are no more such rows.
 
     Raises
     ------

@@ -18,20 +18,20 @@ from sksae.model.numbers import Matrix, as_dense
 def is_active(codes: MatrixLike, estimator: Any) -> np.ndarray | sp.csr_array:
     r"""Return which units are active in which rows.
 
-    It is the one meaning that "active" has in sksae, wherever units are counted or shown:
+    This is the definition of "active" everywhere in sksae:
 
-    - Where a code has exact zeros, a unit is active in a row in which it is not 0. Such are codes
-      of relu units, "jumprelu" and "gated" ones, and coefficients (``transform_algorithm``).
-    - A unit of any other code (sigmoid, tanh, prelu, identity) is never 0 and has a level at which
-      it rests. It is active in a row in which its activity is above half of its largest one over
-      the training rows (``largest_activation_``), the half maximum by which the width of a
-      tuning curve is told. Its activity is :math:`|a|`, and :math:`(1 + a) / 2` of tanh units with
-      ``sparsity="kl"``, which rest at -1.
+    - If a code has exact zeros, a unit is active in a row if it is not 0. These are the codes of
+      relu units, "jumprelu" and "gated", and coefficients (``transform_algorithm``).
+    - A unit of any other code (sigmoid, tanh, prelu, identity) is never 0. It is active in a row if
+      its activity is above half of its largest activity over the training rows
+      (``largest_activation_``), as the width of a tuning curve is measured at half maximum. Its
+      activity is :math:`|a|`, or :math:`(1 + a) / 2` for tanh units with ``sparsity="kl"``, which
+      are at -1 if they are inactive.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        What ``transform`` of the autoencoder gives.
+        Codes that ``transform`` of the autoencoder returns.
     estimator : estimator
         A fitted autoencoder, or an estimator with one in it (see `sparsity_scorers`).
 

@@ -37,10 +37,10 @@ def explained_variance(
         R^2 = 1 - \frac{\sum_i w_i \lVert \hat x_i - x_i \rVert^2}
                        {\sum_i w_i \lVert x_i - \bar x \rVert^2}
 
-    with the weighted mean :math:`\bar x` of the rows given. One ratio of two sums: means of such
-    ratios over batches or features would count those with little variance for too much. It is
-    what ``SparseAutoencoderTransformer.score`` returns, and :func:`sklearn.metrics.r2_score` with
-    ``multioutput="variance_weighted"``.
+    with the weighted mean :math:`\bar x` of the rows given. It is one ratio of two sums, because a
+    mean of such ratios over batches or features would give too much weight to those with little
+    variance. It equals ``SparseAutoencoderTransformer.score`` and :func:`sklearn.metrics.r2_score`
+    with ``multioutput="variance_weighted"``.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ def mean_activation(
     .. math:: \hat\rho_j = \frac{\sum_i w_i a_{ij}}{\sum_i w_i}, \quad\text{or}\quad
               \frac{\sum_i w_i (1 + a_{ij}) / 2}{\sum_i w_i} \text{ if signed},
 
-    as in section 3 of [1]_. It is what ``mean_activation_`` of a fitted
-    ``SparseAutoencoderTransformer`` tells of its training rows.
+    as in section 3 of [1]_. ``mean_activation_`` of a fitted ``SparseAutoencoderTransformer`` is
+    this for its training rows.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def kl_sparsity(
                   + (1 - \rho) \ln\frac{1 - \rho}{1 - \hat\rho_j}
 
     with `mean_activation` :math:`\hat\rho_j`, as in section 3 of [1]_. Like the objective, it
-    keeps :math:`\hat\rho_j` off 0 and 1 by 1e-12, so that S is finite for a dead unit.
+    keeps :math:`\hat\rho_j` at least 1e-12 away from 0 and 1, and so S is finite for a dead unit.
 
     Parameters
     ----------
@@ -203,17 +203,17 @@ def l0(codes: MatrixLike, *, threshold: float = 0.0, relative: bool = False) -> 
 
     where :math:`t_j` is the threshold, or that share of :math:`\max_i |a_{ij}|` if relative.
 
-    Codes of relu hold exact zeros, and any threshold of 0 or little more will do. Those of sigmoid
-    are never 0, and how high a unit goes depends on the data and on beta: give a share of each
-    unit's largest activation, or ``is_active(codes, estimator)`` in the place of codes, which knows
-    of each code what active means. `hoyer_sparsity` of the rows needs no threshold at all.
+    Codes of relu have exact zeros: use a threshold of 0 or little more. Codes of sigmoid are never
+    0, and the largest activation of a unit depends on the data and on beta: give a share of each
+    unit's largest activation, or ``is_active(codes, estimator)`` instead of codes, which applies
+    the definition for each code. `hoyer_sparsity` of the rows needs no threshold.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Activations.
     threshold : float >= 0, default=0.0
-        What abs(a) must exceed in an active unit; less than 1 if relative.
+        abs(a) of an active unit is larger than this; less than 1 if relative.
     relative : bool, default=False
         Whether the threshold is a share of each unit's largest abs(a) over the rows given, such
         as 1e-3, rather than a value.
@@ -261,7 +261,7 @@ def feature_density(
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
         Activations.
     threshold : float >= 0, default=0.0
-        What abs(a) must exceed in an active unit; less than 1 if relative.
+        abs(a) of an active unit is larger than this; less than 1 if relative.
     relative : bool, default=False
         Whether the threshold is a share of each unit's largest abs(a) over the rows given.
 
@@ -287,27 +287,27 @@ def feature_density(
 
 @np.errstate(all="ignore")
 def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> np.ndarray:
-    r"""Return which units tell nothing about the rows: they are dead, or unused.
+    r"""Return which units carry no information about the rows: they are dead, or unused.
 
     A unit is dead if it is never active, or if it is the same in all rows:
 
     .. math:: \max_i |a_{ij}| \le \text{threshold} \quad\text{or}\quad
               \max_i a_{ij} - \min_i a_{ij} \le \text{tol} \max_i |a_{ij}| .
 
-    The first is the death of a relu unit. The second is that of a sigmoid or tanh unit, which
-    is never 0 but has come to rest somewhere, as weight decay took its weights away; a relu unit
-    that is 0 in some rows and not in others is never dead by it, however weak. With a threshold
+    The first condition is for relu units. The second is for sigmoid and tanh units, which are never
+    0 but may be constant, because weight decay removed their weights. A relu unit that is 0 in some
+    rows and not in others does not meet the second condition, however weak it is. With a threshold
     of 0 the scale of a unit makes no difference.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Activations, of rows enough to speak for the data. In a single row, nothing can be told
-        to be constant, and the threshold alone decides.
+        Activations in enough rows to represent the data. With a single row only the threshold
+        decides.
     threshold : float >= 0, default=0.0
-        What abs(a) must exceed somewhere in a unit that lives.
+        abs(a) of a unit that is not dead is larger than this in some row.
     tol : float in [0, 1), default=0.05
-        Share of its largest abs(a) that a unit must vary by.
+        A unit that is not dead varies by more than this share of its largest abs(a).
 
     Returns
     -------
@@ -334,16 +334,16 @@ def dead_units(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) 
 
 @np.errstate(all="ignore")
 def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.05) -> float:
-    """Return the share of `dead_units`, which tell nothing about the rows.
+    """Return the share of `dead_units`, which carry no information about the rows.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Activations, of rows enough to speak for the data.
+        Activations in enough rows to represent the data.
     threshold : float >= 0, default=0.0
-        What abs(a) must exceed somewhere in a unit that lives.
+        abs(a) of a unit that is not dead is larger than this in some row.
     tol : float in [0, 1), default=0.05
-        Share of its largest abs(a) that a unit must vary by.
+        A unit that is not dead varies by more than this share of its largest abs(a).
 
     Returns
     -------
@@ -358,7 +358,7 @@ def dead_fraction(codes: MatrixLike, *, threshold: float = 0.0, tol: float = 0.0
 
     See Also
     --------
-    dead_units : Which they are, and the definition.
+    dead_units : The dead units, and the definition.
 
     Examples
     --------

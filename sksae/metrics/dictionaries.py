@@ -74,16 +74,16 @@ def mean_max_cosine_similarity(components: ArrayLike, other: ArrayLike) -> float
     .. math:: \frac1n \sum_j \max_k \frac{\langle d_j, d'_k \rangle}
                                          {\lVert d_j \rVert \lVert d'_k \rVert}
 
-    as in [1]_ and [2]_. It is not symmetric, several atoms may find the same one, and the sign
-    counts: give true atoms first to learn how many were found, found atoms first to learn how many
-    are true.
+    as in [1]_ and [2]_. It is not symmetric, several atoms may match the same one, and the sign
+    counts. Give true atoms first to measure how well they were found; give found atoms first to
+    measure how true they are.
 
     Parameters
     ----------
     components : array-like of shape (n_components, n_features)
         Atoms to be found.
     other : array-like of shape (n_other, n_features)
-        Atoms among which they are sought. The cosine with an atom that is 0 counts as 0.
+        Atoms that are compared with them. The cosine with an atom that is 0 counts as 0.
 
     Returns
     -------
@@ -129,7 +129,8 @@ def matched_correlation(components: ArrayLike, true_components: ArrayLike) -> fl
 
     over all ways :math:`\pi` to pair atoms one to one, solved by the Hungarian method: the mean
     correlation coefficient of [1]_ with cosines of atoms in place of correlations of sources.
-    Order, sign and length of the atoms, which sparse coding leaves open, make no difference.
+    Order, sign and length of the atoms make no difference, because sparse coding does not determine
+    them.
 
     Parameters
     ----------
@@ -141,9 +142,9 @@ def matched_correlation(components: ArrayLike, true_components: ArrayLike) -> fl
     Returns
     -------
     correlation : float
-        In [0, 1]: the mean over the min(n_components, n_true) pairs. Atoms left over count for
-        nothing, on whichever side; so with fewer atoms found than true ones it tells how true
-        those are, not that all were found.
+        In [0, 1]: the mean over the min(n_components, n_true) pairs. Atoms without a partner do not
+        count. With fewer found atoms than true ones, it therefore measures how true the found atoms
+        are, and not whether all were found.
 
     Raises
     ------

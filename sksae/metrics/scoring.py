@@ -81,18 +81,23 @@ def sparsity_scorers(
 ) -> dict[str, SparsityScorer]:
     """Return scorers of reconstruction and sparsity for a search over parameters.
 
-    Each is a function of (estimator, X, y=None) for a fitted ``SparseAutoencoderTransformer``; for
-    a ``StackedSparseAutoencoder``, ``SparseAutoencoderClassifier`` or
-    ``SparseAutoencoderRegressor``, which count as one autoencoder with the code of their last
-    member; or for an estimator of scikit-learn with one of these in it, the last of them if there
-    are more: a Pipeline, FeatureUnion, ColumnTransformer or FrozenEstimator, a search (its
-    ``best_estimator_``), a TransformedTargetRegressor, SelfTrainingClassifier,
-    FixedThresholdClassifier or TunedThresholdClassifierCV. X goes through the steps before the
-    autoencoder, only the columns it is given count, and what stands beside or behind it, a
-    classifier say, has no part in the score. No y is needed. Of all of them greater is better:
+    Each scorer is a function of (estimator, X, y=None). The fitted estimator may be
 
-    - "explained_variance": R^2 of the reconstruction of what reaches the autoencoder, as its
-      ``score`` gives it; nan, with a warning, for a ``SparseAutoencoderClassifier`` or
+    - a ``SparseAutoencoderTransformer``;
+    - a ``StackedSparseAutoencoder``, ``SparseAutoencoderClassifier`` or
+      ``SparseAutoencoderRegressor``, which counts as one autoencoder with the code of its last
+      member;
+    - an estimator of scikit-learn that contains one of these (the last of them, if there are more):
+      a Pipeline, FeatureUnion, ColumnTransformer or FrozenEstimator, a search (its
+      ``best_estimator_``), a TransformedTargetRegressor, SelfTrainingClassifier,
+      FixedThresholdClassifier or TunedThresholdClassifierCV.
+
+    X goes through the steps before the
+    autoencoder. Only the autoencoder's own columns count, and other steps beside or behind it, such
+    as a classifier, have no effect on the score. No y is needed. For all scorers greater is better:
+
+    - "explained_variance": R^2 of the reconstruction of the autoencoder's input, as its ``score``
+      returns it; nan, with a warning, for a ``SparseAutoencoderClassifier`` or
       ``SparseAutoencoderRegressor``, whose decoders are those of pre-training;
     - "neg_l0": minus the mean number of active units in a row (`is_active`, or `l0` with the
       ``threshold``);
@@ -100,25 +105,25 @@ def sparsity_scorers(
     - "neg_dead_fraction": minus the share of dead units, `dead_fraction`;
     - "hoyer": the mean over rows of `hoyer_sparsity`.
 
-    tanh codes of ``sparsity="kl"``, which rest at -1, are read as (1 + a) / 2 in all of them,
-    unless they are coefficients (``transform_algorithm``), which rest at 0.
+    For tanh codes with ``sparsity="kl"``, which rest at -1, all scorers use (1 + a) / 2. For
+    coefficients (``transform_algorithm``), which rest at 0, they do not.
 
     Parameters
     ----------
     threshold : float >= 0 or None, default=None
-        What abs(a) must exceed in an active unit, as in `l0`; None is what `is_active` says.
+        abs(a) of an active unit is larger than this, as in `l0`; None uses `is_active`.
     relative : bool, default=False
-        Whether the threshold is a share of each unit's largest abs(a) in the rows scored. Goes
-        with a threshold only.
+        Whether the threshold is a share of each unit's largest abs(a) in the rows scored. Needs a
+        threshold.
     tol : float in [0, 1), default=0.05
-        Share of its largest abs(a) that a unit which is not dead varies by.
+        A unit that is not dead varies by more than this share of its largest abs(a).
 
     Returns
     -------
     scorers : dict of str to callable
-        To be given as ``scoring`` as it is, or together with others:
+        Use it as ``scoring``, alone or together with others:
         ``{"accuracy": "accuracy", **sparsity_scorers()}``. They can be pickled. A scorer raises
-        NotFittedError for an autoencoder that is not fitted, and ValueError where there is none.
+        NotFittedError for an autoencoder that is not fitted, and ValueError if there is none.
 
     Raises
     ------
@@ -127,7 +132,7 @@ def sparsity_scorers(
 
     See Also
     --------
-    refit_sparsest : Which candidate to choose by them.
+    refit_sparsest : A rule that chooses a candidate by these scores.
 
     Examples
     --------
@@ -163,24 +168,24 @@ def refit_sparsest(
 ) -> Callable[[Results], int]:
     r"""Return a rule for ``GridSearchCV(refit=...)``: the sparsest candidate among the good ones.
 
-    Good is whose mean score over the folds is at least
+    A candidate is good if its mean score over the folds is at least
 
     .. math:: \bar s_{best} - c \, \frac{\mathrm{sd}(s_{best})}{\sqrt{k}} ,
 
-    the best candidate's, less c (``within_se``) standard errors of it over its k folds, with sd
-    the square root of the unbiased variance. With c = 1 it is the one-standard-error rule of [1]_,
-    where trees of a classifier are pruned by it. Among candidates equally sparse the one with the
-    best score is chosen, then the first.
+    the score of the best candidate minus c (``within_se``) standard errors of this score over its k
+    folds; sd is the square root of the unbiased variance. With c = 1 this is the one-standard-error
+    rule that [1]_ uses to prune classification trees. Among equally sparse candidates the rule
+    chooses the one with the best score, then the first.
 
     Parameters
     ----------
     within_se : float >= 0, default=1.0
-        How many standard errors a candidate may stay behind the best one.
+        A good candidate is at most so many standard errors below the best one.
     score : str, default="explained_variance"
-        What must stay good, greater is better: a key of ``scoring``, "accuracy" say, or "score"
-        where ``scoring`` is a single scorer.
+        The score that must stay good, greater is better: a key of ``scoring``, such as "accuracy",
+        or "score" if ``scoring`` is a single scorer.
     sparsity : str or callable, default="hoyer"
-        What to choose by, greater is sparser: a key of ``scoring``, such as those of
+        The measure of sparsity, greater is sparser: a key of ``scoring``, such as those of
         `sparsity_scorers`; or a function that takes ``cv_results_`` and returns a number for
         each candidate.
 
@@ -189,8 +194,8 @@ def refit_sparsest(
     refit : callable
         Takes ``cv_results_`` and returns the index of the candidate. Candidates with a nan or
         infinity for score or sparsity, such as those that failed in a fold, are never chosen. It
-        raises ValueError if there are no others, or if ``cv_results_`` lacks what it needs. With
-        a single split there is no standard error, so the best candidate is chosen, with a warning.
+        raises ValueError if there are no others, or if ``cv_results_`` lacks what it needs. With a
+        single split there is no standard error; then it chooses the best candidate, with a warning.
 
     Raises
     ------
@@ -247,7 +252,7 @@ class Ranking(NamedTuple):
     best : int
         The candidate with the best score.
     lowest : float
-        The score from which on a candidate is good.
+        The lowest score of a good candidate.
     good : ndarray of int of shape (n_good,)
         Candidates that are.
     sparsest : int

@@ -16,8 +16,8 @@ def hoyer_sparsity(codes: MatrixLike, *, axis: Literal[0, 1] = 1) -> np.ndarray:
 
     .. math:: \frac{\sqrt n - \lVert a \rVert_1 / \lVert a \rVert_2}{\sqrt n - 1}
 
-    of a vector with n entries [1]_: 0 where all have the same magnitude, 1 where one alone is not
-    0. It does not depend on the scale of the codes.
+    of a vector with n entries [1]_: 0 if all entries have the same magnitude, 1 if a single entry
+    is not 0. It does not depend on the scale of the codes.
 
     Parameters
     ----------
@@ -29,8 +29,8 @@ def hoyer_sparsity(codes: MatrixLike, *, axis: Literal[0, 1] = 1) -> np.ndarray:
     Returns
     -------
     sparsity : ndarray of shape (n_samples,) or (n_components,), float64
-        In [0, 1]. By convention 1.0 also where the formula is 0/0: in a vector of zeros, which
-        has no more active entries than one with a single one, and where n is 1.
+        In [0, 1]. By convention it is also 1.0 where the formula is 0/0: for a vector of zeros, and
+        for n = 1.
 
     Raises
     ------
@@ -66,19 +66,19 @@ def treves_rolls_sparseness(
 
     .. math:: s = \Bigl(\frac1n \sum_k r_k\Bigr)^2 \Big/ \frac1n \sum_k r_k^2
 
-    of n firing rates [1]_ [2]_: the share of units (or rows) that are active if they are active
-    all alike. **Small is sparse.** The variant of Vinje and Gallant [3]_ is turned round and
-    stretched, :math:`(1 - s) / (1 - 1/n)`, so that large is sparse.
+    of n firing rates [1]_ [2]_. If all active units (or rows) are equally active, it is their
+    share. **Small is sparse.** The variant of Vinje and Gallant [3]_ is
+    :math:`(1 - s) / (1 - 1/n)`: there large is sparse.
 
     Parameters
     ----------
     codes : {array-like, sparse matrix} of shape (n_samples, n_components)
-        Activations, which must not be negative.
+        Non-negative activations.
     axis : {0, 1}, default=1
         1 for the sparseness of each row over the units (population sparseness), 0 for that of
         each unit over the rows (lifetime sparseness).
     variant : {"treves_rolls", "vinje_gallant"}, default="treves_rolls"
-        Which of both.
+        Which of the two measures.
 
     Returns
     -------

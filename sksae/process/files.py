@@ -38,13 +38,13 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_whole(text: str, target: Path) -> None:
+def write_whole(content: str | bytes, target: Path) -> None:
     """Write a file; one that was there before stays as it was until all is written.
 
     Parameters
     ----------
-    text : str
-        What the file is to hold.
+    content : str or bytes
+        What the file is to hold; text in UTF-8.
     target : Path
         As `checked_path` returns it. A file that is there hands on who may read it.
     """
@@ -52,8 +52,8 @@ def write_whole(text: str, target: Path) -> None:
     draft = target.with_name(f".{token_hex(8)}.draft")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        with open(os.open(draft, flags, FOR_ALL), "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(os.open(draft, flags, FOR_ALL), "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         if mode is not None:

@@ -5,7 +5,7 @@ from enum import Enum, auto
 
 import numpy as np
 
-from sksae.base.attributes import record_of, with_network, with_seen
+from sksae.base.attributes import goes_on, record_of, with_network, with_seen
 from sksae.base.protocols import Autoencoder
 from sksae.base.stages import Stages
 from sksae.model.numbers import Matrix
@@ -87,6 +87,9 @@ def members_of_piece(
     if before is None:
         return trained(once=not piece.has_varied), Change.TRAINED
     first, may_train = before[0], pretrain and not unfrozen(named[0][1])[1]
+    if not goes_on(first):
+        # Of a dictionary from a file of another program: its scaling is what the file says.
+        return list(before), Change.NONE
     so_far, network = record_of(first).seen, first.__sksae_network__()
     if may_train and (not so_far.has_varied or _tells_far_more(piece, so_far)):
         return trained(once=not piece.has_varied), Change.TRAINED

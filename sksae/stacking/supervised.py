@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_consistent_length
 
 from sksae.base import constraints
 from sksae.base.attributes import (
+    check_goes_on,
     curve_attributes,
     supervised_attributes,
     supervised_record_of,
@@ -21,6 +22,7 @@ from sksae.base.attributes import (
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
+from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, short_named
@@ -56,6 +58,7 @@ NOISE_LEVEL = 0.3
 
 class SupervisedStack(
     DocumentedMixin,
+    PersistentMixin,
     CallbackSupportMixin,
     ComposedOfAutoencoders,
     BaseEstimator,
@@ -195,6 +198,8 @@ class SupervisedStack(
                 "early_stopping=False, or fit."
             )
         resume = hasattr(self, "autoencoders_")
+        if resume:
+            check_goes_on(self)
         named = self._checked_members()
         specification = training_specification_of(self, FinetuningSpecification)
         check_device(specification)

@@ -32,7 +32,7 @@ FEW_UNITS = 20
 
 
 class ActivityDisplay:
-    """How active the units of a code are, which of them are of no use, and how sparse rows are.
+    """How active the units of a code are, which units are useless, and how sparse rows are.
 
     Make it by `from_estimator`. Three panels:
 
@@ -41,8 +41,8 @@ class ActivityDisplay:
     - the share of rows in which each unit is active, largest first, on a logarithmic axis, beside
       ``rho`` where that is the share of active units asked for. Units that are active in no row,
       and those in more than 90 % of them, are marked, and counted in the legend;
-    - how many rows have which sparsity by Hoyer's measure [1]_, 0 for a row in which all units are
-      active alike and 1 for a row with a single active unit.
+    - a histogram of Hoyer's sparsity of rows [1]_, which is 0 if all units of a row are equally
+      active and 1 if a single unit is active.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class ActivityDisplay:
     row_sparsity : array-like of shape (n_samples,)
         Hoyer's sparsity of each row.
     rho : float, default=None
-        What was asked for.
+        The value of rho.
     rho_is : {"mean activation", "density"}, default="mean activation"
-        Which of both that is.
+        The meaning of rho.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class ActivityDisplay:
     def from_estimator(cls, estimator: Any, X: Any, *, ax: AxesLike = None) -> Self:
         """Draw how active the units of a fitted estimator are in some rows.
 
-        X is walked over in blocks, once or twice, and may be a memory map larger than memory.
+        X is read in blocks, once or twice, and may be a memory map larger than memory.
 
         Parameters
         ----------

@@ -30,16 +30,16 @@ class AtomsDisplay:
     r"""What units add to a row, as images, lines, bars or words.
 
     Make it by `from_estimator`. An atom is a row of ``components_``: what one unit of the code adds
-    to a row, in the units of X (to its logits, with ``loss="cross_entropy"``). Networks with hidden
-    layers, stacks, classifiers and regressors have no atoms. Of them it is the row that excites a
-    unit most, less the mean training row: among all rows at the distance r from it, r being the
-    norm that scaled rows have (6 as a rule, see ``scale_data``), the one at which the
-    pre-activation p of unit j is largest,
+    to a row, in the scale of X (to its logits, with ``loss="cross_entropy"``). Networks with hidden
+    layers, stacks, classifiers and regressors have no atoms. For them the display shows the row
+    that excites a unit most, minus the mean training row. Among all rows at the distance r from the
+    mean row, it is the row with the largest pre-activation p of unit j; r is the norm of scaled
+    rows (usually 6, see ``scale_data``),
 
     .. math:: \arg\max_{\lVert u \rVert = 1} p_j(\bar z + r u) ,
 
-    found by gradient ascent [1]_, of which the last word is that no row nearby excites it more. In
-    a single layer it is :math:`u_i = W_{ij} / \sqrt{\sum_i W_{ij}^2}` [2]_.
+    found by gradient ascent [1]_, which finds a local maximum. In a single layer it is
+    :math:`u_i = W_{ij} / \sqrt{\sum_i W_{ij}^2}` [2]_.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class AtomsDisplay:
     See Also
     --------
     TopSamplesDisplay : Rows in which units are active.
-    sksae.metrics.coherence : How alike atoms are.
+    sksae.metrics.dictionary_coherence : How alike atoms are.
 
     References
     ----------
@@ -124,16 +124,16 @@ class AtomsDisplay:
             estimator of scikit-learn with one in it (see :func:`~sksae.metrics.sparsity_scorers`).
             Features are those that reach the autoencoder.
         units : int or array-like of int, default=None
-            Which units, in this order. By default all of them, or if these are more than 64 images,
-            24 lines, 12 panels of bars or 20 of words, so many that were used most in training,
-            most used first: by ``active_share_`` where units have exact zeros, by
-            ``mean_activation_`` elsewhere; the first ones where neither is known.
+            Which units, in this order. By default all of them. If there are more than 64 images, 24
+            lines, 12 panels of bars or 20 of words, it is this number of units that were used most
+            in training, the most used first: by ``active_share_`` if units have exact zeros, by
+            ``mean_activation_`` otherwise; if neither is known, the first units.
         kind : {"auto", "image", "line", "bar", "words"}, default="auto"
-            "image" is an image of ``image_shape``. Each is drawn by its own scale, less its mean
-            and divided by its largest magnitude, as UFLDL's display_network does: medium grey (or,
+            "image" is an image of ``image_shape``. The mean of each atom is subtracted, and it is
+            divided by its largest magnitude, as in UFLDL's display_network: medium grey (or,
             in colour, medium in each channel) is the mean of the atom, white is more and black is
             less. "line" is a signal. "bar" are the ``n_top`` features with the largest weights in
-            magnitude, with their names; the colour tells the sign as well. "words" are the names of
+            magnitude, with their names; the colour shows the sign as well. "words" are the names of
             the ``n_top`` features with the largest weights. "auto" is "image" if ``image_shape`` is
             given; "words" if more than 50 features have names that are not just counted (x0, x1,
             ...); "bar" if fewer have, or there are at most 20 features; and else "line".

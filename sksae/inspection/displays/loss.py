@@ -113,11 +113,11 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted autoencoder, stack, classifier or regressor, or a Pipeline, search (of which
-            it is the ``best_estimator_``) or other estimator of scikit-learn with one in it (see
-            :func:`~sksae.metrics.sparsity_scorers`). Of stacks, classifiers and regressors it is
-            the training of all layers together; of a stack that had none, the trainings of its
-            members, one after the other.
+            A fitted autoencoder, stack, classifier or regressor, or a Pipeline, search (of which it
+            is the ``best_estimator_``) or other estimator of scikit-learn with one in it (see
+            :func:`~sksae.metrics.sparsity_scorers`). For stacks, classifiers and regressors the
+            display shows the training of all layers together; for a stack without it, the trainings
+            of its members, one after the other.
         ax : matplotlib Axes, default=None
             Where to draw; by default a new figure.
 
@@ -129,8 +129,8 @@ class LossCurveDisplay:
         Raises
         ------
         ValueError
-            If there is no autoencoder in ``estimator``, or it knows nothing of its training, as
-            one that was loaded from a file of another program.
+            If there is no autoencoder in ``estimator``, or it has no record of its training, such
+            as one loaded from a file of another program.
         NotFittedError
             If it is not fitted.
         ImportError

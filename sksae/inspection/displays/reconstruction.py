@@ -41,11 +41,11 @@ WIDTHS = {"image": (1.0, 2.2, 1.0, 1.0), "line": (1.0,) * 4, "bar": (1.0,) * 4}
 
 
 class ReconstructionDisplay:
-    r"""Rows beside their codes, what is rebuilt of them, and what is amiss.
+    r"""Rows beside their codes, their reconstructions and their errors.
 
     Make it by `from_estimator`. Each row has four panels: the row as it reaches the autoencoder;
     its code, a stem for each unit that is not at rest; the reconstruction; and the error, which is
-    the reconstruction less the row, feature by feature, with its squared norm
+    the reconstruction minus the row for each feature, with its squared norm
 
     .. math:: \lVert \hat x - x \rVert^2 ,
 
@@ -58,7 +58,7 @@ class ReconstructionDisplay:
     squared_errors : array-like of shape (n_shown,)
         Of each row.
     row_numbers : array-like of int of shape (n_shown,), default=None
-        What rows are called; 0, 1, ... by default.
+        Numbers of the rows; 0, 1, ... by default.
     kind : {"auto", "image", "line", "bar"}, default="auto"
         How rows are shown; see `from_estimator`.
     image_shape : tuple of int, default=None
@@ -66,9 +66,9 @@ class ReconstructionDisplay:
     feature_names : sequence of str, default=None
         Names of the features; x0, x1, ... by default.
     mean : array-like of shape (n_features,), default=None
-        From what "bar" tells how far features are; 0 by default.
+        "bar" shows how far features are from this mean; 0 by default.
     rest : float, default=0.0
-        What units are at rest, where stems begin: -1 for tanh units with ``sparsity="kl"``.
+        Value of units at rest, where stems begin: -1 for tanh units with ``sparsity="kl"``.
 
     Attributes
     ----------

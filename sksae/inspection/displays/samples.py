@@ -122,8 +122,8 @@ class TopSamplesDisplay:
     ) -> Self:
         """Draw the rows that units of a fitted estimator stand for.
 
-        X is walked over once for all units (twice where :func:`~sksae.inspection.top_samples`
-        has to). Rows are shown
+        X is read once for all units (twice if :func:`~sksae.inspection.top_samples` needs it). Rows
+        are shown
 
         - as texts, shortened to a line, if ``text`` is given or X is a sequence of strings;
         - as images, if ``image_shape`` is given. Black and white are the smallest and the largest
@@ -133,9 +133,9 @@ class TopSamplesDisplay:
           counted (x0, x1, ...), or are at most 20;
         - and else as signals, all on one scale.
 
-        Images, features and signals are of rows as they reach the autoencoder: behind a
-        ``StandardScaler``, in standard deviations, and not in the units of X. Those of an
-        autoencoder on its own are in the units of X.
+        Images, features and signals show rows as they reach the autoencoder: behind a
+        ``StandardScaler`` in standard deviations, and not in the scale of X. For an autoencoder
+        alone they are in the scale of X.
 
         Parameters
         ----------
@@ -158,7 +158,7 @@ class TopSamplesDisplay:
         feature_names : sequence of str of length n_features, default=None
             Names of the features that reach the autoencoder; by default those that are known.
         n_top : int >= 1, default=5
-            How many features are shown of a row where it is told by them.
+            How many features of a row are shown, if rows are shown as texts of features.
         random_state : int, RandomState instance or None, default=0
             Draws rows of "top_decile" and "inactive".
         ax : matplotlib Axes or array of them, default=None

@@ -30,10 +30,11 @@ class SearchDisplay:
     """The quality of a search's candidates against their sparsity.
 
     Make it by `from_estimator`. Each candidate is a dot with one standard error of its mean score
-    over the folds. Dots are full where a candidate is within one standard error of the best one
-    (``within_se``), which the dashed line shows, and hollow elsewhere. The best, the sparsest of
-    the good ones, which is what :func:`~sksae.metrics.refit_sparsest` chooses, and what the search
-    has chosen (``best_index_``) are marked, and the legend has their parameters.
+    over the folds. A dot is full if the candidate is within one standard error of the best one
+    (``within_se``; the dashed line shows this limit), and hollow otherwise. Three candidates are
+    marked, and the legend has their parameters: the best, the sparsest of the good ones (which
+    :func:`~sksae.metrics.refit_sparsest` chooses), and the one that the search has chosen
+    (``best_index_``).
 
     Parameters
     ----------
@@ -47,9 +48,9 @@ class SearchDisplay:
     best, sparsest : int
         The candidate with the best score; the sparsest of the good ones.
     chosen : int or None, default=None
-        What the search has chosen, if anything.
+        The candidate that the search has chosen, if there is one.
     lowest : float or None, default=None
-        The score from which on a candidate is good.
+        The lowest score of a good candidate.
     labels : sequence of str, default=None
         The parameters of each candidate; by default its number.
     score_name : str, default="score"
@@ -133,13 +134,13 @@ class SearchDisplay:
         search : GridSearchCV, RandomizedSearchCV or another search with ``cv_results_``
             Fitted, with ``scoring`` of two scores at least, or of one if sparsity is a function.
         score : str, default="explained_variance"
-            What is to be good, greater is better: a key of ``scoring``, or "score" where
+            The score to compare, greater is better: a key of ``scoring``, or "score" where
             ``scoring`` is a single scorer.
         sparsity : str or callable, default="hoyer"
-            What sparsity is, greater is sparser: a key of ``scoring``, or a function that takes
-            ``cv_results_`` and returns a number for each candidate.
+            The measure of sparsity, greater is sparser: a key of ``scoring``, or a function that
+            takes ``cv_results_`` and returns a number for each candidate.
         within_se : float >= 0, default=1.0
-            How many standard errors a candidate may stay behind the best one.
+            A good candidate is at most so many standard errors below the best one.
         ax : matplotlib Axes, default=None
             Where to draw; by default a new figure.
 

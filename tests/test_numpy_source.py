@@ -1,0 +1,156 @@
+"""What a module of numpy says is what the model says, without torch or sksae."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+
+from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
+    SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
+)
+from sksae.export import to_numpy_source
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+X, y = (array[:200] for array in load_digits(return_X_y=True))
+
+
+def sae(n_components=20, **parameters):
+    return SparseAutoencoderTransformer(n_components, max_iter=4, random_state=0, **parameters)
+
+
+MODELS = {
+    "kl": sae(),
+    "tanh": sae(activation="tanh"),
+    "l1": sae(sparsity="l1"),
+    "l2 prelu": sae(sparsity="l2", activation="prelu"),
+    "topk": sae(sparsity="topk", rho=4),
+    "topk read at two": sae(sparsity="topk", rho=4, transform_n_active=2),
+    "batchtopk": sae(sparsity="batchtopk", rho=4),
+    "jumprelu": sae(sparsity="jumprelu", rho=4),
+    "gated": sae(sparsity="gated", beta="auto"),
+    "nothing": sae(sparsity=None, activation="identity"),
+    "deep": sae(hidden_layer_sizes=(30,), hidden_activation="prelu", tied_weights=True),
+    "sigmoid output": sae(output_activation="sigmoid"),
+    "unscaled": sae(scale_data=False, dtype="float64"),
+    "cross entropy": sae(loss="cross_entropy"),
+    "lbfgs": sae(solver="lbfgs"),
+    "stack": StackedSparseAutoencoder([sae(), sae(12)], max_iter=2, random_state=0),
+    "greedy": StackedSparseAutoencoder(
+        [sae(sparsity="topk", rho=4), sae(12)], finetune=False, random_state=0
+    ),
+    "classifier": SparseAutoencoderClassifier([sae(), sae(12)], max_iter=2, random_state=0),
+    "regressor": SparseAutoencoderRegressor([sae()], max_iter=2, random_state=0),
+}
+METHODS = ("transform", "predict", "predict_proba")
+
+
+def rows_of(name):
+    return X / 16 if name == "cross entropy" else X
+
+
+def imported(path, monkeypatch):
+    """Return the module at a path."""
+    monkeypatch.syspath_prepend(path.parent)
+    monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    return __import__(path.stem)
+
+
+@pytest.mark.filterwarnings("ignore:transform_n_active")
+@pytest.mark.parametrize("name", MODELS)
+def test_it_says_what_the_model_says(name, tmp_path, monkeypatch):
+    rows = rows_of(name)
+    model = MODELS[name].fit(rows, y)
+    module = imported(to_numpy_source(model, tmp_path / "model.py"), monkeypatch)
+    for method in METHODS:
+        assert hasattr(module, method) == hasattr(model, method)
+        if hasattr(model, method):
+            found, expected = getattr(module, method)(rows), getattr(model, method)(rows)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    if hasattr(model, "inverse_transform"):
+        codes = model.transform(rows)
+        np.testing.assert_allclose(
+            module.inverse_transform(codes),
+            model.inverse_transform(codes),
+            rtol=1e-12,
+            atol=1e-12 * np.abs(rows).max(),
+        )
+    else:
+        assert not hasattr(module, "inverse_transform")
+
+
+def test_it_needs_numpy_alone_and_says_what_it_is(tmp_path):
+    labels = np.array(["zero", "one"], dtype=object)[y % 2]
+    model = SparseAutoencoderClassifier([sae()], max_iter=2, random_state=0).fit(X, labels)
+    path = to_numpy_source(model, tmp_path / "model.py")
+    np.save(tmp_path / "X.npy", X)
+    code = (
+        "import sys, numpy as np, model\n"
+        "assert not {'torch', 'sksae', 'sklearn'} & {*sys.modules}\n"
+        "assert 'Classifier, 64 features and 20 units, in numpy.' in model.__doc__\n"
+        "print(*model.predict(np.load('X.npy')))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", code],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [*model.predict(X)]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["X.npy", "model.npz", "model.py"]
+    assert len(path.read_text().splitlines()) < 60
+
+
+def test_rows_of_extreme_size_do_not_warn(tmp_path, monkeypatch):
+    module = imported(to_numpy_source(sae().fit(X), tmp_path / "model.py"), monkeypatch)
+    with np.errstate(all="raise", under="ignore"):
+        codes = module.transform(np.array([[1e6] * 64, [-1e6] * 64]))
+    assert ((codes >= 0) & (codes <= 1)).all()
+
+
+def test_a_file_that_was_there_stays_if_another_cannot_be_written(tmp_path, monkeypatch):
+    model = sae().fit(X)
+    path = to_numpy_source(model, tmp_path / "model.py")
+    before = path.read_text(), path.with_suffix(".npz").read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        to_numpy_source(model, path)
+    assert before == (path.read_text(), path.with_suffix(".npz").read_bytes())
+    assert len([*tmp_path.iterdir()]) == 2
+
+
+@pytest.mark.parametrize("name", ["model.txt", "my model.py", "2.py", "model"])
+def test_a_path_that_is_no_module_is_refused(name, tmp_path):
+    with pytest.raises(ValueError, match=r"end in .py and be a name that Python can import"):
+        to_numpy_source(sae().fit(X), tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_it_cannot_be_made_of_is_named(tmp_path):
+    path = tmp_path / "model.py"
+    for other in (PCA().fit(X), make_pipeline(sae()).fit(X)):
+        with pytest.raises(TypeError, match="of a pipeline or search give the model in it"):
+            to_numpy_source(other, path)
+    with pytest.raises(NotFittedError):
+        to_numpy_source(sae(), path)
+    model = sae(sparsity="topk", rho=4, transform_algorithm="omp").fit(X)
+    with pytest.raises(ValueError, match="transform_algorithm='omp' looks for the codes"):
+        to_numpy_source(model, path)
+    with pytest.raises(FileNotFoundError, match="make the folder"):
+        to_numpy_source(sae().fit(X), tmp_path / "nowhere" / "model.py")
+    assert not [*tmp_path.iterdir()]
