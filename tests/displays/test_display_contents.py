@@ -521,3 +521,14 @@ def test_what_is_no_fitted_search_is_refused(sae):
         SearchDisplay.from_estimator(GridSearchCV(sae, {"rho": [0.1]}))
     with pytest.raises(TypeError, match="needs a fitted search"):
         SearchDisplay.from_estimator(sae)
+
+
+def test_axes_of_the_user_are_labelled_at_the_left_and_at_the_bottom():
+    import matplotlib.pyplot as plt
+
+    atoms = np.random.default_rng(0).normal(size=(6, 16))
+    # Two columns, where the display itself would have three.
+    axes = plt.figure().subplots(3, 2)
+    AtomsDisplay(atoms, kind="line").plot(axes)
+    assert [[bool(axis.get_ylabel()) for axis in row] for row in axes] == [[True, False]] * 3
+    assert [any(axis.get_xlabel() for axis in row) for row in axes] == [False, False, True]

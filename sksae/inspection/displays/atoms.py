@@ -15,7 +15,7 @@ from sksae.inspection.displays.drawing import (
     Figure,
     check_matplotlib,
 )
-from sksae.inspection.displays.grid import grid_axes, is_at_bottom
+from sksae.inspection.displays.grid import grid_axes
 from sksae.inspection.displays.rows import draw_atom, look_of
 from sksae.inspection.names import check_names, given_names
 from sksae.inspection.subject import Subject
@@ -253,9 +253,9 @@ class AtomsDisplay:
         measure = "weight" if self.are_atoms else "difference from mean"
         for place, (panel, atom, unit) in enumerate(zip(grid.panels, atoms, units, strict=True)):
             draw_atom(panel, atom, look, f"unit {unit}", n_top)
-            if look.kind in ("line", "bar") and is_at_bottom(place, len(atoms), n_beside):
+            if look.kind in ("line", "bar") and grid.is_at_bottom(place):
                 panel.set_xlabel("feature" if look.kind == "line" else measure, fontsize=SMALL)
-            if look.kind == "line" and place % n_beside == 0:
+            if look.kind == "line" and grid.is_at_left(place):
                 panel.set_ylabel(measure, fontsize=SMALL)
         grid.make_room()
         self.figure_, self.axes_ = grid.figure, grid.panels

@@ -54,6 +54,25 @@ class Grid:
         """Whether panels are placed by `make_room`."""
         return self._area is not None
 
+    def is_at_left(self, place: int) -> bool:
+        """Return whether no panel is to the left of one, whoever placed them."""
+        mine, others = self._boxes(place)
+        return not any(
+            each.x1 <= mine.x0 and _overlap(each.intervaly, mine.intervaly) for each in others
+        )
+
+    def is_at_bottom(self, place: int) -> bool:
+        """Return whether no panel is below one, whoever placed them."""
+        mine, others = self._boxes(place)
+        return not any(
+            each.y1 <= mine.y0 and _overlap(each.intervalx, mine.intervalx) for each in others
+        )
+
+    def _boxes(self, place: int) -> tuple[Any, list[Any]]:
+        """Return where a panel is, and where the others are."""
+        boxes = [panel.get_position(original=True) for panel in self.panels]
+        return boxes.pop(place), boxes
+
     def make_room(self) -> None:
         """Place panels in the area such that nothing lies on another panel, or is cut off.
 
@@ -175,9 +194,9 @@ def grid_axes(
     return Grid(panels, area=area, shape=shape, widths=widths)
 
 
-def is_at_bottom(panel: int, n_panels: int, n_columns: int) -> bool:
-    """Return whether there is no other panel below one of a grid."""
-    return panel + n_columns >= n_panels
+def _overlap(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two intervals have more than an end in common."""
+    return bool(max(first[0], second[0]) < min(first[1], second[1]))
 
 
 def _outline(panel: Axes) -> Any:
