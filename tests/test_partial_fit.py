@@ -156,7 +156,7 @@ def test_partial_fit_is_not_there_with_lbfgs_as_in_mlps():
 def test_partial_fit_has_its_signature_and_docstring():
     for owner in (SparseAutoencoderTransformer, make()):
         assert {"X", "y", "sample_weight"} <= set(inspect.signature(owner.partial_fit).parameters)
-        assert owner.partial_fit.__doc__.startswith("Go once over the rows given")
+        assert owner.partial_fit.__doc__.startswith("Train on the rows given")
     with config_context(enable_metadata_routing=True):
         model = make().set_partial_fit_request(sample_weight=True)
         assert model.get_metadata_routing().partial_fit.requests == {"sample_weight": True}
