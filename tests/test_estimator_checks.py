@@ -128,7 +128,10 @@ def in_float64(estimator):
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=marks(name)) for name in STACKED if name != "stack-noise"]
 )
-def test_weights_train_stacks_to_the_loss_of_repetitions(name, container):
+def test_weights_train_stacks_to_the_loss_of_repetitions(name, container, monkeypatch):
+    if name.startswith("regressor"):
+        # Two linear layers that are not trained to the end may end an iteration apart.
+        monkeypatch.setattr(supervised, "TOP_TOL", 0.0)
     rng = np.random.default_rng(0)
     X, weight = rng.random((40, 4)), rng.integers(0, 4, 40)
     y = (X[:, 0] + 0.3 * rng.random(40) > 0.6).astype(int)
