@@ -18,7 +18,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
-from sksae.base.persistence import CHECKSUMS
+from sksae.base.persistence import CHECKSUMS, VERSION
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -81,10 +81,19 @@ def test_whatever_is_changed_is_noticed(damage):
         SparseAutoencoderTransformer.__new__(SparseAutoencoderTransformer).__setstate__(state)
 
 
-def test_a_file_without_checksums_is_of_another_version():
+@pytest.mark.parametrize(
+    ("lost", "said"),
+    [
+        ((CHECKSUMS, VERSION), "saved by an early version of sksae"),
+        ((VERSION,), "saved by an early version of sksae"),
+        ((CHECKSUMS,), "is damaged"),
+    ],
+)
+def test_a_file_that_does_not_say_what_it_holds_is_refused(lost, said):
     state = fitted("kl").__getstate__()
-    del state[CHECKSUMS]
-    with pytest.raises(ValueError, match="saved by an early version of sksae"):
+    for name in lost:
+        del state[name]
+    with pytest.raises(ValueError, match=said):
         SparseAutoencoderTransformer.__new__(SparseAutoencoderTransformer).__setstate__(state)
 
 

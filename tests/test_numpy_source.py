@@ -17,7 +17,9 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.engine.activations import ACTIVATIONS
 from sksae.export import to_numpy_source
+from sksae.export.numpy_source import FORMULAS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -124,10 +126,16 @@ def test_a_file_that_was_there_stays_if_another_cannot_be_written(tmp_path, monk
     path = to_numpy_source(model, tmp_path / "model.py")
     before = path.read_text(), path.with_suffix(".npz").read_bytes()
 
-    def full(*args):
-        raise OSError(28, "No space left on device")
+    written, fsync = [], os.fsync
 
-    monkeypatch.setattr(os, "fsync", full)
+    def full_at_the_second(file):
+        written.append(file)
+        if len(written) == 2:
+            raise OSError(28, "No space left on device")
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", full_at_the_second)
+    model.set_params(n_components=5).fit(X)
     with pytest.raises(OSError, match="No space left"):
         to_numpy_source(model, path)
     assert before == (path.read_text(), path.with_suffix(".npz").read_bytes())
@@ -154,3 +162,15 @@ def test_what_it_cannot_be_made_of_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="make the folder"):
         to_numpy_source(sae().fit(X), tmp_path / "nowhere" / "model.py")
     assert not [*tmp_path.iterdir()]
+
+
+def test_labels_that_need_a_pickle_are_refused(tmp_path):
+    model = SparseAutoencoderClassifier([sae()], max_iter=2, random_state=0).fit(X, y % 2)
+    model.classes_ = np.array([None, "one"], dtype=object)
+    with pytest.raises(ValueError, match=r"classes must be numbers, booleans or strings.*got None"):
+        to_numpy_source(model, tmp_path / "model.py")
+    assert not [*tmp_path.iterdir()]
+
+
+def test_there_is_a_formula_for_each_activation():
+    assert set(FORMULAS) == set(ACTIVATIONS)

@@ -45,7 +45,7 @@ class PersistentMixin:
         """
         state, name = dict(state), type(self).__name__
         saved, version = state.pop(CHECKSUMS, None), state.pop(VERSION, None)
-        check_arrangement(name, state, None if saved is None else version)
+        check_arrangement(name, state, version)
         check_whole(name, state, saved)
         super().__setstate__(state)  # type: ignore[misc]
 
@@ -109,7 +109,7 @@ def check_arrangement(name: str, state: Mapping[str, Any], version: object) -> N
         )
 
 
-def check_whole(name: str, state: Mapping[str, Any], saved: tuple[int, int]) -> None:
+def check_whole(name: str, state: Mapping[str, Any], saved: object) -> None:
     """Check attributes against the checksums that they were pickled with.
 
     Entries of memory maps are not read, as these are for files that are not to be read whole.
@@ -117,11 +117,11 @@ def check_whole(name: str, state: Mapping[str, Any], saved: tuple[int, int]) -> 
     Raises
     ------
     ValueError
-        If they differ.
+        If they differ, or there are none.
     """
     is_mapped = any(isinstance(leaf, np.memmap) for leaf in _leaves(state))
     n_compared = 1 if is_mapped else 2
-    if checksums(state)[:n_compared] != tuple(saved)[:n_compared]:
+    if not isinstance(saved, tuple) or checksums(state)[:n_compared] != saved[:n_compared]:
         raise ValueError(
             f"The file of this {name} is damaged: what it holds is not what was saved. Take "
             "another copy of it, or fit again."

@@ -70,7 +70,7 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
         If it is not fitted.
     ValueError
         If ``path`` is no name of a module; if ``transform_algorithm`` is not "encode", whose codes
-        are found by a search for each row.
+        are found by a search for each row; if classes are neither numbers nor strings.
     OSError
         If the files cannot be written.
 
@@ -107,9 +107,8 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
         text += _top(estimator, arrays)
     written = io.BytesIO()
     np.savez(written, allow_pickle=False, **arrays)
-    # The arrays first: a module is never there without them.
-    write_whole(written.getvalue(), target.with_suffix(".npz"))
-    write_whole(_head(estimator, network) + text, target)
+    source = _head(estimator, network) + text
+    write_whole({target.with_suffix(".npz"): written.getvalue(), target: source})
     return target
 
 
@@ -231,9 +230,7 @@ def _top(estimator: Any, arrays: dict[str, np.ndarray]) -> str:
     scores = 'transform(X) @ ARRAYS["top_coef"] + ARRAYS["top_intercept"]'
     if is_regressor(estimator):
         return _function("predict(X)", "Return what is predicted of rows.", [f"return {scores}"])
-    arrays["classes"] = np.asarray(estimator.classes_)
-    if arrays["classes"].dtype == object:
-        arrays["classes"] = arrays["classes"].astype(str)
+    arrays["classes"] = _plain(estimator.classes_)
     return _function(
         "predict_proba(X)",
         "Return the probability of each class, (n_rows, n_classes).",
@@ -247,6 +244,25 @@ def _top(estimator: Any, arrays: dict[str, np.ndarray]) -> str:
         "Return the likeliest class of each row.",
         ['return ARRAYS["classes"][predict_proba(X).argmax(axis=1)]'],
     )
+
+
+def _plain(classes: np.ndarray) -> np.ndarray:
+    """Return labels as an array that needs no pickle.
+
+    Raises
+    ------
+    ValueError
+        If they are objects other than strings.
+    """
+    if classes.dtype != object:
+        return classes
+    others = [label for label in classes if not isinstance(label, str)]
+    if others:
+        raise ValueError(
+            f"classes must be numbers, booleans or strings, which a file of arrays can hold, got "
+            f"{others[0]!r}: fit with other labels."
+        )
+    return classes.astype(str)
 
 
 def _function(signature: str, says: str, lines: Sequence[str]) -> str:

@@ -3,7 +3,6 @@
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from sksae.base.reading import as_read
 from sksae.export.saelens import Exported, from_saelens, to_saelens
 from sksae.model.network import FittedNetwork
 from sksae.process.extras import check_installed
+from sksae.process.files import write_whole
 from sksae.transformer import SparseAutoencoderTransformer
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
@@ -94,13 +94,8 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     arrays, config = to_saelens(network)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # Beside the files, so that each moves to its place at once.
-    with TemporaryDirectory(dir=folder) as beside:
-        # Not by save_file, whose files none but their owner may read.
-        (Path(beside) / WEIGHTS).write_bytes(save(arrays))
-        (Path(beside) / CONFIG).write_text(json.dumps(config, indent=2), encoding="utf-8")
-        for name in (WEIGHTS, CONFIG):
-            (Path(beside) / name).replace(folder / name)
+    # Not by save_file, whose files none but their owner may read.
+    write_whole({folder / WEIGHTS: save(arrays), folder / CONFIG: json.dumps(config, indent=2)})
     return folder
 
 

@@ -121,5 +121,5 @@ def report(
         n_samples=n_samples,
         random_state=random_state,
     )
-    write_whole(rendered(contents), target)
+    write_whole({target: rendered(contents)})
     return target

@@ -1,6 +1,7 @@
 """Files that are written as a whole: there is never half of one."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 
@@ -38,27 +39,31 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_whole(content: str | bytes, target: Path) -> None:
-    """Write a file; one that was there before stays as it was until all is written.
+def write_whole(contents: Mapping[Path, str | bytes]) -> None:
+    """Write files; those that were there before stay as they were until all are written.
 
     Parameters
     ----------
-    content : str or bytes
-        What the file is to hold; text in UTF-8.
-    target : Path
-        As `checked_path` returns it. A file that is there hands on who may read it.
+    contents : mapping of Path to str or bytes
+        What each file is to hold, text in UTF-8, by paths as `checked_path` returns them. A file
+        that is there hands on who may read it.
     """
-    mode = target.stat().st_mode & 0o777 if target.exists() else None
-    draft = target.with_name(f".{token_hex(8)}.draft")
+    drafts: dict[Path, Path] = {}
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
-        with open(os.open(draft, flags, FOR_ALL), "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        if mode is not None:
-            draft.chmod(mode)
-        draft.replace(target)
+        for target, content in contents.items():
+            mode = target.stat().st_mode & 0o777 if target.exists() else None
+            draft = target.with_name(f".{token_hex(8)}.draft")
+            drafts[draft] = target
+            with open(os.open(draft, flags, FOR_ALL), "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            if mode is not None:
+                draft.chmod(mode)
+        for draft, target in drafts.items():
+            draft.replace(target)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        for draft in drafts:
+            draft.unlink(missing_ok=True)
         raise

@@ -19,10 +19,7 @@ def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
     sample_weight : ndarray of shape (n_samples,) or None
         Their weights; None where all are alike.
     """
-    counted = None
-    if sample_weight is not None and not sample_weight.all():
-        counted = np.flatnonzero(sample_weight)
-    check_probabilities(X, counted, loss)
+    check_probabilities(X, _counted(sample_weight), loss)
 
 
 def split_rows(
@@ -51,9 +48,7 @@ def split_rows(
     ValueError
         If there are too few rows for some to be held out.
     """
-    index = None
-    if sample_weight is not None and not sample_weight.all():
-        index = np.flatnonzero(sample_weight)
+    index = _counted(sample_weight)
     if not specification.early_stopping:
         return index, None
     rows = np.arange(n_samples) if index is None else index
@@ -66,3 +61,10 @@ def split_rows(
             "must remain. Change validation_fraction, or use early_stopping=False."
         )
     return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])
+
+
+def _counted(sample_weight: np.ndarray | None) -> np.ndarray | None:
+    """Return the indices of rows whose weight is not 0; None is all rows."""
+    if sample_weight is None or sample_weight.all():
+        return None
+    return np.flatnonzero(sample_weight)
