@@ -104,10 +104,13 @@ def picture_path(text: str) -> Path:
     return path
 
 
-def example_parser(description: str, picture: str, file: DataFile) -> argparse.ArgumentParser:
-    """Return a parser with the options that every example has."""
+def example_parser(
+    description: str, picture: str, file: DataFile | None = None
+) -> argparse.ArgumentParser:
+    """Return a parser with the options that every example has, and --data if it may take a file."""
     parser = argparse.ArgumentParser(description=description)
-    add_data_option(parser, file)
+    if file is not None:
+        add_data_option(parser, file)
     parser.add_argument(
         "--output", type=picture_path, default=picture, help="picture, default %(default)s"
     )

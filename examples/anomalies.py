@@ -19,15 +19,11 @@ It takes some seconds and needs the extra ``plot``::
 # spoilt in five ways: a camera may lose a line or have one stuck at full brightness, or show the
 # picture shifted, mirrored, or over another one.
 
-import argparse
+from _data import example_parser
 
-from _data import picture_path
-
-parser = argparse.ArgumentParser(description="Unusual rows by the error of reconstruction")
-parser.add_argument(
-    "--output", type=picture_path, default="anomalies.png", help="picture, default %(default)s"
-)
-options = parser.parse_args()
+options = example_parser(
+    "Unusual rows by the error of reconstruction", "anomalies.png"
+).parse_args()
 
 import matplotlib.pyplot as plt
 import numpy as np

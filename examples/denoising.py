@@ -22,15 +22,9 @@ the extra ``plot``::
 # at the end: the mean of 64 noisy pixels is hardly noisy. The level of the noise is computed from
 # the noisy rows, whose variance is that of the clean ones and that of the noise together.
 
-import argparse
+from _data import example_parser
 
-from _data import picture_path
-
-parser = argparse.ArgumentParser(description="A photograph denoised by patches")
-parser.add_argument(
-    "--output", type=picture_path, default="denoising.png", help="picture, default %(default)s"
-)
-options = parser.parse_args()
+options = example_parser("A photograph denoised by patches", "denoising.png").parse_args()
 
 from time import perf_counter
 

@@ -19,16 +19,10 @@ It takes about 15 seconds and needs the extras ``plot`` and ``table``::
 # for each text does as well, such as ``np.load("embeddings.npy")`` of what a language model gave.
 # The autoencoder sees numbers alone; texts are for labels.
 
-import argparse
-
-from _data import picture_path
+from _data import example_parser
 from _sentences import package_sentences
 
-parser = argparse.ArgumentParser(description="Units of embeddings, and their labels")
-parser.add_argument(
-    "--output", type=picture_path, default="embeddings.png", help="picture, default %(default)s"
-)
-options = parser.parse_args()
+options = example_parser("Units of embeddings, and their labels", "embeddings.png").parse_args()
 
 import matplotlib.pyplot as plt
 import numpy as np

@@ -19,17 +19,9 @@ It takes some fifteen seconds and needs the extra ``plot``::
 # some of them, and is active in few samples, in some tissues more often than in others. Three
 # laboratories have shifted each gene by a little (the batch), and each gene has noise of its own.
 
-import argparse
+from _data import example_parser
 
-from _data import picture_path
-
-parser = argparse.ArgumentParser(description="Modules of genes in a simulated table")
-parser.add_argument(
-    "--output",
-    type=picture_path,
-    default="gene_expression.png",
-    help="picture, default %(default)s",
-)
+parser = example_parser("Modules of genes in a simulated table", "gene_expression.png")
 parser.add_argument("--seed", type=int, default=0, help="of the table, default %(default)s")
 options = parser.parse_args()
 
@@ -154,7 +146,7 @@ above.colorbar(picture, ax=above.axes, label="correlation with the module's gene
 panels = below.subplots(1, 3)
 best = np.argsort(values[rows, pairs])[::-1][:2]  # modules, by how well they are found
 AtomsDisplay.from_estimator(
-    sparse, units=pairs[best], kind="bar", feature_names=names, ax=panels[:2], n_columns=2, n_top=14
+    sparse, units=pairs[best], kind="bar", feature_names=names, ax=panels[:2], n_top=14
 )
 for axis, module in zip(panels[:2], best, strict=True):
     axis.set_title(f'unit {pairs[module]}: "{MODULES[module]}"', fontsize=10)

@@ -19,18 +19,11 @@ It takes about half a minute and needs the extra ``plot``::
 # classifier behind the codes says how good they are, and ``sparsity_scorers`` how sparse.
 # ``BatchedGridSearchCV`` trains candidates side by side; ``GridSearchCV`` would find the same.
 
-import argparse
+from _data import example_parser
 
-from _data import picture_path
-
-parser = argparse.ArgumentParser(description="The sparsest candidate among the good ones")
-parser.add_argument(
-    "--output",
-    type=picture_path,
-    default="one_standard_error.png",
-    help="picture, default %(default)s",
-)
-options = parser.parse_args()
+options = example_parser(
+    "The sparsest candidate among the good ones", "one_standard_error.png"
+).parse_args()
 
 import matplotlib.pyplot as plt
 from sklearn.base import clone

@@ -21,14 +21,9 @@ It takes some ten seconds and needs the extra ``plot``::
 # goes wrong for 1.5 seconds: a damaged bearing rings 4.1 times per turn, an imbalance makes the
 # turns stronger, the sensor repeats one value, or 30 of 100 values are lost and sent as 0.
 
-import argparse
+from _data import example_parser
 
-from _data import picture_path
-
-parser = argparse.ArgumentParser(description="Faults in windows of a simulated vibration")
-parser.add_argument(
-    "--output", type=picture_path, default="sensor_windows.png", help="picture, default %(default)s"
-)
+parser = example_parser("Faults in windows of a simulated vibration", "sensor_windows.png")
 parser.add_argument("--seed", type=int, default=0, help="of all signals, default %(default)s")
 options = parser.parse_args()
 
@@ -182,7 +177,7 @@ upper.set_ylim(-3.2, 4.2)
 upper.margins(x=0.01)
 panels = right.subplots(6, 3)
 often = np.argsort(sae.active_share_)[::-1][: panels.size]
-AtomsDisplay.from_estimator(pipe, units=often, kind="line", ax=panels, n_columns=3)
+AtomsDisplay.from_estimator(pipe, units=often, kind="line", ax=panels)
 right.suptitle("What the 18 units used most add to a window of 64 values", fontsize=10)
 figure.savefig(options.output, dpi=80)
 print("Saved", options.output)

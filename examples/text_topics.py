@@ -19,16 +19,10 @@ It takes about 20 seconds and needs the extra ``plot``::
 # stands in many of them is left out, and so are words that stand in more than a tenth of them. The
 # matrix stays sparse: 35 of some 2100 words are in a document.
 
-import argparse
-
-from _data import picture_path
+from _data import example_parser
 from _sentences import package_documents
 
-parser = argparse.ArgumentParser(description="Topics of documents")
-parser.add_argument(
-    "--output", type=picture_path, default="text_topics.png", help="picture, default %(default)s"
-)
-options = parser.parse_args()
+options = example_parser("Topics of documents", "text_topics.png").parse_args()
 
 from time import perf_counter
 
