@@ -1,5 +1,6 @@
 """sksae: sparse autoencoders for scikit-learn."""
 
+from sksae.base.checkpoint import Checkpoint
 from sksae.classifier import SparseAutoencoderClassifier
 from sksae.process.forks import watch_forks
 from sksae.process.version import __version__ as __version__
@@ -9,6 +10,7 @@ from sksae.transformer import SparseAutoencoderTransformer
 from sksae.versions import show_versions
 
 __all__ = [
+    "Checkpoint",
     "SparseAutoencoderClassifier",
     "SparseAutoencoderRegressor",
     "SparseAutoencoderTransformer",

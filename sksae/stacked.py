@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.attributes import curve_attributes
+from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.inference import reconstruction_distances
 from sksae.base.inputs import checked_codes, checked_rows, checked_weight, unseen_on_failure
@@ -390,26 +391,27 @@ class StackedSparseAutoencoder(
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
-            *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            stages = Stages(n_trainings, self.verbose)
-            members, _ = pretrained(
-                named,
-                X,
-                weight,
-                seeds,
-                pretrain=self.pretrain,
-                context=context,
-                caller=self,
-                stages=stages,
-            )
-            n_iter = sum(member.n_iter_ for member in members)
-            attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
-            if specification is not None:
-                with stages.begin("fine-tuning") as end:
-                    attributes, stopped_by = self._finetuned(
-                        specification, members, X, weight, seed, context, task
-                    )
-                    end(stopped_by, attributes["n_iter_"], attributes["loss_"])
+            with checkpointed(self, X, weight) as draws:
+                *seeds, seed = draw_seeds(draws, len(named) + 1)
+                stages = Stages(n_trainings, self.verbose)
+                members, _ = pretrained(
+                    named,
+                    X,
+                    weight,
+                    seeds,
+                    pretrain=self.pretrain,
+                    context=context,
+                    caller=self,
+                    stages=stages,
+                )
+                n_iter = sum(member.n_iter_ for member in members)
+                attributes: dict[str, Any] = {"autoencoders_": members, "n_iter_": n_iter}
+                if specification is not None:
+                    with stages.begin("fine-tuning") as end:
+                        attributes, stopped_by = self._finetuned(
+                            specification, members, X, weight, seed, context, task
+                        )
+                        end(stopped_by, attributes["n_iter_"], attributes["loss_"])
             for name in OF_FINETUNING:
                 self.__dict__.pop(name, None)
             for name, value in attributes.items():

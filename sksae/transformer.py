@@ -1,6 +1,7 @@
 """SparseAutoencoderTransformer: parameters, validation and the scikit-learn contract."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, partial
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -20,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from sksae.base import constraints
 from sksae.base.attributes import fitted_of, network_of, result_attributes
 from sksae.base.available import available_if, goes_by_minibatches
+from sksae.base.checkpoint import checkpointed
 from sksae.base.codes_out import CodesOutMixin
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.fit_callbacks import FitCallbacks
@@ -940,17 +942,22 @@ class SparseAutoencoderTransformer(
             weight = checked_weight(sample_weight, X, as_given=True)
             known = None if resume or one_pass else find_fit(self, X, weight)
             specification, before = specification_of(self), fitted_of(self) if resume else None
-            if known is None:
-                plan = make_plan(specification, X, weight, resume_from=before, one_pass=one_pass)
-            else:
-                plan = known.plan
-            warn_before_training(specification, X, plan, rows_told_of(self))
-            callbacks = FitCallbacks(self, plan, X, y, weight, before)
-            callbacks.begin()
-            if known is None:
-                (outcome,) = train_plans([plan], X, weight, callbacks.monitor)
-            else:
-                outcome = known.outcome
+            n_before = 0 if before is None else before.record.n_iter
+            with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
+                if known is None:
+                    specification = replace(specification, random_state=draws)
+                    plan = make_plan(
+                        specification, X, weight, resume_from=before, one_pass=one_pass
+                    )
+                else:
+                    plan = known.plan
+                warn_before_training(specification, X, plan, rows_told_of(self))
+                callbacks = FitCallbacks(self, plan, X, y, weight, before)
+                callbacks.begin()
+                if known is None:
+                    (outcome,) = train_plans([plan], X, weight, callbacks.monitor)
+                else:
+                    outcome = known.outcome
             trained = successful(outcome)
             attributes = result_attributes(result_of(plan, trained, before))
             unusual = unusual_parameters(specification, X.shape[1], plan.scaling.divergence)

@@ -181,7 +181,7 @@ def minimise(function, gradient, start, n_steps, noise=EPS):
         x = flat.numpy().copy()
         return float(function(x)), torch.tensor(gradient(x))
 
-    solver = LBFGS(evaluate, torch.tensor(np.asarray(start, np.float64)), noise)
+    solver = LBFGS.begin(evaluate, torch.tensor(np.asarray(start, np.float64)), noise)
     values = [solver.value]
     for _ in range(n_steps):
         if not solver.step():
@@ -242,7 +242,7 @@ def test_lbfgs_does_not_count_a_step_that_gains_nothing():
     def evaluate(flat):
         return 1.0, -torch.ones_like(flat)  # which no function has
 
-    solver = LBFGS(evaluate, torch.zeros(3, dtype=torch.float64), EPS)
+    solver = LBFGS.begin(evaluate, torch.zeros(3, dtype=torch.float64), EPS)
     assert not solver.step()
 
 

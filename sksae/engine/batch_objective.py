@@ -14,7 +14,8 @@ from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
-from sksae.model.tasks import CodeMeasured
+from sksae.model.states import part_of, prefixed
+from sksae.model.tasks import CodeMeasured, State
 
 
 class TakesRows(Protocol):
@@ -180,6 +181,19 @@ class BatchObjective(Generic[P]):
             name: value if value.ndim == 0 or len(value) == 1 else value[models]
             for name, value in state.items()
         }
+
+    def epoch_state(self) -> State:
+        """Return what later epochs of this training depend on besides `state`; of one model."""
+        state = prefixed("epoch_loss", self._epoch_loss.state())
+        if self._controller is not None:
+            state["n_left"] = self._controller.n_left
+        return state
+
+    def restore(self, epoch_state: State) -> None:
+        """Go on from an `epoch_state`."""
+        self._epoch_loss.restore(part_of(epoch_state, "epoch_loss"))
+        if self._controller is not None:
+            self._controller.n_left = epoch_state["n_left"].copy()
 
     def _own_state(self) -> dict[str, np.ndarray]:
         """Return what the kind of objective knows besides."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from sksae.engine.activity import is_met
 from sksae.engine.control_law import FURTHEST, ControlLaw, control_error
+from sksae.model.tasks import State
 
 # Integral action of one round; rounds in all iterations, and the most iterations of one. No
 # proportional action, as each round has left the last one's error behind.
@@ -42,6 +43,16 @@ class BetaContinuation:
     def beta(self) -> float:
         """Weight of S in this round."""
         return exp(self._log_beta)
+
+    def state(self) -> State:
+        """Return what later rounds depend on."""
+        log_betas = {"now": self._log_beta, "lowest": self._lowest, "highest": self._highest}
+        return {name: np.asarray(value) for name, value in log_betas.items()}
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state`."""
+        self._log_beta = float(state["now"])
+        self._lowest, self._highest = float(state["lowest"]), float(state["highest"])
 
     def is_over(self, iteration: int) -> bool:
         """Return whether the round ends with that iteration (counted from 1)."""

@@ -3,9 +3,11 @@
 import torch
 from torch import Tensor
 
+from sksae.engine.activity import to_numpy
 from sksae.engine.device import to_float64
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
+from sksae.model.tasks import State
 
 # Of how many batches the values by row are kept before they are added up.
 ADDED_TOGETHER = 256
@@ -100,6 +102,19 @@ class EpochLoss:
         if self._beta_before is not None:
             rest._beta_before = self._beta_before[models]
         return rest
+
+    def state(self) -> State:
+        """Return what the losses of later epochs depend on; at the end of an epoch."""
+        state = {"drift": to_numpy(self.beta_drift)}
+        if self._beta_before is not None:
+            state["beta_before"] = to_numpy(self._beta_before)
+        return state
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state`."""
+        self.beta_drift = self._zero.new_tensor(state["drift"])
+        if "beta_before" in state:
+            self._beta_before = self._zero.new_tensor(state["beta_before"])
 
     def _add_up(self) -> None:
         """Add up what is kept, so that it does not grow with the epoch."""

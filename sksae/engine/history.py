@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import isfinite
+from typing import Self
 
+import numpy as np
 from torch import Tensor
 
 from sksae.engine.run_state import RunState
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
-from sksae.model.tasks import CodeMeasured, Monitor, Progress, Snapshot
+from sksae.model.tasks import CodeMeasured, Monitor, Progress, Snapshot, State
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,17 @@ class BestWeights:
 
     flat: Tensor
     beta: float
+
+    def state(self) -> State:
+        """Return it as arrays."""
+        return {"flat": self.flat.cpu().numpy(), "beta": np.asarray(self.beta)}
+
+    @classmethod
+    def of(cls, state: State, like: Tensor) -> Self | None:
+        """Return what `state` was made of, on a device and in a precision; None of nothing."""
+        if not state:
+            return None
+        return cls(like.new_tensor(state["flat"]), float(state["beta"]))
 
 
 class History:

@@ -10,11 +10,15 @@ the rounding of float32 products while its slope is still sharp.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf, isfinite
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
+
+from sksae.model.states import part_of, prefixed
+from sksae.model.tasks import State
 
 Evaluate = Callable[[Tensor], tuple[float, Tensor]]
 
@@ -60,6 +64,32 @@ class InverseHessian:
         self._yy = torch.zeros_like(self._sy)
         self._projected: Tensor | None = None  # (slots, 2): pairs times the last gradient
         self._newest_is_bare = False  # its products with the older pairs are still missing
+
+    def state(self) -> State:
+        """Return what later directions depend on."""
+        n_pairs = len(self._slots)
+        state = {
+            "pairs": self._pairs[: 2 * n_pairs].cpu().numpy(),
+            "slots": np.asarray(self._slots, dtype=np.int64),
+            "sy": self._sy[:n_pairs, :n_pairs].numpy(),
+            "yy": self._yy[:n_pairs, :n_pairs].numpy(),
+            "newest_is_bare": np.asarray(self._newest_is_bare),
+        }
+        if self._projected is not None:
+            state["projected"] = self._projected.numpy()
+        return state
+
+    def restore(self, state: State) -> None:
+        """Go on from a `state`."""
+        self.clear()
+        self._slots = [int(slot) for slot in state["slots"]]
+        n_pairs = len(self._slots)
+        self._pairs[: 2 * n_pairs] = self._pairs.new_tensor(state["pairs"])
+        for name, products in (("sy", self._sy), ("yy", self._yy)):
+            products[:n_pairs, :n_pairs] = torch.from_numpy(state[name])
+        self._newest_is_bare = bool(state["newest_is_bare"])
+        if "projected" in state:
+            self._projected = torch.tensor(state["projected"], device="cpu")
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -226,8 +256,10 @@ class LBFGS:
     ----------
     evaluate : callable
         Returns J, a float, and its gradient at a flat float64 vector.
-    start : Tensor of shape (n_parameters,), float64
-        Where to begin.
+    flat : Tensor of shape (n_parameters,), float64
+        Where it is.
+    value, gradient : float, Tensor of shape (n_parameters,)
+        J there, and its gradient.
     noise : float
         Relative rounding error of J: the machine epsilon of the matrix products.
 
@@ -239,13 +271,39 @@ class LBFGS:
         Calls of ``evaluate`` so far.
     """
 
-    def __init__(self, evaluate: Evaluate, start: Tensor, noise: float) -> None:
+    def __init__(
+        self, evaluate: Evaluate, flat: Tensor, value: float, gradient: Tensor, noise: float
+    ) -> None:
         self._evaluate = evaluate
         self._noise = noise
-        self._hessian = InverseHessian(start)
-        self.flat = start.clone()
-        self.value, self._gradient = evaluate(self.flat)
+        self._hessian = InverseHessian(flat)
+        self.flat, self.value, self._gradient = flat, value, gradient
         self.n_evaluations = 1
+
+    @classmethod
+    def begin(cls, evaluate: Evaluate, start: Tensor, noise: float) -> Self:
+        """Return a solver before its first step."""
+        flat = start.clone()
+        return cls(evaluate, flat, *evaluate(flat), noise)
+
+    @classmethod
+    def resumed(cls, evaluate: Evaluate, state: State, like: Tensor, noise: float) -> Self:
+        """Return a solver that goes on from a `state`; ``like`` gives precision and device."""
+        flat, gradient = like.new_tensor(state["flat"]), like.new_tensor(state["gradient"])
+        solver = cls(evaluate, flat, float(state["value"]), gradient, noise)
+        solver.n_evaluations = int(state["n_evaluations"])
+        solver._hessian.restore(part_of(state, "hessian"))
+        return solver
+
+    def state(self) -> State:
+        """Return what later steps depend on."""
+        return {
+            "flat": self.flat.cpu().numpy(),
+            "value": np.asarray(self.value),
+            "gradient": self._gradient.cpu().numpy(),
+            "n_evaluations": np.asarray(self.n_evaluations),
+            **prefixed("hessian", self._hessian.state()),
+        }
 
     def step(self) -> bool:
         """Take one step; return False if none that lowers J can be found."""

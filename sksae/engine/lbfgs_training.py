@@ -23,7 +23,8 @@ from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
-from sksae.model.tasks import TrainingResult, TrainingTask
+from sksae.model.states import part_of, prefixed
+from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 
@@ -81,11 +82,13 @@ class _LBFGSTraining:
         self, task: TrainingTask, full: FullObjective, scorer: ValidationScorer | None
     ) -> None:
         self._task, self._full, self._scorer = task, full, scorer
-        self._network = Running.begin(task, has_scorer=scorer is not None)
+        stood, like = task.interrupted_at, full.parameters.flat
+        self._network = Running.begin(task, like, has_scorer=scorer is not None)
         self._continuation = _make_continuation(task, full) if task.finds_beta else None
         # The terms of J at the points that the solver has seen since it took the last of its steps.
         self._looked_at: dict[float, LossParts] = {}
-        if scorer is not None and task.config.first_epoch:
+        self._n_iterations, self._n_steps = 0, 0
+        if scorer is not None and task.config.first_epoch and stood is None:
             # A training that goes on must not end worse than it began.
             self._keep_if_best(scorer.scores(full.parameters)[0])
 
@@ -95,12 +98,16 @@ class _LBFGSTraining:
         history, state = network.history, network.state
         device = bookkeeping_device(flat.device)
         begin = torch.as_tensor(start, dtype=torch.float64, device=device)
-        self._solver = self._solver_from(begin)
+        if self._task.interrupted_at is not None:
+            self._restore(self._task.interrupted_at, begin)
+        else:
+            self._solver = LBFGS.begin(self._evaluate, begin, self._rounding)
         if not isfinite(self._solver.value):
             raise self._task.config.failure(0)
-        stopped_by, n_steps = "max_iter", 0
+        stopped_by = "max_iter"
         try:
-            for iteration in range(1, self._task.config.max_iter + 1):
+            for iteration in range(self._n_iterations + 1, self._task.config.max_iter + 1):
+                self._show_keeper(iteration - 1)
                 history.epoch_begins(lambda: flat)
                 if not self._solver.step():
                     # Where the search has looked last is not where it stayed.
@@ -110,7 +117,7 @@ class _LBFGSTraining:
                         continue
                     stopped_by = "precision"
                     break
-                n_steps += 1
+                self._n_steps += 1
                 flat.copy_(self._solver.flat)
                 verdict = self._take_stock(self._task.config.max_iter - iteration)
                 ends_round = verdict == "tol" or (
@@ -133,18 +140,50 @@ class _LBFGSTraining:
             beta=weights.beta,
             losses=state.losses,
             validation_curve=state.validation_curve,
-            n_steps=n_steps,
+            n_steps=self._n_steps,
             stopped_by=stopped_by,
         )
 
-    def _solver_from(self, flat: Tensor) -> LBFGS:
-        def evaluate(flat: Tensor) -> tuple[float, Tensor]:
-            terms, gradient = self._full.gradient(flat)
-            (loss,) = terms.of_models()
-            self._looked_at[loss.total] = loss
-            return loss.total, gradient
+    def _evaluate(self, flat: Tensor) -> tuple[float, Tensor]:
+        """Return J and its gradient, and keep the terms of J."""
+        terms, gradient = self._full.gradient(flat)
+        (loss,) = terms.of_models()
+        self._looked_at[loss.total] = loss
+        return loss.total, gradient
 
-        return LBFGS(evaluate, flat, noise=torch.finfo(self._full.parameters.flat.dtype).eps)
+    @property
+    def _rounding(self) -> float:
+        """Relative rounding error of J."""
+        return torch.finfo(self._full.parameters.flat.dtype).eps
+
+    def _show_keeper(self, n_iterations: int) -> None:
+        """Let a keeper have all that the next iterations depend on."""
+        self._n_iterations = n_iterations
+        if n_iterations and self._task.keeper is not None:
+            self._task.keeper(n_iterations, self._standing)
+
+    def _standing(self) -> State:
+        """Return where training stands between two iterations."""
+        standing = {
+            "n_iterations": np.asarray(self._n_iterations),
+            "n_steps": np.asarray(self._n_steps),
+            "beta": to_numpy(self._full.beta),
+            **self._network.standing(),
+            **prefixed("solver", self._solver.state()),
+        }
+        if self._continuation is not None:
+            standing |= prefixed("continuation", self._continuation.state())
+        return standing
+
+    def _restore(self, stood: State, like: Tensor) -> None:
+        """Go on from a `_standing`; ``like`` gives precision and device of the solver."""
+        self._n_iterations, self._n_steps = int(stood["n_iterations"]), int(stood["n_steps"])
+        solver = part_of(stood, "solver")
+        self._solver = LBFGS.resumed(self._evaluate, solver, like, self._rounding)
+        if self._continuation is not None:
+            self._continuation.restore(part_of(stood, "continuation"))
+            self._full.set_beta(torch.as_tensor(stood["beta"], device=self._full.beta.device))
+        self._full.parameters.flat.copy_(self._solver.flat)
 
     def _last_weights(self, meets_rho: Callable[[], bool]) -> BestWeights:
         """Return what training leaves behind, given how to ask whether it meets rho now."""
@@ -198,7 +237,7 @@ class _LBFGSTraining:
             return False
         full.set_beta(self._continuation.beta)
         self._network.state.reset_patience()
-        self._solver = self._solver_from(self._solver.flat)
+        self._solver = LBFGS.begin(self._evaluate, self._solver.flat, self._rounding)
         return True
 
 

@@ -30,6 +30,7 @@ from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
 from sksae.model.slices import batch_slices
+from sksae.model.states import as_text, from_text, part_of, prefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
@@ -59,13 +60,17 @@ class Running:
     met: BestWeights | None = None
 
     @classmethod
-    def begin(cls, task: TrainingTask, steps_per_epoch: int = 1, *, has_scorer: bool) -> Self:
-        """Return a network before its first step.
+    def begin(
+        cls, task: TrainingTask, like: Tensor, steps_per_epoch: int = 1, *, has_scorer: bool
+    ) -> Self:
+        """Return a network before its first step, or where its training was interrupted.
 
         Parameters
         ----------
         task : TrainingTask
             What the network is trained for.
+        like : Tensor
+            In the precision and on the device of its parameters.
         steps_per_epoch : int, default=1
             Steps that an epoch has.
         has_scorer : bool
@@ -77,7 +82,23 @@ class Running:
             finds_beta=task.finds_beta,
             has_scorer=has_scorer,
         )
-        return cls(task, state, History(state, task.config.failure, task.monitor))
+        stood = task.interrupted_at
+        if stood is not None:
+            state = RunState.of(from_text(stood["run"]))
+        history = History(state, task.config.failure, task.monitor)
+        met = None
+        if stood is not None:
+            history.best = BestWeights.of(part_of(stood, "best"), like)
+            met = BestWeights.of(part_of(stood, "met"), like)
+        return cls(task, state, history, met)
+
+    def standing(self) -> State:
+        """Return how far it has come, as arrays."""
+        standing = {"run": as_text(self.state.as_dict())}
+        for name, weights in (("best", self.history.best), ("met", self.met)):
+            if weights is not None:
+                standing |= prefixed(name, weights.state())
+        return standing
 
     @property
     def may_go_on(self) -> bool:
@@ -122,23 +143,28 @@ class MinibatchTraining:
         self._pace = config.pace / self._steps_per_batch
         self._slices = batch_slices(rows.n_rows, config.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
+        stood = tasks[0].interrupted_at
         self._parameters = Parameters.stacked(
             architecture,
-            [task.start for task in tasks],
+            [task.start for task in tasks] if stood is None else [stood["flat"]],
             like,
             [task.selection for task in tasks],
         )
         self._full: WalkedEvaluation | None = None
         self._running = [
-            Running.begin(task, len(self._slices), has_scorer=scorer is not None) for task in tasks
+            Running.begin(task, like, len(self._slices), has_scorer=scorer is not None)
+            for task in tasks
         ]
-        state = tasks[0].state or {}
+        state = (tasks[0].state or {}) if stood is None else part_of(stood, "state")
         self._objective = self._make_objective(state)
         self._solver = _make_solver(config, self._parameters.flat, state, crew)
+        self._n_epochs = 0
         # Of each network that is still trained, the position of its task.
         self._task_indices = list(range(len(tasks)))
         self._outcomes: list[TrainingResult | NonFiniteLossError | None] = [None] * len(tasks)
-        if scorer is not None and config.first_epoch:
+        if stood is not None:
+            self._restore(stood)
+        elif scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_best(scorer.scores(self._parameters))
 
@@ -168,18 +194,41 @@ class MinibatchTraining:
 
     def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""
-        epoch = 0
         try:
             while self._running:
-                self._pass_over_rows(epoch)
+                self._pass_over_rows(self._n_epochs)
                 self._take_stock()
-                epoch += 1
+                self._n_epochs += 1
+                self._show_keeper()
         except KeyboardInterrupt:
             # A single network keeps what it has learnt; a search is given up.
             if len(self._outcomes) > 1 or not self._has_begun() or not is_kept():
                 raise
             self._end_where_it_is()
         return [outcome for outcome in self._outcomes if outcome is not None]
+
+    def _show_keeper(self) -> None:
+        """Let a keeper have all that the next epochs depend on, if there are any."""
+        if self._running and self._running[0].task.keeper is not None:
+            self._running[0].task.keeper(self._n_epochs, self._standing)
+
+    def _standing(self) -> State:
+        """Return where the training of the one network stands at the end of an epoch."""
+        objective, solver = self._objective, self._solver
+        return {
+            "n_epochs": np.asarray(self._n_epochs),
+            "flat": self._parameters.flat.cpu().numpy(),
+            **self._running[0].standing(),
+            **prefixed("state", solver.state() | objective.state()),
+            **prefixed("solver", solver.epoch_state()),
+            **prefixed("objective", objective.epoch_state()),
+        }
+
+    def _restore(self, stood: State) -> None:
+        """Go on from a `_standing`, after parameters and states were taken from it."""
+        self._n_epochs = int(stood["n_epochs"])
+        self._solver.restore(part_of(stood, "solver"))
+        self._objective.restore(part_of(stood, "objective"))
 
     def _has_begun(self) -> bool:
         """Return whether there is something to keep: of a pass over a piece, a step."""

@@ -49,6 +49,12 @@ class Solver(Protocol):
     def state(self) -> State:
         """Return copies of what the next step depends on."""
 
+    def epoch_state(self) -> State:
+        """Return what later steps of this training depend on besides `state`."""
+
+    def restore(self, epoch_state: State) -> None:
+        """Go on from an `epoch_state`."""
+
     def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "Solver":
         """Return a solver that goes on with ``flat``, what ``pick`` takes of the parameters."""
 
@@ -155,6 +161,12 @@ class Adam:
             "n_steps": self._n_steps.cpu().numpy().copy(),
         }
 
+    def epoch_state(self) -> State:
+        return {"n_until_sweep": np.asarray(self._n_until_sweep)}
+
+    def restore(self, epoch_state: State) -> None:
+        self._n_until_sweep = int(epoch_state["n_until_sweep"])
+
     def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "Adam":
         rest = Adam(flat, crew=self._crew)
         rest._first, rest._second = pick(self._first), pick(self._second)
@@ -193,6 +205,12 @@ class SGD:
 
     def state(self) -> State:
         return {"velocity": self._velocity.cpu().numpy().copy()}
+
+    def epoch_state(self) -> State:
+        return {}
+
+    def restore(self, epoch_state: State) -> None:
+        pass
 
     def part(self, pick: Callable[[Tensor], Tensor], flat: Tensor) -> "SGD":
         rest = SGD(flat, self._momentum)

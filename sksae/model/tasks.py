@@ -33,6 +33,7 @@ class Snapshot:
 
 
 TakeSnapshot = Callable[[], Snapshot]
+TakeState = Callable[[], State]
 
 
 class CodeMeasured(NamedTuple):
@@ -76,6 +77,16 @@ class Monitor(Protocol):
 
     def training_ends(self, stopped_by: str) -> None:
         """Hear why there are no more epochs."""
+
+
+class Keeper(Protocol):
+    """Who keeps where a training stands, so that it can be resumed after it was interrupted."""
+
+    def __call__(self, n_epochs: int, take_state: TakeState) -> None:
+        """Hear that so many epochs (iterations, for lbfgs) are done.
+
+        What `take_state` returns may share memory with the training, which waits meanwhile.
+        """
 
 
 @dataclass
@@ -172,6 +183,11 @@ class TrainingTask:
         ``TrainingResult.state`` of the training that this one continues; of a single task only.
     monitor : Monitor, optional
         Told of every epoch, and asked whether to stop.
+    keeper : Keeper, optional
+        Told of every epoch of a single task after all else.
+    interrupted_at : dict of ndarray, optional
+        What the keeper of the very same training was given: it goes on from there, to the same bits
+        as if it had not been interrupted.
     read_as : str, optional
         The code whose activities the activations are, where S is not of that (see `activity`).
     largest_before : ndarray of shape (n_components,), optional
@@ -184,6 +200,8 @@ class TrainingTask:
     selection: Selection | None = None
     state: State | None = None
     monitor: Monitor | None = None
+    keeper: Keeper | None = None
+    interrupted_at: State | None = None
     read_as: str | None = None
     largest_before: np.ndarray | None = None
 

@@ -1,9 +1,11 @@
 """Files that are written as a whole: there is never half of one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from typing import BinaryIO
 
 # What a new file may be used for, less what the user's umask takes away.
 FOR_ALL = 0o666
@@ -39,14 +41,14 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write_whole(contents: Mapping[Path, str | bytes]) -> None:
+def write_whole(contents: Mapping[Path, str | bytes | Callable[[BinaryIO], None]]) -> None:
     """Write files; those that were there before stay as they were until all are written.
 
     Parameters
     ----------
-    contents : mapping of Path to str or bytes
-        What each file is to hold, text in UTF-8, by paths as `checked_path` returns them. A file
-        that is there hands on who may read it.
+    contents : mapping of Path to str, bytes or callable
+        What each file is to hold, text in UTF-8, or what writes to it, by paths as `checked_path`
+        returns them. A file that is there hands on who may read it.
     """
     drafts: dict[Path, Path] = {}
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -56,14 +58,32 @@ def write_whole(contents: Mapping[Path, str | bytes]) -> None:
             draft = target.with_name(f".{token_hex(8)}.draft")
             drafts[draft] = target
             with open(os.open(draft, flags, FOR_ALL), "wb") as file:
-                file.write(content.encode() if isinstance(content, str) else content)
+                if callable(content):
+                    content(file)
+                else:
+                    file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             if mode is not None:
                 draft.chmod(mode)
         for draft, target in drafts.items():
             draft.replace(target)
+        for folder in {target.parent for target in contents}:
+            _flush_names(folder)
     except BaseException:
         for draft in drafts:
             draft.unlink(missing_ok=True)
         raise
+
+
+def _flush_names(folder: Path) -> None:
+    """Let the names of a folder's files outlast a loss of power, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    # Some file systems know no such thing, and some folders may be written to and not read.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

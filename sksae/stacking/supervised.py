@@ -19,6 +19,7 @@ from sksae.base.attributes import (
     supervised_attributes,
     supervised_record_of,
 )
+from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
 from sksae.base.parameters import training_specification_of
@@ -150,28 +151,33 @@ class SupervisedStack(
             check_names(self, named, pretrain=self.pretrain)
             n_layers = count_encoder_layers(named, pretrain=self.pretrain)
             n_frozen = self._check_finetuning(n_layers)
-            *seeds, seed = draw_seeds(self.random_state, len(named) + 1)
-            target, held_out = choose_rows(specification, target, seed)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
-            # Of members, of the layer on top, and of what is not frozen.
-            n_trainings = count_trained(named, pretrain=self.pretrain) + 1 + (n_frozen < n_layers)
-            stages = Stages(n_trainings, self.verbose)
-            context = short_named(self._init_callback_context(max_subtasks=n_trainings))
-            context.call_on_fit_task_begin(estimator=self, **task)
-            members, codes = pretrained(
-                named,
-                X,
-                weight,
-                seeds,
-                pretrain=self.pretrain,
-                context=context,
-                caller=self,
-                stages=stages,
-            )
-            training = self._training(specification, members, target, seed, context, task, stages)
-            alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
-            attributes = self._attributes(members, target, training.run(X, codes, alpha, held_out))
+            with checkpointed(self, X, target.values, target.index, weight) as draws:
+                *seeds, seed = draw_seeds(draws, len(named) + 1)
+                target, held_out = choose_rows(specification, target, seed)
+                # Of members, of the layer on top, and of what is not frozen.
+                n_pretrained = count_trained(named, pretrain=self.pretrain)
+                n_trainings = n_pretrained + 1 + (n_frozen < n_layers)
+                stages = Stages(n_trainings, self.verbose)
+                context = short_named(self._init_callback_context(max_subtasks=n_trainings))
+                context.call_on_fit_task_begin(estimator=self, **task)
+                members, codes = pretrained(
+                    named,
+                    X,
+                    weight,
+                    seeds,
+                    pretrain=self.pretrain,
+                    context=context,
+                    caller=self,
+                    stages=stages,
+                )
+                training = self._training(
+                    specification, members, target, seed, context, task, stages
+                )
+                alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
+                result = training.run(X, codes, alpha, held_out)
+            attributes = self._attributes(members, target, result)
             for name, value in attributes.items():
                 setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)

@@ -11,6 +11,7 @@ from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.training.centred import from_centred
+from sksae.training.checkpoint import journal_in_use
 from sksae.training.moments import well_scaled
 from sksae.training.plan import Plan
 from sksae.training.record import FitResult, Fitted, TrainingRecord
@@ -41,15 +42,25 @@ def train_plans(
     from sksae.engine.losses import make_loss
     from sksae.engine.training import train
 
+    tasks = [plan.task(monitor) for plan in plans]
+    journal = journal_in_use() if len(plans) == 1 else None
+    if journal is not None:
+        ended = journal.ended()
+        if ended is not None:
+            return [ended]
+        tasks = [journal.prepared(*tasks)]
     first = plans[0]
     held_out = first.held_out_index
-    return train(
+    outcomes = train(
         first.architecture,
-        [plan.task(monitor) for plan in plans],
+        tasks,
         rows_of(first, X, sample_weight, first.index),
         make_loss(first.loss, first.scaling if first.target is None else None),
         held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
     )
+    if journal is not None:
+        journal.take(*outcomes)
+    return outcomes
 
 
 def rows_of(

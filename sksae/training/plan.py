@@ -94,8 +94,8 @@ class Plan:
             self.architecture.selection,
             self.state,
             monitor,
-            self.read_as,
-            self.largest_before,
+            read_as=self.read_as,
+            largest_before=self.largest_before,
         )
 
 

@@ -37,7 +37,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.threads import n_parts
 from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
-from sksae.model.tasks import CodeMeasured
+from sksae.model.tasks import CodeMeasured, State
 
 
 class ExactObjective(BatchObjective[ExactPart]):
@@ -213,6 +213,13 @@ class ExactObjective(BatchObjective[ExactPart]):
 
     def _own_state(self) -> dict[str, np.ndarray]:
         return self._dead_units.state()
+
+    def epoch_state(self) -> State:
+        return super().epoch_state() | {"guess": self._guess}
+
+    def restore(self, epoch_state: State) -> None:
+        super().restore(epoch_state)
+        self._guess = epoch_state["guess"].copy()
 
     def part(
         self, penalties: Penalties, parameters: Parameters, models: list[int]
