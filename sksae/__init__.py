@@ -1,6 +1,6 @@
 """sksae: sparse autoencoders for scikit-learn."""
 
-from sksae.base.checkpoint import Checkpoint
+from sksae.checkpoint import Checkpoint
 from sksae.classifier import SparseAutoencoderClassifier
 from sksae.process.forks import watch_forks
 from sksae.process.version import __version__ as __version__

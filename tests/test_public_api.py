@@ -78,6 +78,7 @@ def entries(documented, title):
 
 def test_public_names():
     assert sksae.__all__ == [
+        "Checkpoint",
         "SparseAutoencoderClassifier",
         "SparseAutoencoderRegressor",
         "SparseAutoencoderTransformer",
