@@ -1,0 +1,78 @@
+"""Many codes of a row as one: pooled over its tokens."""
+
+from collections.abc import Callable
+
+import numpy as np
+import scipy.sparse as sp
+
+from sksae.model.numbers import Matrix
+
+# What becomes of the codes of a row's tokens.
+POOLINGS = ("max", "mean", "active_share")
+
+
+def pooled(
+    codes: Matrix, lengths: np.ndarray, pooling: tuple[str, ...], mask: Callable[[], Matrix]
+) -> Matrix:
+    """Return what is left of codes of some rows' tokens, (n_rows, n_poolings * n_components).
+
+    Parameters
+    ----------
+    codes : ndarray or csr_array of shape (n_tokens, n_components)
+        Of the tokens of all rows, one after another.
+    lengths : ndarray of int of shape (n_rows,)
+        Tokens of each row. A row without any has zeros.
+    pooling : tuple of str
+        Of `POOLINGS`.
+    mask : callable
+        Returns which entries are active, as codes are an array or a sparse matrix.
+    """
+    parts = [
+        largest(codes, lengths)
+        if how == "max"
+        else mean(codes if how == "mean" else mask(), lengths, codes.dtype)
+        for how in pooling
+    ]
+    return sp.hstack(parts, format="csr") if sp.issparse(codes) else np.hstack(parts)
+
+
+def mean(values: Matrix, lengths: np.ndarray, dtype: np.dtype) -> Matrix:
+    """Return the mean over each row's tokens, summed in float64."""
+    n_tokens = int(lengths.sum())
+    weights = np.repeat(1.0 / np.maximum(lengths, 1), lengths)
+    ends = np.r_[0, np.cumsum(lengths)]
+    add = sp.csr_array((weights, np.arange(n_tokens), ends), shape=(len(lengths), n_tokens))
+    found = add @ values
+    return found.astype(dtype)
+
+
+def largest(codes: Matrix, lengths: np.ndarray) -> Matrix:
+    """Return the largest over each row's tokens."""
+    return _largest_of_entries(codes, lengths) if sp.issparse(codes) else _largest(codes, lengths)
+
+
+def _largest(codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    found = np.zeros((len(lengths), codes.shape[1]), dtype=codes.dtype)
+    has_some = lengths > 0
+    starts = np.cumsum(lengths) - lengths
+    if has_some.any():
+        found[has_some] = np.maximum.reduceat(codes, starts[has_some], axis=0)
+    return found
+
+
+def _largest_of_entries(codes: sp.csr_array, lengths: np.ndarray) -> sp.csr_array:
+    """Return the same of a sparse matrix, by its entries."""
+    shape = len(lengths), codes.shape[1]
+    rows = np.repeat(np.repeat(np.arange(len(lengths)), lengths), np.diff(codes.indptr))
+    # Of each row and unit the entries one after another.
+    place = rows * shape[1] + codes.indices
+    order = np.argsort(place, kind="stable")
+    place, starts, counts = np.unique(place[order], return_index=True, return_counts=True)
+    values = codes.data[order]
+    values = np.maximum.reduceat(values, starts) if len(starts) else values
+    row, unit = np.divmod(place, shape[1])
+    # Tokens without an entry have a 0.
+    values = np.where(counts < lengths[row], np.maximum(values, 0), values)
+    found = sp.csr_array((values, (row, unit)), shape=shape)
+    found.eliminate_zeros()
+    return found
