@@ -9,6 +9,10 @@ IN_TRAINING = (
     "Memory grows with n_components, hidden_layer_sizes, the number of features and batch_size: "
     "choose less of them, or another device."
 )
+IN_ATTENTION = (
+    "Memory grows with n_components, d_model, dim_feedforward, batch_size, and with the square of "
+    "the number of tokens times n_heads: choose less of them, or another device."
+)
 AT_WORK = "Give fewer rows at a time, or choose another device."
 # What tells it from other errors: of torch on the CPU (on Linux, on Windows) and on GPUs; and of
 # sizes that no machine could address, for which numpy and torch raise other errors again.

@@ -1,14 +1,37 @@
 """Many codes of a row as one: pooled over its tokens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.model.codes import listed
 from sksae.model.numbers import Matrix
 
 # What becomes of the codes of a row's tokens.
 POOLINGS = ("max", "mean", "active_share")
+
+
+def checked_pooling(pooling: Sequence[str]) -> tuple[str, ...]:
+    """Return what is to be told of units over tokens.
+
+    Raises
+    ------
+    ValueError
+        If it is nothing, or something else, or the same twice.
+    """
+    given = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    if not given or set(given) - set(POOLINGS) or len(set(given)) < len(given):
+        raise ValueError(
+            f"pooling must have some of {listed(POOLINGS)}, each once, got {pooling!r}."
+        )
+    return given
+
+
+def pooled_names(names: Iterable[str], pooling: tuple[str, ...]) -> np.ndarray:
+    """Return names of columns, given those of units: all units in the first pooling, and so on."""
+    units = list(names)
+    return np.asarray([f"{name}_{how}" for how in pooling for name in units], dtype=object)
 
 
 def pooled(

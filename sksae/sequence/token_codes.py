@@ -13,26 +13,20 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sksae.base.available import available_if
 from sksae.base.documentation import DocumentedMixin
-from sksae.base.inputs import (
-    FLOATS,
-    checked_rows,
-    checked_weight,
-    is_converted_later,
-    unseen_on_failure,
-)
+from sksae.base.inputs import checked_weight, unseen_on_failure
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import has_network
 from sksae.base.reading import as_configured
 from sksae.metrics.activity import activity_of, mask_of, thresholds_in
-from sksae.model.codes import listed
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
 from sksae.process.warning import fitting_member
-from sksae.sequence.pooling import POOLINGS, pooled
+from sksae.sequence.inputs import checked_sequences
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled, pooled_names
 from sksae.sequence.tokens import FeatureMeans, Tokens, length_of, tokens_of, untokened
 from sksae.transformer import SparseAutoencoderTransformer
 
@@ -232,7 +226,7 @@ class TokenCodes(
             autoencoder's own ``transform``.
         """
         check_is_fitted(self)
-        X = self._checked(X)
+        X = checked_sequences(self, X)
         pooling, autoencoder = checked_pooling(self.pooling), self.autoencoder_
         thresholds: np.ndarray | None = None
 
@@ -271,7 +265,7 @@ class TokenCodes(
         """
         check_is_fitted(self)
         found = []
-        for tokens in self._by_chunks(self._checked(X)):
+        for tokens in self._by_chunks(checked_sequences(self, X)):
             codes = self._encode(tokens)
             dense = codes.toarray() if isinstance(codes, sp.csr_array) else codes
             found.append(untokened(dense, tokens.is_there))
@@ -330,8 +324,7 @@ class TokenCodes(
         """
         check_is_fitted(self)
         names = self.autoencoder_.get_feature_names_out()
-        pooling = checked_pooling(self.pooling)
-        return np.asarray([f"{name}_{how}" for how in pooling for name in names], dtype=object)
+        return pooled_names(names, checked_pooling(self.pooling))
 
     def _fit(
         self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
@@ -351,7 +344,7 @@ class TokenCodes(
         context = None if in_pieces else self._init_callback_context(max_subtasks=1)
         resets = not in_pieces or not hasattr(self, "autoencoder_")
         with unseen_on_failure(self):
-            X = self._checked(X, reset=resets)
+            X = checked_sequences(self, X, reset=resets)
             weight = checked_weight(sample_weight, X, as_given=True)
             length = length_of(X.shape[1], self.token_width)
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
@@ -424,14 +417,6 @@ class TokenCodes(
             autoencoder.random_state = int(draws.randint(np.iinfo(np.int32).max))
         return autoencoder
 
-    def _checked(self, X: Any, *, reset: bool = False) -> Matrix:
-        """Return rows as an array or CSR matrix in which there may be NaN."""
-        if is_converted_later(X) or sp.issparse(X):
-            return checked_rows(self, X, reset=reset)
-        return validate_data(
-            self, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", accept_sparse="csr"
-        )
-
     def _by_chunks(self, X: Matrix) -> Iterator[Tokens]:
         """Yield the tokens of some rows at a time."""
         n_components = self.autoencoder_.__sksae_network__().n_components
@@ -457,19 +442,3 @@ class TokenCodes(
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def checked_pooling(pooling: Sequence[str]) -> tuple[str, ...]:
-    """Return what is to be told of units over tokens.
-
-    Raises
-    ------
-    ValueError
-        If it is nothing, or something else, or the same twice.
-    """
-    given = (pooling,) if isinstance(pooling, str) else tuple(pooling)
-    if not given or set(given) - set(POOLINGS) or len(set(given)) < len(given):
-        raise ValueError(
-            f"pooling must have some of {listed(POOLINGS)}, each once, got {pooling!r}."
-        )
-    return given

@@ -1,0 +1,106 @@
+"""J of one minibatch and its gradient, by autograd.
+
+J is the mean over tokens of 1/2 ||z_hat - z||^2, masked tokens and visible ones alike, + beta S
++ alpha/2 sum_l ||W_l||^2. Where only masked tokens counted, nothing would teach the codes of
+visible ones, which are those that a fitted model gives.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sksae.engine.attention.draws import Draws
+from sksae.engine.attention.masks import random_mask
+from sksae.engine.attention.modules import Drop, make_module
+from sksae.engine.attention.sequences import Sequences
+from sksae.engine.attention.token_code import TokenCode
+from sksae.engine.device import to_float64
+from sksae.model.attention import AttentionArchitecture
+from sksae.model.loss_parts import LossParts
+
+
+class AttentionObjective:
+    """J by one minibatch after another.
+
+    Parameters
+    ----------
+    architecture : AttentionArchitecture
+        Of the network.
+    flat : Tensor of shape (n_parameters,)
+        Its parameters, which a solver moves.
+    code : TokenCode
+        Its code.
+    rho, beta, alpha : float
+        Wanted share of active units, weight of S, and weight decay.
+    draws : Draws
+        Random numbers, of which the epoch has begun.
+    mask_fraction, dropout : float
+        Shares of tokens that are masked, and of units that drop out.
+    tokens_per_row : float
+        What the tokens of a row count together on average, weights of rows included.
+
+    Attributes
+    ----------
+    module : AttentionModule
+        The network; its parameters are parts of ``flat``.
+    gradient : Tensor of shape (n_parameters,)
+        Of J, at the last minibatch.
+    """
+
+    def __init__(
+        self,
+        architecture: AttentionArchitecture,
+        flat: Tensor,
+        code: TokenCode,
+        *,
+        rho: float,
+        beta: float,
+        alpha: float,
+        draws: Draws,
+        mask_fraction: float,
+        dropout: float,
+        tokens_per_row: float,
+    ) -> None:
+        self._flat, self._code = flat, code
+        self._rho, self._beta, self._alpha = rho, beta, alpha
+        self._draws, self._mask_fraction = draws, mask_fraction
+        self._drop, self._tokens_per_row = Drop(dropout, draws), tokens_per_row
+        self._decays = torch.from_numpy(architecture.decays()).to(flat)
+        self.gradient = torch.zeros_like(flat)
+        self.module = make_module(architecture, parts_of(architecture, flat))
+        gradients = parts_of(architecture, self.gradient)
+        for name, parameter in self.module.named_parameters():
+            # Into which autograd adds.
+            parameter.grad = gradients[name]
+        self._terms: list[Tensor] = []
+
+    def __call__(self, batch: Sequences) -> None:
+        """Find J and its gradient at a minibatch."""
+        weight = batch.token_weight
+        total = self._tokens_per_row * len(batch.tokens)
+        is_masked = random_mask(batch, self._mask_fraction, self._draws)
+        hidden = self.module(batch.tokens, batch.n_kept, batch.is_there, is_masked, self._drop)
+        code = self._code(batch.those_there(hidden), weight)
+        missed = self.module.decode(code) - batch.those_there(batch.tokens)
+        squares = missed.square().sum(dim=1)
+        error = (squares if weight is None else squares * weight).sum() / (2.0 * total)
+        penalty = self._beta * self._code.penalty(code, weight, total, self._rho)
+        torch.mul(self._flat, self._decays, out=self.gradient).mul_(self._alpha)
+        (error + penalty).backward()
+        self._terms.append(torch.stack([error.detach(), penalty.detach()]))
+
+    def epoch_loss(self) -> LossParts:
+        """Return the mean of J over the minibatches since the last call, and its terms."""
+        error, sparsity = to_float64(torch.stack(self._terms)).mean(dim=0).tolist()
+        self._terms.clear()
+        decay = self._alpha / 2.0 * float(to_float64(self._flat * self._decays).square().sum())
+        return LossParts(error + sparsity + decay, error, sparsity, decay)
+
+
+def parts_of(architecture: AttentionArchitecture, flat: Tensor) -> dict[str, Tensor]:
+    """Return the parameters in a vector of all by name; they share its memory."""
+    shapes = architecture.shapes
+    parts = flat.split([int(np.prod(shape)) for shape in shapes.values()])
+    return {
+        name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }

@@ -1,0 +1,505 @@
+"""SparseAttentionEncoder: codes of tokens that know the other tokens of their row."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import Tags
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sksae.base import constraints
+from sksae.base.checkpoint import checkpointed
+from sksae.base.documentation import DocumentedMixin
+from sksae.base.fit_callbacks import FitCallbacks
+from sksae.base.inputs import checked_weight, unseen_on_failure
+from sksae.base.persistence import PersistentMixin
+from sksae.model.attention import POSITIONS, TOKEN_SPARSITIES, AttentionNetwork
+from sksae.model.codes import active_above
+from sksae.model.numbers import Matrix
+from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.warning import speaking_for, warn_user
+from sksae.sequence.attention_attributes import (
+    attributes_of_fit,
+    attributes_of_network,
+    fitted_in,
+    network_in,
+)
+from sksae.sequence.inputs import checked_sequences
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled, pooled_names
+from sksae.sequence.tokens import length_of, tokens_of, untokened
+from sksae.training.attention import AttentionSpecification, TokenRows, make_attention_plan
+from sksae.training.attention_fit import (
+    attention_fit_of,
+    train_attention_plan,
+    warn_of_attention_end,
+)
+from sksae.training.moments import well_scaled
+
+USUAL_RHO = 0.05
+
+
+class SparseAttentionEncoder(
+    DocumentedMixin, PersistentMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
+):
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "token_width": [Interval(Integral, 1, None, closed="left"), None],
+        "attention_density": [
+            Interval(RealNotInt, 0, 1, closed="right"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "n_blocks": [Interval(Integral, 1, None, closed="left")],
+        "n_heads": [Interval(Integral, 1, None, closed="left")],
+        "d_model": [Interval(Integral, 1, None, closed="left")],
+        "dim_feedforward": [Interval(Integral, 1, None, closed="left")],
+        "positions": [StrOptions(set(POSITIONS))],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "mask_fraction": [Interval(Real, 0, 1, closed="left")],
+        "sparsity": [StrOptions({name for name in TOKEN_SPARSITIES if name is not None}), None],
+        "rho": [
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "beta": [Interval(Real, 0, None, closed="left"), None],
+        "pooling": ["array-like", str],
+        "warm_start": ["boolean"],
+        **{
+            name: constraints.TRAINING[name]
+            for name in (
+                "alpha",
+                "learning_rate_schedule",
+                "batch_size",
+                "max_iter",
+                "tol",
+                "early_stopping",
+                "validation_fraction",
+                "device",
+                "verbose",
+                "random_state",
+            )
+        },
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "dtype": [StrOptions({"float32", "float64"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 100,
+        *,
+        token_width: int | None = None,
+        attention_density: float = 0.25,
+        n_blocks: int = 2,
+        n_heads: int = 4,
+        d_model: int = 64,
+        dim_feedforward: int = 128,
+        positions: Literal["learned", "sinusoidal"] = "learned",
+        mask_fraction: float = 0.3,
+        dropout: float = 0.1,
+        sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
+        rho: float = USUAL_RHO,
+        beta: float | None = None,
+        alpha: float = 1e-4,
+        pooling: Sequence[str] = POOLINGS,
+        learning_rate: float = 3e-3,
+        learning_rate_schedule: Literal["linear", "constant"] = "linear",
+        batch_size: Literal["auto"] | int = "auto",
+        max_iter: int = 50,
+        tol: float = 1e-3,
+        n_iter_no_change: int = 10,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        dtype: Literal["float32", "float64"] = "float32",
+        device: str = "auto",
+        verbose: bool | int = 0,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.n_components = n_components
+        self.token_width = token_width
+        self.attention_density = attention_density
+        self.n_blocks = n_blocks
+        self.n_heads = n_heads
+        self.d_model = d_model
+        self.dim_feedforward = dim_feedforward
+        self.positions = positions
+        self.mask_fraction = mask_fraction
+        self.dropout = dropout
+        self.sparsity = sparsity
+        self.rho = rho
+        self.beta = beta
+        self.alpha = alpha
+        self.pooling = pooling
+        self.learning_rate = learning_rate
+        self.learning_rate_schedule = learning_rate_schedule
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.dtype = dtype
+        self.device = device
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Learn codes of tokens by rebuilding tokens, some of them masked.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows. Tokens of NaN alone are left out, and rows of such tokens too; in a sparse matrix
+            there are none.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, which each of its tokens has; rows of weight 0 are left
+            out.
+
+        Returns
+        -------
+        self : SparseAttentionEncoder
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If ``token_width`` does not divide the number of features, ``n_heads`` does not divide
+            ``d_model``, or an ``attention_density`` in tokens is more than a row has; if no row has
+            a token; if another parameter or the data is invalid; if the loss becomes infinite or
+            nan. A ``warm_start`` with other sizes than before is an error too.
+
+        Warns
+        -----
+        UserWarning
+            If ``rho`` or ``beta`` is set and has no effect with the ``sparsity``.
+        ConvergenceWarning
+            If ``max_iter`` ended the training while the loss still fell by more than ``tol``; if
+            tokens are rebuilt no better than by their mean; or if more than 1 % of the units are
+            dead.
+        """
+        resume = self.warm_start and hasattr(self, "parameters_")
+        return self._fit(X, y, sample_weight, resume=resume)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train on the rows given in one pass, in minibatches, at the constant learning rate.
+
+        ``mean_`` and ``scale_`` are those of the first piece in which tokens differ. The rate rises
+        over the first 200 steps of all pieces.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, relative to the others of this piece.
+
+        Returns
+        -------
+        self : SparseAttentionEncoder
+            Fitted.
+
+        Raises
+        ------
+        ValueError
+            If ``early_stopping`` is set, and as from `fit`.
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit cannot hold out rows for early_stopping=True: use "
+                "early_stopping=False, or fit."
+            )
+        resume = hasattr(self, "parameters_")
+        return self._fit(X, y, sample_weight, resume=resume, one_pass=True)
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the pooled codes of some rows, none of whose tokens is masked.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_poolings * n_components)
+            All units in the first pooling, then in the next. A row without tokens has zeros.
+            Computed and returned in the precision of X (float32 stays float32, everything else is
+            float64). Codes of all tokens are never in memory together.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If X is invalid, or has other features than the training rows; if codes overflow.
+        """
+        check_is_fitted(self)
+        X, pooling = checked_sequences(self, X), checked_pooling(self.pooling)
+        network = network_in(vars(self))
+        above = active_above(self.largest_activation_, network.architecture.activation)
+        found = []
+        for codes, is_there in self._codes(network, X):
+            n_tokens = is_there.sum(axis=1)
+            found.append(pooled(codes, n_tokens, pooling, lambda codes=codes: codes > above))
+        return np.concatenate(found)
+
+    def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes of all tokens of some rows, without pooling.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, length, n_components)
+            NaN where a token is left out; in the precision of X.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As from `transform`.
+        """
+        check_is_fitted(self)
+        X = checked_sequences(self, X)
+        return np.concatenate([untokened(*each) for each in self._codes(network_in(vars(self)), X)])
+
+    def attention_weights(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return how much each token takes from each other token of its row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        weights : ndarray of shape (n_samples, n_blocks, n_heads, length, length)
+            Of queries (next to last axis) with keys (last axis): the softmax of the scores that are
+            kept, and 0 for others and for tokens that are left out. Over keys they sum to 1. NaN
+            where the query is a token that is left out. In the precision of X.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If X is invalid, or has other features than the training rows.
+        """
+        from sksae.engine.attention import inference
+
+        check_is_fitted(self)
+        X = checked_sequences(self, X)
+        return inference.attention_weights(network_in(vars(self)), X, self.device)
+
+    def score(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Return R^2 of tokens that are rebuilt from the others of their row.
+
+        Every n-th token of a row is masked, for n = 1 / ``mask_fraction`` rounded and at least 2,
+        in n turns, so that each token is masked once. The only token of a row is rebuilt unmasked,
+        and so are all tokens if ``mask_fraction`` is 0.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, which each of its tokens has.
+
+        Returns
+        -------
+        score : float
+            1 - sum_i w_i ||x_hat_i - x_i||^2 / sum_i w_i ||x_i - mean||^2 over all tokens i, with
+            their own weighted mean; at most 1. nan for fewer than two tokens.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If X or a weight is invalid, if there is no token, or if the score overflows.
+        """
+        from sksae.engine.attention import inference
+
+        check_is_fitted(self)
+        X = checked_sequences(self, X)
+        rows = self._token_rows(X, checked_weight(sample_weight, X, as_given=True))
+        weight, index = rows.counted_weight, None
+        if weight is not None:
+            index = np.flatnonzero(weight)
+        if (rows.n_tokens if index is None else rows.n_tokens[index]).sum() < 2:
+            warn_user("R^2 is not well-defined with less than two tokens.", UndefinedMetricWarning)
+            return float("nan")
+        found = inference.masked_score(
+            network_in(vars(self)),
+            X,
+            self.device,
+            float(self.mask_fraction),
+            index=index,
+            sample_weight=well_scaled(rows.weight),
+        )
+        if not np.isfinite(found):
+            raise ValueError("R^2 overflows: rows of X are too far from those in fit.")
+        return found
+
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+        """Return a name for each column of `transform`: of the unit, then of the pooling.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        names : ndarray of shape (n_poolings * n_components,)
+            Such as ``"sparseattentionencoder0_max"``.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        """
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        names = (f"{prefix}{unit}" for unit in range(len(self.mean_activation_)))
+        return pooled_names(names, checked_pooling(self.pooling))
+
+    @property
+    def components_(self) -> np.ndarray:
+        """Atoms: what an activation of 1 adds to a token, shape (n_components, token_width).
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        """
+        check_is_fitted(self)
+        return self.parameters_["decode.weight"].T * self.scale_
+
+    def _fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object,
+        sample_weight: ArrayLike | None,
+        *,
+        resume: bool,
+        one_pass: bool = False,
+    ) -> Self:
+        """Train, and set the fitted attributes at last: a fit that fails leaves them as they were.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As in `fit`.
+        resume : bool
+            Whether to go on from what is fitted.
+        one_pass : bool, default=False
+            Whether to make a single pass at the constant rate, as ``partial_fit`` does.
+        """
+        checked_pooling(self.pooling)
+        with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
+            X = checked_sequences(self, X, reset=not resume)
+            weight = checked_weight(sample_weight, X, as_given=True)
+            rows = self._token_rows(X, weight)
+            specification = self._specification()
+            specification.warn_of_idle(USUAL_RHO)
+            before = fitted_in(vars(self)) if resume else None
+            n_before = 0 if before is None else len(before.record.losses)
+            with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
+                plan = make_attention_plan(
+                    replace(specification, random_state=draws),
+                    rows,
+                    length_of(X.shape[1], self.token_width),
+                    resume_from=before,
+                    one_pass=one_pass,
+                )
+                callbacks = FitCallbacks(
+                    self,
+                    plan.config,
+                    lambda snapshot: attributes_of_network(plan.network(snapshot.flat)),
+                    X,
+                    y,
+                    weight,
+                    n_before,
+                )
+                callbacks.begin()
+                trained = train_attention_plan(plan, rows, callbacks.monitor)
+            attributes = attributes_of_fit(attention_fit_of(plan, trained, before))
+            warn_of_attention_end(trained, plan, rows.tokens.shape[0])
+            callbacks.end(attributes)
+            for name, value in attributes.items():
+                setattr(self, name, value)
+        return self
+
+    def _specification(self) -> AttentionSpecification:
+        """Return what the parameters ask for."""
+        given = {each.name: getattr(self, each.name) for each in fields(AttentionSpecification)}
+        return AttentionSpecification(**given)
+
+    def _token_rows(self, X: Matrix, weight: np.ndarray | None) -> TokenRows:
+        """Return rows with their tokens.
+
+        Raises
+        ------
+        ValueError
+            If none that counts has any.
+        """
+        tokens = tokens_of(X, length_of(X.shape[1], self.token_width))
+        rows = TokenRows(X, tokens.values, tokens.lengths, weight)
+        counted = rows.counted_weight
+        if counted is not None and not counted.any():
+            raise ValueError("X has no token: all entries of rows of a weight above 0 are NaN.")
+        return rows
+
+    def _codes(
+        self, network: AttentionNetwork, X: Matrix
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the codes of some rows' tokens at a time, and which tokens these are."""
+        from sksae.engine.attention import inference
+
+        return inference.codes_of_tokens(network, X, self.device)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "parameters_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
