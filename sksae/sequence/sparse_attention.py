@@ -49,6 +49,218 @@ USUAL_RHO = 0.05
 class SparseAttentionEncoder(
     DocumentedMixin, PersistentMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
 ):
+    r"""Learn sparse codes of tokens that know the other tokens of their row, then pool them by row.
+
+    A row is a sequence of tokens of one width, one after another: windows of a signal, sentences of
+    a document, patches of a picture. Blocks of self-attention let each token take from others what
+    belongs to it; then a sparse code of it is made, and decoded to the token. Some tokens are
+    masked in training, and must be rebuilt from the others. There are no labels. `transform` tells
+    of each unit how strong it was over the tokens of a row at most, on average, and in what share
+    of tokens it was active.
+
+    Let z be the tokens minus their mean and divided by one scalar, such that their mean squared
+    norm is 36. A token begins as :math:`h = W_e z + b_e + p_t` with a vector :math:`p_t` for its
+    place t; in the place of a masked token's :math:`W_e z + b_e` stands a learnt vector. Each block
+    adds attention of several heads and a feed-forward layer [1]_ [2]_,
+
+    .. math::
+
+        h \leftarrow h + \mathrm{Attention}(\mathrm{norm}(h)), \qquad
+        h \leftarrow h + W_2 \, \mathrm{gelu}(W_1 \, \mathrm{norm}(h) + b_1) + b_2 .
+
+    In a head of d units, :math:`S = Q K^T / \sqrt d` are the scores of each token's query with each
+    token's key. Each query keeps its k strongest scores [3]_,
+
+    .. math::
+
+        A = \mathrm{softmax}(M(S)) V, \qquad
+        M(S)_{ij} = \begin{cases} S_{ij} & S_{ij} \ge t_i \\ -\infty & S_{ij} < t_i \end{cases}
+
+    where :math:`t_i` is the k-th largest score of row i; scores that equal it but for rounding are
+    all kept. What is not kept has weight 0, and its score has no gradient. At last a linear layer
+    makes the pre-activations of the code a of each token, and another one, the decoder, the token
+    :math:`\hat z = W_d a + b_d`. Training minimises
+
+    .. math::
+
+        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+            + \beta S(a) + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2
+
+    over all tokens i, those that are masked and those that are not: the codes of visible tokens are
+    what a fitted model gives. S is the sparsity term of
+    :class:`~sksae.SparseAutoencoderTransformer`, of tokens instead of rows. torch's autograd finds
+    the gradients.
+
+    Shorter rows end in tokens of NaN, which are left out wherever they stand; `pad_tokens` makes
+    such rows. A single NaN in a token is a missing value: the mean of that feature stands for it.
+
+    Parameters
+    ----------
+    n_components : int, default=100
+        Units of the code of a token; at least 1.
+    token_width : int, default=None
+        Features of a token, which divide those of a row; at least 1. None: each row is one token,
+        which has no others to take from.
+    attention_density : float in (0, 1] or int >= 1, default=0.25
+        How many scores each query keeps: a share of the tokens of the row that are not left out,
+        rounded up, or a number of tokens, at most as many as rows have; shorter rows keep what they
+        have. 1.0 is full attention.
+    n_blocks : int, default=2
+        Blocks, at least 1.
+    n_heads : int, default=4
+        Heads of attention in each; they divide ``d_model``.
+    d_model : int, default=64
+        Units of a token between blocks, at least 1.
+    dim_feedforward : int, default=128
+        Units inside the feed-forward layers, at least 1.
+    positions : {"learned", "sinusoidal"}, default="learned"
+        What tells the place of a token in its row: a vector that is learnt for each place, or
+        sines and cosines of the place [1]_. Tokens that are left out have a place too.
+    mask_fraction : float in [0, 1), default=0.3
+        Share of the tokens of a row that are masked, drawn anew in each epoch. One token of a row
+        always stays visible. With 0 tokens are rebuilt from themselves alone.
+    dropout : float in [0, 1), default=0.0
+        Share of units that are 0 in each step of training: of tokens with their places, and of what
+        attention and feed-forward layers add.
+    sparsity : {"kl", "l1", "l2", "topk", "batchtopk"} or None, default="kl"
+        What makes the codes of tokens sparse. "kl" makes sigmoid units rare; all others have relu
+        units. "l1" and "l2" make activations small. "topk" keeps the largest activations of each
+        token, "batchtopk" those of all tokens of a minibatch, and after the fit what exceeds
+        ``threshold_``.
+    rho : float in (0, 1) or int >= 1, default=0.05
+        Wanted share of active units; an int is a number of units, less than ``n_components``. It is
+        the target of "kl", whose mean activation is that over the tokens of a minibatch, and the
+        number of active units of "topk" and "batchtopk", after rounding. Without effect (and a
+        warning, if set) otherwise.
+    beta : float >= 0 or None, default=None
+        Weight of the sparsity term. None is 6.0 for "kl", 0.12 for "l1" and 0.3 for "l2". Without
+        effect (and a warning) if ``sparsity`` is None; an error with "topk" and "batchtopk".
+    alpha : float >= 0, default=1e-4
+        Weight decay, on the weights of linear layers only.
+    pooling : sequence of {"max", "mean", "active_share"}, default=("max", "mean", "active_share")
+        What is told of each unit over the tokens of a row: its largest activation, its mean
+        activation, and the share of tokens in which it is active: not 0, or for "kl" above half of
+        its ``largest_activation_``; in that order. At least one, each once.
+    learning_rate : float > 0 or "auto", default="auto"
+        Rate of Adam [4]_. "auto" is 0.01 min(1, 64 / d_model). It rises over the first 200 steps, a
+        quarter of all steps at most.
+    learning_rate_schedule : {"linear", "constant"}, default="linear"
+        "linear" falls to zero over ``max_iter`` epochs, or faster once the loss has settled (see
+        ``tol``).
+    batch_size : int >= 1 or "auto", default="auto"
+        Largest number of rows in a minibatch. "auto" is as many as have 512 tokens, but at least 16
+        and at most 256, and an eighth of the training rows if that is less, but at least 16.
+    max_iter : int >= 1, default=50
+        Largest number of epochs.
+    tol : float >= 0, default=1e-3
+        The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
+        than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more than
+        this). A "linear" rate then falls to zero over as many more epochs; otherwise training ends.
+    n_iter_no_change : int >= 1, default=10
+        See ``tol``.
+    early_stopping : bool, default=False
+        Whether to hold out rows, measure their `score` after each epoch, and return the parameters
+        with the largest.
+    validation_fraction : float in (0, 1), default=0.1
+        Share of rows held out with ``early_stopping``.
+    warm_start : bool, default=False
+        Whether `fit` continues from the end of the last fit, for ``max_iter`` more epochs, with
+        its ``mean_`` and ``scale_``.
+    dtype : {"float32", "float64"}, default="float32"
+        Precision of training. `transform` computes in the precision of its input.
+    device : str, default="auto"
+        "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". A fitted
+        model whose device is missing computes on the CPU, with a warning.
+    verbose : bool or int, default=0
+        1 prints some epochs of the training and why it ended, 2 every epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seed of initial parameters, minibatches, masks, dropout and held-out rows. With an int, the
+        same data, parameters, device and number of threads give the same bits.
+
+    Attributes
+    ----------
+    parameters_ : dict of str to ndarray
+        What was learnt, by the names of the layers; weights are (n_out, n_in).
+    components_ : ndarray of shape (n_components, token_width)
+        Atoms: what an activation of 1 of each unit adds to a token, in the scale of X.
+    mean_ : ndarray of shape (token_width,), float64
+        Mean of each feature over the training tokens that have it.
+    scale_ : float
+        The divisor of all features; 1.0 if tokens are all alike.
+    length_ : int
+        Tokens of a row at most.
+    threshold_ : float or None
+        For "batchtopk": a unit is active above this pre-activation, at least 0, which as many
+        pre-activations of the training tokens exceed as ``rho`` says. None for others.
+    beta_ : float or None
+        Weight of the sparsity term, if there is one.
+    mean_activation_, active_share_ : ndarray of shape (n_components,), float64
+        Weighted mean of each unit's activation over the training tokens, and the share of them in
+        which it is active (see ``pooling``); no token is masked. After `partial_fit` of the last
+        rows given.
+    largest_activation_ : ndarray of shape (n_components,), float64
+        Largest activation of each unit over the training tokens, of all pieces.
+    loss_curve_ : list of float
+        For each epoch the mean of J over its minibatches.
+    loss_parts_ : dict of {"reconstruction", "sparsity", "decay"} to list of float
+        The terms of ``loss_curve_``.
+    validation_score_curve_ : list of float or None
+        `score` of the held-out rows after each epoch; None without ``early_stopping``.
+    n_iter_ : int
+        Epochs completed so far, and passes of `partial_fit`.
+    n_steps_ : int
+        Steps of the solver so far.
+    n_features_in_ : int
+        Features of a row: ``length_`` times the width of a token.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names, if X had any that are strings.
+
+    See Also
+    --------
+    TokenCodes : Codes of tokens that know nothing of the others, at a fraction of the time.
+    pad_tokens : Makes rows of one length from tokens and what they belong to.
+
+    Notes
+    -----
+    Time and memory of attention grow with the square of the number of tokens, for any density: all
+    scores are computed before the strongest are known. What a smaller density buys is that each
+    token names the few that it takes from (`attention_weights`).
+
+    References
+    ----------
+    .. [1] A. Vaswani et al., "Attention is all you need", NeurIPS 2017, arXiv:1706.03762.
+    .. [2] R. Xiong et al., "On layer normalization in the transformer architecture", ICML 2020,
+           arXiv:2002.04745.
+    .. [3] G. Zhao et al., "Explicit sparse transformer: concentrated attention through explicit
+           selection", 2019, arXiv:1912.11637.
+    .. [4] D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+
+    To mask tokens and rebuild them is the training of J. Devlin et al., "BERT: pre-training of deep
+    bidirectional transformers for language understanding", NAACL 2019, arXiv:1810.04805, of numbers
+    instead of words.
+
+    Examples
+    --------
+    Pictures of 8 x 8 points as eight tokens, their lines:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae.sequence import SparseAttentionEncoder
+    >>> X = load_digits().data[:300]
+    >>> encoder = SparseAttentionEncoder(16, token_width=8, max_iter=3, tol=1.0, random_state=0)
+    >>> encoder.fit_transform(X).shape
+    (300, 48)
+    >>> encoder.tokens(X).shape
+    (300, 8, 16)
+
+    Each line takes from two of the eight, in each of two blocks and four heads:
+
+    >>> weights = encoder.attention_weights(X[:5])
+    >>> weights.shape
+    (5, 2, 4, 8, 8)
+    >>> print((weights > 0).sum(axis=-1).max())
+    2
+    """
+
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "token_width": [Interval(Integral, 1, None, closed="left"), None],
@@ -61,8 +273,8 @@ class SparseAttentionEncoder(
         "d_model": [Interval(Integral, 1, None, closed="left")],
         "dim_feedforward": [Interval(Integral, 1, None, closed="left")],
         "positions": [StrOptions(set(POSITIONS))],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
         "mask_fraction": [Interval(Real, 0, 1, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
         "sparsity": [StrOptions({name for name in TOKEN_SPARSITIES if name is not None}), None],
         "rho": [
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -75,6 +287,7 @@ class SparseAttentionEncoder(
             name: constraints.TRAINING[name]
             for name in (
                 "alpha",
+                "learning_rate",
                 "learning_rate_schedule",
                 "batch_size",
                 "max_iter",
@@ -86,7 +299,6 @@ class SparseAttentionEncoder(
                 "random_state",
             )
         },
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "dtype": [StrOptions({"float32", "float64"})],
     }
@@ -103,13 +315,13 @@ class SparseAttentionEncoder(
         dim_feedforward: int = 128,
         positions: Literal["learned", "sinusoidal"] = "learned",
         mask_fraction: float = 0.3,
-        dropout: float = 0.1,
+        dropout: float = 0.0,
         sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
         rho: float = USUAL_RHO,
         beta: float | None = None,
         alpha: float = 1e-4,
         pooling: Sequence[str] = POOLINGS,
-        learning_rate: float = 3e-3,
+        learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         batch_size: Literal["auto"] | int = "auto",
         max_iter: int = 50,
@@ -264,9 +476,12 @@ class SparseAttentionEncoder(
         network = network_in(vars(self))
         above = active_above(self.largest_activation_, network.architecture.activation)
         found = []
+
+        def mask() -> np.ndarray:
+            return codes > above
+
         for codes, is_there in self._codes(network, X):
-            n_tokens = is_there.sum(axis=1)
-            found.append(pooled(codes, n_tokens, pooling, lambda codes=codes: codes > above))
+            found.append(pooled(codes, is_there.sum(axis=1), pooling, mask))
         return np.concatenate(found)
 
     def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:

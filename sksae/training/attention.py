@@ -26,10 +26,12 @@ from sksae.training.splits import split_rows
 
 # Steps over which the learning rate rises; where it falls later, a quarter of all at most.
 WARM_UP = 200
+# The rate of adam by default, up to that width between blocks.
+RATE, REFERENCE_WIDTH = 1e-2, 64
 # Deviation of the mask vector and of learned positions at first, beside tokens of 1 an entry.
 SMALL = 0.1
 # So many tokens are a minibatch by default, in so many rows at least and at most.
-TOKENS_PER_BATCH, FEWEST_ROWS, MOST_ROWS = 1024, 16, 256
+TOKENS_PER_BATCH, FEWEST_ROWS, MOST_ROWS = 512, 16, 256
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class AttentionSpecification:
     rho: float
     beta: float | None
     alpha: float
-    learning_rate: float
+    learning_rate: float | str
     learning_rate_schedule: str
     batch_size: int | str
     max_iter: int
@@ -72,10 +74,17 @@ class AttentionSpecification:
             self.dtype,
             rho=self.rho_share,
             alpha=float(self.alpha),
-            learning_rate=float(self.learning_rate),
+            learning_rate=self.rate,
             **numbers,
         )
         defaults.resolve_beta(self.beta, self.sparsity, is_scaled=True)
+
+    @property
+    def rate(self) -> float:
+        """The learning rate, given or by default."""
+        if not isinstance(self.learning_rate, str):
+            return float(self.learning_rate)
+        return RATE * min(1.0, REFERENCE_WIDTH / self.d_model)
 
     @property
     def rho_share(self) -> float:
@@ -309,10 +318,8 @@ def make_attention_plan(
     if before is not None:
         check_same_architecture(before.network.architecture, architecture)
     draws = check_random_state(specification.random_state)
-    if before is None:
-        seed = int(draws.randint(np.iinfo(np.int32).max))
-    else:
-        seed = before.record.seed
+    drawn = int(draws.randint(np.iinfo(np.int32).max))
+    seed = drawn if before is None else before.record.seed
     weight = rows.counted_weight
     index, held_out_index = split_rows(specification, rows.X.shape[0], weight, seed)
     if before is not None and before.record.has_varied:
@@ -371,7 +378,7 @@ def _config_of(
         max_iter=1 if one_pass else specification.max_iter,
         tol=specification.tol,
         n_iter_no_change=specification.n_iter_no_change,
-        learning_rate=float(specification.learning_rate),
+        learning_rate=specification.rate,
         learning_rate_schedule="constant" if one_pass else specification.learning_rate_schedule,
         batch_size=resolve_batch_size(specification.batch_size, n_rows, length),
         seed=seed,
@@ -383,7 +390,7 @@ def _config_of(
 
 
 def resolve_batch_size(batch_size: int | str, n_rows: int, length: int) -> int:
-    """Return the most rows of a minibatch; "auto" is those of some thousand tokens.
+    """Return the most rows of a minibatch; "auto" is those of some hundred tokens.
 
     Parameters
     ----------

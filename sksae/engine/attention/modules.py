@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sksae.engine.attention.draws import Draws
-from sksae.engine.attention.kept_scores import keep_strongest
+from sksae.engine.attention.kept_scores import keep_strongest, weights_of
 from sksae.model.attention import AttentionArchitecture
 
 # Of the sinusoids of positions, in tokens (Vaswani et al., section 3.5).
@@ -65,7 +65,7 @@ class SparseAttention(nn.Module):
         heads = self.project(tokens).view(n_rows, length, 3, self._n_heads, width // self._n_heads)
         query, key, value = heads.permute(2, 0, 3, 1, 4)
         scores = (query * (width // self._n_heads) ** -0.5) @ key.transpose(-1, -2)
-        weights = keep_strongest(scores, n_kept, is_there).softmax(dim=-1)
+        weights = weights_of(keep_strongest(scores, n_kept, is_there))
         gathered = (weights @ value).transpose(1, 2).reshape(n_rows, length, width)
         return self.out(gathered), weights
 
