@@ -15,6 +15,8 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.model.attention import TOKEN_SPARSITIES
+from sksae.sequence import SparseAttentionEncoder
 
 # Transformers.
 
@@ -175,7 +177,26 @@ STACKED = {
     )
     for name, estimator in estimators.items()
 }
-ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED
+
+# Encoders of sequences.
+
+SMALL = {"d_model": 8, "dim_feedforward": 8, "n_heads": 2, **QUICK}
+SEQUENCES = {
+    "attention-default": SparseAttentionEncoder(**SMALL),
+    # Checks come with rows of all widths, which only tokens of one feature divide.
+    "attention-tokens": SparseAttentionEncoder(token_width=1, **SMALL),
+    **{
+        f"attention-{sparsity}": SparseAttentionEncoder(
+            token_width=1, sparsity=sparsity, rho=rho_of(sparsity, 0.05, 0.6), **SMALL
+        )
+        for sparsity in TOKEN_SPARSITIES
+        if sparsity != "kl"
+    },
+    "attention-float64": SparseAttentionEncoder(
+        token_width=1, dtype="float64", positions="sinusoidal", dropout=0.1, **SMALL
+    ),
+}
+ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED | SEQUENCES
 # Each class as it is by default, each code, each solver, and codes that are sparse matrices. The
 # others are for a longer run.
 FAST_STACKS = {"stack-default", "classifier-default", "regressor-default"}
@@ -186,6 +207,8 @@ FAST = FAST_STACKS | {
     "kl-lbfgs-float64",
     "kl-adam-auto",
     "topk-sparse-output",
+    "attention-default",
+    "attention-tokens",
 }
 assert ALL.keys() >= FAST
 

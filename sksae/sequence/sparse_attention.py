@@ -13,7 +13,7 @@ from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.checkpoint import checkpointed
@@ -591,13 +591,13 @@ class SparseAttentionEncoder(
             raise ValueError("R^2 overflows: rows of X are too far from those in fit.")
         return found
 
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return a name for each column of `transform`: of the unit, then of the pooling.
 
         Parameters
         ----------
-        input_features : None
-            Ignored, present for API consistency.
+        input_features : array-like of str or None, default=None
+            Compared with the names of the features in `fit`, and otherwise ignored.
 
         Returns
         -------
@@ -608,8 +608,11 @@ class SparseAttentionEncoder(
         ------
         NotFittedError
             If it is not fitted.
+        ValueError
+            If ``input_features`` are others than in `fit`.
         """
         check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
         prefix = type(self).__name__.lower()
         names = (f"{prefix}{unit}" for unit in range(len(self.mean_activation_)))
         return pooled_names(names, checked_pooling(self.pooling))

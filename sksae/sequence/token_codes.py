@@ -13,7 +13,7 @@ from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbac
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sksae.base.available import available_if
 from sksae.base.documentation import DocumentedMixin
@@ -27,7 +27,14 @@ from sksae.model.slices import chunk_slices
 from sksae.process.warning import fitting_member
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled, pooled_names
-from sksae.sequence.tokens import FeatureMeans, Tokens, length_of, tokens_of, untokened
+from sksae.sequence.tokens import (
+    FeatureMeans,
+    Tokens,
+    as_tokens,
+    length_of,
+    tokens_of,
+    untokened,
+)
 from sksae.transformer import SparseAutoencoderTransformer
 
 
@@ -304,13 +311,13 @@ class TokenCodes(
             values = self.autoencoder_.inverse_transform(tokens.values)
         return untokened(values, tokens.is_there).reshape(len(codes), -1)
 
-    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return a name for each column of `transform`: of the unit, then of the pooling.
 
         Parameters
         ----------
-        input_features : None
-            Ignored, present for API consistency.
+        input_features : array-like of str or None, default=None
+            Compared with the names of the features in `fit`, and otherwise ignored.
 
         Returns
         -------
@@ -321,8 +328,11 @@ class TokenCodes(
         ------
         NotFittedError
             If it is not fitted.
+        ValueError
+            If ``input_features`` are others than in `fit`.
         """
         check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
         names = self.autoencoder_.get_feature_names_out()
         return pooled_names(names, checked_pooling(self.pooling))
 
@@ -348,7 +358,7 @@ class TokenCodes(
             weight = checked_weight(sample_weight, X, as_given=True)
             length = length_of(X.shape[1], self.token_width)
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
-            means = means.after(X.reshape((X.shape[0] * length, -1)))
+            means = means.after(as_tokens(X, length))
             tokens = tokens_of(X, length, means.mean)
             if not tokens.values.shape[0]:
                 raise ValueError("X has no token: all of its entries are NaN.")

@@ -48,6 +48,13 @@ def length_of(n_features: int, token_width: int | None) -> int:
     return n_features // width
 
 
+def as_tokens(X: Matrix, length: int) -> Matrix:
+    """Return all tokens of rows, those that are left out too, (n_rows * length, token_width)."""
+    values = X.reshape((X.shape[0] * length, X.shape[1] // length))
+    # scipy makes another format of it.
+    return values if isinstance(values, np.ndarray) else values.tocsr()
+
+
 def tokens_of(X: Matrix, length: int, fill: np.ndarray | None = None) -> Tokens:
     """Return the tokens of some rows; those of NaN alone are left out.
 
@@ -60,8 +67,7 @@ def tokens_of(X: Matrix, length: int, fill: np.ndarray | None = None) -> Tokens:
     fill : ndarray of shape (token_width,), optional
         What a single NaN of a token stands for; by default there is none.
     """
-    n_rows, width = X.shape[0], X.shape[1] // length
-    values = X.reshape((n_rows * length, width))
+    n_rows, values = X.shape[0], as_tokens(X, length)
     is_there: np.ndarray = np.ones((n_rows, length), dtype=bool)
     if not may_have_nan(X) or not _has_nan(values):
         return Tokens(values, is_there)
