@@ -149,7 +149,7 @@ def _head(estimator: object, network: FittedNetwork, digest: str) -> str:
             FILE = Path(__file__).with_suffix(".npz")
             CONTENT = FILE.read_bytes()
             if sha256(CONTENT).hexdigest() != "{digest}":
-                raise ValueError(f"{{FILE}} is damaged, or of another model: write both files again.")
+                raise ValueError(f"{{FILE}} is damaged, or of another model: write both again.")
             with np.load(BytesIO(CONTENT), allow_pickle=False) as file:
                 ARRAYS = dict(file)
             del CONTENT
