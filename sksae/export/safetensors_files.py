@@ -100,7 +100,7 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     folder.mkdir(parents=True, exist_ok=True)
     header = {CHECKSUM: _checksum(Exported(arrays, config))}
     # Not by save_file, whose files none but their owner may read.
-    contents = {
+    contents: dict[Path, str | bytes] = {
         folder / WEIGHTS: save(arrays, header),
         folder / CONFIG: json.dumps(config, indent=2),
     }
