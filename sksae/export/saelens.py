@@ -312,7 +312,7 @@ def _told_by(metadata: Mapping[str, Any], n_components: int) -> tuple[float, int
     scale = metadata.get("sksae_scale", 1.0)
     n_active = metadata.get("sksae_n_active") or 0
     prefixes = metadata.get("sksae_prefixes") or []
-    largest = np.finfo(np.float64).max
+    largest = int(np.finfo(np.float64).max)  # As an integer it is compared with any other.
     if isinstance(scale, bool) or not isinstance(scale, float | int) or not 0 < scale <= largest:
         raise ValueError(f"cfg.json: sksae_scale={scale!r} must be a positive number.")
     if not _is_count(n_active, n_components) and n_active != 0:

@@ -240,6 +240,9 @@ def _read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             for name in file.keys():  # noqa: SIM118
+                # Else all that a header asks for is in the file.
+                if 0 in file.get_slice(name).get_shape():
+                    raise ValueError(f"{path}: {name} holds no numbers.")
                 tensor = file.get_tensor(name)
                 if not tensor.is_floating_point():
                     raise ValueError(
