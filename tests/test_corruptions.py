@@ -16,6 +16,9 @@ import joblib
 import numpy as np
 import pytest
 from limiting import memory_limit
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from sksae import (
     SparseAutoencoderClassifier,
@@ -205,6 +208,32 @@ def test_mapped_joblib(tmp_path):
 
     said = SparseAutoencoderTransformer, checksums(vars(fitted("kl")))[0]
     check(content, load, said, at_least=100)
+
+
+@pytest.mark.parametrize("way", ["joblib", "skops"])
+def test_other_steps_of_a_pipeline_are_whole_too_where_the_file_has_a_checksum(way):
+    """Compressed files of joblib, and those of skops, have one of all that is in them."""
+    skops = pytest.importorskip("skops.io")
+    pipe = make_pipeline(StandardScaler(), sae(), LogisticRegression()).fit(X, Y)
+    trusted = ["sksae.transformer.SparseAutoencoderTransformer"]
+    written = io.BytesIO()
+    if way == "skops":
+        skops.dump(pipe, written)
+    else:
+        joblib.dump(pipe, written, compress=1)
+
+    def load(damaged):
+        file = io.BytesIO(damaged)
+        found = skops.load(file, trusted=trusted) if way == "skops" else joblib.load(file)
+        return said_by_pipeline(found)
+
+    check(written.getvalue(), load, said_by_pipeline(pipe), at_least=100)
+
+
+def said_by_pipeline(pipe):
+    scaler, own, top = (step for _, step in pipe.steps)
+    arrays = (scaler.mean_, scaler.scale_, top.coef_, top.intercept_, top.classes_)
+    return [*(array.tolist() for array in arrays), said_by(own)]
 
 
 # --- skops -----------------------------------------------------------------------------------
