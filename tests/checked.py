@@ -15,6 +15,7 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.sequence import TokenCodes
 
 # Transformers.
 
@@ -175,7 +176,18 @@ STACKED = {
     )
     for name, estimator in estimators.items()
 }
-ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED
+
+# Rows of tokens.
+
+TOKENS = {
+    "tokens-default": TokenCodes(SparseAutoencoderTransformer(**QUICK)),
+    "tokens-topk-sparse-output": TokenCodes(
+        SparseAutoencoderTransformer(sparsity="topk", rho=0.6, sparse_output=True, **QUICK)
+    ),
+    "tokens-stack": TokenCodes(StackedSparseAutoencoder(members(), **LAZY), pooling=["max"]),
+    "tokens-none": TokenCodes(),
+}
+ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED | TOKENS
 # Each class as it is by default, each code, each solver, and codes that are sparse matrices. The
 # others are for a longer run.
 FAST_STACKS = {"stack-default", "classifier-default", "regressor-default"}
@@ -186,6 +198,7 @@ FAST = FAST_STACKS | {
     "kl-lbfgs-float64",
     "kl-adam-auto",
     "topk-sparse-output",
+    "tokens-default",
 }
 assert ALL.keys() >= FAST
 
@@ -243,6 +256,8 @@ def not_yielded(label):
     """Return names of checks that scikit-learn has but does not yield to such an estimator."""
     if label == "default":
         return []
+    if label in TOKENS:
+        return NOT_YIELDED
     if label in STACKED:
         return NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label in FAST_STACKS else [])
     passes = "check_estimators_partial_fit_n_features"
