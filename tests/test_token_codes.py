@@ -92,6 +92,21 @@ def test_poolings_are_in_the_order_given():
     np.testing.assert_array_equal(one.transform(X), whole[:, :6])
 
 
+@pytest.mark.parametrize("name", ["kl", "topk, sparse"])
+def test_segments_are_pooled_by_themselves(name):
+    rows = ragged([6, 1, 5, 4, 6, 2])
+    model = TokenCodes(CODES[name], token_width=WIDTH, n_segments=4).fit(rows)
+    found = dense(model.transform(rows))
+    tokens, taken = rows.reshape(6, 6, WIDTH), FrozenEstimator(model.autoencoder_)
+    for segment, positions in enumerate([[0], [1, 2], [3], [4, 5]]):
+        part = tokens[:, positions].reshape(6, -1)
+        expected = dense(TokenCodes(taken, token_width=WIDTH).fit(part).transform(part))
+        np.testing.assert_allclose(found[:, 18 * segment : 18 * (segment + 1)], expected, atol=1e-7)
+    names = model.get_feature_names_out()
+    assert len(names) == found.shape[1]
+    assert names[18].endswith("0_max_segment1")
+
+
 def test_a_row_is_one_token_by_default():
     model = TokenCodes(topk(), pooling="max").fit(X)
     assert model.length_ == 1
@@ -283,6 +298,7 @@ def test_padding_of_groups_that_do_not_fit():
     [
         ({"token_width": 7}, ValueError, "token_width=7 must divide the number of features, 20"),
         ({"token_width": 40}, ValueError, "token_width=40 must divide"),
+        ({"n_segments": 2}, ValueError, "n_segments=2 must be at most the number of tokens"),
         ({"token_width": 0}, ValueError, "The 'token_width' parameter"),
         (
             {"pooling": "sum"},

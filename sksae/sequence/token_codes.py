@@ -235,9 +235,9 @@ class TokenCodes(
         Returns
         -------
         codes : {ndarray, CSR matrix} of shape (n_samples, n_segments * n_poolings * n_components)
-            Of the first segment all units in the first pooling, then in the next. A row without tokens has zeros. In the
-            precision of X; a sparse matrix if the codes of the autoencoder are
-            (``sparse_output=True``). Codes of all tokens are never in memory together.
+            Of the first segment all units in the first pooling, then in the next. A row without
+            tokens has zeros. In the precision of X; a sparse matrix if the codes of the autoencoder
+            are (``sparse_output=True``). Codes of all tokens are never in memory together.
 
         Raises
         ------
@@ -383,11 +383,9 @@ class TokenCodes(
             tokens = tokens_of(X, length, means.mean)
             if not tokens.values.shape[0]:
                 raise ValueError("X has no token: all of its entries are NaN.")
-            weights = (
-                {}
-                if weight is None
-                else {"sample_weight": np.repeat(weight, tokens.lengths().ravel())}
-            )
+            weights = {}
+            if weight is not None:
+                weights["sample_weight"] = np.repeat(weight, tokens.lengths()[:, 0])
             with fitting_member(autoencoder, self, "autoencoder", on_codes=False):
                 if isinstance(autoencoder, FrozenEstimator):
                     check_is_fitted(autoencoder)
@@ -468,12 +466,12 @@ class TokenCodes(
 
     def _encode(self, tokens: Tokens) -> Matrix:
         """Return the codes of tokens, as an array or a csr_array."""
-        if not tokens.values.shape[0]:
-            n_components = self.autoencoder_.__sksae_network__().n_components
-            nothing = np.zeros((0, n_components), dtype=tokens.values.dtype)
-            return sp.csr_array(nothing) if unfrozen(self.autoencoder_)._gives_sparse else nothing
+        values, n_tokens = tokens.values, tokens.values.shape[0]
+        if not n_tokens:
+            # In the container that others have.
+            values = self.token_mean_[None].astype(values.dtype)
         with config_context(transform_output="default"):
-            codes = self.autoencoder_.transform(tokens.values)
+            codes = self.autoencoder_.transform(values)[:n_tokens]
         return sp.csr_array(codes) if sp.issparse(codes) else codes
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -52,8 +52,8 @@ def check_segments(n_segments: int, length: int) -> None:
     """Raise if rows of so many tokens cannot be cut into so many segments."""
     if n_segments > length:
         raise ValueError(
-            f"n_segments={n_segments} must be at most the number of tokens in a row, {length}: each "
-            "segment is to have one. Choose fewer segments, or a smaller token_width."
+            f"n_segments={n_segments} must be at most the number of tokens in a row, {length}, as "
+            "each segment is to have one: choose fewer segments, or a smaller token_width."
         )
 
 
