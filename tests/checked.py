@@ -16,7 +16,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.model.attention import TOKEN_SPARSITIES
-from sksae.sequence import SparseAttentionEncoder
+from sksae.sequence import SparseAttentionEncoder, TokenCodes
 
 # Transformers.
 
@@ -178,10 +178,18 @@ STACKED = {
     for name, estimator in estimators.items()
 }
 
-# Encoders of sequences.
+# Rows of tokens.
 
+TOKENS = {
+    "tokens-default": TokenCodes(SparseAutoencoderTransformer(**QUICK)),
+    "tokens-topk-sparse-output": TokenCodes(
+        SparseAutoencoderTransformer(sparsity="topk", rho=0.6, sparse_output=True, **QUICK)
+    ),
+    "tokens-stack": TokenCodes(StackedSparseAutoencoder(members(), **LAZY), pooling=["max"]),
+    "tokens-none": TokenCodes(),
+}
 SMALL = {"d_model": 8, "dim_feedforward": 8, "n_heads": 2, **QUICK}
-SEQUENCES = {
+ATTENTION = {
     "attention-default": SparseAttentionEncoder(**SMALL),
     # Checks come with rows of all widths, which only tokens of one feature divide.
     "attention-tokens": SparseAttentionEncoder(token_width=1, **SMALL),
@@ -196,7 +204,7 @@ SEQUENCES = {
         token_width=1, dtype="float64", positions="sinusoidal", dropout=0.1, **SMALL
     ),
 }
-ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED | SEQUENCES
+ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED | TOKENS | ATTENTION
 # Each class as it is by default, each code, each solver, and codes that are sparse matrices. The
 # others are for a longer run.
 FAST_STACKS = {"stack-default", "classifier-default", "regressor-default"}
@@ -207,6 +215,7 @@ FAST = FAST_STACKS | {
     "kl-lbfgs-float64",
     "kl-adam-auto",
     "topk-sparse-output",
+    "tokens-default",
     "attention-default",
     "attention-tokens",
 }
@@ -266,6 +275,8 @@ def not_yielded(label):
     """Return names of checks that scikit-learn has but does not yield to such an estimator."""
     if label == "default":
         return []
+    if label in TOKENS:
+        return NOT_YIELDED
     if label in STACKED:
         return NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label in FAST_STACKS else [])
     passes = "check_estimators_partial_fit_n_features"

@@ -1,9 +1,10 @@
-"""A damaged file of an estimator does not load; callbacks of a user are not in one."""
+"""What of a fitted estimator is checked when it is loaded; callbacks of a user are not in a file.
 
-import io
+tests/test_corruptions.py damages files, and tests/test_hostile_files.py has some that do harm.
+"""
+
 import pickle
 import threading
-import warnings
 from functools import cache
 
 import joblib
@@ -30,36 +31,8 @@ def sae(**parameters):
 
 
 @cache
-def fitted(name):
-    return {
-        "kl": sae(),
-        "topk": sae(sparsity="topk", rho=4),
-        "stack": StackedSparseAutoencoder([sae(), sae()], max_iter=2, random_state=0),
-        "classifier": SparseAutoencoderClassifier([sae()], max_iter=2, random_state=0),
-    }[name].fit(X, y)
-
-
-# A flipped bit may ask pickle for more memory than there is, or name a class that is not there.
-@pytest.mark.parametrize("name", ["kl", "topk", "stack", "classifier"])
-def test_of_200_corruptions_none_loads_with_other_codes(name):
-    written = io.BytesIO()
-    joblib.dump(fitted(name), written)
-    good, rng = written.getvalue(), np.random.default_rng(0)
-    expected, n_refused = fitted(name).transform(X), 0
-    for _ in range(200):
-        damaged = bytearray(good)
-        for place in rng.integers(len(good), size=rng.integers(1, 4)):
-            damaged[place] ^= 1 << int(rng.integers(8))
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                codes = joblib.load(io.BytesIO(bytes(damaged))).transform(X)
-        except Exception:
-            n_refused += 1
-        else:
-            # The damage was where nothing is, between arrays say.
-            np.testing.assert_array_equal(codes, expected)
-    assert n_refused > 150
+def fitted():
+    return sae().fit(X)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +48,7 @@ def test_of_200_corruptions_none_loads_with_other_codes(name):
     ],
 )
 def test_whatever_is_changed_is_noticed(damage):
-    state = pickle.loads(pickle.dumps(fitted("kl"))).__getstate__()
+    state = pickle.loads(pickle.dumps(fitted())).__getstate__()
     damage(state)
     with pytest.raises(ValueError, match="The file of this SparseAutoencoderTransformer is damag"):
         SparseAutoencoderTransformer.__new__(SparseAutoencoderTransformer).__setstate__(state)
@@ -90,7 +63,7 @@ def test_whatever_is_changed_is_noticed(damage):
     ],
 )
 def test_a_file_that_does_not_say_what_it_holds_is_refused(lost, said):
-    state = fitted("kl").__getstate__()
+    state = fitted().__getstate__()
     for name in lost:
         del state[name]
     with pytest.raises(ValueError, match=said):
@@ -98,10 +71,10 @@ def test_a_file_that_does_not_say_what_it_holds_is_refused(lost, said):
 
 
 def test_a_mapped_file_is_checked_by_shapes_only(tmp_path):
-    joblib.dump(fitted("kl"), tmp_path / "model.joblib")
+    joblib.dump(fitted(), tmp_path / "model.joblib")
     mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
     assert isinstance(mapped.coefs_[0], np.memmap)
-    np.testing.assert_array_equal(mapped.transform(X), fitted("kl").transform(X))
+    np.testing.assert_array_equal(mapped.transform(X), fitted().transform(X))
     # Saved anew it is as any other.
     again = pickle.loads(pickle.dumps(mapped))
     np.testing.assert_array_equal(again.coefs_[0], mapped.coefs_[0])

@@ -67,6 +67,16 @@ def test_most_of_the_file_was_the_solvers():
     assert len(pickle.dumps(slim(model))) < 1.2 * weights
 
 
+@pytest.mark.parametrize(
+    ("solver", "times"), [("adam", 3), ("sgd", 2), pytest.param("lbfgs", 1, marks=pytest.mark.slow)]
+)
+def test_how_much_larger_a_file_is_is_the_solvers_business(solver, times):
+    # docs/guide/saving.md says so.
+    model = SparseAutoencoderTransformer(256, solver=solver, max_iter=2, random_state=0).fit(X)
+    weights = sum(array.nbytes for array in model.coefs_)
+    assert times < len(pickle.dumps(model)) / weights < times + 0.2
+
+
 def test_members_are_slim_too():
     model = slim(MODELS["greedy"].fit(X))
     for member in model.autoencoders_:

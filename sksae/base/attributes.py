@@ -35,8 +35,11 @@ OF_CODE_UNITS = {
 }
 # What only training goes on from, as it is where nothing is known of one before.
 OF_TRAINING: dict[str, Any] = {"_seed": None, "_seen": None, "_state": {}}
-# The number of this arrangement of fitted attributes; a file with another one is not guessed at.
+# The number of this arrangement of fitted attributes, those of stacks included, whose members carry
+# it; a file with another one is not guessed at.
 LAYOUT = 5
+# The releases that read each arrangement. No release had one before 5.
+READ_BY = {5: ">=0.1.0"}
 
 
 def network_attributes(network: FittedNetwork) -> dict[str, Any]:

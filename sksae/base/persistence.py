@@ -3,14 +3,16 @@
 Every way that goes by pickle is meant: joblib's files, skops, workers of a search.
 """
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from inspect import Parameter, signature
 from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
 
-from sksae.base.attributes import LAYOUT
+from sksae.base.attributes import LAYOUT, READ_BY
 from sksae.process.version import __version__
 
 CALLBACKS, CHECKSUMS, VERSION = "_skl_callbacks", "_checksums", "_sksae_version"
@@ -38,16 +40,21 @@ class PersistentMixin:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         """Take what was pickled, if it is whole.
 
+        Parameters that the version that pickled it did not have are what they are by default.
+
         Raises
         ------
         ValueError
-            If it is damaged, or of a version that arranged attributes otherwise.
+            If it is damaged, or of a version that arranged attributes otherwise, or that has
+            parameters which this one does not have.
         """
-        state, name = dict(state), type(self).__name__
+        state, name, defaults = dict(state), type(self).__name__, default_parameters(type(self))
         saved, version = state.pop(CHECKSUMS, None), state.pop(VERSION, None)
         check_arrangement(name, state, version)
         check_whole(name, state, saved)
-        super().__setstate__(state)  # type: ignore[misc]
+        check_parameters(name, state, defaults.keys(), version)
+        given = {key: value for key, value in defaults.items() if value is not Parameter.empty}
+        super().__setstate__(given | state)  # type: ignore[misc]
 
     def __copy__(self) -> Self:
         """Return a copy that shares all attributes."""
@@ -83,6 +90,11 @@ def checksums(state: Mapping[str, Any]) -> tuple[int, int]:
     return said, entries
 
 
+def default_parameters(kind: type) -> dict[str, Any]:
+    """Return the parameters of a class of estimators, and what each is by default, if anything."""
+    return {name: each.default for name, each in signature(kind).parameters.items()}
+
+
 def check_arrangement(name: str, state: Mapping[str, Any], version: object) -> None:
     """Check that attributes are arranged as this version arranges them.
 
@@ -105,8 +117,47 @@ def check_arrangement(name: str, state: Mapping[str, Any], version: object) -> N
         by = "an early version of sksae" if version is None else f"sksae {version}"
         raise ValueError(
             f"This {name} was saved by {by}, which arranged attributes otherwise (layout {layout}, "
-            f"here {LAYOUT}), or its file is damaged: load it with that version, or fit it again."
+            f"here {LAYOUT}), or its file is damaged: {_way_out(layout, version)}"
         )
+
+
+def check_parameters(
+    name: str, state: Mapping[str, Any], known: Iterable[str], version: object
+) -> None:
+    """Check that a file of a later version asks for nothing that this version does not know.
+
+    Without its new parameters the model might be another one.
+
+    Raises
+    ------
+    ValueError
+        If it does; it says which version can read it.
+    """
+    if _release(version) <= _release(__version__):
+        return
+    public = (key for key in state if not key.startswith("_") and not key.endswith("_"))
+    unknown = sorted(set(public) - set(known))
+    if unknown:
+        raise ValueError(
+            f"This {name} was saved by sksae {version} with {', '.join(unknown)}, which sksae "
+            f"{__version__} does not know: {_way_out(None, version)}"
+        )
+
+
+def _way_out(layout: object, version: object) -> str:
+    """Return what to do with a file that this version does not read."""
+    if version is not None and isinstance(layout, int) and layout in READ_BY:
+        wanted = READ_BY[layout]
+    elif _release(version) > _release(__version__):
+        wanted = f">={version}"
+    else:
+        return "no release of sksae reads it. Take another copy of it, or fit it again."
+    return f"pip install 'sksae{wanted}' reads it. Load it with that version, or fit it again."
+
+
+def _release(version: object) -> tuple[int, ...]:
+    """Return the numbers of a version in order, () where there are none."""
+    return tuple(map(int, re.findall(r"\d+", re.split(r"[^\d.]", str(version))[0])))
 
 
 def check_whole(name: str, state: Mapping[str, Any], saved: object) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -46,7 +47,8 @@ def to_numpy_source(estimator: HasNetwork, path: str | os.PathLike[str]) -> Path
     The module has ``transform(X)``, ``inverse_transform(codes)`` of a transformer or a stack, and
     ``predict(X)`` of a classifier or a regressor, ``predict_proba(X)`` too of the former. They take
     and give float64 arrays, and say the same as the model does of float64 rows, up to rounding.
-    Its arrays are in a file of the same name that ends in ``.npz``: keep both in one folder.
+    Its arrays are in a file of the same name that ends in ``.npz``: keep both in one folder. The
+    module raises a ValueError where this file is damaged, or that of another model.
 
     Parameters
     ----------
@@ -107,8 +109,9 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
         text += _top(estimator, arrays)
     written = io.BytesIO()
     np.savez(written, allow_pickle=False, **arrays)
-    source = _head(estimator, network) + text
-    write_whole({target.with_suffix(".npz"): written.getvalue(), target: source})
+    content = written.getvalue()
+    source = _head(estimator, network, sha256(content).hexdigest()) + text
+    write_whole({target.with_suffix(".npz"): content, target: source})
     return target
 
 
@@ -125,7 +128,8 @@ def _network_of(estimator: Any) -> FittedNetwork:
     return network.without_input_scales()
 
 
-def _head(estimator: object, network: FittedNetwork) -> str:
+def _head(estimator: object, network: FittedNetwork, digest: str) -> str:
+    """Return the first lines of a module, which read its arrays, those with this SHA-256 alone."""
     selections = filter(None, map(_selection, network.layers))
     needs_largest = any(selection.threshold is None for selection in selections)
     sizes = f"{network.n_features} features and {network.n_components} units"
@@ -136,12 +140,19 @@ def _head(estimator: object, network: FittedNetwork) -> str:
             Written by sksae {__version__}; the arrays are in the file of the same name.
             """
 
+            from hashlib import sha256
+            from io import BytesIO
             from pathlib import Path
 
             import numpy as np
 
-            with np.load(Path(__file__).with_suffix(".npz"), allow_pickle=False) as file:
+            FILE = Path(__file__).with_suffix(".npz")
+            CONTENT = FILE.read_bytes()
+            if sha256(CONTENT).hexdigest() != "{digest}":
+                raise ValueError(f"{{FILE}} is damaged, or of another model: write both again.")
+            with np.load(BytesIO(CONTENT), allow_pickle=False) as file:
                 ARRAYS = dict(file)
+            del CONTENT
             '''
     ) + (LARGEST if needs_largest else "")
 

@@ -40,6 +40,10 @@ OF_UNITS = {
 }
 # What the config must say, where it says anything else than what is written here.
 PLAIN = {"normalize_activations": "none", "reshape_activations": "none"}
+# What is read of a config besides metadata of ours, and what of it is yes or no.
+SWITCHES = {"apply_b_dec_to_input": True, "rescale_acts_by_decoder_norm": False}
+READ = ("architecture", "d_in", "d_sae", "k", *PLAIN, *SWITCHES)
+OURS = "sksae_"
 
 
 class Exported(NamedTuple):
@@ -56,6 +60,25 @@ class Exported(NamedTuple):
 
     arrays: dict[str, np.ndarray]
     config: dict[str, Any]
+
+    @property
+    def is_of_sksae(self) -> bool:
+        """Whether the config says what only we say."""
+        return bool(_metadata_read(self.config))
+
+
+def entries_read(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all entries of a config by which `from_saelens` goes."""
+    read = {f"{name} of the config": config.get(name) for name in READ}
+    return read | {"metadata of the config": _metadata_read(config)}
+
+
+def _metadata_read(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of ours."""
+    metadata = config.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    return {name: metadata[name] for name in sorted(metadata) if name.startswith(OURS)}
 
 
 def to_saelens(network: FittedNetwork) -> Exported:
@@ -122,24 +145,30 @@ def from_saelens(exported: Exported) -> FittedNetwork:
     metadata = config.get("metadata") or {}
     if not isinstance(metadata, dict):
         raise ValueError(f"cfg.json: metadata={metadata!r} must be a mapping.")
+    applies_bias, rescales = (_switch_of(config, name) for name in SWITCHES)
     sparsity = _sparsity_of(architecture, metadata, arrays)
     scale, n_active, prefixes = _told_by(metadata, len(arrays["W_dec"]))
     dtype = np.float64 if arrays["W_enc"].dtype == np.float64 else np.float32
     wide = {name: each.astype(np.float64) for name, each in arrays.items()}
     W, D = wide["W_enc"] * scale, wide["W_dec"] / scale
     b_dec, b_enc = wide["b_dec"], wide["b_gate" if architecture == "gated" else "b_enc"]
-    if not config.get("apply_b_dec_to_input", True):
+    if not applies_bias:
         b_enc = b_enc + b_dec @ wide["W_enc"]
     units: dict[str, np.ndarray] = {}
     selection = None
     if architecture == "topk":
         selection = Selection("topk", (_k_of(config),), prefixes=prefixes)
-        if config.get("rescale_acts_by_decoder_norm", False):
+        if rescales:
             norms = np.linalg.norm(wide["W_dec"], axis=1)
+            if not norms.all():
+                raise ValueError(
+                    "W_dec has rows of zeros, by whose norm rescale_acts_by_decoder_norm divides."
+                )
             W, b_enc, D = W * norms, b_enc * norms, D / norms[:, None]
     elif architecture == "gated":
-        gain = np.exp(wide["r_mag"])
-        units = {"log_gain": wide["r_mag"], "offset": wide["b_mag"] - gain * b_enc}
+        with np.errstate(over="ignore", invalid="ignore"):  # It is told below.
+            offset = wide["b_mag"] - np.exp(wide["r_mag"]) * b_enc
+        units = {"log_gain": wide["r_mag"], "offset": offset}
         selection = Selection(sparsity, (n_active,))
     elif sparsity == "batchtopk":
         selection = Selection(sparsity, (n_active,), float(wide["threshold"][0]), prefixes)
@@ -147,15 +176,14 @@ def from_saelens(exported: Exported) -> FittedNetwork:
         # Their activations are positive parts besides.
         units = {"threshold": np.maximum(wide["threshold"], 0.0)}
         selection = Selection(sparsity, (n_active,))
+    with np.errstate(over="ignore"):  # It is told below.
+        W, D, b_enc = W.astype(dtype), D.astype(dtype), b_enc.astype(dtype)
+        units = {name: each.astype(dtype) for name, each in units.items()}
+    if not all(np.isfinite(each).all() for each in (W, D, b_enc, *units.values())):
+        raise ValueError(f"The weights are too large: with sksae_scale={scale} they overflow.")
     layers = (
-        Layer(
-            W.astype(dtype),
-            b_enc.astype(dtype),
-            {name: each.astype(dtype) for name, each in units.items()},
-            CODES[sparsity].activation,
-            selection=selection,
-        ),
-        Layer(D.astype(dtype), np.zeros(len(b_dec), dtype), {}, "identity"),
+        Layer(W, b_enc, units, CODES[sparsity].activation, selection=selection),
+        Layer(D, np.zeros(len(b_dec), dtype), {}, "identity"),
     )
     scaling = Scaling(mean=b_dec, scale=scale, shift=0.0, centre=b_dec, scaled=True)
     return FittedNetwork(layers, 1, scaling, sparsity)
@@ -196,7 +224,7 @@ def _check_network(network: FittedNetwork) -> None:
 def _checked_architecture(config: Mapping[str, Any]) -> str:
     """Return the architecture that a config names, or raise if something in it is not known."""
     architecture = config.get("architecture")
-    if architecture not in OF_UNITS:
+    if not isinstance(architecture, str) or architecture not in OF_UNITS:
         raise ValueError(
             f"cfg.json: architecture={architecture!r} is not known here, which has "
             f"{', '.join(map(repr, OF_UNITS))}. Models that are saved for training have others: "
@@ -216,7 +244,7 @@ def _check_arrays(
 ) -> None:
     """Raise if an array is missing, is not known, or has another shape than the config says."""
     sizes = [config.get(name) for name in ("d_in", "d_sae")]
-    if not all(isinstance(size, int) and size >= 1 for size in sizes):
+    if not all(type(size) is int and size >= 1 for size in sizes):
         raise ValueError(
             f"cfg.json: d_in and d_sae must be numbers of features and of units, got {sizes}."
         )
@@ -284,7 +312,8 @@ def _told_by(metadata: Mapping[str, Any], n_components: int) -> tuple[float, int
     scale = metadata.get("sksae_scale", 1.0)
     n_active = metadata.get("sksae_n_active") or 0
     prefixes = metadata.get("sksae_prefixes") or []
-    if isinstance(scale, bool) or not isinstance(scale, float | int) or not 0 < scale < np.inf:
+    largest = int(np.finfo(np.float64).max)  # As an integer it is compared with any other.
+    if isinstance(scale, bool) or not isinstance(scale, float | int) or not 0 < scale <= largest:
         raise ValueError(f"cfg.json: sksae_scale={scale!r} must be a positive number.")
     if not _is_count(n_active, n_components) and n_active != 0:
         raise ValueError(f"cfg.json: sksae_n_active={n_active!r} must be a number of units.")
@@ -302,6 +331,14 @@ def _told_by(metadata: Mapping[str, Any], n_components: int) -> tuple[float, int
 def _is_count(value: object, n_components: int) -> bool:
     """Return whether something is a number of units, of so many."""
     return type(value) is int and 1 <= value <= n_components
+
+
+def _switch_of(config: Mapping[str, Any], name: str) -> bool:
+    """Return what a config says that is yes or no."""
+    value = config.get(name, SWITCHES[name])
+    if not isinstance(value, bool):
+        raise ValueError(f"cfg.json: {name}={value!r} must be true or false.")
+    return value
 
 
 def _k_of(config: Mapping[str, Any]) -> int:

@@ -9,15 +9,18 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from sksae.base.attributes import loaded_attributes
+from sksae.base.persistence import checksums
 from sksae.base.protocols import is_autoencoder
 from sksae.base.reading import as_read
-from sksae.export.saelens import Exported, from_saelens, to_saelens
+from sksae.export.saelens import Exported, entries_read, from_saelens, to_saelens
 from sksae.model.network import FittedNetwork
 from sksae.process.extras import check_installed
 from sksae.process.files import write_whole
 from sksae.transformer import SparseAutoencoderTransformer
 
 WEIGHTS, CONFIG = "sae_weights.safetensors", "cfg.json"
+# What the header of our weights says; SAELens drops it where it saves a model anew.
+CHECKSUM = "sksae_checksum"
 
 
 def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.PathLike[str]) -> Path:
@@ -25,7 +28,8 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
 
     The folder then holds ``sae_weights.safetensors`` and ``cfg.json``. The scaling of rows is part
     of weights and biases: ``SAE.load_from_disk(folder).encode`` of rows in the units of X gives the
-    codes that `SparseAutoencoderTransformer.transform` gives, to about 1e-5 in float32.
+    codes that `SparseAutoencoderTransformer.transform` gives, to about 1e-5 in float32. The header
+    of the weights has a checksum of what `from_safetensors` reads in both files.
 
     Parameters
     ----------
@@ -94,8 +98,13 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     arrays, config = to_saelens(network)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    header = {CHECKSUM: _checksum(Exported(arrays, config))}
     # Not by save_file, whose files none but their owner may read.
-    write_whole({folder / WEIGHTS: save(arrays), folder / CONFIG: json.dumps(config, indent=2)})
+    contents: dict[Path, str | bytes] = {
+        folder / WEIGHTS: save(arrays, header),
+        folder / CONFIG: json.dumps(config, indent=2),
+    }
+    write_whole(contents)
     return folder
 
 
@@ -124,7 +133,8 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     FileNotFoundError
         If one of the two files is missing.
     ValueError
-        If they are damaged, of another layout, or do not go together.
+        If they are damaged, of another layout, or do not go together. That a number is another
+        one is noticed in files that `to_safetensors` has written, by their checksum.
 
     See Also
     --------
@@ -150,7 +160,10 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}, which SAELens writes for a model.")
     config = _read_config(folder / CONFIG)
-    network = from_saelens(Exported(_read_weights(folder / WEIGHTS), config))
+    arrays, header = _read_weights(folder / WEIGHTS)
+    exported = Exported(arrays, config)
+    _check_whole(folder, exported, header)
+    network = from_saelens(exported)
     estimator = SparseAutoencoderTransformer(**_parameters_of(network))
     for name, value in loaded_attributes(network).items():
         setattr(estimator, name, value)
@@ -177,27 +190,66 @@ def _parameters_of(network: FittedNetwork) -> dict[str, Any]:
     return parameters
 
 
+def _checksum(exported: Exported) -> str:
+    """Return the checksum of all that is read of a model."""
+    said, entries = checksums(exported.arrays | entries_read(exported.config))
+    return f"{said:08x}{entries:08x}"
+
+
+def _check_whole(folder: Path, exported: Exported, header: dict[str, str]) -> None:
+    """Check what was read against the checksum in the header, if the files are ours.
+
+    Raises
+    ------
+    ValueError
+        If they differ, or if a header of ours has none.
+    """
+    saved = header.get(CHECKSUM)
+    if saved is None:
+        # Programs that save weights by torch say so in the header, and nothing else.
+        is_whole = header.keys() <= {"format"} or not exported.is_of_sksae
+    else:
+        is_whole = saved == _checksum(exported)
+    if not is_whole:
+        raise ValueError(
+            f"{WEIGHTS} and {CONFIG} in {folder} are not what to_safetensors wrote: one of them is "
+            "damaged, of another model, or was changed. Take another copy of both, or write them "
+            "again."
+        )
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     """Return what a config holds."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON that can be read: {error}.") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold a mapping, got a {type(config).__name__}.")
     return config
 
 
-def _read_weights(path: Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a file; those in half precision, which numpy may lack, in float32."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of a file, and what its header says besides.
 
+    Those in half precision, which numpy may lack, are in float32.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    arrays = {}
     try:
-        tensors = load_file(path, device="cpu")
+        with safe_open(path, framework="pt", device="cpu") as file:
+            for name in file.keys():  # noqa: SIM118
+                # Else all that a header asks for is in the file.
+                if 0 in file.get_slice(name).get_shape():
+                    raise ValueError(f"{path}: {name} holds no numbers.")
+                tensor = file.get_tensor(name)
+                if not tensor.is_floating_point():
+                    raise ValueError(
+                        f"{path}: {name} must hold floating-point numbers, got {tensor.dtype}."
+                    )
+                arrays[name] = (tensor if tensor.itemsize == 8 else tensor.float()).numpy()
+            header = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged, or no safetensors file: {error}.") from error
-    return {
-        name: (each if each.itemsize == 8 else each.float()).numpy()
-        for name, each in tensors.items()
-    }
+    return arrays, header

@@ -28,10 +28,39 @@ def checked_pooling(pooling: Sequence[str]) -> tuple[str, ...]:
     return given
 
 
-def pooled_names(names: Iterable[str], pooling: tuple[str, ...]) -> np.ndarray:
-    """Return names of columns, given those of units: all units in the first pooling, and so on."""
-    units = list(names)
-    return np.asarray([f"{name}_{how}" for how in pooling for name in units], dtype=object)
+def pooled_names(names: Iterable[str], pooling: tuple[str, ...], n_segments: int = 1) -> np.ndarray:
+    """Return names of columns: of each segment all units in the first pooling, and so on.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Of units.
+    pooling : tuple of str
+        Of `POOLINGS`.
+    n_segments : int, default=1
+        Segments of a row; names tell of them if there are several.
+    """
+    units, endings = list(names), [f"_{how}" for how in pooling]
+    if n_segments > 1:
+        segments = range(n_segments)
+        endings = [f"{end}_segment{segment}" for segment in segments for end in endings]
+    return np.asarray([f"{name}{end}" for end in endings for name in units], dtype=object)
+
+
+def pooled_by_segment(
+    codes: Matrix, lengths: np.ndarray, pooling: tuple[str, ...], mask: Callable[[], Matrix]
+) -> Matrix:
+    """Return codes pooled by segment, (n_rows, n_segments * n_poolings * n_components).
+
+    Parameters
+    ----------
+    codes, pooling, mask
+        As in `pooled`.
+    lengths : ndarray of int of shape (n_rows, n_segments)
+        Tokens of each segment of each row.
+    """
+    of_segments = pooled(codes, lengths.ravel(), pooling, mask)
+    return of_segments.reshape((len(lengths), -1))
 
 
 def pooled(

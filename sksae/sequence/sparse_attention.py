@@ -33,8 +33,8 @@ from sksae.sequence.attention_attributes import (
     network_in,
 )
 from sksae.sequence.inputs import checked_sequences
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled, pooled_names
-from sksae.sequence.tokens import length_of, tokens_of, untokened
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
+from sksae.sequence.tokens import Tokens, check_segments, length_of, tokens_of, untokened
 from sksae.training.attention import AttentionSpecification, TokenRows, make_attention_plan
 from sksae.training.attention_fit import (
     attention_fit_of,
@@ -141,6 +141,9 @@ class SparseAttentionEncoder(
         What is told of each unit over the tokens of a row: its largest activation, its mean
         activation, and the share of tokens in which it is active: not 0, or for "kl" above half of
         its ``largest_activation_``; in that order. At least one, each once.
+    n_segments : int, default=1
+        Into so many parts of nearly equal length a row is cut by the places of its tokens, and each
+        is pooled by itself; at least 1, at most the tokens of a row.
     learning_rate : float > 0 or "auto", default="auto"
         Rate of Adam [4]_. "auto" is 0.01 min(1, 64 / d_model). It rises over the first 200 steps, a
         quarter of all steps at most.
@@ -282,6 +285,7 @@ class SparseAttentionEncoder(
         ],
         "beta": [Interval(Real, 0, None, closed="left"), None],
         "pooling": ["array-like", str],
+        "n_segments": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         **{
             name: constraints.TRAINING[name]
@@ -321,6 +325,7 @@ class SparseAttentionEncoder(
         beta: float | None = None,
         alpha: float = 1e-4,
         pooling: Sequence[str] = POOLINGS,
+        n_segments: int = 1,
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         batch_size: Literal["auto"] | int = "auto",
@@ -350,6 +355,7 @@ class SparseAttentionEncoder(
         self.beta = beta
         self.alpha = alpha
         self.pooling = pooling
+        self.n_segments = n_segments
         self.learning_rate = learning_rate
         self.learning_rate_schedule = learning_rate_schedule
         self.batch_size = batch_size
@@ -393,10 +399,11 @@ class SparseAttentionEncoder(
         Raises
         ------
         ValueError
-            If ``token_width`` does not divide the number of features, ``n_heads`` does not divide
-            ``d_model``, or an ``attention_density`` in tokens is more than a row has; if no row has
-            a token; if another parameter or the data is invalid; if the loss becomes infinite or
-            nan. A ``warm_start`` with other sizes than before is an error too.
+            If ``token_width`` does not divide the number of features, or ``n_heads`` not
+            ``d_model``; if ``attention_density`` as a number of tokens, or ``n_segments``, is more
+            than the tokens of a row; if no row has a token; if another parameter or the data is
+            invalid; if the loss becomes infinite or nan. A ``warm_start`` with other sizes than
+            before is an error too.
 
         Warns
         -----
@@ -459,10 +466,10 @@ class SparseAttentionEncoder(
 
         Returns
         -------
-        codes : ndarray of shape (n_samples, n_poolings * n_components)
-            All units in the first pooling, then in the next. A row without tokens has zeros.
-            Computed and returned in the precision of X (float32 stays float32, everything else is
-            float64). Codes of all tokens are never in memory together.
+        codes : ndarray of shape (n_samples, n_segments * n_poolings * n_components)
+            Of the first segment all units in the first pooling, then in the next. A row without
+            tokens has zeros. Computed and returned in the precision of X (float32 stays float32,
+            everything else is float64). Codes of all tokens are never in memory together.
 
         Raises
         ------
@@ -481,7 +488,8 @@ class SparseAttentionEncoder(
             return codes > above
 
         for codes, is_there in self._codes(network, X):
-            found.append(pooled(codes, is_there.sum(axis=1), pooling, mask))
+            lengths = Tokens(codes, is_there).lengths(self.n_segments)
+            found.append(pooled_by_segment(codes, lengths, pooling, mask))
         return np.concatenate(found)
 
     def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
@@ -601,8 +609,9 @@ class SparseAttentionEncoder(
 
         Returns
         -------
-        names : ndarray of shape (n_poolings * n_components,)
-            Such as ``"sparseattentionencoder0_max"``.
+        names : ndarray of shape (n_segments * n_poolings * n_components,)
+            Such as ``"sparseattentionencoder0_max"``, or with several segments
+            ``"sparseattentionencoder0_max_segment0"``.
 
         Raises
         ------
@@ -615,7 +624,7 @@ class SparseAttentionEncoder(
         _check_feature_names_in(self, input_features, generate_names=False)
         prefix = type(self).__name__.lower()
         names = (f"{prefix}{unit}" for unit in range(len(self.mean_activation_)))
-        return pooled_names(names, checked_pooling(self.pooling))
+        return pooled_names(names, checked_pooling(self.pooling), self.n_segments)
 
     @property
     def components_(self) -> np.ndarray:
@@ -653,6 +662,8 @@ class SparseAttentionEncoder(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_sequences(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)
+            length = length_of(X.shape[1], self.token_width)
+            check_segments(self.n_segments, length)
             rows = self._token_rows(X, weight)
             specification = self._specification()
             specification.warn_of_idle(USUAL_RHO)
@@ -662,7 +673,7 @@ class SparseAttentionEncoder(
                 plan = make_attention_plan(
                     replace(specification, random_state=draws),
                     rows,
-                    length_of(X.shape[1], self.token_width),
+                    length,
                     resume_from=before,
                     one_pass=one_pass,
                 )
@@ -698,7 +709,7 @@ class SparseAttentionEncoder(
             If none that counts has any.
         """
         tokens = tokens_of(X, length_of(X.shape[1], self.token_width))
-        rows = TokenRows(X, tokens.values, tokens.lengths, weight)
+        rows = TokenRows(X, tokens.values, tokens.lengths()[:, 0], weight)
         counted = rows.counted_weight
         if counted is not None and not counted.any():
             raise ValueError("X has no token: all entries of rows of a weight above 0 are NaN.")

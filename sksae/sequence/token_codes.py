@@ -26,11 +26,12 @@ from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
 from sksae.process.warning import fitting_member
 from sksae.sequence.inputs import checked_sequences
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled, pooled_names
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
 from sksae.sequence.tokens import (
     FeatureMeans,
     Tokens,
     as_tokens,
+    check_segments,
     length_of,
     tokens_of,
     untokened,
@@ -73,6 +74,10 @@ class TokenCodes(
         What is told of each unit over the tokens of a row: its largest activation, its mean
         activation, and the share of tokens in which it is active as
         :func:`~sksae.metrics.is_active` says; in that order. At least one, each once.
+    n_segments : int, default=1
+        Into so many parts of nearly equal length a row is cut by the positions of its tokens, and
+        each is pooled by itself; at least 1, at most the tokens of a row. More than one tells what
+        happened early and late, with so many times as many features.
     random_state : int, RandomState instance or None, default=None
         Seeds an autoencoder that has no ``random_state`` of its own.
 
@@ -98,7 +103,8 @@ class TokenCodes(
     Pooling by maximum and mean is that of bags of visual words: Coates, Lee & Ng (2011), "An
     analysis of single-layer networks in unsupervised feature learning", section 3.2 (sums);
     Boureau, Ponce & LeCun (2010), "A theoretical analysis of feature pooling in visual
-    recognition" (maxima of sparse codes). A row says nothing of the order of its tokens after it.
+    recognition" (maxima of sparse codes). It forgets the order of tokens; ``n_segments`` keeps some
+    of it, as the quadrants of pictures do in the first of these papers.
 
     Examples
     --------
@@ -123,6 +129,7 @@ class TokenCodes(
         "autoencoder": [None, BaseEstimator],
         "token_width": [Interval(Integral, 1, None, closed="left"), None],
         "pooling": ["array-like", str],
+        "n_segments": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
@@ -132,11 +139,13 @@ class TokenCodes(
         *,
         token_width: int | None = None,
         pooling: Sequence[str] = POOLINGS,
+        n_segments: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.autoencoder = autoencoder
         self.token_width = token_width
         self.pooling = pooling
+        self.n_segments = n_segments
         self.random_state = random_state
 
     @with_callbacks
@@ -168,8 +177,9 @@ class TokenCodes(
         TypeError
             If ``autoencoder`` is none.
         ValueError
-            If ``token_width`` does not divide the number of features; if no row has a token; if
-            another parameter or the data is invalid.
+            If ``token_width`` does not divide the number of features; if there are more segments
+            than tokens in a row; if no row has a token; if another parameter or the data is
+            invalid.
         """
         autoencoder = self._new_autoencoder()
         return self._fit(autoencoder, X, sample_weight, in_pieces=False)
@@ -219,10 +229,10 @@ class TokenCodes(
 
         Returns
         -------
-        codes : {ndarray, CSR matrix} of shape (n_samples, n_poolings * n_components)
-            All units in the first pooling, then in the next. A row without tokens has zeros. In the
-            precision of X; a sparse matrix if the codes of the autoencoder are
-            (``sparse_output=True``). Codes of all tokens are never in memory together.
+        codes : {ndarray, CSR matrix} of shape (n_samples, n_segments * n_poolings * n_components)
+            Of the first segment all units in the first pooling, then in the next. A row without
+            tokens has zeros. In the precision of X; a sparse matrix if the codes of the autoencoder
+            are (``sparse_output=True``). Codes of all tokens are never in memory together.
 
         Raises
         ------
@@ -234,11 +244,13 @@ class TokenCodes(
         """
         check_is_fitted(self)
         X = checked_sequences(self, X)
-        pooling, autoencoder = checked_pooling(self.pooling), self.autoencoder_
+        pooling, autoencoder = checked_pooling(self.pooling), unfrozen(self.autoencoder_)
         thresholds: np.ndarray | None = None
 
         def mask() -> Matrix:
             nonlocal thresholds
+            if not codes.shape[0]:
+                return codes
             activities = activity_of(autoencoder, codes)
             if thresholds is None:
                 thresholds = thresholds_in(autoencoder, [activities])
@@ -247,7 +259,8 @@ class TokenCodes(
         found = []
         for tokens in self._by_chunks(X):
             codes = self._encode(tokens)
-            found.append(pooled(codes, tokens.lengths, pooling, mask))
+            lengths = tokens.lengths(self.n_segments)
+            found.append(pooled_by_segment(codes, lengths, pooling, mask))
         if sp.issparse(found[0]):
             return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
         return np.concatenate(found)
@@ -321,8 +334,9 @@ class TokenCodes(
 
         Returns
         -------
-        names : ndarray of shape (n_poolings * n_components,)
-            Such as ``"sparseautoencodertransformer0_max"``.
+        names : ndarray of shape (n_segments * n_poolings * n_components,)
+            Such as ``"sparseautoencodertransformer0_max"``, or with several segments
+            ``"sparseautoencodertransformer0_max_segment0"``.
 
         Raises
         ------
@@ -334,7 +348,7 @@ class TokenCodes(
         check_is_fitted(self)
         _check_feature_names_in(self, input_features, generate_names=False)
         names = self.autoencoder_.get_feature_names_out()
-        return pooled_names(names, checked_pooling(self.pooling))
+        return pooled_names(names, checked_pooling(self.pooling), self.n_segments)
 
     def _fit(
         self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
@@ -357,14 +371,19 @@ class TokenCodes(
             X = checked_sequences(self, X, reset=resets)
             weight = checked_weight(sample_weight, X, as_given=True)
             length = length_of(X.shape[1], self.token_width)
+            check_segments(self.n_segments, length)
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
             means = means.after(as_tokens(X, length))
             tokens = tokens_of(X, length, means.mean)
             if not tokens.values.shape[0]:
                 raise ValueError("X has no token: all of its entries are NaN.")
-            weights = {} if weight is None else {"sample_weight": np.repeat(weight, tokens.lengths)}
+            weights = {}
+            if weight is not None:
+                weights["sample_weight"] = np.repeat(weight, tokens.lengths()[:, 0])
             with fitting_member(autoencoder, self, "autoencoder", on_codes=False):
-                if context is None:
+                if isinstance(autoencoder, FrozenEstimator):
+                    check_is_fitted(autoencoder)
+                elif context is None:
                     autoencoder.partial_fit(tokens.values, **weights)
                 else:
                     self._fit_in(context, autoencoder, X, tokens.values, weights)
@@ -403,19 +422,16 @@ class TokenCodes(
         """
         context.call_on_fit_task_begin(estimator=self, X=X)
         inner = context.subcontext(task_name="autoencoder")
-        if isinstance(autoencoder, CallbackSupportMixin):
-            with inner.propagate_callback_context(autoencoder):
-                inner.call_on_fit_task_begin(estimator=self, X=X)
-                autoencoder.fit(tokens, **weights)
-                inner.call_on_fit_task_end(estimator=self, X=X)
-        else:
+        with inner.propagate_callback_context(autoencoder):
+            inner.call_on_fit_task_begin(estimator=self, X=X)
             autoencoder.fit(tokens, **weights)
+            inner.call_on_fit_task_end(estimator=self, X=X)
         context.call_on_fit_task_end(estimator=self, X=X)
 
     def _new_autoencoder(self) -> Any:
         """Return a clone of the autoencoder, seeded."""
         given = SparseAutoencoderTransformer() if self.autoencoder is None else self.autoencoder
-        inner = given.estimator if isinstance(given, FrozenEstimator) else given
+        inner = unfrozen(given)
         if not has_network(inner) or not hasattr(inner, "inverse_transform"):
             raise TypeError(
                 "autoencoder must be a SparseAutoencoderTransformer or a StackedSparseAutoencoder, "
@@ -436,11 +452,12 @@ class TokenCodes(
 
     def _encode(self, tokens: Tokens) -> Matrix:
         """Return the codes of tokens, as an array or a csr_array."""
-        if not tokens.values.shape[0]:
-            n_components = self.autoencoder_.__sksae_network__().n_components
-            return np.zeros((0, n_components), dtype=tokens.values.dtype)
+        values, n_tokens = tokens.values, tokens.values.shape[0]
+        if not n_tokens:
+            # In the container that others have.
+            values = self.token_mean_[None].astype(values.dtype)
         with config_context(transform_output="default"):
-            codes = self.autoencoder_.transform(tokens.values)
+            codes = self.autoencoder_.transform(values)[:n_tokens]
         return sp.csr_array(codes) if sp.issparse(codes) else codes
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -452,3 +469,8 @@ class TokenCodes(
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def unfrozen(estimator: Any) -> Any:
+    """Return an estimator without the FrozenEstimator that it may be in."""
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator

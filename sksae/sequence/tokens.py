@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from sksae.model.numbers import Matrix
-from sksae.model.slices import chunk_slices
+from sksae.model.slices import chunk_slices, equal_slices
 
 
 class Tokens(NamedTuple):
@@ -24,10 +24,10 @@ class Tokens(NamedTuple):
     values: Matrix
     is_there: np.ndarray
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """How many each row has, shape (n_rows,)."""
-        return np.asarray(self.is_there.sum(axis=1))
+    def lengths(self, n_segments: int = 1) -> np.ndarray:
+        """Return how many there are in each segment of each row, shape (n_rows, n_segments)."""
+        segments = equal_slices(self.is_there.shape[1], n_segments)
+        return np.stack([self.is_there[:, each].sum(axis=1) for each in segments], axis=1)
 
 
 def length_of(n_features: int, token_width: int | None) -> int:
@@ -48,10 +48,19 @@ def length_of(n_features: int, token_width: int | None) -> int:
     return n_features // width
 
 
+def check_segments(n_segments: int, length: int) -> None:
+    """Raise if rows of so many tokens cannot be cut into so many segments."""
+    if n_segments > length:
+        raise ValueError(
+            f"n_segments={n_segments} must be at most the number of tokens in a row, {length}, as "
+            "each segment is to have one: choose fewer segments, or a smaller token_width."
+        )
+
+
 def as_tokens(X: Matrix, length: int) -> Matrix:
     """Return all tokens of rows, those that are left out too, (n_rows * length, token_width)."""
     values = X.reshape((X.shape[0] * length, X.shape[1] // length))
-    # scipy makes another format of it.
+    # scipy makes another format of a CSR matrix.
     return values if isinstance(values, np.ndarray) else values.tocsr()
 
 
@@ -122,7 +131,7 @@ class FeatureMeans(NamedTuple):
                 total += np.nansum(part, axis=0, dtype=np.float64)
             else:
                 n_seen += part.shape[0]
-                total += part.sum(axis=0, dtype=np.float64)
+                total += np.asarray(part.sum(axis=0, dtype=np.float64)).ravel()
         share = self.n_seen / np.maximum(n_seen, 1.0)
         return FeatureMeans(n_seen, self.mean * share + total / np.maximum(n_seen, 1.0))
 
@@ -192,7 +201,7 @@ def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) ->
     if (counts > 1).any():
         raise ValueError(
             f"groups must have the tokens of a group one after another, but those of "
-            f"{names[counts > 1][0]!r} stand apart: sort both first, by "
+            f"{names[counts > 1].tolist()[0]!r} stand apart: sort both first, by "
             "np.argsort(groups, kind='stable')."
         )
     lengths = np.diff(np.r_[starts, len(of_token)])
@@ -200,8 +209,9 @@ def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) ->
     if length is None:
         length = longest
     elif length < longest:
+        longest_group = of_token[starts].tolist()[lengths.argmax()]
         raise ValueError(
-            f"length={length} is less than the {longest} tokens of group "
-            f"{of_token[starts[lengths.argmax()]]!r}: shorten groups, or give a larger length."
+            f"length={length} is less than the {longest} tokens of group {longest_group!r}: "
+            "shorten groups, or give a larger length."
         )
     return untokened(tokens, np.arange(length) < lengths[:, None]).reshape(len(starts), -1)
