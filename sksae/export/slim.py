@@ -6,7 +6,7 @@ from copy import deepcopy
 from typing import Any, TypeVar
 
 from sksae.base.attributes import OF_TRAINING
-from sksae.base.protocols import has_network
+from sksae.base.protocols import is_trained_here
 
 E = TypeVar("E")
 
@@ -73,7 +73,7 @@ class _SlimPickler(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         """Return how an object is pickled, if it is not as always."""
-        if not has_network(obj) or not hasattr(obj, "n_features_in_"):
+        if not is_trained_here(obj) or not hasattr(obj, "n_features_in_"):
             return NotImplemented
         self.n_slimmed += 1
         other = type(obj).__new__(type(obj))

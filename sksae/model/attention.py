@@ -12,6 +12,7 @@ from sksae.model.codes import CODES, Selection
 # Codes that token codes may have; of the others units have activations of their own.
 TOKEN_SPARSITIES = ("kl", "l1", "l2", "topk", "batchtopk", None)
 POSITIONS = ("learned", "sinusoidal")
+FEWEST_OF_SHARE = 2
 # Parameters that are no weights of a layer do not decay.
 OF_WEIGHTS = ".weight"
 
@@ -128,8 +129,8 @@ def n_kept(density: float | int, n_tokens: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     density : float or int
-        A share of the tokens of a row in (0, 1], rounded up; or a number of tokens, where a row has
-        so many.
+        A share of the tokens of a row in (0, 1], rounded up, and two at least: the weight of one
+        alone is 1, and its score has no gradient. Or a number of tokens, where a row has so many.
     n_tokens : ndarray of int of shape (n_rows,)
         Tokens of each row.
     """
@@ -137,7 +138,7 @@ def n_kept(density: float | int, n_tokens: np.ndarray) -> np.ndarray:
         wanted = np.full(n_tokens.shape, density)
     else:
         # 0.3 of 10 tokens are 3, though their product in floats is more.
-        wanted = np.ceil(np.round(density * n_tokens, 9)).astype(int)
+        wanted = np.ceil(np.round(density * n_tokens, 9)).astype(int).clip(FEWEST_OF_SHARE)
     return np.clip(wanted, 1, np.maximum(n_tokens, 1))
 
 

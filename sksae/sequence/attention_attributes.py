@@ -53,7 +53,7 @@ def attributes_of_fit(fit: AttentionFit) -> dict[str, Any]:
         **curve_attributes(record.losses, record.validation_curve, RECONSTRUCTION),
         "n_steps_": record.n_steps,
         "_seed": record.seed,
-        "_has_varied": record.has_varied,
+        "_seen": {"has_varied": record.has_varied},
         "_state": record.state,
     }
 
@@ -62,7 +62,7 @@ def fitted_in(attributes: Mapping[str, Any]) -> AttentionFitted:
     """Return what another training goes on from."""
     record = AttentionRecord(
         seed=attributes["_seed"],
-        has_varied=attributes["_has_varied"],
+        has_varied=attributes["_seen"]["has_varied"],
         state=attributes["_state"],
         n_steps=attributes["n_steps_"],
         largest_activation=attributes["largest_activation_"],

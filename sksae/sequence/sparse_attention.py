@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sksae.base import constraints
+from sksae.base.attributes import check_goes_on
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.fit_callbacks import FitCallbacks
@@ -103,8 +104,9 @@ class SparseAttentionEncoder(
         which has no others to take from.
     attention_density : float in (0, 1] or int >= 1, default=0.25
         How many scores each query keeps: a share of the tokens of the row that are not left out,
-        rounded up, or a number of tokens, at most as many as rows have; shorter rows keep what they
-        have. 1.0 is full attention.
+        rounded up, and two at least; or a number of tokens, at most as many as rows have. Shorter
+        rows keep what they have. 1.0 is full attention. With the number 1 there is a warning: the
+        weight of a single score is always 1, so that queries and keys learn nothing.
     n_blocks : int, default=2
         Blocks, at least 1.
     n_heads : int, default=4
@@ -408,7 +410,8 @@ class SparseAttentionEncoder(
         Warns
         -----
         UserWarning
-            If ``rho`` or ``beta`` is set and has no effect with the ``sparsity``.
+            If ``rho`` or ``beta`` is set and has no effect with the ``sparsity``; if
+            ``attention_density`` is the number 1.
         ConvergenceWarning
             If ``max_iter`` ended the training while the loss still fell by more than ``tol``; if
             tokens are rebuilt no better than by their mean; or if more than 1 % of the units are
@@ -666,7 +669,9 @@ class SparseAttentionEncoder(
             check_segments(self.n_segments, length)
             rows = self._token_rows(X, weight)
             specification = self._specification()
-            specification.warn_of_idle(USUAL_RHO)
+            specification.warn_of_idle(USUAL_RHO, length)
+            if resume:
+                check_goes_on(self)
             before = fitted_in(vars(self)) if resume else None
             n_before = 0 if before is None else len(before.record.losses)
             with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
@@ -722,6 +727,11 @@ class SparseAttentionEncoder(
         from sksae.engine.attention import inference
 
         return inference.codes_of_tokens(network, X, self.device)
+
+    def __sksae_attention__(self) -> AttentionNetwork:
+        """Return what was learnt as one value."""
+        check_is_fitted(self)
+        return network_in(vars(self))
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "parameters_")

@@ -6,6 +6,7 @@ As of autoencoders there is a specification (parameters) and a plan (what they a
 
 from dataclasses import dataclass, fields
 from math import sqrt
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -120,7 +121,7 @@ class AttentionSpecification:
             If more scores are to be kept than there are.
         """
         density = self.attention_density
-        if isinstance(density, (int, np.integer)):
+        if isinstance(density, Integral):
             density = int(density)
             if density > length:
                 raise ValueError(
@@ -142,9 +143,22 @@ class AttentionSpecification:
             sparsity=self.sparsity,
         )
 
-    def warn_of_idle(self, usual_rho: float) -> None:
-        """Warn of penalties that were set and have no effect with this sparsity."""
+    def warn_of_idle(self, usual_rho: float, length: int) -> None:
+        """Warn of what was set and has no effect.
+
+        Parameters
+        ----------
+        usual_rho : float
+            What rho is by default.
+        length : int
+            Tokens of a row at most.
+        """
         facts = CODES[self.sparsity]
+        if isinstance(self.attention_density, Integral) and self.attention_density == 1 < length:
+            warn_user(
+                "attention_density=1 keeps one score of each query, whose weight is 1: queries and "
+                "keys learn nothing. Use at least 2 tokens, or a share in (0, 1]."
+            )
         if self.rho != usual_rho and not facts.uses_rho(self.beta):
             warn_user(f"rho={self.rho} has no effect with sparsity={self.sparsity!r}.")
         if self.beta is not None and not facts.has_penalty:
