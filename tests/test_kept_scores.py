@@ -1,16 +1,19 @@
-"""Attention that keeps its strongest scores: M(S) of Zhao et al. 2019, its gradient, its masks."""
+"""The parts of sparse attention: M(S) of Zhao et al. 2019 and its gradient, masks, dead units."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
+from sksae.engine.attention.dead_units import IdleUnits
 from sksae.engine.attention.draws import Draws
 from sksae.engine.attention.kept_scores import keep_strongest, weights_of
 from sksae.engine.attention.masks import random_mask, turns
-from sksae.engine.attention.modules import SparseAttention, sinusoids
+from sksae.engine.attention.modules import SparseAttention, make_module, sinusoids
+from sksae.engine.attention.objective import parts_of
 from sksae.engine.attention.sequences import Sequences
-from sksae.model.attention import n_kept
+from sksae.model.attention import AttentionArchitecture, n_kept
+from sksae.training.attention import starting_parameters
 
 
 def kept_by_hand(scores, k, is_there):
@@ -171,3 +174,36 @@ def test_sinusoids_are_those_of_the_paper():
         assert found[place, 2 * pair] == pytest.approx(np.sin(angle))
         assert found[place, 2 * pair + 1] == pytest.approx(np.cos(angle))
     assert sinusoids(3, 5, torch.empty(0)).shape == (3, 5)
+
+
+# Dead units.
+
+
+def test_units_that_no_token_keeps_learn_what_the_others_leave_over_and_no_others_do():
+    sizes = AttentionArchitecture(3, 4, 6, 8, 8, 1, 2, 1.0, "sinusoidal", "topk")
+    start = starting_parameters(sizes, 0.3, np.random.RandomState(0))
+    module = make_module(sizes, parts_of(sizes, torch.from_numpy(start)))
+    idle = IdleUnits(2, 3, torch.empty(0, dtype=torch.float64), 6, {})
+    code = torch.zeros(5, 6, dtype=torch.float64)
+    code[0, [0, 2, 3]] = 1.0
+    rng = np.random.default_rng(0)
+    hidden, error = (
+        torch.from_numpy(rng.standard_normal((5, width))).requires_grad_() for width in (8, 3)
+    )
+    for _ in range(20):
+        assert idle.missed(module, hidden, error) is None
+        idle.watch(code)
+    missed = idle.missed(module, hidden, error)
+    # Of three dead units one learns of each token: the one with the largest pre-activation.
+    dead = [1, 4, 5]
+    pre = module.encode(hidden)[:, dead].detach()
+    atoms = module.decode.weight[:, dead].t()[pre.argmax(dim=1)]
+    wanted = ((pre.amax(dim=1)[:, None] * atoms - error) ** 2).sum(dim=1) / 2
+    torch.testing.assert_close(missed, wanted)
+    missed.sum().backward()
+    assert hidden.grad is None
+    assert error.grad is None
+    assert (module.encode.weight.grad[[0, 2, 3]] == 0.0).all()
+    assert (module.encode.weight.grad[dead].abs().sum(dim=1) > 0.0).any()
+    known = IdleUnits(2, 3, torch.empty(0, dtype=torch.float64), 6, idle.state())
+    torch.testing.assert_close(known.missed(module, hidden, error), missed)

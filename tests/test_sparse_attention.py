@@ -190,7 +190,7 @@ def test_the_score_is_r2_of_tokens_rebuilt_while_they_are_masked(X):
         is_masked = torch.zeros(len(X), LENGTH, dtype=torch.bool)
         is_masked[:, turn::2] = True
         hidden = module(z, torch.full((len(X),), 2), None, is_masked)
-        rebuilt[is_masked] = module.decode(hidden.sigmoid())[is_masked].detach()
+        rebuilt[is_masked] = module.decode(module.encode(hidden).sigmoid())[is_masked].detach()
         # What stands under a mask is not seen.
         other = module(
             torch.where(is_masked[..., None], 9.0, z), torch.full((len(X),), 2), None, is_masked
@@ -218,8 +218,9 @@ def test_a_row_padded_further_has_the_same_codes(X, positions, density):
     assert np.isnan(found[:, 3:]).all()
     # The same three tokens, and no padding at all.
     z = torch.from_numpy((X.reshape(-1, LENGTH, WIDTH) - encoder.mean_) / encoder.scale_)[:, :3]
-    hidden = make_module(architecture, parameters)(z, torch.full((len(X),), 2))
-    np.testing.assert_allclose(found[:, :3], hidden.sigmoid().detach().numpy(), atol=1e-12)
+    module = make_module(architecture, parameters)
+    codes = module.encode(module(z, torch.full((len(X),), 2))).sigmoid()
+    np.testing.assert_allclose(found[:, :3], codes.detach().numpy(), atol=1e-12)
 
 
 def test_tokens_that_are_left_out_take_part_in_nothing(padded):

@@ -147,7 +147,8 @@ class SparseAttentionEncoder(
         Into so many parts of nearly equal length a row is cut by the places of its tokens, and each
         is pooled by itself; at least 1, at most the tokens of a row.
     learning_rate : float > 0 or "auto", default="auto"
-        Rate of Adam [4]_. "auto" is 0.01 min(1, 64 / d_model). It rises over the first 200 steps, a
+        Rate of Adam [4]_. "auto" is 0.01 min(1, 64 / d_model) for "kl" and 0.003 min(1, 64 /
+        d_model) for others, whose units die of long steps. It rises over the first 200 steps, a
         quarter of all steps at most.
     learning_rate_schedule : {"linear", "constant"}, default="linear"
         "linear" falls to zero over ``max_iter`` epochs, or faster once the loss has settled (see
@@ -231,6 +232,11 @@ class SparseAttentionEncoder(
     scores are computed before the strongest are known. What a smaller density buys is that each
     token names the few that it takes from (`attention_weights`).
 
+    "topk" and "batchtopk": a unit is dead if it was active in no token for an epoch and for 20
+    steps. The largest pre-activations among dead units rebuild the error of each token, and half of
+    what they miss, squared, is added to its loss, not to ``loss_curve_``; only dead units learn of
+    it [5]_.
+
     References
     ----------
     .. [1] A. Vaswani et al., "Attention is all you need", NeurIPS 2017, arXiv:1706.03762.
@@ -239,6 +245,8 @@ class SparseAttentionEncoder(
     .. [3] G. Zhao et al., "Explicit sparse transformer: concentrated attention through explicit
            selection", 2019, arXiv:1912.11637.
     .. [4] D. Kingma and J. Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+    .. [5] L. Gao et al., "Scaling and evaluating sparse autoencoders", 2024, arXiv:2406.04093
+           (auxiliary loss).
 
     To mask tokens and rebuild them is the training of J. Devlin et al., "BERT: pre-training of deep
     bidirectional transformers for language understanding", NAACL 2019, arXiv:1810.04805, of numbers

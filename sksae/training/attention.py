@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from sksae.model.attention import AttentionArchitecture, AttentionNetwork, is_weight
-from sksae.model.codes import CODES, Selection
+from sksae.model.codes import BOUNDED, CODES, Selection
 from sksae.model.loss_parts import LossParts
 from sksae.model.numbers import Matrix, kept_dtype
 from sksae.model.scaling import SCALED_NORM, Scaling
@@ -27,10 +27,11 @@ from sksae.training.splits import split_rows
 
 # Steps over which the learning rate rises; where it falls later, a quarter of all at most.
 WARM_UP = 200
-# The rate of adam by default, up to that width between blocks.
-RATE, REFERENCE_WIDTH = 1e-2, 64
-# Deviation of the mask vector and of learned positions at first, beside tokens of 1 an entry.
-SMALL = 0.1
+# The rate of adam by default, up to that width between blocks. Units of relu die of long steps.
+BOUNDED_RATE, RELU_RATE, REFERENCE_WIDTH = 1e-2, 3e-3, 64
+# Deviation of learned positions at first: as large as tokens, whose entries have 1. Where positions
+# are small, queries and keys find no places but after long, as softmax is then alike in all rows.
+OF_POSITIONS, OF_MASK = 1.0, 0.1
 # So many tokens are a minibatch by default, in so many rows at least and at most.
 TOKENS_PER_BATCH, FEWEST_ROWS, MOST_ROWS = 512, 16, 256
 
@@ -85,7 +86,8 @@ class AttentionSpecification:
         """The learning rate, given or by default."""
         if not isinstance(self.learning_rate, str):
             return float(self.learning_rate)
-        return RATE * min(1.0, REFERENCE_WIDTH / self.d_model)
+        rate = BOUNDED_RATE if CODES[self.sparsity].activation in BOUNDED else RELU_RATE
+        return rate * min(1.0, REFERENCE_WIDTH / self.d_model)
 
     @property
     def rho_share(self) -> float:
@@ -510,7 +512,8 @@ def starting_parameters(
         elif is_weight(name):
             parts[name] = draws.uniform(-1.0, 1.0, shape) * sqrt(6.0 / sum(shape))
         elif name in ("mask_vector", "positions"):
-            parts[name] = SMALL * draws.standard_normal(shape)
+            size = OF_MASK if name == "mask_vector" else OF_POSITIONS
+            parts[name] = size * draws.standard_normal(shape)
         else:
             parts[name] = np.zeros(shape) if name.endswith(".bias") else np.ones(shape)
     start = code_start(architecture.sparsity, architecture.activation, rho, 1.0)

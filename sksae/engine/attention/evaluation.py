@@ -80,8 +80,8 @@ class TokenScorer:
             if batch.weight is not None:
                 weight = batch.weight.unsqueeze(1).expand(batch.tokens.shape[:2])
             for is_masked, counts in turns(batch, self._mask_fraction):
-                pre = module(batch.tokens, batch.n_kept, batch.is_there, is_masked)[counts]
-                missed = module.decode(code(pre)) - batch.tokens[counts]
+                hidden = module(batch.tokens, batch.n_kept, batch.is_there, is_masked)[counts]
+                missed = module.decode(code(module.encode(hidden))) - batch.tokens[counts]
                 found.add(
                     to_float64(missed).square().sum(dim=1),
                     None if weight is None else weight[counts],
@@ -95,7 +95,9 @@ class TokenScorer:
 
 def pre_activations(module: AttentionModule, batch: Sequences) -> Tensor:
     """Return the pre-activations of tokens that are no padding, (n_tokens, n_components)."""
-    return batch.those_there(module(batch.tokens, batch.n_kept, batch.is_there))
+    hidden = batch.those_there(module(batch.tokens, batch.n_kept, batch.is_there))
+    pre: Tensor = module.encode(hidden)
+    return pre
 
 
 @torch.no_grad()

@@ -93,7 +93,7 @@ class Block(nn.Module):
 
 
 class AttentionModule(nn.Module):
-    """From scaled tokens to the pre-activations of their codes, and from codes to tokens.
+    """From scaled tokens to what codes are made of, to pre-activations of codes, and to tokens.
 
     Its parameters have the names and shapes of ``architecture.shapes``.
 
@@ -125,9 +125,9 @@ class AttentionModule(nn.Module):
         drop: Drop | None = None,
         weights: list[Tensor] | None = None,
     ) -> Tensor:
-        """Return the pre-activations of codes, shape (n_rows, length, n_components).
+        """Return tokens after all blocks, shape (n_rows, length, d_model), for `encode`.
 
-        Those of padding have no meaning.
+        Padding has no meaning there.
 
         Parameters
         ----------
@@ -152,8 +152,8 @@ class AttentionModule(nn.Module):
             hidden, of_block = block(hidden, n_kept, is_there, drop)
             if weights is not None:
                 weights.append(of_block)
-        pre: Tensor = self.encode(self.norm(hidden))
-        return pre
+        normed: Tensor = self.norm(hidden)
+        return normed
 
 
 def make_module(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sksae.engine.attention.dead_units import IdleUnits
 from sksae.engine.attention.draws import Draws
 from sksae.engine.attention.masks import random_mask
 from sksae.engine.attention.modules import Drop, make_module
@@ -38,6 +39,8 @@ class AttentionObjective:
         Shares of tokens that are masked, and of units that drop out.
     tokens_per_row : float
         What the tokens of a row count together on average, weights of rows included.
+    idle : IdleUnits, optional
+        Teaches units that died, which is no part of J.
 
     Attributes
     ----------
@@ -60,11 +63,13 @@ class AttentionObjective:
         mask_fraction: float,
         dropout: float,
         tokens_per_row: float,
+        idle: IdleUnits | None = None,
     ) -> None:
         self._flat, self._code = flat, code
         self._rho, self._beta, self._alpha = rho, beta, alpha
         self._draws, self._mask_fraction = draws, mask_fraction
         self._drop, self._tokens_per_row = Drop(dropout, draws), tokens_per_row
+        self._idle = idle
         self._decays = torch.from_numpy(architecture.decays()).to(flat)
         self.gradient = torch.zeros_like(flat)
         self.module = make_module(architecture, parts_of(architecture, flat))
@@ -79,15 +84,28 @@ class AttentionObjective:
         weight = batch.token_weight
         total = self._tokens_per_row * len(batch.tokens)
         is_masked = random_mask(batch, self._mask_fraction, self._draws)
-        hidden = self.module(batch.tokens, batch.n_kept, batch.is_there, is_masked, self._drop)
-        code = self._code(batch.those_there(hidden), weight)
-        missed = self.module.decode(code) - batch.those_there(batch.tokens)
+        hidden = batch.those_there(
+            self.module(batch.tokens, batch.n_kept, batch.is_there, is_masked, self._drop)
+        )
+        code = self._code(self.module.encode(hidden), weight)
+        missed = batch.those_there(batch.tokens) - self.module.decode(code)
         squares = missed.square().sum(dim=1)
-        error = (squares if weight is None else squares * weight).sum() / (2.0 * total)
+        error = _weighted_sum(squares, weight) / (2.0 * total)
         penalty = self._beta * self._code.penalty(code, weight, total, self._rho)
+        taught = None
+        if self._idle is not None:
+            taught = self._idle.missed(self.module, hidden, missed)
+            self._idle.watch(code)
         torch.mul(self._flat, self._decays, out=self.gradient).mul_(self._alpha)
-        (error + penalty).backward()
+        objective = error + penalty
+        if taught is not None:
+            objective = objective + _weighted_sum(taught, weight) / total
+        objective.backward()
         self._terms.append(torch.stack([error.detach(), penalty.detach()]))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the next minibatch depends on besides parameters and draws."""
+        return {} if self._idle is None else self._idle.state()
 
     def epoch_loss(self) -> LossParts:
         """Return the mean of J over the minibatches since the last call, and its terms."""
@@ -95,6 +113,11 @@ class AttentionObjective:
         self._terms.clear()
         decay = self._alpha / 2.0 * float(to_float64(self._flat * self._decays).square().sum())
         return LossParts(error + sparsity + decay, error, sparsity, decay)
+
+
+def _weighted_sum(values: Tensor, weight: Tensor | None) -> Tensor:
+    """Return the sum over tokens of values times what each counts."""
+    return (values if weight is None else values * weight).sum()
 
 
 def parts_of(architecture: AttentionArchitecture, flat: Tensor) -> dict[str, Tensor]:

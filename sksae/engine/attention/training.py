@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from sksae.engine.activity import measured
+from sksae.engine.attention.dead_units import IdleUnits
 from sksae.engine.attention.draws import Draws
-from sksae.engine.attention.evaluation import TokenScorer, describe, find_threshold
+from sksae.engine.attention.evaluation import (
+    TokenScorer,
+    describe,
+    find_threshold,
+    pre_activations,
+)
 from sksae.engine.attention.objective import AttentionObjective
 from sksae.engine.attention.sequences import SequenceRows, Sequences
 from sksae.engine.attention.token_code import TokenCode
@@ -114,6 +120,7 @@ class AttentionTraining:
         stood, like = task.interrupted_at, torch.empty(0, dtype=rows.dtype, device=rows.device)
         self._flat = like.new_tensor(task.start if stood is None else stood["flat"])
         self._draws = Draws(config.seed, rows.device)
+        state = (task.state or {}) if stood is None else part_of(stood, "state")
         penalties = task.penalties
         assert isinstance(penalties.rho, float)
         assert isinstance(penalties.beta, float)
@@ -130,8 +137,8 @@ class AttentionTraining:
             mask_fraction=wanted.mask_fraction,
             dropout=wanted.dropout,
             tokens_per_row=self._rows.tokens_per_row(),
+            idle=self._idle_units(state),
         )
-        state = (task.state or {}) if stood is None else part_of(stood, "state")
         self._solver = Adam(self._flat, state or None)
         self._run = RunState.begin(
             config, steps_per_epoch=len(self._slices), has_scorer=held_out is not None
@@ -147,6 +154,14 @@ class AttentionTraining:
         elif self._scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_best(self._score(self._scorer))
+
+    def _idle_units(self, state: State) -> IdleUnits | None:
+        """Return what teaches units that died, of codes that say how many are active."""
+        selection = self._task.selection
+        if selection is None:
+            return None
+        n_components = self._rows.architecture.n_components
+        return IdleUnits(selection.n_active, len(self._slices), self._flat, n_components, state)
 
     def run(self) -> TrainingResult:
         """Train until the end, and return what is known without another walk over all rows."""
@@ -207,8 +222,8 @@ class AttentionTraining:
     @torch.no_grad()
     def _measure(self, batch: Sequences) -> CodeMeasured:
         """Return what the codes of a minibatch are like, without masks."""
-        pre = self._objective.module(batch.tokens, batch.n_kept, batch.is_there)
-        weight, code = batch.token_weight, self._code(batch.those_there(pre))
+        weight = batch.token_weight
+        code = self._code(pre_activations(self._objective.module, batch))
         weights = code.new_ones(len(code)) if weight is None else weight
         architecture = self._rows.architecture
         return measured(
@@ -224,7 +239,7 @@ class AttentionTraining:
             "n_epochs": np.asarray(self._n_epochs),
             "flat": self._flat.cpu().numpy(),
             "run": as_text(self._run.as_dict()),
-            **prefixed("state", self._solver.state()),
+            **prefixed("state", self._solver.state() | self._objective.state()),
             **prefixed("solver", self._solver.epoch_state()),
         }
         if self._history.best is not None:
@@ -247,7 +262,7 @@ class AttentionTraining:
             validation_curve=run.validation_curve,
             n_steps=run.n_steps,
             stopped_by=run.stopped_by,
-            state=self._solver.state(),
+            state=self._solver.state() | self._objective.state(),
         )
 
     def evaluate(self, result: TrainingResult) -> None:
