@@ -216,7 +216,6 @@ FAST = FAST_STACKS | {
     "kl-adam-auto",
     "topk-sparse-output",
     "tokens-default",
-    "attention-default",
     "attention-tokens",
 }
 assert ALL.keys() >= FAST

@@ -13,6 +13,7 @@ import pytest
 from checked import (
     ALL,
     ARRAY_API,
+    ATTENTION,
     CLASSIFIERS,
     FAST,
     FAST_STACKS,
@@ -183,6 +184,7 @@ for label in sys.argv[1:]:
         pytest.param(sorted(FAST & MATRIX.keys()), id="a few transformers"),
         pytest.param(list(MATRIX), id="transformers", marks=pytest.mark.slow),
         pytest.param(sorted(FAST_STACKS), id="stacks", marks=pytest.mark.slow),
+        pytest.param(list(ATTENTION), id="attention", marks=pytest.mark.slow),
     ],
 )
 def test_array_api_check_with_numpy_as_the_namespace(labels):
