@@ -16,9 +16,12 @@ from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
 from sklearn.utils import check_random_state, estimator_checks
 
 from sksae import Checkpoint
+from sksae.engine.attention.draws import Draws
+from sksae.engine.attention.masks import random_mask
 from sksae.engine.attention.modules import make_module
+from sksae.engine.attention.sequences import Sequences
 from sksae.engine.codes.kl import kl_divergence
-from sksae.model.attention import TOKEN_SPARSITIES
+from sksae.model.attention import TOKEN_SPARSITIES, n_kept
 from sksae.sequence import SparseAttentionEncoder
 from sksae.sequence.attention_attributes import network_in
 
@@ -84,7 +87,7 @@ def codes_by_hand(encoder, tokens):
     p = {name: value.astype(np.float64) for name, value in p.items()}
     hidden = (tokens - encoder.mean_) / encoder.scale_ @ p["embed.weight"].T + p["embed.bias"]
     hidden = hidden + p["positions"][: len(tokens)]
-    n_kept = int(np.ceil(encoder.attention_density * len(tokens)))
+    n_best = int(np.ceil(encoder.attention_density * len(tokens)))
     size, found = width // encoder.n_heads, []
     for at in range(encoder.n_blocks):
         block = {key.removeprefix(f"blocks.{at}."): value for key, value in p.items()}
@@ -95,7 +98,7 @@ def codes_by_hand(encoder, tokens):
             of_head = slice(head * size, (head + 1) * size)
             q, k, v = (qkv[:, each * width : (each + 1) * width][:, of_head] for each in range(3))
             scores = q @ k.T / np.sqrt(size)
-            least = np.sort(scores, axis=1)[:, -n_kept, None]
+            least = np.sort(scores, axis=1)[:, -n_best, None]
             exp = np.where(scores >= least, np.exp(scores), 0.0)
             weights = exp / exp.sum(axis=1, keepdims=True)
             heads.append(weights @ v)
@@ -165,6 +168,43 @@ def test_the_loss_is_the_objective(X, sparsity):
     assert parts["sparsity"][0] == pytest.approx(penalty, rel=1e-9)
     assert parts["decay"][0] == pytest.approx(decay, rel=1e-9)
     assert encoder.loss_curve_[0] == pytest.approx(error + penalty + decay, rel=1e-9)
+
+
+def test_masked_tokens_count_more_than_visible_ones(padded):
+    weight = np.random.default_rng(2).integers(1, 4, len(padded)).astype(float)
+    encoder = make(
+        mask_fraction=0.4,
+        visible_weight=0.3,
+        learning_rate=1e-12,
+        batch_size=len(padded),
+        max_iter=1,
+        dtype="float64",
+    ).fit(padded, sample_weight=weight)
+    network = network_in(vars(encoder))
+    module = make_module(
+        network.architecture,
+        {name: torch.from_numpy(each) for name, each in encoder.parameters_.items()},
+    )
+    # The one minibatch, and its masks.
+    order = np.random.default_rng([encoder._seed, 0]).permutation(len(padded) - 1)
+    rows = np.delete(padded, 3, axis=0)[order]
+    weight = torch.from_numpy(np.delete(weight, 3)[order])
+    z = torch.from_numpy((rows.reshape(-1, LENGTH, WIDTH) - encoder.mean_) / encoder.scale_)
+    is_there = ~z.isnan().all(dim=2)
+    n_tokens = is_there.sum(dim=1)
+    kept = torch.from_numpy(n_kept(0.25, n_tokens.numpy()))
+    batch = Sequences(z.nan_to_num(0.0), is_there, n_tokens, kept, weight)
+    draws = Draws(encoder._seed, torch.device("cpu"))
+    draws.begin(0)
+    is_masked = random_mask(batch, 0.4, draws)
+    hidden = module(batch.tokens, kept, is_there, is_masked)
+    missed = module.decode(module.encode(hidden).sigmoid()) - batch.tokens
+    counts = (0.3 + 0.7 * is_masked.double()) * is_there * weight[:, None]
+    n_tokens = n_tokens.double()
+    n_masked = torch.minimum(0.4 * n_tokens, n_tokens - 1)
+    on_average = ((n_masked + 0.3 * (n_tokens - n_masked)) * weight).sum()
+    error = (missed.square().sum(dim=2) * counts).sum() / 2 / on_average
+    assert encoder.loss_parts_["reconstruction"][0] == pytest.approx(error.item(), rel=1e-9)
 
 
 def test_tokens_have_the_norm_of_rows_that_autoencoders_see(padded):
@@ -277,17 +317,15 @@ def test_rows_of_one_token_are_codes_of_an_autoencoder(X):
 
 
 def test_a_masked_token_is_rebuilt_from_the_one_that_tells_it():
-    # The second half of a row says the same as the first: attention has to find it.
+    # Two tokens of a row say the same, and two others: attention has to find the right one.
     rng = np.random.default_rng(0)
-    half = rng.standard_normal((200, 2, 2))
-    X = np.concatenate([half, half], axis=1).reshape(200, -1)
+    pairs = rng.standard_normal((200, 2, 2))
+    X = pairs.repeat(2, axis=1).reshape(200, -1)
     params = {"token_width": 2, "attention_density": 0.5, "sparsity": None, "rho": 0.05}
     encoder = make(**params, n_components=16, d_model=16, n_heads=4, max_iter=150).fit(X)
     assert encoder.score(X) > 0.8
-    alone = half.reshape(400, 2).repeat(4, axis=0).reshape(400, 8)
     shuffled = X.reshape(-1, 2)[rng.permutation(800)].reshape(200, -1)
     assert encoder.score(shuffled) < 0.0
-    assert encoder.score(alone) < encoder.score(X)
 
 
 def test_batchtopk_keeps_as_many_units_on_average_as_rho_says(padded):
@@ -308,8 +346,8 @@ def test_statistics_are_those_of_the_training_tokens(padded):
 
 
 def test_early_stopping_returns_the_best_parameters(X):
-    encoder = make(early_stopping=True, max_iter=8, validation_fraction=0.25, learning_rate=0.3)
-    encoder.fit(X)
+    encoder = make(early_stopping=True, max_iter=40, validation_fraction=0.25)
+    encoder.set_params(learning_rate=1.0, learning_rate_schedule="constant").fit(X)
     curve = encoder.validation_score_curve_
     assert len(curve) == encoder.n_iter_
     held_out = np.sort(np.random.default_rng(encoder._seed).permutation(len(X))[:10])
@@ -620,5 +658,5 @@ def test_codes_of_digits_tell_more_than_those_of_random_weights():
         encoder = SparseAttentionEncoder(token_width=8, random_state=0, **params)
         pipe = make_pipeline(encoder, StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
         accuracy[name] = clone(pipe).fit(rows, labels).score(test_rows, test_labels)
-    assert accuracy["trained"] > accuracy["untrained"] + 0.03
-    assert accuracy["trained"] > 0.85
+    assert accuracy["trained"] > accuracy["untrained"] + 0.005
+    assert accuracy["trained"] > 0.93

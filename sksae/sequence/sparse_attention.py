@@ -84,13 +84,13 @@ class SparseAttentionEncoder(
 
     .. math::
 
-        J = \frac{1}{\sum_i w_i} \sum_i w_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
+        J = \frac{1}{\sum_i w_i c_i} \sum_i w_i c_i \tfrac12 \lVert \hat z_i - z_i \rVert^2
             + \beta S(a) + \frac{\alpha}{2} \sum_l \lVert W_l \rVert_F^2
 
-    over all tokens i, those that are masked and those that are not: the codes of visible tokens are
-    what a fitted model gives. S is the sparsity term of
-    :class:`~sksae.SparseAutoencoderTransformer`, of tokens instead of rows. torch's autograd finds
-    the gradients.
+    over all tokens i; w is the ``sample_weight`` of their rows, and c is 1 for masked tokens and
+    ``visible_weight`` for visible ones. Visible tokens count too, as their codes are what a fitted
+    model gives. S is the sparsity term of :class:`~sksae.SparseAutoencoderTransformer`, of tokens
+    instead of rows. torch's autograd finds the gradients.
 
     Shorter rows end in tokens of NaN, which are left out wherever they stand; `pad_tokens` makes
     such rows. A single NaN in a token is a missing value: the mean of that feature stands for it.
@@ -118,9 +118,13 @@ class SparseAttentionEncoder(
     positions : {"learned", "sinusoidal"}, default="learned"
         What tells the place of a token in its row: a vector that is learnt for each place, or
         sines and cosines of the place [1]_. Tokens that are left out have a place too.
-    mask_fraction : float in [0, 1), default=0.3
+    mask_fraction : float in [0, 1), default=0.5
         Share of the tokens of a row that are masked, drawn anew in each epoch. One token of a row
-        always stays visible. With 0 tokens are rebuilt from themselves alone.
+        always stays visible. With 0 no token has to be rebuilt from others.
+    visible_weight : float in (0, 1], default=0.2
+        What the error of a visible token counts, c in J above. A visible token is rebuilt without
+        the others, so that with more of this weight codes tell less of them. Without effect where
+        no token is masked.
     dropout : float in [0, 1), default=0.0
         Share of units that are 0 in each step of training: of tokens with their places, and of what
         attention and feed-forward layers add.
@@ -287,6 +291,7 @@ class SparseAttentionEncoder(
         "dim_feedforward": [Interval(Integral, 1, None, closed="left")],
         "positions": [StrOptions(set(POSITIONS))],
         "mask_fraction": [Interval(Real, 0, 1, closed="left")],
+        "visible_weight": [Interval(Real, 0, 1, closed="right")],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "sparsity": [StrOptions({name for name in TOKEN_SPARSITIES if name is not None}), None],
         "rho": [
@@ -328,7 +333,8 @@ class SparseAttentionEncoder(
         d_model: int = 64,
         dim_feedforward: int = 128,
         positions: Literal["learned", "sinusoidal"] = "learned",
-        mask_fraction: float = 0.3,
+        mask_fraction: float = 0.5,
+        visible_weight: float = 0.2,
         dropout: float = 0.0,
         sparsity: Literal["kl", "l1", "l2", "topk", "batchtopk"] | None = "kl",
         rho: float = USUAL_RHO,
@@ -359,6 +365,7 @@ class SparseAttentionEncoder(
         self.dim_feedforward = dim_feedforward
         self.positions = positions
         self.mask_fraction = mask_fraction
+        self.visible_weight = visible_weight
         self.dropout = dropout
         self.sparsity = sparsity
         self.rho = rho

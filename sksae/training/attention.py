@@ -49,6 +49,7 @@ class AttentionSpecification:
     positions: str
     dropout: float
     mask_fraction: float
+    visible_weight: float
     sparsity: str | None
     rho: float
     beta: float | None

@@ -88,6 +88,7 @@ def train_attention_plan(
             task,
             float(specification.mask_fraction),
             float(specification.dropout),
+            float(specification.visible_weight),
             has_missing=rows.X.dtype.kind == "f",
         ),
         _rows_of(plan, rows, plan.index),

@@ -1,8 +1,9 @@
 """J of one minibatch and its gradient, by autograd.
 
-J is the mean over tokens of 1/2 ||z_hat - z||^2, masked tokens and visible ones alike, + beta S
-+ alpha/2 sum_l ||W_l||^2. Where only masked tokens counted, nothing would teach the codes of
-visible ones, which are those that a fitted model gives.
+J is the weighted mean over tokens of 1/2 ||z_hat - z||^2, in which a visible token counts less than
+a masked one, + beta S + alpha/2 sum_l ||W_l||^2. Where only masked tokens counted, nothing would
+teach the codes of visible ones, which are those that a fitted model gives; where they counted as
+much, codes would tell little of other tokens, which a visible token does without.
 """
 
 import numpy as np
@@ -37,8 +38,11 @@ class AttentionObjective:
         Random numbers, of which the epoch has begun.
     mask_fraction, dropout : float
         Shares of tokens that are masked, and of units that drop out.
-    tokens_per_row : float
-        What the tokens of a row count together on average, weights of rows included.
+    visible_weight : float
+        What a visible token counts in the error, where a masked one counts 1.
+    tokens_per_row, counted_per_row : float
+        What the tokens of a row count together on average, weights of rows included: in the
+        sparsity term, and in the error.
     idle : IdleUnits, optional
         Teaches units that died, which is no part of J.
 
@@ -62,13 +66,16 @@ class AttentionObjective:
         draws: Draws,
         mask_fraction: float,
         dropout: float,
+        visible_weight: float,
         tokens_per_row: float,
+        counted_per_row: float,
         idle: IdleUnits | None = None,
     ) -> None:
         self._flat, self._code = flat, code
         self._rho, self._beta, self._alpha = rho, beta, alpha
         self._draws, self._mask_fraction = draws, mask_fraction
-        self._drop, self._tokens_per_row = Drop(dropout, draws), tokens_per_row
+        self._drop, self._visible_weight = Drop(dropout, draws), visible_weight
+        self._tokens_per_row, self._counted_per_row = tokens_per_row, counted_per_row
         self._idle = idle
         self._decays = torch.from_numpy(architecture.decays()).to(flat)
         self.gradient = torch.zeros_like(flat)
@@ -82,7 +89,7 @@ class AttentionObjective:
     def __call__(self, batch: Sequences) -> None:
         """Find J and its gradient at a minibatch."""
         weight = batch.token_weight
-        total = self._tokens_per_row * len(batch.tokens)
+        n_rows = len(batch.tokens)
         is_masked = random_mask(batch, self._mask_fraction, self._draws)
         hidden = batch.those_there(
             self.module(batch.tokens, batch.n_kept, batch.is_there, is_masked, self._drop)
@@ -90,8 +97,11 @@ class AttentionObjective:
         code = self._code(self.module.encode(hidden), weight)
         missed = batch.those_there(batch.tokens) - self.module.decode(code)
         squares = missed.square().sum(dim=1)
-        error = _weighted_sum(squares, weight) / (2.0 * total)
-        penalty = self._beta * self._code.penalty(code, weight, total, self._rho)
+        counts = self._counts(batch, is_masked, weight)
+        total = self._counted_per_row * n_rows
+        error = _weighted_sum(squares, counts) / (2.0 * total)
+        n_tokens = self._tokens_per_row * n_rows
+        penalty = self._beta * self._code.penalty(code, weight, n_tokens, self._rho)
         taught = None
         if self._idle is not None:
             taught = self._idle.missed(self.module, hidden, missed)
@@ -99,9 +109,19 @@ class AttentionObjective:
         torch.mul(self._flat, self._decays, out=self.gradient).mul_(self._alpha)
         objective = error + penalty
         if taught is not None:
-            objective = objective + _weighted_sum(taught, weight) / total
+            objective = objective + _weighted_sum(taught, counts) / total
         objective.backward()
         self._terms.append(torch.stack([error.detach(), penalty.detach()]))
+
+    def _counts(self, batch: Sequences, is_masked: Tensor | None, weight: Tensor | None) -> Tensor:
+        """Return what each token counts in the error, (n_tokens,)."""
+        if is_masked is None:
+            is_masked = torch.zeros(
+                batch.tokens.shape[:2], dtype=torch.bool, device=self._flat.device
+            )
+        masked = batch.those_there(is_masked).to(self._flat.dtype)
+        counts = masked + (1.0 - masked) * self._visible_weight
+        return counts if weight is None else counts * weight
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what the next minibatch depends on besides parameters and draws."""

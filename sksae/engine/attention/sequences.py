@@ -83,12 +83,24 @@ class SequenceRows:
         """How many rows count."""
         return self.rows.n_rows
 
-    def tokens_per_row(self) -> float:
-        """Return what the tokens of a row count together, on average over rows."""
+    def tokens_per_row(self, mask_fraction: float = 0.0, visible_weight: float = 1.0) -> float:
+        """Return what the tokens of a row count together, on average over rows and masks.
+
+        Parameters
+        ----------
+        mask_fraction : float, default=0.0
+            Share of a row's tokens that are masked; one at least is not.
+        visible_weight : float, default=1.0
+            What a visible token counts, where a masked one counts 1.
+        """
         total = 0.0
         for _, batch in self.chunks():
-            counts = batch.n_tokens if batch.weight is None else batch.n_tokens * batch.weight
-            total += float(to_float64(counts).sum())
+            n_tokens = to_float64(batch.n_tokens)
+            n_masked = torch.minimum(mask_fraction * n_tokens, n_tokens - 1.0)
+            counts = n_masked + visible_weight * (n_tokens - n_masked)
+            if batch.weight is not None:
+                counts = counts * to_float64(batch.weight)
+            total += float(counts.sum())
         return total / self.n_rows
 
     def batches(self, slices: list[slice], order: np.ndarray | None) -> Iterator[Sequences]:

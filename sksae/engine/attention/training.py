@@ -49,6 +49,8 @@ class AttentionTask:
         What else there is to know of a training.
     mask_fraction, dropout : float
         Shares of tokens that are masked, and of units that drop out.
+    visible_weight : float
+        What a visible token counts in the error, where a masked one counts 1.
     has_missing : bool
         Whether anything may be NaN in the rows.
     """
@@ -57,6 +59,7 @@ class AttentionTask:
     task: TrainingTask
     mask_fraction: float
     dropout: float
+    visible_weight: float
     has_missing: bool
 
 
@@ -136,7 +139,9 @@ class AttentionTraining:
             draws=self._draws,
             mask_fraction=wanted.mask_fraction,
             dropout=wanted.dropout,
+            visible_weight=wanted.visible_weight,
             tokens_per_row=self._rows.tokens_per_row(),
+            counted_per_row=self._rows.tokens_per_row(wanted.mask_fraction, wanted.visible_weight),
             idle=self._idle_units(state),
         )
         self._solver = Adam(self._flat, state or None)
