@@ -21,6 +21,7 @@ from sksae.engine.attention.masks import random_mask
 from sksae.engine.attention.modules import make_module
 from sksae.engine.attention.sequences import Sequences
 from sksae.engine.codes.kl import kl_divergence
+from sksae.export import slim
 from sksae.model.attention import TOKEN_SPARSITIES, n_kept
 from sksae.sequence import SparseAttentionEncoder
 from sksae.sequence.attention_attributes import network_in
@@ -639,6 +640,34 @@ def test_values_far_from_the_training_rows_are_refused_where_they_overflow(X):
             encoder.transform(np.full((1, LENGTH * WIDTH), 1e300))
     tiny = make().fit(1e-200 * X)
     np.testing.assert_allclose(tiny.transform(1e-200 * X), make().fit(X).transform(X), atol=1e-4)
+
+
+class Press(Epochs):
+    """Presses Ctrl-C at the end of the third epoch."""
+
+    def on_fit_task_end(self, estimator, context, **known):
+        if context.task_name == "epoch" and context.task_id == 2:
+            raise KeyboardInterrupt
+        return False
+
+
+def test_a_fit_that_the_user_ends_keeps_what_it_has_learnt(X):
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        encoder = make(max_iter=50).set_callbacks(Press(X, 0)).fit(X)
+    assert encoder.n_iter_ == 3
+    assert np.isfinite(encoder.transform(X)).all()
+    encoder.set_callbacks().partial_fit(X)
+    assert encoder.n_iter_ == 4
+
+
+def test_a_slim_copy_answers_the_same_and_cannot_go_on(X):
+    encoder = make(sparsity="topk").fit(X)
+    small = slim(encoder)
+    assert len(pickle.dumps(small)) < 0.7 * len(pickle.dumps(encoder))
+    np.testing.assert_array_equal(small.transform(X), encoder.transform(X))
+    assert small.score(X) == encoder.score(X)
+    with pytest.raises(ValueError, match="made slim"):
+        small.partial_fit(X)
 
 
 @pytest.mark.slow
