@@ -43,6 +43,7 @@ from sksae.stacking.members import (
     check_names,
     count_trained,
     loss_of,
+    networks_taken,
 )
 from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import draw_seeds, pretrained
@@ -391,7 +392,8 @@ class StackedSparseAutoencoder(
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
-            with checkpointed(self, X, weight) as draws:
+            taken = networks_taken(named, pretrain=self.pretrain)
+            with checkpointed(self, X, weight, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
                 stages = Stages(n_trainings, self.verbose)
                 members, _ = pretrained(

@@ -942,8 +942,7 @@ class SparseAutoencoderTransformer(
             weight = checked_weight(sample_weight, X, as_given=True)
             known = None if resume or one_pass else find_fit(self, X, weight)
             specification, before = specification_of(self), fitted_of(self) if resume else None
-            n_before = 0 if before is None else before.record.n_iter
-            with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
+            with checkpointed(self, X, weight, goes_on_from=before, in_pieces=one_pass) as draws:
                 if known is None:
                     specification = replace(specification, random_state=draws)
                     plan = make_plan(

@@ -41,6 +41,7 @@ from sksae.stacking.members import (
     check_unchanged,
     count_encoder_layers,
     count_trained,
+    networks_taken,
 )
 from sksae.stacking.pieces import Change, members_of_piece
 from sksae.stacking.pretraining import draw_seeds, pretrained
@@ -153,7 +154,9 @@ class SupervisedStack(
             n_frozen = self._check_finetuning(n_layers)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
-            with checkpointed(self, X, target.values, target.index, weight) as draws:
+            targets = target.values, target.index, weight
+            taken = networks_taken(named, pretrain=self.pretrain)
+            with checkpointed(self, X, *targets, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
                 target, held_out = choose_rows(specification, target, seed)
                 # Of members, of the layer on top, and of what is not frozen.
