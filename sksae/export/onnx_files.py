@@ -1,0 +1,174 @@
+"""Fitted estimators and whole pipelines as ONNX files."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sksae.export.onnx_converters import Decoding, is_supervised, register_onnx_converters
+from sksae.export.onnx_graph import MOST_BYTES
+from sksae.export.reading import check_exportable, network_to_export
+from sksae.process.extras import check_installed
+from sksae.process.files import checked_path, write_whole
+from sksae.process.version import __version__
+
+DTYPES = ("float32", "float64")
+
+
+def to_onnx(
+    estimator: Any,
+    path: str | os.PathLike[str],
+    X: ArrayLike | None = None,
+    *,
+    dtype: Literal["float32", "float64"] | None = None,
+    method: Literal["inverse_transform"] | None = None,
+    target_opset: int | Mapping[str, int] | None = None,
+) -> Path:
+    """Write a fitted estimator, or a whole pipeline, as an ONNX file.
+
+    ONNX runtimes exist for most languages and devices; the file needs neither Python nor torch. It
+    holds numbers and a graph of standard operators, and no code. Classifiers have the outputs
+    ``label`` and ``probabilities``, an array of shape (n_samples, n_classes); all others have
+    ``variable``, which of regressors has shape (n_samples, n_outputs), with one output too.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted: an autoencoder, a stack, classifier or regressor of them, or a `Pipeline`,
+        `ColumnTransformer`, `FeatureUnion` or other estimator of scikit-learn with some in it,
+        whose other parts skl2onnx must know too. Of a search it is ``best_estimator_``.
+        ``transform_n_active`` counts.
+    path : str or path
+        Of the file, in a folder that exists. A file that is there is replaced at once.
+    X : {array-like, DataFrame} of shape (n_samples, n_features), default=None
+        A row or more of the kind that the model will be given, which says the types of inputs. A
+        DataFrame makes an input of each column, of its name. By default there is one input, ``X``,
+        of all features.
+    dtype : {"float32", "float64"}, default=None
+        Precision of the one input, in which everything is computed. None is float32, or what X
+        says.
+    method : {"inverse_transform"}, default=None
+        Which method the model stands for. None is `predict` and `predict_proba` of estimators that
+        have them, and `transform` of others. "inverse_transform" takes codes, of a single
+        autoencoder or a stack.
+    target_opset : int or mapping of str to int, default=None
+        Version of ONNX' operators, from 12 up to the highest that skl2onnx supports; by domain in
+        a mapping. None is the latest that skl2onnx is tested with.
+
+    Returns
+    -------
+    path : Path
+        Of the file.
+
+    Raises
+    ------
+    ImportError
+        If onnx or skl2onnx is not installed: ``pip install "sksae[onnx]"``.
+    TypeError
+        If ``method`` is "inverse_transform" and the estimator is no autoencoder or stack.
+    NotFittedError
+        If the estimator is not fitted.
+    ValueError
+        If ``sparse_output`` is set, or ``transform_algorithm`` is not "encode": an ONNX model does
+        neither. If classes are other than whole numbers, booleans and strings; if numbers of the
+        model are beyond the precision, or too large for an ONNX file, which holds less than 2 GiB;
+        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given.
+    OSError
+        If the file cannot be written.
+
+    See Also
+    --------
+    register_onnx_converters : For those who call skl2onnx themselves.
+    to_numpy_source : For a machine with numpy alone.
+
+    Notes
+    -----
+    What the model says of float32 rows is what the estimator says to about 1e-5. Rows that the
+    estimator refuses give other results: those with nan give nan, and a classifier's first label;
+    numbers beyond the range of the precision on the way give inf or nan.
+
+    References
+    ----------
+    ONNX, "Open Neural Network Exchange", https://onnx.ai/onnx/; skl2onnx,
+    https://onnx.ai/sklearn-onnx/.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.export import to_onnx
+    >>> X, y = load_digits(return_X_y=True)
+    >>> sae = SparseAutoencoderTransformer(32, max_iter=5, tol=1.0, random_state=0)
+    >>> pipe = make_pipeline(sae, LogisticRegression(max_iter=1000)).fit(X, y)
+    >>> path = to_onnx(pipe, Path(mkdtemp()) / "digits.onnx")
+    >>> import onnxruntime
+    >>> session = onnxruntime.InferenceSession(path)
+    >>> label, probabilities = session.run(None, {"X": X.astype("float32")})
+    >>> bool((label == pipe.predict(X)).all())
+    True
+    """
+    check_installed("to_onnx", "onnx", "onnx", "skl2onnx")
+    from skl2onnx import to_onnx as converted
+
+    target = checked_path(path)
+    if hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    check_is_fitted(estimator)
+    step = _step_of(estimator, method)
+    n_features = step.network.n_components if method else estimator.n_features_in_
+    example = {"X": X, "initial_types": None}
+    if X is None:
+        example["initial_types"] = _one_input(n_features, dtype or "float32")
+    elif dtype is not None:
+        raise ValueError(f"X says the types of inputs: give X, or dtype={dtype!r}, and not both.")
+    register_onnx_converters()
+    model = converted(
+        step,
+        **example,
+        name=type(estimator).__name__,
+        target_opset=target_opset,
+        options={"zipmap": False} if is_classifier(step) else None,
+    )
+    what = f"{method} of a" if method else "a"
+    model.doc_string = f"{what} {type(estimator).__name__}, written by sksae {__version__}"
+    if model.ByteSize() >= MOST_BYTES:
+        raise ValueError(
+            f"The model takes {model.ByteSize() / 2**30:.1f} GiB, and an ONNX file holds less than "
+            "2: use dtype='float32', or export its autoencoder alone by to_safetensors."
+        )
+    write_whole({target: model.SerializeToString()})
+    return target
+
+
+def _step_of(estimator: Any, method: str | None) -> Any:
+    """Return what is to be converted so that the model stands for a method of an estimator."""
+    if method is None:
+        return estimator
+    if method != "inverse_transform":
+        raise ValueError(f"method must be 'inverse_transform' or None, got {method!r}.")
+    check_exportable(estimator, "to_onnx with method='inverse_transform'")
+    if is_supervised(estimator):
+        raise TypeError(
+            f"{type(estimator).__name__} has no inverse_transform: use method=None, or give one of "
+            "its autoencoders_."
+        )
+    return Decoding(network_to_export(estimator, "an ONNX model").without_input_scales())
+
+
+def _one_input(n_features: int, dtype: str) -> list[tuple[str, Any]]:
+    """Return the input of a model whose rows are one array."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
+    kind = FloatTensorType if np.dtype(dtype) == np.float32 else DoubleTensorType
+    return [("X", kind([None, n_features]))]
