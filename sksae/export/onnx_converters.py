@@ -10,13 +10,18 @@ from sksae.classifier import SparseAutoencoderClassifier
 from sksae.export.onnx_graph import Graph, affine, decode, encode
 from sksae.export.reading import check_exportable, network_to_export, top_of
 from sksae.model.network import FittedNetwork
+from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV
 from sksae.process.extras import check_installed
 from sksae.regressor import SparseAutoencoderRegressor
 from sksae.stacked import StackedSparseAutoencoder
 from sksae.transformer import SparseAutoencoderTransformer
 
 # What a classifier may be asked for, by the names that skl2onnx has for all classifiers.
-OF_CLASSIFIERS = {"zipmap": [True, False, "columns"], "output_class_labels": [False, True]}
+OF_CLASSIFIERS = {
+    "zipmap": [True, False, "columns"],
+    "output_class_labels": [False, True],
+    "raw_scores": [False, True],
+}
 
 
 class Decoding(TransformerMixin, BaseEstimator):
@@ -30,8 +35,8 @@ def register_onnx_converters() -> None:
     """Make skl2onnx know the estimators of sksae, alone and in pipelines.
 
     For those who call ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn`` themselves; `to_onnx`
-    does it. Options are those of all classifiers there, ``zipmap`` and ``output_class_labels``.
-    Calling it again changes nothing.
+    does it. Options of classifiers are those of `LogisticRegression` there: ``zipmap``,
+    ``output_class_labels`` and ``raw_scores``. Calling it again changes nothing.
 
     Raises
     ------
@@ -73,6 +78,19 @@ def register_onnx_converters() -> None:
     for kind, (shapes, converter) in converters.items():
         options = OF_CLASSIFIERS if kind is SparseAutoencoderClassifier else None
         update_registered_converter(kind, f"Sksae{kind.__name__}", shapes, converter, options=options)
+    _register_searches()
+
+
+def _register_searches() -> None:
+    """Let skl2onnx treat batched searches as it does the searches that they are derived from."""
+    from sklearn.model_selection import GridSearchCV
+    from skl2onnx import get_model_alias, update_registered_parser
+    from skl2onnx._parse import sklearn_parsers_map
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    for kind in (BatchedGridSearchCV, BatchedRandomizedSearchCV):
+        sklearn_operator_name_map[kind] = get_model_alias(GridSearchCV)
+        update_registered_parser(kind, sklearn_parsers_map[GridSearchCV])
 
 
 # Types of outputs.
@@ -131,11 +149,19 @@ def _convert_regressor(scope: Any, operator: Any, container: Any) -> None:
 
 def _convert_classifier(scope: Any, operator: Any, container: Any) -> None:
     graph = _graph_of(scope, operator, container)
-    logits = _output(graph, operator)
-    graph.node("Softmax", logits, output=operator.outputs[1].full_name, axis=1)
-    labels = graph.tensor("classes", _labels_of(operator.raw_operator))
+    logits, (label, scores) = _output(graph, operator), operator.outputs
+    labels = _labels_of(operator.raw_operator)
+    if not container.get_options(operator.raw_operator, {"raw_scores": False})["raw_scores"]:
+        graph.node("Softmax", logits, output=scores.full_name, axis=1)
+    elif len(labels) == 2:
+        # As of every binary classifier there: the decision function, and before it its opposite.
+        odds = graph.constant("odds", np.array([[1.0, -1.0], [-1.0, 1.0]]))
+        graph.node("MatMul", logits, odds, output=scores.full_name)
+    else:
+        graph.node("Identity", logits, output=scores.full_name)
     best = graph.node("ArgMax", logits, axis=1, keepdims=0)
-    graph.node("Gather", labels, best, output=operator.outputs[0].full_name, axis=0)
+    named = graph.tensor("classes", labels)
+    graph.node("Gather", named, best, output=label.full_name, axis=0)
 
 
 def _graph_of(scope: Any, operator: Any, container: Any) -> Graph:
@@ -209,7 +235,7 @@ def _labels_of(estimator: Any) -> np.ndarray:
     """
     classes = np.asarray(estimator.classes_)
     if classes.dtype.kind in "OU" and all(isinstance(each, str) for each in classes):
-        return classes.astype(object)
+        return classes.astype(np.str_)
     if classes.dtype.kind in "biuf":
         whole = classes.astype(np.int64)
         if (whole == classes).all():

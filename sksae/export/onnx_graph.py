@@ -62,12 +62,18 @@ class Graph:
         return self.tensor(name, found)
 
     def tensor(self, name: str, array: np.ndarray) -> str:
-        """Return the name of an array of any type."""
+        """Return the name of an array of whole numbers, floats or strings."""
+        from onnx import TensorProto
         from onnx.numpy_helper import from_array
 
         unique: str = self._scope.get_unique_variable_name(name)
-        made = from_array(np.ascontiguousarray(array), unique)
-        self._container.add_initializer(unique, made.data_type, array.shape, made)
+        if array.dtype.kind == "U":
+            content: Any = [each.encode() for each in array.tolist()]
+            kind = TensorProto.STRING
+        else:
+            content = from_array(np.ascontiguousarray(array), unique)
+            kind = content.data_type
+        self._container.add_initializer(unique, kind, array.shape, content)
         return unique
 
     def node(self, operator: str, *inputs: str, output: str | None = None, **options: Any) -> str:
