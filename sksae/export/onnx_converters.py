@@ -77,16 +77,18 @@ def register_onnx_converters() -> None:
     }
     for kind, (shapes, converter) in converters.items():
         options = OF_CLASSIFIERS if kind is SparseAutoencoderClassifier else None
-        update_registered_converter(kind, f"Sksae{kind.__name__}", shapes, converter, options=options)
+        update_registered_converter(
+            kind, f"Sksae{kind.__name__}", shapes, converter, options=options
+        )
     _register_searches()
 
 
 def _register_searches() -> None:
     """Let skl2onnx treat batched searches as it does the searches that they are derived from."""
-    from sklearn.model_selection import GridSearchCV
     from skl2onnx import get_model_alias, update_registered_parser
     from skl2onnx._parse import sklearn_parsers_map
     from skl2onnx._supported_operators import sklearn_operator_name_map
+    from sklearn.model_selection import GridSearchCV
 
     for kind in (BatchedGridSearchCV, BatchedRandomizedSearchCV):
         sklearn_operator_name_map[kind] = get_model_alias(GridSearchCV)

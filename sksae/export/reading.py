@@ -1,4 +1,4 @@
-"""Fitted estimators as what exports write: a network as `transform` reads it, and a layer on top."""
+"""What exports write of fitted estimators: the network as `transform` reads it, and its top."""
 
 from typing import Any
 
