@@ -19,6 +19,7 @@ from sksae.transformer import SparseAutoencoderTransformer
 # What a classifier may be asked for, by the names that skl2onnx has for all classifiers.
 OF_CLASSIFIERS = {
     "zipmap": [True, False, "columns"],
+    "nocl": [True, False],
     "output_class_labels": [False, True],
     "raw_scores": [False, True],
 }
@@ -36,7 +37,7 @@ def register_onnx_converters() -> None:
 
     For those who call ``skl2onnx.to_onnx`` or ``skl2onnx.convert_sklearn`` themselves; `to_onnx`
     does it. Options of classifiers are those of `LogisticRegression` there: ``zipmap``,
-    ``output_class_labels`` and ``raw_scores``. Calling it again changes nothing.
+    ``nocl``, ``output_class_labels`` and ``raw_scores``. Calling it again changes nothing.
 
     Raises
     ------
@@ -239,7 +240,8 @@ def _labels_of(estimator: Any) -> np.ndarray:
     if classes.dtype.kind in "OU" and all(isinstance(each, str) for each in classes):
         return classes.astype(np.str_)
     if classes.dtype.kind in "biuf":
-        whole = classes.astype(np.int64)
+        with np.errstate(all="ignore"):
+            whole = classes.astype(np.int64)
         if (whole == classes).all():
             return whole
     raise ValueError(

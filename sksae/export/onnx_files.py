@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
@@ -16,8 +15,6 @@ from sksae.export.reading import check_exportable, network_to_export
 from sksae.process.extras import check_installed
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
-
-DTYPES = ("float32", "float64")
 
 
 def to_onnx(
@@ -124,16 +121,14 @@ def to_onnx(
         estimator = estimator.best_estimator_
     check_is_fitted(estimator)
     step = _step_of(estimator, method)
-    n_features = step.network.n_components if method else estimator.n_features_in_
-    example = {"X": X, "initial_types": None}
-    if X is None:
-        example["initial_types"] = _one_input(n_features, dtype or "float32")
-    elif dtype is not None:
+    if X is not None and dtype is not None:
         raise ValueError(f"X says the types of inputs: give X, or dtype={dtype!r}, and not both.")
+    inputs = _one_input(estimator, method, dtype or "float32") if X is None else None
     register_onnx_converters()
     model = converted(
         step,
-        **example,
+        X,
+        initial_types=inputs,
         name=type(estimator).__name__,
         target_opset=target_opset,
         options={"zipmap": False} if is_classifier(step) else None,
@@ -164,11 +159,20 @@ def _step_of(estimator: Any, method: str | None) -> Any:
     return Decoding(network_to_export(estimator, "an ONNX model").without_input_scales())
 
 
-def _one_input(n_features: int, dtype: str) -> list[tuple[str, Any]]:
+def _one_input(estimator: Any, method: str | None, dtype: str) -> list[tuple[str, Any]]:
     """Return the input of a model whose rows are one array."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
-    if dtype not in DTYPES:
+    kinds = {"float32": FloatTensorType, "float64": DoubleTensorType}
+    if dtype not in kinds:
         raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}.")
-    kind = FloatTensorType if np.dtype(dtype) == np.float32 else DoubleTensorType
-    return [("X", kind([None, n_features]))]
+    if method is not None:
+        n_columns = estimator.__sksae_network__().n_components
+    else:
+        n_columns = getattr(estimator, "n_features_in_", None)
+    if n_columns is None:
+        raise ValueError(
+            f"This {type(estimator).__name__} does not tell how many features it takes: give X, "
+            "some rows, which also say the types of inputs."
+        )
+    return [("X", kinds[dtype]([None, n_columns]))]
