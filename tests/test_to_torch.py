@@ -182,7 +182,7 @@ def test_what_units_have_has_names_too():
         assert type(getattr(to_torch(fitted(name)).encoder[0], unit)) is kind
 
 
-@each_model
+@pytest.mark.parametrize("name", ["gated", "deep", "tied stack", "classifier"])
 def test_a_state_is_saved_and_loaded_without_running_code(name):
     model, rows = fitted(name), rows_of(name).astype("float32")
     module, file = trained(to_torch(model, dtype="float32"), rows), io.BytesIO()
@@ -240,7 +240,7 @@ def test_rows_far_from_0_lose_no_digits(sparsity, scale_data):
     with torch.no_grad():
         module.encoder[0].weight.mul_(1.1)
     codes = from_torch(module).transform(rows)
-    np.testing.assert_allclose(made_by(module.encode, rows), codes, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(made_by(module.encode, rows), codes, rtol=1e-5, atol=1e-5)
 
 
 def test_a_module_may_change_its_precision():
@@ -285,7 +285,7 @@ def test_logits_are_one_for_each_class():
 # Tools of torch.
 
 
-@pytest.mark.parametrize("name", ["topk", "gated", "tied stack", "batchtopk"])
+@pytest.mark.parametrize("name", ["topk", "tied stack"])
 def test_it_can_be_exported_by_torch(name):
     module = to_torch(fitted(name))
     rows = torch.from_numpy(X.astype("float32"))

@@ -14,6 +14,8 @@ from sksae.model.network import FittedNetwork, Layer
 
 # What units have that no gradient leads to: a step at a threshold has none.
 WITHOUT_GRADIENT = ("threshold",)
+# By how much rounding may move biases, and with them pre-activations.
+BIAS_ERROR = 1e-6
 
 
 def as_tensor(array: np.ndarray | float, dtype: torch.dtype, what: str) -> Tensor:
@@ -275,7 +277,8 @@ def trained_layers(
     -------
     layers : list of Layer
         Those of the network that have not changed are the same objects, unless others have and the
-        module is more precise: then all are in its precision.
+        module is more precise: then all are in its precision. They are in float64 if the first bias
+        needs it, which is large where rows are far from 0 and not centred.
     """
     pairs = list(zip(_layers_of(module), _layers_of(fresh), strict=True))
     mirrored = [None] * network.n_encoder_layers + fresh.mirrored
@@ -283,7 +286,11 @@ def trained_layers(
     for (now, then), mirror in zip(pairs, mirrored, strict=True):
         kept.append(are_same(now, then) and (mirror is None or kept[mirror]))
     found: list[Layer] = []
+    first = pairs[0][0]
+    first_bias = as_array(first.bias) - module.offset_of(network) @ as_array(_weight_of(first)).T
     own = np.dtype(str(module.centre.dtype).removeprefix("torch."))
+    if np.abs(first_bias - first_bias.astype(own)).max() > BIAS_ERROR:
+        own = np.dtype(np.float64)
     for at, (layer, (now, _), mirror) in enumerate(
         zip(network.layers, pairs, mirrored, strict=True)
     ):
@@ -292,9 +299,7 @@ def trained_layers(
             found.append(layer)
             continue
         coef = as_array(_weight_of(now)).T if mirror is None else found[mirror].coef.T
-        intercept = as_array(now.bias)
-        if at == 0:
-            intercept -= module.offset_of(network) @ coef
+        intercept = first_bias if at == 0 else as_array(now.bias)
         selection = layer.selection
         if now.least is not None and selection is not None:
             selection = selection._replace(threshold=float(now.least))
