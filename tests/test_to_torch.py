@@ -11,6 +11,7 @@ from exported import MODELS, TARGETED, X, fitted, rows_of, sae, y
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from stand_in import DEVICE, on_stand_in
 from torch import nn
 
 from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
@@ -292,6 +293,23 @@ def test_it_can_be_exported_by_torch(name):
     batch = {0: torch.export.Dim("batch", min=2)}
     exported = torch.export.export(module, (rows[:8],), dynamic_shapes=(batch,)).module()
     torch.testing.assert_close(exported(rows), module(rows))
+
+
+@each_model
+def test_all_of_it_is_on_the_device_where_its_state_is(name):
+    model = fitted(name)
+    with on_stand_in():
+        module = to_torch(model, dtype="float32")
+        learnt = dict(module.named_parameters())
+        state = {
+            each: tensor.detach().to(DEVICE).requires_grad_(each in learnt)
+            for each, tensor in module.state_dict().items()
+        }
+        rows = torch.from_numpy(rows_of(name).astype("float32")).to(DEVICE)
+        out = torch.func.functional_call(module, state, (rows,))
+        assert out.device == DEVICE
+        out.square().mean().backward()
+        assert {state[each].grad.device for each in learnt} == {DEVICE}
 
 
 def test_it_says_what_it_is():
