@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from exported import MODELS, TARGETED, X, fitted, rows_of, sae, y
 from registered import CODE_ACTIVATIONS
+from scipy.sparse import csr_array
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
@@ -183,6 +184,12 @@ def test_columns_of_a_table_are_inputs(is_mixed, path):
     found = outputs_of(to_onnx(model, path, table[:1]), given)
     assert (found["label"] == model.predict(table)).all()
     np.testing.assert_allclose(found["probabilities"], model.predict_proba(table), atol=1e-5)
+
+
+@pytest.mark.parametrize("container", [list, np.asarray, csr_array], ids=lambda each: each.__name__)
+def test_an_example_may_be_in_any_container(container, path):
+    rows = X[:2].tolist() if container is list else container(X[:2])
+    assert_says_the_same(to_onnx(fitted("kl"), path, rows), fitted("kl"), X)
 
 
 def test_whole_numbers_are_read_as_float32(path):
@@ -377,6 +384,7 @@ def test_sparse_output_of_a_classifiers_autoencoder_is_of_no_account(path):
     ("error", "match", "parameters"),
     [
         (ValueError, "give X, or dtype='float32', and not both", {"X": X, "dtype": "float32"}),
+        (ValueError, r"X must be a table .* of shape \(64,\)", {"X": X[0]}),
         (ValueError, "dtype must be 'float32' or 'float64', got 'float16'", {"dtype": "float16"}),
         (ValueError, "method must be 'inverse_transform' or None", {"method": "transform"}),
     ],

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork, Layer
 
 # What units have that no gradient leads to: a step at a threshold has none.
@@ -20,7 +19,7 @@ BIAS_ERROR = 1e-6
 
 def as_tensor(array: np.ndarray | float, dtype: torch.dtype, what: str) -> Tensor:
     """Return a copy of numbers in a precision, or raise a ValueError if it has no room for them."""
-    found = torch.tensor(np.asarray(array, np.float64)).to(dtype)
+    found = torch.tensor(np.asarray(array), dtype=dtype)
     if not found.isfinite().all():
         raise ValueError(f"The model's {what} is beyond the range of {dtype}: use dtype='float64'.")
     return found
@@ -59,16 +58,14 @@ class LayerModule(nn.Module):
                 self.register_buffer(name, values)
             else:
                 self.register_parameter(name, nn.Parameter(values))
-        selection = layer.selection
-        keeps = selection is not None and CODES[selection.code].is_exact
-        least = selection.threshold if selection is not None and keeps else None
-        self.n_active = selection.n_active if selection is not None and keeps else None
-        for name, number, nothing in (
-            ("input_scale", layer.input_scale, 1.0),
-            ("least", least, None),
-        ):
-            buffer = None if number == nothing else as_tensor(number, dtype, name)  # type: ignore[arg-type]
-            self.register_buffer(name, buffer)
+        least = None if layer.kept is None else layer.kept.threshold
+        self.n_active = None if layer.kept is None else layer.kept.n_active
+        self._set_buffer("least", least)
+        self._set_buffer("input_scale", None if layer.input_scale == 1.0 else layer.input_scale)
+
+    def _set_buffer(self, name: str, number: float | None) -> None:
+        dtype = self.bias.dtype
+        self.register_buffer(name, None if number is None else as_tensor(number, dtype, name))
 
     def forward(self, rows: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return activations, (n_rows, n_units)."""

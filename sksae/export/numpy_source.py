@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import is_classifier, is_regressor
 
 from sksae.base.protocols import HasNetwork
-from sksae.export.reading import check_exportable, network_to_export, selection_of
+from sksae.export.reading import check_exportable, network_to_export
 from sksae.model.network import FittedNetwork, Layer
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
@@ -106,7 +106,7 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
 
 
 def _head(estimator: object, network: FittedNetwork) -> str:
-    selections = filter(None, map(selection_of, network.layers))
+    selections = filter(None, (layer.kept for layer in network.layers))
     needs_largest = any(selection.threshold is None for selection in selections)
     sizes = f"{network.n_features} features and {network.n_components} units"
     return dedent(
@@ -184,7 +184,7 @@ def _layers(layers: Sequence[Layer], first: int, arrays: dict[str, np.ndarray]) 
         arrays |= {f"{name}_{number}": each for name, each in layer.units.items()}
         lines.append(f'p = a @ ARRAYS["coef_{number}"] + ARRAYS["intercept_{number}"]')
         lines.append(f"a = {FORMULAS[layer.activation].format(number)}")
-        selection = selection_of(layer)
+        selection = layer.kept
         if selection is None:
             continue
         if selection.threshold is None:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +22,7 @@ from sksae.process.version import __version__
 def to_onnx(
     estimator: Any,
     path: str | os.PathLike[str],
-    X: ArrayLike | None = None,
+    X: ArrayLike | sp.sparray | sp.spmatrix | None = None,
     *,
     dtype: Literal["float32", "float64"] | None = None,
     method: Literal["inverse_transform"] | None = None,
@@ -42,10 +44,10 @@ def to_onnx(
         ``transform_n_active`` counts.
     path : str or path
         Of the file, in a folder that exists. A file that is there is replaced at once.
-    X : {array-like, DataFrame} of shape (n_samples, n_features), default=None
+    X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
         A row or more of the kind that the model will be given, which says the types of inputs. A
-        DataFrame makes an input of each column, of its name. By default there is one input, ``X``,
-        of all features.
+        DataFrame of pandas makes an input of each column, of its name; all else makes one input,
+        ``X``, of all features, and so it is by default.
     dtype : {"float32", "float64"}, default=None
         Precision of the one input, in which everything is computed. None is float32, or what X
         says.
@@ -74,7 +76,7 @@ def to_onnx(
         If ``sparse_output`` is set, or ``transform_algorithm`` is not "encode": an ONNX model does
         neither. If classes are other than whole numbers, booleans and strings; if numbers of the
         model are beyond the precision, or too large for an ONNX file, which holds less than 2 GiB;
-        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given.
+        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows.
     OSError
         If the file cannot be written.
 
@@ -127,7 +129,7 @@ def to_onnx(
     register_onnx_converters()
     model = converted(
         step,
-        X,
+        None if X is None else _example_of(X),
         initial_types=inputs,
         name=type(estimator).__name__,
         target_opset=target_opset,
@@ -157,6 +159,19 @@ def _step_of(estimator: Any, method: str | None) -> Any:
             "its autoencoders_."
         )
     return Decoding(network_to_export(estimator, "an ONNX model").without_input_scales())
+
+
+def _example_of(X: Any) -> Any:
+    """Return a row or more as skl2onnx can read types off them: a table of pandas, or an array."""
+    if hasattr(X, "iloc"):
+        return X
+    rows = np.asarray(X[:1].toarray() if sp.issparse(X) else X)
+    if rows.ndim != 2:
+        raise ValueError(
+            f"X must be a table of pandas or rows of shape (n_samples, n_features), got an array "
+            f"of shape {rows.shape}: give one row or more."
+        )
+    return rows
 
 
 def _one_input(estimator: Any, method: str | None, dtype: str) -> list[tuple[str, Any]]:

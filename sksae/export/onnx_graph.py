@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from sksae.export.reading import selection_of
 from sksae.model.network import FittedNetwork, Layer
 
 # The lowest opset in which all operators exist that are used here: LessOrEqual is of opset 12.
@@ -184,7 +183,7 @@ def _activated(graph: Graph, layer: Layer, pre: str) -> str:
 
 def _selected(graph: Graph, layer: Layer, codes: str) -> str:
     """Add what leaves of activations those that a layer keeps; return the name of the result."""
-    selection = selection_of(layer)
+    selection = layer.kept
     if selection is None:
         return codes
     if selection.threshold is not None:

@@ -8,7 +8,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base.protocols import has_network, is_autoencoder
 from sksae.base.reading import as_read
-from sksae.model.codes import CODES, Selection
 from sksae.model.network import FittedNetwork, Layer
 
 
@@ -61,12 +60,6 @@ def network_to_export(estimator: Any, medium: str) -> FittedNetwork:
             f"row, which {medium} does not: use transform_algorithm='encode'."
         )
     return network
-
-
-def selection_of(layer: Layer) -> Selection | None:
-    """Return which units a layer keeps, if its activation alone does not say so."""
-    selection = layer.selection
-    return selection if selection is not None and CODES[selection.code].is_exact else None
 
 
 def top_of(estimator: Any) -> Layer | None:
