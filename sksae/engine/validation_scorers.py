@@ -51,14 +51,13 @@ class _HeldOut:
     """Rows held out, walked in chunks."""
 
     def __init__(self, rows: Rows, widest: int) -> None:
-        self._rows, self._widest = rows, widest
+        self._rows, self._widest, self._portions = rows, widest, Portions()
 
     @np.errstate(all="ignore")
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
         n_models, n_rows = parameters.n_models, self._rows.n_rows
         total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
-        portions = Portions()
 
         def add(chunk: Batch, which: slice) -> None:
             batch = chunk.some(which)
@@ -71,7 +70,7 @@ class _HeldOut:
 
         for batch in self._rows.chunks(self._widest * n_models):
             all_rows = slice(0, batch.rows.shape[1])
-            portions.each(all_rows, partial(add, batch))
+            self._portions.each(all_rows, partial(add, batch))
         return total.tolist()
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
