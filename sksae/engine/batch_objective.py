@@ -107,12 +107,9 @@ class BatchObjective(Generic[P]):
         while True:
             n_rows = batch.rows.shape[1]
             try:
-                found = work(self._last or self._parts_of(batch))
+                return work(self._last or self._parts_of(batch))
             except RuntimeError as error:
                 self._portions.halve(min(n_rows, self._portions.most or n_rows), error)
-            else:
-                self._portions.tell()
-                return found
             self._let_go_of_parts()
             free_memory()
 

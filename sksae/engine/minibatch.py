@@ -99,6 +99,7 @@ class MinibatchObjective(BatchObjective[Part]):
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
             self._control(controller, batch, mean_code)
+        self._portions.tell()
 
     def _sum_codes(self, parts: list[Part]) -> Tensor:
         """Return the sum over rows of the code times what a row counts."""

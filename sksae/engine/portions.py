@@ -81,7 +81,8 @@ class Portions:
                 continue
             # Outside of the handler, as the error holds the memory that the work has taken.
             free_memory()
-            waiting.extendleft(reversed(self.cut(portion)))
+            left = (portion, *waiting)
+            waiting = deque(cut for each in left for cut in self.cut(each))
 
 
 def free_memory() -> None:

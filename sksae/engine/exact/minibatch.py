@@ -111,6 +111,7 @@ class ExactObjective(BatchObjective[ExactPart]):
         self._dead_units.watch([part.active_units() for part in self._last], self._pace)
         if controller is not None and n_active is not None:
             controller.after_share(lambda: to_numpy(n_active[:, 0, 0]) / terms.rho.shape[1])
+        self._portions.tell()
 
     def measure(self, model: int, sparsity: str | None) -> CodeMeasured:
         n_components = self.parameters.architecture.n_components
