@@ -91,15 +91,19 @@ class MinibatchObjective(BatchObjective[Part]):
             code_sum = self._on_parts(batch, self._sum_codes)
             mean_code = self._follow(code_sum, self._last)
         self._on_parts(batch, partial(self._go_back, mean_code))
-        parts = self._last
-        for part in parts:
-            self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
-        self._epoch_loss.end_batch(mean_code)
+        self._keep_losses(mean_code)
         if terms.common_alpha is None:
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
             self._control(controller, batch, mean_code)
         self._portions.tell()
+
+    def _keep_losses(self, mean_code: Tensor | None) -> None:
+        """Keep J of a minibatch for that of the epoch."""
+        # Not where it would hold parts that are to be given up when memory ends later on.
+        for part in self._last:
+            self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
+        self._epoch_loss.end_batch(mean_code)
 
     def _sum_codes(self, parts: list[Part]) -> Tensor:
         """Return the sum over rows of the code times what a row counts."""

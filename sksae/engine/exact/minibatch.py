@@ -125,11 +125,12 @@ class ExactObjective(BatchObjective[ExactPart]):
 
     def _make_parts(self, n_rows: int) -> list[ExactPart]:
         parameters, takes_turns = self.parameters, self._portions.most is not None
-        n_members = n_parts(1.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
-        cuts = equal_slices(n_rows, n_members)
         if takes_turns:
-            rooms = self._rooms_for_turns(cuts := self._portions.cut(slice(0, n_rows)))
+            cuts = self._portions.cut(slice(0, n_rows))
+            rooms = self._rooms_for_turns(cuts)
         else:
+            work = 1.0 * n_rows * len(parameters.flat)
+            cuts = equal_slices(n_rows, n_parts(work, n_rows, self._crew.n_members))
             rooms = self._rooms_for_all(cuts)
         return [
             ExactPart(which, n_rows, room, parameters, self._terms, takes_turns=takes_turns)
@@ -146,8 +147,8 @@ class ExactObjective(BatchObjective[ExactPart]):
 
     def _rooms_for_all(self, cuts: list[slice]) -> list[Room]:
         """Return buffers for parts that are there side by side."""
-        residuals, n_bags = self._residuals_for(cuts[-1].stop), 0
-        self._residuals[cuts[-1].stop] = residuals
+        n_rows = cuts[-1].stop
+        residuals = self._residuals[n_rows] = self._residuals_for(n_rows)
         n_bags = self.parameters.n_models * self._readings.n_readings
         return [
             Room(
@@ -189,10 +190,9 @@ class ExactObjective(BatchObjective[ExactPart]):
 
     def _decode(self, bound: np.ndarray | None, parts: list[ExactPart]) -> Tensor | None:
         """Go on to the output; return the mean number of active units if it has a price."""
-        has_price = self._terms.code.law is not None
         if not parts[0].takes_turns:
             self._crew.run([partial(part.decode, bound) for part in parts])
-        if not has_price:
+        if self._terms.code.law is None:
             return None
         counts = []
         for part in parts:
