@@ -123,7 +123,9 @@ class _ChunkWriter:
     def room_for(self, which: slice) -> Tensor:
         """Return memory of this thread's own, the same for each chunk."""
         n_rows = which.stop - which.start
-        if self._memory is None or len(self._memory) < n_rows:
+        # Where memory has ended chunks become shorter, and so must this.
+        if self._memory is None or not n_rows <= len(self._memory) < 2 * n_rows:
+            self._memory = None
             layers, shape = self._layers, (n_rows, self._n_components)
             self._memory = torch.empty(shape, dtype=layers.torch_dtype, device=layers.device)
         return self._memory[:n_rows]
