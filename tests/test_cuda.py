@@ -10,6 +10,7 @@ that they can pass; those that need a GPU's memory are skipped.
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -22,6 +23,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from sksae import (
+    Checkpoint,
     SparseAutoencoderClassifier,
     SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
@@ -427,6 +429,47 @@ def test_a_fit_leaves_nothing_on_the_device():
         make(**TRANSFORMERS[name]).fit(X).transform(X)
     # But for what the library of products keeps for itself.
     assert torch.cuda.memory_allocated(DEVICE) <= before + 1_000_000
+
+
+# Checkpoints.
+
+
+class Killed(BaseException):
+    """Stands for the end of a process."""
+
+
+class KilledAfter:
+    """A callback that ends a fit after some epochs."""
+
+    def __init__(self, n_epochs):
+        self.n_epochs = n_epochs
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch" and context.task_id + 1 == self.n_epochs:
+            raise Killed
+        return False
+
+
+@pytest.mark.parametrize("name", ["kl", "topk dead", "auto l1", "lbfgs", "auto lbfgs"])
+def test_a_fit_that_was_killed_goes_on_to_the_same_bits(name, tmp_path):
+    path = tmp_path / "checkpoint"
+    expected = make(**TRANSFORMERS[name]).fit(X)
+    with pytest.raises(Killed):
+        make(**TRANSFORMERS[name]).set_callbacks(Checkpoint(path, every=1), KilledAfter(4)).fit(X)
+    # On the CPU it comes to the same up to rounding.
+    elsewhere = make(**(TRANSFORMERS[name] | {"device": "cpu"}))
+    elsewhere.set_callbacks(Checkpoint(path.with_suffix(".copy"), resume=True))
+    shutil.copy(path, path.with_suffix(".copy"))
+    assert_close(learnt(elsewhere.fit(X)), learnt(expected), tolerance(name))
+    found = make(**TRANSFORMERS[name]).set_callbacks(Checkpoint(path, resume=True)).fit(X)
+    assert found.n_iter_ == expected.n_iter_
+    for ours, theirs in zip(learnt(found), learnt(expected), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 @needs_cuda
