@@ -19,6 +19,7 @@ SIGNS = (
     "_alloc_failed",
     "storage size calculation overflowed",
     "array is too big",
+    "maximum allowed dimension exceeded",
 )
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 

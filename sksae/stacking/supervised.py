@@ -20,7 +20,7 @@ from sksae.base.attributes import (
     supervised_record_of,
 )
 from sksae.base.documentation import DocumentedMixin
-from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
+from sksae.base.inputs import checked_rows, checked_weight, named, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
@@ -144,7 +144,8 @@ class SupervisedStack(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
-            weight = checked_weight(sample_weight, X)
+            # Pieces that follow compare theirs with these.
+            weight = checked_weight(sample_weight, X, as_given=True)
             target = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
@@ -401,7 +402,8 @@ def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> No
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
             "is None."
         )
-    check_consistent_length(X, y)
+    with named("y"):
+        check_consistent_length(X, y)
 
 
 def warn_of_idle_draws(noise: str | None, dropout: float) -> None:
