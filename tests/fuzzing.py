@@ -64,8 +64,11 @@ SUPERVISED = (
     | NOISE
     | {"freeze": [None, 0, 1, 2], "decay": ["top", "all"], "dropout": [0, 0.0, 0.2, 0.99]}
 )
-CLASSIFIER = SUPERVISED | {"class_weight": [None, "balanced", {0: 2.0, 1: 1e-9}]}
-REGRESSOR = SUPERVISED | {"alpha": AUTOENCODER["alpha"]}
+CLASSIFIER = SUPERVISED | {
+    "unlabeled": [False, -1],
+    "class_weight": [None, "balanced", {0: 2.0, 1: 1e-9}],
+}
+REGRESSOR = SUPERVISED | {"unlabeled": [False, np.nan], "alpha": AUTOENCODER["alpha"]}
 
 # Of any parameter, whatever it is.
 BAD_VALUES = [None, -1, 0, 2.5, np.nan, np.inf, 1e40, 10**400, "none", "", True, (), [1, -2]]

@@ -124,6 +124,14 @@ def test_the_unit_of_weights_is_that_of_the_fit_before(kind, unit):
     np.testing.assert_allclose(trained(unit), trained(1.0), rtol=1e-5)
 
 
+def test_the_first_piece_after_a_fit_may_weigh_next_to_nothing():
+    model = make(random_state=0).fit(X, sample_weight=np.full(40, 1e290))
+    before = model.transform(X)
+    with np.errstate(all="raise"):
+        model.partial_fit(X, sample_weight=np.full(40, 1e-290))
+    np.testing.assert_allclose(model.transform(X), before, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [SparseAutoencoderClassifier, SparseAutoencoderRegressor])
 def test_a_piece_beyond_the_reach_of_biases_is_refused(kind):
     rows, y = rng.random((150, 5)), np.arange(150) % 2
