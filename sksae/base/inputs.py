@@ -13,6 +13,7 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.model.numbers import Matrix
+from sksae.process.shortage import AS_GIVEN, explained_shortage
 from sksae.training.moments import CHUNK_ENTRIES, well_scaled
 
 FLOATS = [np.float64, np.float32]
@@ -56,7 +57,7 @@ def checked_rows(
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_chunks(X, estimator)
         return X
-    with named("X"):
+    with named("X"), explained_shortage(AS_GIVEN):
         X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=floats_for(X))
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
@@ -76,7 +77,7 @@ def checked_codes(X: ArrayLike | sp.sparray | sp.spmatrix, n_components: int) ->
         check_chunks(X)
         codes = X
     else:
-        with named("X"):
+        with named("X"), explained_shortage(AS_GIVEN):
             codes = check_array(X, accept_sparse="csr", dtype=floats_for(X), input_name="X")
     if codes.shape[1] != n_components:
         raise ValueError(

@@ -31,6 +31,7 @@ from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for, warn_user
 from sksae.stacking.composition import ComposedOfAutoencoders
 from sksae.stacking.encoding import encode_through
@@ -125,6 +126,7 @@ class SupervisedStack(
         """Return the fitted attributes of a layer on top, given those of the target."""
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -179,6 +181,7 @@ class SupervisedStack(
         return self
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _partial_fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -345,6 +348,7 @@ class SupervisedStack(
         return super().__sksae_network__().without_decoder()
 
     @np.errstate(all="ignore")
+    @explained_shortage(AT_WORK)
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the output of the layer on top, (n_samples, n_outputs), in X's precision."""
         codes = self._codes(X)
