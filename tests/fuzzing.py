@@ -1,12 +1,14 @@
 """What anybody might ask of the estimators: parameters, mostly valid, and what they are given."""
 
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from fuzzing_rows import BAD_TARGETS, BAD_WEIGHTS, LABELS, NUMBERS, WEIGHTS, Rows, rarely, rows
 from hypothesis import strategies as st
 from registered import ACTIVATIONS, AUTO, COUNTED, EXACT, LAYERED, SMOOTH, SPARSITIES
+from sklearn.frozen import FrozenEstimator
 
 from sksae import (
     SparseAutoencoderClassifier,
@@ -184,6 +186,9 @@ class Case:
     target: str = "two"
     later: Rows = field(default_factory=lambda: Rows(1, (9, 5)))
     is_strict: bool = False
+    # Whether members are fitted before, and frozen.
+    is_prefit: bool = False
+    is_frozen: bool = False
 
     def build(self) -> Any:
         """Return the estimator."""
@@ -191,8 +196,25 @@ class Case:
         # A parameter that is an object of its own is still the same one.
         params = {"random_state": 0} | self.params
         if self.members:
-            params["autoencoders"] = [SparseAutoencoderTransformer(**each) for each in self.members]
+            members = [SparseAutoencoderTransformer(**each) for each in self.members]
+            if self.is_prefit:
+                # To other rows of as many features, of one scale.
+                before = replace(self.rows, tricks=(), exponent=0, container="C", dtype="float64")
+                members = self._fitted(members, replace(before, seed=7, kind="uniform").make())
+                params["pretrain"] = False
+            params["autoencoders"] = members
         return kind(**params)
+
+    def _fitted(self, members: list[Any], X: np.ndarray) -> list[Any]:
+        """Return members fitted to rows, as far as their parameters allow; frozen, if asked for."""
+        stack = StackedSparseAutoencoder(members, finetune=False, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            try:
+                members = stack.fit(X).autoencoders_
+            except (ValueError, TypeError):
+                return members
+        return [FrozenEstimator(member) if self.is_frozen else member for member in members]
 
     def weight_of(self, n_rows: int) -> Any:
         """Return weights of so many rows."""
@@ -205,9 +227,9 @@ class Case:
 
 
 @st.composite
-def cases(draw, kinds: tuple[str, ...] = tuple(KINDS_OF_ESTIMATOR)) -> Case:
-    """An estimator, one in two a transformer, and all that it is given."""
-    kind = draw(st.sampled_from(["transformer", *kinds])) if "transformer" in kinds else kinds[0]
+def cases(draw, kinds: tuple[str, ...] = ("transformer", *KINDS_OF_ESTIMATOR)) -> Case:
+    """An estimator, two in five a transformer, and all that it is given."""
+    kind = draw(st.sampled_from(kinds))
     _, table, targets = KINDS_OF_ESTIMATOR[kind]
     params, members = draw(drawn(table)), []
     if kind != "transformer":
@@ -232,4 +254,6 @@ def cases(draw, kinds: tuple[str, ...] = tuple(KINDS_OF_ESTIMATOR)) -> Case:
         draw(st.sampled_from(sorted(BAD_TARGETS if has_bad_target else targets))),
         draw(rows(n_features=given.shape[1])),
         draw(st.booleans()),
+        is_prefit=draw(rarely(4)),
+        is_frozen=draw(rarely(4)),
     )
