@@ -1,6 +1,7 @@
 """Where a process may take no more memory: a MemoryError that says what to do, and no crash."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,7 +28,8 @@ def ends_of(names, limits, n_threads):
     )
     lines = [line.split("|", 2) for line in done.stdout.splitlines()]
     for name, limit, end in lines:
-        is_known = end == "worked" or end.startswith("MemoryError: Out of memory")
+        # Of a member it begins with the member's name.
+        is_known = end == "worked" or re.match(r"MemoryError: .*Out of memory", end)
         assert is_known, f"{name} with {limit} MB: {end} {done.stderr[-3000:]}"
     return {(name, int(limit)): end for name, limit, end in lines}
 
