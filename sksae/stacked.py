@@ -35,6 +35,7 @@ from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
 from sksae.stacking.members import (
@@ -343,6 +344,7 @@ class StackedSparseAutoencoder(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -422,6 +424,7 @@ class StackedSparseAutoencoder(
         return self
 
     @np.errstate(all="ignore")
+    @explained_shortage(AT_WORK)
     def inverse_transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the rows that some codes stand for.
 

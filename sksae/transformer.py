@@ -44,6 +44,7 @@ from sksae.model.numbers import Matrix
 from sksae.model.pursuit import ALGORITHMS
 from sksae.model.scaling import LOSSES
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
 from sksae.training.fit import result_of, successful, train_plans
@@ -917,6 +918,7 @@ class SparseAutoencoderTransformer(
         return tags
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,

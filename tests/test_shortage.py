@@ -28,6 +28,8 @@ MPS = (
     "MPS backend out of memory (MPS allocated: 1 GB). Tried to allocate 256 bytes on private pool."
 )
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+BAD_ALLOC, IN_WINDOWS = "std::bad_alloc", "bad allocation"
+DIMENSION = "Maximum allowed dimension exceeded"
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
 )
@@ -54,6 +56,12 @@ def exhausted(*args, **kwargs):
         (torch.OutOfMemoryError(CUDA), ": 20 GiB were asked for at once"),
         (RuntimeError(MPS), ": 256 bytes were asked for at once"),
         (RuntimeError(CUBLAS), ""),
+        (RuntimeError(BAD_ALLOC), ""),
+        (RuntimeError(IN_WINDOWS), ""),
+        (ValueError(DIMENSION), ""),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), ""),
+        (OSError(12, "Cannot allocate memory"), ""),
+        (RuntimeError("can't start new thread"), ""),
         (ValueError(TOO_BIG), ""),
         (MemoryError(NUMPY), ": 218 TiB were asked for at once"),
         (MemoryError(), ""),
@@ -72,7 +80,10 @@ def test_the_error_tells_the_size_and_what_to_do(error, size):
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no such kernel"), ValueError("no"), KeyError(1)])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("no such kernel"), ValueError("no"), KeyError(1), OSError(2, "No such file")],
+)
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, explained_shortage("Do this."):
         raise error

@@ -14,6 +14,9 @@ IN_TRAINING = (
     "choose less of them, or another device."
 )
 AT_WORK = "Give fewer rows at a time, or choose another device."
+AS_GIVEN = (
+    "Arrays and CSR matrices of float32 or float64 are not copied: give rows as such, or fewer."
+)
 # What tells it from other errors: of torch on the CPU (on Linux, on Windows) and on GPUs; and of
 # sizes that no machine could address, for which numpy and torch raise other errors again.
 SIGNS = (
@@ -21,8 +24,15 @@ SIGNS = (
     "not enough memory",
     "out of memory",
     "_alloc_failed",
+    "bad_alloc",
+    "bad allocation",
     "storage size calculation overflowed",
     "array is too big",
+    "maximum allowed dimension exceeded",
+    # Of libraries that are being loaded, of files, and of threads.
+    "failed to map segment",
+    "cannot allocate memory",
+    "can't start new thread",
 )
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -60,7 +70,7 @@ def explained_shortage(advice: str) -> Iterator[None]:
     token = _work.set(_Work(advice))
     try:
         yield
-    except (MemoryError, RuntimeError, ValueError) as error:
+    except (MemoryError, RuntimeError, ValueError, ImportError, OSError) as error:
         if OUT_OF_MEMORY in str(error) or not is_shortage(error):
             raise
         raise MemoryError(f"{OUT_OF_MEMORY}{_asked_for(str(error))}. {advice}") from error
