@@ -43,6 +43,6 @@ def slow(session):
 
 @nox.session(python="3.11")
 def lowest(session):
-    """Run the fast tests, or what is given behind `--`, with the lowest versions of all packages."""
+    """Run the fast tests, or what is given behind `--`, with the lowest versions."""
     session.install("-c", "constraints-lowest.txt", ".[test]")
     session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))

@@ -188,7 +188,8 @@ for label in sys.argv[1:]:
     ],
 )
 @pytest.mark.skipif(
-    Version(scipy.__version__) < Version("1.14"), reason="scikit-learn dispatches from scipy 1.14 on"
+    Version(scipy.__version__) < Version("1.14"),
+    reason="scikit-learn dispatches from scipy 1.14 on",
 )
 def test_array_api_check_with_numpy_as_the_namespace(labels):
     here = os.path.dirname(__file__)
