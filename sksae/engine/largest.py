@@ -5,6 +5,7 @@ k-th largest of the maxima of some blocks is at most the k-th largest number: th
 are found in one pass, and only these are sorted.
 """
 
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -112,6 +113,8 @@ def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float)
         What it may be: the nearer, the fewer numbers are looked at.
     """
     bound = LIKELY * guess
+    # Below the normal numbers a product may round to the number itself.
+    least = max(LIKELY**8 * guess, sys.float_info.min)
     while True:
         pieces = above(bound)
         values = torch.cat([piece.values for piece in pieces])
@@ -127,7 +130,7 @@ def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float)
                 return float(values[int(reached.int().argmax())])
         if bound == 0.0:
             return 0.0
-        bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0
+        bound = LIKELY * bound if bound > least else 0.0
 
 
 def just_below(value: float, eps: float) -> float:
