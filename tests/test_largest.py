@@ -89,7 +89,6 @@ def test_the_nth_largest_positive_number_does_not_depend_on_the_guess(X, n, gues
     n=st.integers(1, 70),
     guess=st.floats(0, 20),
 )
-@example(X=np.zeros(9, np.float32), n=1, guess=5e-324)
 def test_a_weight_counts_as_so_many_equal_numbers(X, seed, n, guess):
     count = np.random.default_rng(seed).integers(1, 4, len(X))
 
