@@ -121,7 +121,8 @@ def test_entries_stored_twice_or_as_zero_are_what_they_sum_to(metric):
 @each_of_codes
 def test_csr_codes_are_never_made_dense(metric):
     # 80 GB if they were.
-    codes = sp.random_array((100_000, 100_000), density=1e-7, random_state=0, format="csr")
+    rng = np.random.default_rng(0)
+    codes = sp.random_array((100_000, 100_000), density=1e-7, random_state=rng, format="csr")
     assert np.all(np.isfinite(metric(codes)))
 
 
