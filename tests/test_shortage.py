@@ -93,7 +93,9 @@ def test_other_errors_stay_what_they_are(error):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("n_components", [10**7, 10**13])
 def test_a_network_that_no_machine_holds(method, n_components):
-    rows = sp.random_array((20, 10**6), density=1e-4, rng=np.random.default_rng(0), format="csr")
+    rows = sp.random_array(
+        (20, 10**6), density=1e-4, random_state=np.random.default_rng(0), format="csr"
+    )
     with pytest.raises(MemoryError, match=r"Out of memory.*n_components.*device"):
         getattr(make(n_components=n_components), method)(rows)
 

@@ -5,6 +5,7 @@ k-th largest of the maxima of some blocks is at most the k-th largest number: th
 are found in one pass, and only these are sorted.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -114,13 +115,15 @@ def nth_largest(above: Callable[[float], Iterable[Counted]], n: float, guess: fl
         What it may be: the nearer, the fewer numbers are looked at.
     """
     bound = LIKELY * guess
+    # Below the normal numbers a product may round to the number itself.
+    least = max(LIKELY**8 * guess, sys.float_info.min)
     while True:
         found, is_enough = _largest_of(above(bound), n)
         if is_enough:
             return float(found.values.min())
         if bound == 0.0:
             return 0.0
-        bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0
+        bound = LIKELY * bound if bound > least else 0.0
 
 
 def _largest_of(pieces: Iterable[Counted], n: float) -> tuple[Counted, bool]:
