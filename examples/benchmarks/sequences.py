@@ -37,8 +37,6 @@ from sksae.sequence import SparseAttentionEncoder, TokenCodes
 
 PENALTIES = np.logspace(-2, 5, 15)
 SIMPLE, POOLED, ATTENTION = "simple", "pooled codes", "attention"
-# So far behind the best simple features pooled codes may be, in standard errors of the difference.
-WITHIN = 1.0
 
 
 @dataclass(frozen=True)
@@ -172,11 +170,11 @@ def main():
     table = []
     for data in sequences(options.data, options.aeon, options.sets):
         table += table_of(data, chosen, range(options.repeats))
-    notes = [
-        "Ahead of simple: than the best simple features of that set, with the standard error of the "
+    note = (
+        "Ahead of simple: than the best simple features of the set, with the standard error of the "
         "difference over seeds."
-    ]
-    report("Rows that are sequences", table, notes, options.json)
+    )
+    report("Rows that are sequences", table, [note], options.json)
 
 
 if __name__ == "__main__":
