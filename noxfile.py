@@ -39,3 +39,10 @@ def slow(session):
     """Run the slow tests, those of the documentation among them."""
     install(session, "test,search")
     session.run("python", "-m", "pytest", "-m", "slow", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session(python="3.11")
+def lowest(session):
+    """Run the fast tests, or what is given behind `--`, with the lowest versions."""
+    session.install("-c", "constraints-lowest.txt", ".[test]")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-n", "2"]))

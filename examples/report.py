@@ -50,7 +50,9 @@ print(f"Sentences: {len(texts)} of {len(np.unique(y))} packages")
 
 pipe = make_pipeline(
     TfidfVectorizer(min_df=5, sublinear_tf=True),
-    SparseAutoencoderTransformer(200, sparsity="topk", rho=8, max_iter=20, tol=0.0, random_state=0),
+    SparseAutoencoderTransformer(
+        200, sparsity="topk", rho=8, max_iter=20, tol=1e-2, random_state=0
+    ),
 ).fit(X_train)
 table = feature_table(pipe, X_test, y_test)
 columns = ["target_class", "separation", "p_adjusted", "label", "label_f1", "base_f1"]

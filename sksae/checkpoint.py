@@ -47,8 +47,10 @@ class Checkpoint:
     ------
     ValueError
         If ``every`` or ``keep`` is less than 1. From ``fit`` with ``resume=True``: if the file is
-        damaged, or of a fit with other parameters, rows or targets. The message says in what they
-        differ. ``verbose``, ``device`` and parameters that only ``transform`` reads may differ.
+        damaged, or of a fit with other parameters, rows, targets, or networks that it goes on from
+        (``warm_start``, members that are not trained). The message says in what they differ.
+        ``verbose``, ``device`` and the estimator's own parameters that only ``transform`` reads
+        may differ. From any ``fit``: if pickle cannot write a parameter of a class of your own.
     OSError
         From ``fit``: if the file cannot be written. What it held before is still there.
     TypeError
@@ -57,9 +59,14 @@ class Checkpoint:
     Notes
     -----
     The file is an ``.npz`` of numpy, whatever its name; reading it runs no code. It is first
-    written under another name, then given its own: killed at any moment, there is a whole file. It
-    takes about as much room as a pickle of the estimator; with ``solver="lbfgs"`` up to 100 times
-    as much as the weights, in float64, 128 MB at most.
+    written under another name, then given its own: killed at any moment, there is a whole file.
+    What a killed process has left under the other name is removed by a fit an hour later or more.
+
+    Where ``random_state`` is None or a RandomState, the file says from where the fit draws: a
+    resumed fit draws the same numbers, and leaves the RandomState as a whole fit would.
+
+    The file takes about as much room as a pickle of the estimator; with ``solver="lbfgs"`` up to
+    100 times as much as the weights, in float64, 128 MB at most.
 
     Examples
     --------
@@ -110,7 +117,7 @@ class Checkpoint:
         Raises
         ------
         TypeError
-            If it is none whose fit can be kept.
+            If its fit cannot be kept.
         """
         if not is_trained_here(estimator):
             raise TypeError(

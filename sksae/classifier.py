@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin, _fit_context
 from sklearn.callback import with_callbacks
-from sklearn.utils import compute_class_weight
+from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 
 from sksae.base.available import available_if, goes_by_minibatches
-from sksae.base.inputs import checked_weight
+from sksae.base.inputs import checked_weight, named
 from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
+from sksae.model.numbers import exponent_of, nearest_positive
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
 from sksae.training.moments import well_scaled
@@ -503,7 +504,10 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         ValueError
             As `predict`; if y or a weight is invalid.
         """
-        return float(super().score(X, y, checked_weight(sample_weight, X)))
+        weight = checked_weight(sample_weight, X)
+        with named("y"):
+            check_consistent_length(X, y)
+        return float(super().score(X, y, weight))
 
     def _read_targets(
         self,
@@ -528,9 +532,12 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
                 f"y holds one class only, {labels.classes.tolist()[0]!r}: there must be at least 2 "
                 "classes to tell apart."
             )
-        of_rows = labels.classes[labels.codes[:, 0]]
+        of_rows, exponent = labels.classes[labels.codes[:, 0]], 0
         if self.class_weight is not None:
-            weight = np.ones(len(of_rows)) if weight is None else weight.copy()
+            weight = np.ones(len(of_rows)) if weight is None else weight
+            # Products of extreme weights may be beyond all floats.
+            exponent = exponent_of(weight.max())
+            weight = np.ldexp(weight, -exponent)
             check_counted(weight[labels.index])
             counted = labels.index[weight[labels.index] > 0.0]
             is_dict = isinstance(self.class_weight, dict)
@@ -545,7 +552,8 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             factors = well_scaled(factors)
             weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
         counted = labels.index if weight is None else labels.index[weight[labels.index] > 0.0]
-        piece = Seen.of(len(counted), mean_weight(weight, counted), np.empty(0), np.empty(0))
+        mean = nearest_positive(np.ldexp(mean_weight(weight, counted), exponent))
+        piece = Seen.of(len(counted), mean, np.empty(0), np.empty(0))
         seen = Seen(**self._seen).followed_by(piece) if resume else piece
         return SupervisedTarget(
             values=labels.codes,

@@ -7,12 +7,12 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import RegressorMixin, _fit_context
 from sklearn.callback import with_callbacks
-from sklearn.utils import Tags, check_array
+from sklearn.utils import Tags, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
 from sksae.base import constraints
 from sksae.base.available import available_if, goes_by_minibatches
-from sksae.base.inputs import checked_weight
+from sksae.base.inputs import checked_weight, named
 from sksae.base.target_scaling import (
     TargetScaling,
     first_scaling,
@@ -441,7 +441,9 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         from sklearn.metrics import r2_score
 
         predicted, weight = self.predict(X), checked_weight(sample_weight, X)
-        wanted = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+        with named("y"):
+            wanted = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
+            check_consistent_length(X, wanted)
         # Of both over a power of two, whose squares are ordinary numbers.
         exponent = exponent_of(max(np.abs(wanted).max(), np.abs(predicted).max()))
         wanted, predicted = (np.ldexp(each, -exponent) for each in (wanted, predicted))

@@ -35,6 +35,7 @@ from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
 from sksae.stacking.members import (
@@ -43,6 +44,7 @@ from sksae.stacking.members import (
     check_names,
     count_trained,
     loss_of,
+    networks_taken,
 )
 from sksae.stacking.monitoring import epoch_monitor
 from sksae.stacking.pretraining import draw_seeds, pretrained
@@ -342,6 +344,7 @@ class StackedSparseAutoencoder(
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -391,7 +394,8 @@ class StackedSparseAutoencoder(
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
             context.call_on_fit_task_begin(estimator=self, **task)
-            with checkpointed(self, X, weight) as draws:
+            taken = networks_taken(named, pretrain=self.pretrain)
+            with checkpointed(self, X, weight, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
                 stages = Stages(n_trainings, self.verbose)
                 members, _ = pretrained(
@@ -420,6 +424,7 @@ class StackedSparseAutoencoder(
         return self
 
     @np.errstate(all="ignore")
+    @explained_shortage(AT_WORK)
     def inverse_transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the rows that some codes stand for.
 

@@ -49,6 +49,7 @@ from sksae.model.numbers import Matrix
 from sksae.model.pursuit import ALGORITHMS
 from sksae.model.scaling import LOSSES
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
 from sksae.training.fit import network_of_plan, result_of, successful, train_plans
@@ -922,6 +923,7 @@ class SparseAutoencoderTransformer(
         return tags
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -947,8 +949,7 @@ class SparseAutoencoderTransformer(
             weight = checked_weight(sample_weight, X, as_given=True)
             known = None if resume or one_pass else find_fit(self, X, weight)
             specification, before = specification_of(self), fitted_of(self) if resume else None
-            n_before = 0 if before is None else before.record.n_iter
-            with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
+            with checkpointed(self, X, weight, goes_on_from=before, in_pieces=one_pass) as draws:
                 if known is None:
                     specification = replace(specification, random_state=draws)
                     plan = make_plan(

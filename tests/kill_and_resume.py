@@ -51,7 +51,7 @@ def in_a_child(make, checkpoint, result):
     child = os.fork()
     if child == 0:
         try:
-            model = make().set_callbacks(Checkpoint(checkpoint, every=1, resume=True))
+            model = make().set_callbacks(Checkpoint(checkpoint, every=1, keep=3, resume=True))
             result.write_bytes(outcome(model.fit(X, y)))
             os._exit(0)
         except BaseException as error:
@@ -72,7 +72,8 @@ def kill_and_resume(folder):
     draws = random.Random(0)
     while n_killed < N_KILLS:
         which = draws.randrange(len(MAKE))
-        checkpoint.unlink(missing_ok=True)
+        for kept in folder.glob(f"{checkpoint.name}*"):
+            kept.unlink()
         has_ended = False
         while not has_ended:
             n_resumed += checkpoint.exists()
@@ -80,8 +81,8 @@ def kill_and_resume(folder):
             time.sleep(draws.uniform(0.0, 1.2) * seconds[which])
             os.kill(child, signal.SIGKILL)
             status = os.waitpid(child, 0)[1]
-            if checkpoint.exists():
-                read_checkpoint(checkpoint)
+            for kept in folder.glob(f"{checkpoint.name}*"):
+                read_checkpoint(kept)
             has_ended = not os.WIFSIGNALED(status)
             n_killed += not has_ended
         assert os.WEXITSTATUS(status) == 0

@@ -530,15 +530,16 @@ def test_only_units_that_were_idle_for_long_begin_anew():
     workspace = Workspace(parameters, rows.shape[1])
     forward(workspace, Operand(rows))
     error = workspace.out[-1] - rows
+    is_active = workspace.out[0].any(dim=2, keepdim=True)
     share_left, before = np.array([0.5, 0.5]), parameters.flat.clone()
     for _ in range(2):
-        made.watch(workspace.out[0])
-        made.act(rows, error, share_left)
+        made.watch(is_active, rows.shape[1])
+        made.act(rows, lambda: error, share_left)
     assert torch.equal(parameters.flat, before)
     resumed = revival.Revival(parameters, rho, np.array([True, False]), state=made.state())
-    resumed.watch(workspace.out[0])
-    resumed.act(rows, error, 0.01 * share_left)
+    resumed.watch(is_active, rows.shape[1])
+    resumed.act(rows, lambda: error, 0.01 * share_left)
     assert torch.equal(parameters.flat, before)
-    resumed.act(rows, error, share_left)
+    resumed.act(rows, lambda: error, share_left)
     changed = parameters.biases[0] != parameters.with_flat(before).biases[0]
     assert torch.equal(changed, dead & torch.tensor([True, False]).view(-1, 1, 1))

@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
 from record_outputs import flattened
@@ -15,14 +16,17 @@ from recorded_cases import CASES, PLAIN, ROWS, TARGETS, WEIGHT, classifier, sae,
 from registered import COUNTED, TRAININGS
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sksae import Checkpoint
+from sksae import Checkpoint, SparseAutoencoderTransformer, StackedSparseAutoencoder
 from sksae.base import checkpoint as module
+from sksae.base.fit_identity import checksum_of
 from sksae.model.codes import CODES
 from sksae.process import files
+from sksae.process.files import draft_of
 from sksae.training.checkpoint_file import read_checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -169,8 +173,81 @@ def test_a_warm_start_goes_on(solver, path, killed_after):
         made().set_callbacks(Checkpoint(path, every=1)).fit(PLAIN)
     killed_after(100)
     assert_same(expected, made().set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN))
-    with pytest.raises(ValueError, match=r"epochs before \(warm_start\) is 0 here and 8 in"):
+    with pytest.raises(ValueError, match=r"before \(warm_start, .*\) is nothing here and"):
         sae(solver=solver, warm_start=True).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+
+
+def test_a_warm_start_from_other_weights_is_another_fit(path):
+    def made(rows):
+        return sae(warm_start=True).fit(rows)
+
+    made(PLAIN).set_callbacks(Checkpoint(path)).fit(PLAIN)
+    again = pickle.loads(pickle.dumps(made(PLAIN)))
+    again.set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    with pytest.raises(ValueError, match=r"what was learnt before \(warm_start, "):
+        made(PLAIN + 1.0).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+
+
+@pytest.mark.parametrize("pretrain", [True, False])
+def test_members_that_learnt_something_else_are_another_fit(pretrain, path):
+    def fitted_stack(rows):
+        member = sae().fit(rows)
+        members = [FrozenEstimator(member) if pretrain else member]
+        made = StackedSparseAutoencoder(members, pretrain=pretrain, max_iter=3, random_state=0)
+        return pickle.loads(pickle.dumps(made)).set_callbacks(Checkpoint(path, resume=True))
+
+    fitted_stack(PLAIN).fit(PLAIN)
+    fitted_stack(PLAIN).fit(PLAIN)
+    with pytest.raises(ValueError, match="members that are not trained"):
+        fitted_stack(PLAIN + 1.0).fit(PLAIN)
+
+
+def test_a_member_that_is_read_otherwise_is_another_fit(path):
+    def make(n_active):
+        read = {"sparsity": "topk", "rho": 4, "transform_n_active": n_active}
+        return stack([sae(**read), sae(4)]).set_callbacks(Checkpoint(path, resume=True))
+
+    make(None).fit(PLAIN)
+    with pytest.raises(ValueError, match="sae0__transform_n_active is 2 here and None in"):
+        make(2).fit(PLAIN)
+
+
+def test_a_generator_goes_on_as_after_a_whole_fit(path):
+    draws = np.random.RandomState(0)
+    expected = sae(random_state=draws).set_callbacks(Checkpoint(path)).fit(PLAIN)
+    after = draws.randint(10**9)
+    # One that has gone on meanwhile, as in a notebook: what the fit began with is in the file.
+    found = sae(random_state=draws).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    assert_same(expected, found)
+    assert draws.randint(10**9) == after
+    members = [sae(random_state=np.random.RandomState(1))]
+    stack(members).set_callbacks(Checkpoint(path)).fit(PLAIN)
+    members = [sae(random_state=np.random.RandomState(2))]
+    with pytest.raises(ValueError, match="sae0__random_state is RandomState"):
+        stack(members).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+
+
+def test_what_a_callback_trains_is_no_part_of_the_fit(path, killed_after):
+    class Trains:
+        def setup(self, estimator, context):
+            pass
+
+        teardown = on_fit_task_begin = setup
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "epoch" and context.task_id == 1:
+                found.append(sae(3).fit(PLAIN))
+            return False
+
+    found = []
+    killed_after(3)
+    with pytest.raises(Killed):
+        sae().set_callbacks(Checkpoint(path, every=2), Trains()).fit(PLAIN)
+    assert read_checkpoint(path).state["0.standing.n_epochs"] == 6
+    killed_after(100)
+    resumed = sae().set_callbacks(Checkpoint(path, resume=True), Trains()).fit(PLAIN)
+    assert_same(sae().fit(PLAIN), resumed)
+    assert_same(*found)
 
 
 def test_a_fit_that_had_ended_is_not_made_again(path, monkeypatch):
@@ -379,7 +456,69 @@ def test_sparse_rows_are_known_again(path):
         sae().set_callbacks(Checkpoint(path, resume=True)).fit(X)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.asfortranarray(PLAIN),
+        np.repeat(PLAIN, 2, axis=1)[:, ::2],
+        pd.DataFrame(PLAIN),
+    ],
+    ids=["columns first", "every second column", "DataFrame"],
+)
+def test_rows_are_known_again_however_they_lie_in_memory(other, path):
+    expected = sae().set_callbacks(Checkpoint(path)).fit(PLAIN)
+    found = sae().set_callbacks(Checkpoint(path, resume=True)).fit(other)
+    np.testing.assert_array_equal(expected.coefs_[0], found.coefs_[0])
+
+
+def test_a_checksum_tells_entries_apart():
+    rows = np.arange(12.0).reshape(3, 4)
+    same = [rows, np.asfortranarray(rows), sp.csr_array(rows).toarray()]
+    assert len({checksum_of(each) for each in same}) == 1
+    sparse = sp.csr_array(rows)
+    long = sp.csr_matrix((sparse.data, sparse.indices.astype(np.int64), sparse.indptr))
+    assert checksum_of(sparse) == checksum_of(long)
+    others = [rows.T, rows.reshape(4, 3), rows[:2], rows.astype(np.float32), rows + 1, sparse, None]
+    assert len({checksum_of(each) for each in [rows, *others]}) == 1 + len(others)
+    assert checksum_of(rows, None) != checksum_of(None, rows)
+
+
+class Named(SparseAutoencoderTransformer):
+    """One of a user's own, with a parameter more."""
+
+    def __init__(self, n_components=12, *, tag=None, max_iter=4, random_state=0):
+        super().__init__(n_components, max_iter=max_iter, random_state=random_state)
+        self.tag = tag
+
+
+def test_parameters_of_a_class_of_the_users_own_are_told_apart(path):
+    Named(tag={"a": 1, "b": [2]}).set_callbacks(Checkpoint(path)).fit(PLAIN)
+    Named(tag={"b": [2], "a": 1}).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    with pytest.raises(ValueError, match=r"tag is \{'a': 1\} here and \{'a': 1, 'b': \[2\]\} in"):
+        Named(tag={"a": 1}).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    with pytest.raises(ValueError, match=r"must be something that pickle can write, .* got tag="):
+        Named(tag=lambda: None).set_callbacks(Checkpoint(path)).fit(PLAIN)
+
+
 # Files.
+
+
+def test_what_a_killed_process_left_is_removed(path):
+    old, new, other = draft_of(path), draft_of(path), draft_of(path.with_name("another"))
+    for draft in (old, new, other):
+        draft.write_bytes(b"half of it")
+    for draft in (old, other):
+        os.utime(draft, (0, 0))
+    sae().set_callbacks(Checkpoint(path)).fit(PLAIN)
+    assert sorted(path.parent.iterdir()) == sorted([path, new, other])
+
+
+def test_a_folder_that_is_removed_during_training_is_told(tmp_path, monkeypatch):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.setattr(module, "remove_old_drafts", lambda path: folder.rmdir())
+    with pytest.raises(FileNotFoundError, match=r"could not be written \(No such file .*\)\.$"):
+        sae().set_callbacks(Checkpoint(folder / "a")).fit(PLAIN)
 
 
 def test_a_folder_that_is_not_there_is_told_before_training(tmp_path, monkeypatch):

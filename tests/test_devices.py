@@ -22,6 +22,7 @@ from sksae.engine import batches, lbfgs
 from sksae.engine.batches import Rows
 from sksae.engine.inference import layers, pursuit
 from sksae.engine.losses import CrossEntropy, SquaredError
+from sksae.engine.portions import Portions
 from sksae.engine.training import train
 from sksae.model.architecture import Architecture
 from sksae.model.settings import Dropout, Noise
@@ -243,6 +244,20 @@ def test_training_keeps_to_its_device(name):
 def test_training_on_rows_that_are_not_kept_keeps_to_its_device(name, monkeypatch):
     monkeypatch.setattr(batches, "RESIDENT_BYTES", 0)
     assert_trained(train_on_stand_in([plan_of(**STAND_INS[name])]))
+
+
+@pytest.mark.parametrize(
+    "name", ["kl", "deep tied prelu", "lbfgs", "auto kl", "auto l1", "masking", "early stopping"]
+)
+def test_training_in_parts_keeps_to_its_device(name, monkeypatch):
+    begin = Portions.__init__
+
+    def begin_with_few(self):
+        begin(self)
+        self.most = 7
+
+    monkeypatch.setattr(Portions, "__init__", begin_with_few)
+    assert_trained(train_on_stand_in([plan_of(weight=WEIGHT, **STAND_INS[name])], weight=WEIGHT))
 
 
 WEIGHTED = ["kl", "l1", "auto kl", "auto l1", "lbfgs", "auto l1 lbfgs", "early stopping"]

@@ -117,7 +117,7 @@ def test_a_placeholder_is_named_with_its_column(value, kind, dtype):
 
 
 def test_several_columns_with_placeholders_are_one_warning():
-    X = pd.DataFrame(WINE, columns=load_wine().feature_names)
+    X = pd.DataFrame(WINE.copy(), columns=load_wine().feature_names)
     X.iloc[[3, 8], 0], X.iloc[4, 1:6] = -9999.0, 8888.0
     (text,) = said(make(max_iter=1).fit, X)
     assert re.search(r"-9999 in column 'alcohol', .*; 8888 in column 'malic_acid', ", text)

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import scipy
 from checked import (
     ALL,
     ARRAY_API,
@@ -27,6 +28,7 @@ from checked import (
     members,
     name_of,
 )
+from packaging.version import Version
 from registered import WITH_BETA, each_sparsity
 from scipy.sparse import csr_array
 from sklearn.base import clone
@@ -186,6 +188,10 @@ for label in sys.argv[1:]:
         pytest.param(sorted(FAST_STACKS), id="stacks", marks=pytest.mark.slow),
         pytest.param(list(ATTENTION), id="attention", marks=pytest.mark.slow),
     ],
+)
+@pytest.mark.skipif(
+    Version(scipy.__version__) < Version("1.14"),
+    reason="scikit-learn dispatches from scipy 1.14 on",
 )
 def test_array_api_check_with_numpy_as_the_namespace(labels):
     here = os.path.dirname(__file__)

@@ -319,7 +319,9 @@ def test_a_sparse_matrix_is_not_made_dense(n_rows, n_columns, limit):
 
 @pytest.mark.parametrize("scale_data", [True, False])
 def test_numpy_makes_no_dense_copy_of_a_sparse_matrix(scale_data):
-    X = sp.random_array((4_000, 5_000), density=0.002, rng=np.random.default_rng(0), format="csr")
+    X = sp.random_array(
+        (4_000, 5_000), density=0.002, random_state=np.random.default_rng(0), format="csr"
+    )
     model = make(scale_data=scale_data, batch_size=100, max_iter=1)
     model.fit(X[:200])
     tracemalloc.start()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -67,6 +67,7 @@ def test_a_row_with_nan_says_so(n_columns):
     n=st.integers(1, 70),
     guess=st.floats(0, 20),
 )
+@example(X=np.zeros(9, np.float32), n=1, guess=5e-324)
 def test_the_nth_largest_positive_number_does_not_depend_on_the_guess(X, n, guess):
     halves = [torch.from_numpy(X[:7]), torch.from_numpy(X[7:])]
     looked = []

@@ -65,7 +65,12 @@ def test_both_walks_over_all_rows_are_shown_the_same(
             assert value.item() == pytest.approx(expected_value, rel=1e-12)
             assert relative_error(gradient, expected) < 1e-11
         # Corrupted rows are let go of, chunk by chunk.
-        kept = [chunk.workspace._rows for lane in full._lanes for chunk in lane.chunks]
+        kept = [
+            portion.workspace._rows
+            for lane in full._lanes
+            for chunk in lane.chunks
+            for portion in chunk.portions
+        ]
         assert kept == [None] * len(given)
         # But it is judged on rows as they are.
         assert full.evaluate().loss.item() == pytest.approx(problem.value(), rel=1e-12)

@@ -6,58 +6,19 @@ import sys
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_digits
+from exported import MODELS, X, fitted, rows_of, sae, y
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
-from sksae import (
-    SparseAutoencoderClassifier,
-    SparseAutoencoderRegressor,
-    SparseAutoencoderTransformer,
-    StackedSparseAutoencoder,
-)
+from sksae import SparseAutoencoderClassifier
 from sksae.engine.activations import ACTIVATIONS
 from sksae.export import to_numpy_source
 from sksae.export.numpy_source import FORMULAS
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-X, y = (array[:200] for array in load_digits(return_X_y=True))
-
-
-def sae(n_components=20, **parameters):
-    return SparseAutoencoderTransformer(n_components, max_iter=4, random_state=0, **parameters)
-
-
-MODELS = {
-    "kl": sae(),
-    "tanh": sae(activation="tanh"),
-    "l1": sae(sparsity="l1"),
-    "l2 prelu": sae(sparsity="l2", activation="prelu"),
-    "topk": sae(sparsity="topk", rho=4),
-    "topk read at two": sae(sparsity="topk", rho=4, transform_n_active=2),
-    "batchtopk": sae(sparsity="batchtopk", rho=4),
-    "jumprelu": sae(sparsity="jumprelu", rho=4),
-    "gated": sae(sparsity="gated", beta="auto"),
-    "nothing": sae(sparsity=None, activation="identity"),
-    "deep": sae(hidden_layer_sizes=(30,), hidden_activation="prelu", tied_weights=True),
-    "sigmoid output": sae(output_activation="sigmoid"),
-    "unscaled": sae(scale_data=False, dtype="float64"),
-    "cross entropy": sae(loss="cross_entropy"),
-    "lbfgs": sae(solver="lbfgs"),
-    "stack": StackedSparseAutoencoder([sae(), sae(12)], max_iter=2, random_state=0),
-    "greedy": StackedSparseAutoencoder(
-        [sae(sparsity="topk", rho=4), sae(12)], finetune=False, random_state=0
-    ),
-    "classifier": SparseAutoencoderClassifier([sae(), sae(12)], max_iter=2, random_state=0),
-    "regressor": SparseAutoencoderRegressor([sae()], max_iter=2, random_state=0),
-}
 METHODS = ("transform", "predict", "predict_proba")
-
-
-def rows_of(name):
-    return X / 16 if name == "cross entropy" else X
 
 
 def imported(path, monkeypatch):
@@ -67,11 +28,10 @@ def imported(path, monkeypatch):
     return __import__(path.stem)
 
 
-@pytest.mark.filterwarnings("ignore:transform_n_active")
+@pytest.mark.filterwarnings("ignore:.*transform_n_active", "ignore:.*With scale_data=False")
 @pytest.mark.parametrize("name", MODELS)
 def test_it_says_what_the_model_says(name, tmp_path, monkeypatch):
-    rows = rows_of(name)
-    model = MODELS[name].fit(rows, y)
+    rows, model = rows_of(name), fitted(name)
     module = imported(to_numpy_source(model, tmp_path / "model.py"), monkeypatch)
     for method in METHODS:
         assert hasattr(module, method) == hasattr(model, method)

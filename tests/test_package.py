@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 from sklearn.utils._param_validation import StrOptions
 
 import sksae
@@ -46,12 +48,21 @@ def packages(modules):
 # Imports.
 
 
+def beside_the_package(name):
+    """Return the text of a file of the repository, or skip the test."""
+    path = PACKAGE.parent / name
+    if not path.is_file():
+        pytest.skip(f"needs {name}: sksae is tested as installed")
+    return path.read_text(encoding="utf-8")
+
+
+def project_table():
+    return tomllib.loads(beside_the_package("pyproject.toml"))["project"]
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_only_what_is_installed_with_sksae_is_imported(path):
-    project = PACKAGE.parent / "pyproject.toml"
-    if not project.is_file():
-        pytest.skip("needs pyproject.toml: sksae is tested as installed")
-    wanted = tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]
+    wanted = project_table()["dependencies"]
     names = {re.match(r"[\w-]+", line)[0] for line in wanted}
     allowed = {name.replace("scikit-learn", "sklearn") for name in names} | {"sksae"}
     third_party = packages(imported_modules(path)) - sys.stdlib_module_names
@@ -143,8 +154,57 @@ def test_dtypes_are_those_of_the_engine():
 
 
 def test_the_citation_names_the_version():
-    citation = PACKAGE.parent / "CITATION.cff"
-    if not citation.is_file():
-        pytest.skip("needs CITATION.cff: sksae is tested as installed")
-    versions = re.findall(r"^version: (.+)$", citation.read_text(encoding="utf-8"), re.M)
+    versions = re.findall(r"^version: (.+)$", beside_the_package("CITATION.cff"), re.M)
     assert versions == [sksae.__version__]
+
+
+def requirements(project, extra=None):
+    """Return what sksae asks for, or an extra and the extras in it."""
+    lines = project["optional-dependencies"][extra] if extra else project["dependencies"]
+    found = []
+    for each in map(Requirement, lines):
+        if each.name == project["name"]:
+            found += [one for name in each.extras for one in requirements(project, name)]
+        else:
+            found.append(each)
+    return found
+
+
+def pins(name):
+    """Return the versions in a file of constraints."""
+    lines = beside_the_package(name).splitlines()
+    found = [line.split("==") for line in lines if line and not line.startswith("#")]
+    assert len({package for package, _ in found}) == len(found), "a package has two lines"
+    return {package: Version(version) for package, version in found}
+
+
+def lowest(requirement):
+    return next(Version(each.version) for each in requirement.specifier if each.operator == ">=")
+
+
+def test_the_lowest_versions_are_those_that_the_project_allows():
+    project = project_table()
+    wanted = {
+        each.name: lowest(each) for each in requirements(project) + requirements(project, "test")
+    }
+    pinned = pins("constraints-lowest.txt")
+    assert {name: pinned.get(name) for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("name", ["constraints.txt", "constraints-lowest.txt"])
+def test_what_is_pinned_is_allowed(name):
+    project = project_table()
+    pinned = pins(name)
+    extras = [None, *project["optional-dependencies"]]
+    asked = [each for extra in extras for each in requirements(project, extra)]
+    for each in asked:
+        if name == "constraints.txt":
+            assert each.name in pinned
+        if each.name in pinned:
+            assert each.specifier.contains(pinned[each.name]), each
+
+
+def test_the_classifiers_name_the_lowest_python():
+    project = project_table()
+    named = [each.rpartition(" ")[2] for each in project["classifiers"] if ":: 3." in each]
+    assert project["requires-python"] == f">={min(named, key=Version)}"

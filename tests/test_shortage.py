@@ -28,6 +28,8 @@ MPS = (
     "MPS backend out of memory (MPS allocated: 1 GB). Tried to allocate 256 bytes on private pool."
 )
 CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+BAD_ALLOC, IN_WINDOWS = "std::bad_alloc", "bad allocation"
+DIMENSION = "Maximum allowed dimension exceeded"
 TOO_BIG = (
     "array is too big; `arr.size * arr.dtype.itemsize` is larger than the maximum possible size."
 )
@@ -54,6 +56,12 @@ def exhausted(*args, **kwargs):
         (torch.OutOfMemoryError(CUDA), ": 20 GiB were asked for at once"),
         (RuntimeError(MPS), ": 256 bytes were asked for at once"),
         (RuntimeError(CUBLAS), ""),
+        (RuntimeError(BAD_ALLOC), ""),
+        (RuntimeError(IN_WINDOWS), ""),
+        (ValueError(DIMENSION), ""),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), ""),
+        (OSError(12, "Cannot allocate memory"), ""),
+        (RuntimeError("can't start new thread"), ""),
         (ValueError(TOO_BIG), ""),
         (MemoryError(NUMPY), ": 218 TiB were asked for at once"),
         (MemoryError(), ""),
@@ -72,7 +80,10 @@ def test_the_error_tells_the_size_and_what_to_do(error, size):
     assert caught.value.__cause__ is error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("no such kernel"), ValueError("no"), KeyError(1)])
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("no such kernel"), ValueError("no"), KeyError(1), OSError(2, "No such file")],
+)
 def test_other_errors_stay_what_they_are(error):
     with pytest.raises(type(error)) as caught, explained_shortage("Do this."):
         raise error
@@ -82,7 +93,9 @@ def test_other_errors_stay_what_they_are(error):
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 @pytest.mark.parametrize("n_components", [10**7, 10**13])
 def test_a_network_that_no_machine_holds(method, n_components):
-    rows = sp.random_array((20, 10**6), density=1e-4, rng=np.random.default_rng(0), format="csr")
+    rows = sp.random_array(
+        (20, 10**6), density=1e-4, random_state=np.random.default_rng(0), format="csr"
+    )
     with pytest.raises(MemoryError, match=r"Out of memory.*n_components.*device"):
         getattr(make(n_components=n_components), method)(rows)
 

@@ -27,7 +27,7 @@ from sksae import (
     StackedSparseAutoencoder,
     metrics,
 )
-from sksae.engine.inference import walk
+from sksae.engine.inference import outlets, walk
 from sksae.engine.inference.layers import Layers
 from sksae.engine.inference.outlets import SparseCodes, of_array, of_tensor
 from sksae.model_selection import BatchedGridSearchCV
@@ -149,15 +149,20 @@ def test_indices_are_wide_where_they_must_be(fitted, monkeypatch):
     codes.writer().write(slice(0, 3), np.eye(3, 40, dtype=np.float32))
     asked = []
 
-    def index_dtype(*, maxval):
-        asked.append(maxval)
+    def index_dtype(largest):
+        asked.append(largest)
         return np.int64
 
-    monkeypatch.setattr(sp, "get_index_dtype", index_dtype)
+    monkeypatch.setattr(outlets, "index_dtype", index_dtype)
     found = codes.to_csr()
     assert asked == [40]
     assert found.indices.dtype == found.indptr.dtype == np.int64
     assert_array_equal(found.toarray(), np.eye(3, 40))
+
+
+def test_indices_are_narrow_where_they_have_room():
+    assert outlets.index_dtype(2**31 - 1) is np.int32
+    assert outlets.index_dtype(2**31) is np.int64
 
 
 def test_entries_are_found_on_a_device_as_on_the_cpu():

@@ -137,7 +137,9 @@ def columns():
         "string": "str",
         "category": "str",
     }.items():
-        yield f"pandas {dtype}", pandas.Series(CELLS[kind], dtype=dtype), np.nan
+        column = pandas.Series(CELLS[kind], dtype=dtype)
+        # Before pandas 3 a column of str is one of objects.
+        yield f"pandas {dtype}", column, None if column.dtype == object else np.nan
     for kind, cells in CELLS.items():
         yield f"pandas object of {kind}", pandas.Series(cells, dtype=object), None
     try:

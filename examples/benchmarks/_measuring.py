@@ -153,10 +153,10 @@ def recall(folder: Path | None, key: Mapping[str, Any], work: Callable[[], Figur
     name = f"{key['data']}-{key['extractor']}-{key['seed']}".replace(" ", "").replace(",", "-")
     path = folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
     if path.is_file():
-        return json.loads(path.read_text())["figures"]
+        return json.loads(path.read_text(encoding="utf-8"))["figures"]
     figures = work()
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"key": key, "figures": figures}, indent=1))
+    path.write_text(json.dumps({"key": key, "figures": figures}, indent=1), encoding="utf-8")
     return figures
 
 

@@ -32,7 +32,7 @@ SECONDS, MEGABYTES = 20.0, 10.0  # of the report on 200 units
 def resident() -> int:
     """Return the memory that the process has, in bytes; Linux only, else 0."""
     try:
-        pages = Path("/proc/self/statm").read_text().split()[1]
+        pages = Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]
     except OSError:
         return 0
     return int(pages) * 4096

@@ -25,7 +25,7 @@ TARGET = 300  # MB
 
 def anonymous_bytes() -> int:
     """Return the anonymous resident memory of this process."""
-    for line in STATUS.read_text().splitlines():
+    for line in STATUS.read_text(encoding="utf-8").splitlines():
         if line.startswith("RssAnon:"):
             return 1024 * int(line.split()[1])
     raise RuntimeError(f"{STATUS} has no line RssAnon")

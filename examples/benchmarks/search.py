@@ -223,7 +223,8 @@ def anonymous_bytes_of_all() -> int:
     own = str(os.getpid())
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+            text = status.read_text(encoding="utf-8")
+            lines = dict(line.split(":", 1) for line in text.splitlines())
         except OSError:  # it has just ended
             continue
         if own in (lines["Pid"].strip(), lines["PPid"].strip()) and "RssAnon" in lines:

@@ -35,6 +35,8 @@ OF_CODE_UNITS = {
 }
 # What only training goes on from, as it is where nothing is known of one before.
 OF_TRAINING: dict[str, Any] = {"_seed": None, "_seen": None, "_state": {}}
+# What only rows tell of a network.
+OF_ROWS = ("loss_", "mean_activation_", "active_share_", "largest_activation_", "row_sparsity_")
 # The number of this arrangement of fitted attributes, those of stacks included, whose members carry
 # it; a file with another one is not guessed at.
 LAYOUT = 5
@@ -269,6 +271,14 @@ def with_network(estimator: E, network: FittedNetwork) -> E:
         setattr(other, name, value)
     other._state = {}  # type: ignore[attr-defined]
     return other
+
+
+def forget_rows(estimator: Any) -> None:
+    """Set what only rows tell of a network to nan, in an estimator whose network has changed."""
+    for name in OF_ROWS:
+        if hasattr(estimator, name):
+            value = np.full(np.shape(getattr(estimator, name)), np.nan)
+            setattr(estimator, name, value if value.ndim else float("nan"))
 
 
 def with_seen(estimator: E, seen: Seen) -> E:

@@ -1,8 +1,9 @@
 """Rows and weights as users give them -> what the estimators work on."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 import scipy.sparse as sp
@@ -12,6 +13,7 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.model.numbers import Matrix
+from sksae.process.shortage import AS_GIVEN, explained_shortage
 from sksae.training.moments import CHUNK_ENTRIES, well_scaled
 
 FLOATS = [np.float64, np.float32]
@@ -55,7 +57,8 @@ def checked_rows(
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_chunks(X, estimator)
         return X
-    X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=FLOATS)
+    with named("X"), explained_shortage(AS_GIVEN):
+        X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=floats_for(X))
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -74,13 +77,23 @@ def checked_codes(X: ArrayLike | sp.sparray | sp.spmatrix, n_components: int) ->
         check_chunks(X)
         codes = X
     else:
-        codes = check_array(X, accept_sparse="csr", dtype=FLOATS, input_name="X")
+        with named("X"), explained_shortage(AS_GIVEN):
+            codes = check_array(X, accept_sparse="csr", dtype=floats_for(X), input_name="X")
     if codes.shape[1] != n_components:
         raise ValueError(
             f"X has {codes.shape[1]} columns, but inverse_transform expects codes of "
             f"n_components={n_components} columns."
         )
     return codes
+
+
+def floats_for(X: object) -> type | list[Any]:
+    """Return the floats that rows may become: float32 of polars too, whose name starts otherwise.
+
+    scikit-learn knows the dtypes of arrays and of pandas only, and else takes the first of several.
+    """
+    names = {str(each) for each in np.atleast_1d(getattr(X, "dtypes", ()))}
+    return np.float32 if names == {"Float32"} else FLOATS
 
 
 def has_form(X: object, n_columns: int | None) -> TypeGuard[np.ndarray]:
@@ -155,8 +168,27 @@ def checked_weight(
     """
     if sample_weight is None:
         return None
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    with named("sample_weight"):
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     return weight if as_given else well_scaled(weight)
+
+
+@contextmanager
+def named(name: str) -> Iterator[None]:
+    """Have errors say what they are about: some of numpy and scikit-learn tell the value alone.
+
+    Parameters
+    ----------
+    name : str
+        What the user knows it by.
+    """
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if re.search(rf"\b{name.replace('_', '[ _]')}(\b|s\b|_)", str(error), re.IGNORECASE):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name}: {error}") from error
 
 
 @contextmanager

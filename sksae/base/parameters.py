@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from sksae.process.warning import membership_of
 from sksae.training.advice import RowsTold
 from sksae.training.specification import Specification, TrainingSpecification, specify
+from sksae.training.validation import check_ints
 
 S = TypeVar("S", bound=TrainingSpecification)
 
@@ -46,6 +47,7 @@ def _given_and_usual(
     names = {each.name for each in fields(kind)} - {"given", "usual"}
     given = estimator.get_params(deep=False)
     given |= {name: getattr(estimator, name) for name in names}
+    check_ints(given)
     return given, dict(_defaults(cast("Hashable", type(estimator))))
 
 

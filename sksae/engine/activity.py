@@ -26,9 +26,7 @@ def to_numpy(values: Tensor) -> np.ndarray:
     return values.cpu().numpy().astype(np.float64)
 
 
-def share_not_negligible(
-    code: Tensor, largest: Tensor, row_weights: Tensor, *, is_weighted: bool = False
-) -> Tensor:
+def share_not_negligible(code: Tensor, largest: Tensor, row_weights: Tensor) -> Tensor:
     """Return the share of some rows in which each unit is not negligible.
 
     Parameters
@@ -39,15 +37,12 @@ def share_not_negligible(
         Each unit's largest activation.
     row_weights : Tensor of shape (1, n_rows, 1)
         What each row counts.
-    is_weighted : bool, default=False
-        If so, the shares do not add up to 1, and are divided by their sum.
 
     Returns
     -------
     share : Tensor of shape (n_models, n_components, 1)
     """
-    counted = (code > NEGLIGIBLE * largest).to(row_weights.dtype) @ row_weights
-    return counted / row_weights.sum(dim=1, keepdim=True) if is_weighted else counted
+    return (code > NEGLIGIBLE * largest).to(row_weights.dtype) @ row_weights
 
 
 def where_not_zero(code: Tensor) -> Tensor:
@@ -115,6 +110,24 @@ def sparsity_of_norms(l1: Tensor, square: Tensor, length: int) -> Tensor:
     return hoyer_sparsity(ratio.clamp(1.0, length**0.5), length)
 
 
+def measured_by_row(code: Tensor, sparsity: str | None, activation: str) -> tuple[Tensor, Tensor]:
+    """Return of each row what `measured` takes the means of, both of shape (n_models, n_rows).
+
+    Parameters
+    ----------
+    code : Tensor of shape (n_models, n_components, n_rows)
+        Activations.
+    sparsity, activation : str or None, str
+        As in `measured`.
+    """
+    means, sparsities = [], []
+    for which in row_blocks(code):
+        own = code[..., which]
+        means.append(mean_activation(own, activation).mean(dim=1))
+        sparsities.append(row_sparsity(activity(own, sparsity, activation).abs()))
+    return torch.cat(means, dim=1), torch.cat(sparsities, dim=1)
+
+
 def measured(
     code: Tensor, row_weights: Tensor, sparsity: str | None, activation: str
 ) -> CodeMeasured:
@@ -133,6 +146,20 @@ def measured(
     mean = mean_activation(code, activation).mean(dim=1) @ counted
     of_rows = row_sparsity(activity(code, sparsity, activation).abs()) @ counted
     return CodeMeasured(float(mean), float(of_rows))
+
+
+def measured_of_rows(means: Tensor, sparsities: Tensor, row_weights: Tensor) -> CodeMeasured:
+    """Return the same of one model, given what `measured_by_row` says of it.
+
+    Parameters
+    ----------
+    means, sparsities : Tensor of shape (n_rows,)
+        Of each row.
+    row_weights : Tensor of shape (1, n_rows, 1)
+        What each counts.
+    """
+    counted = row_weights[0, :, 0] / row_weights.sum()
+    return CodeMeasured(float(means @ counted), float(sparsities @ counted))
 
 
 def is_met(activity: np.ndarray, rho: np.ndarray, tolerance: float = TOLERANCE) -> np.ndarray:

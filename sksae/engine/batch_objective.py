@@ -1,5 +1,6 @@
 """What objectives over minibatches have in common: their terms, the control of beta, the epoch."""
 
+from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.losses import Loss
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
+from sksae.engine.portions import Portions, free_memory
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
 from sksae.model.states import part_of, prefixed
@@ -26,6 +28,7 @@ class TakesRows(Protocol):
 
 
 P = TypeVar("P", bound=TakesRows)
+T = TypeVar("T")
 
 
 class BatchObjective(Generic[P]):
@@ -88,16 +91,44 @@ class BatchObjective(Generic[P]):
         self._parts: dict[int, list[P]] = {}
         # Those of the last minibatch.
         self._last: list[P] = []
+        # A member of the crew works on all its rows at once, until memory ends.
+        self._portions = Portions()
+
+    def _on_parts(self, batch: Batch, work: Callable[[list[P]], T]) -> T:
+        """Do a piece of the work on a minibatch; again, on smaller parts, where memory ends.
+
+        Parameters
+        ----------
+        batch : Batch
+            The minibatch.
+        work : callable
+            ``work(parts)`` changes nothing that it depends on. Parts that take turns hold nothing
+            of what was done on them before.
+        """
+        while True:
+            n_rows = batch.rows.shape[1]
+            try:
+                return work(self._last or self._parts_of(batch))
+            except RuntimeError as error:
+                self._portions.halve(min(n_rows, self._portions.most or n_rows), error)
+            self._let_go_of_parts()
+            free_memory()
+
+    def _let_go_of_parts(self) -> None:
+        """Give up the buffers of all parts."""
+        self._last = []
+        self._parts.clear()
 
     def _parts_of(self, batch: Batch) -> list[P]:
-        """Divide a minibatch among the members of the crew."""
+        """Divide a minibatch among the members of the crew, or into parts that take turns."""
         n_rows = batch.rows.shape[1]
         if n_rows not in self._parts:
             self._parts[n_rows] = self._make_parts(n_rows)
-        self._last = self._parts[n_rows]
-        for part in self._last:
+        parts = self._parts[n_rows]
+        for part in parts:
             part.take(batch)
-        return self._last
+        self._last = parts
+        return parts
 
     def _make_parts(self, n_rows: int) -> list[P]:
         """Return what so many rows are divided into."""

@@ -45,6 +45,13 @@ class Batch(NamedTuple):
     target: Tensor
     weight: Tensor | None
 
+    def some(self, which: slice) -> "Batch":
+        """Return some of its rows."""
+        if which == slice(0, self.rows.shape[1]):
+            return self
+        rows, target, weight = self
+        return Batch(rows[:, which], target[:, which], None if weight is None else weight[:, which])
+
 
 @np.errstate(all="ignore")
 def centre_rows(
@@ -179,7 +186,11 @@ class Rows:
                 self._prepare(resident[rows], rows)
         else:
             shape = (self.n_rows, self.n_features)
-            resident = torch.empty(shape, dtype=self.dtype, device=self.device)
+            try:
+                resident = torch.empty(shape, dtype=self.dtype, device=self.device)
+            except torch.OutOfMemoryError:
+                # What is free may be in pieces. They are read batch by batch then.
+                return
             for rows in chunk_slices(self.n_rows, self.n_features):
                 resident[rows] = self.take(rows)[0]
         self._resident = resident

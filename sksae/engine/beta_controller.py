@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import is_met, share_not_negligible, to_numpy
+from sksae.engine.activity import is_met, to_numpy
 from sksae.engine.control_law import FURTHEST, ControlLaw, control_error, next_log_beta
 from sksae.model.settings import TOLERANCE
 
@@ -160,20 +160,23 @@ class BetaController:
         self._write(self._now)
 
     def after_batch(
-        self, code: Tensor, mean_code: Tensor | None, row_weights: Tensor, *, is_weighted: bool
+        self,
+        mean_code: Tensor | None,
+        *,
+        largest: Callable[[], Tensor],
+        share: Callable[[Tensor], Tensor],
     ) -> bool:
         """Measure the activity and move beta, both once in some calls; return whether in this one.
 
         Parameters
         ----------
-        code : Tensor of shape (n_models, n_components, n_rows)
-            Of the batch.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
             Running mean of the code, where S is a function of it.
-        row_weights : Tensor of shape (1, n_rows, 1)
-            What each row counts.
-        is_weighted : bool
-            Whether rows differ in it.
+        largest : callable
+            Returns each unit's largest activation in the batch, in magnitude, likewise in shape.
+        share : callable
+            ``share(largest)`` returns the share of its rows in which each unit is not negligible,
+            as `share_not_negligible` counts, likewise in shape.
         """
         if not self._is_due():
             return False
@@ -181,7 +184,9 @@ class BetaController:
         if self._activity_of is not None and mean_code is not None:
             self._now.activity = to_numpy(self._activity_of(mean_code))
         else:
-            self._follow(self._now, self._share_of(code, row_weights, is_weighted=is_weighted))
+            self._largest.mul_(1.0 - FORGETTING)
+            torch.maximum(self._largest, largest(), out=self._largest)
+            self._follow(self._now, to_numpy(share(self._largest).mean(dim=(1, 2))))
         self._move(self._now)
         return True
 
@@ -199,14 +204,6 @@ class BetaController:
         n_moves = self._n_batches // self._interval
         self._n_batches += self._pace
         return self._n_batches // self._interval != n_moves
-
-    def _share_of(self, code: Tensor, row_weights: Tensor, *, is_weighted: bool) -> np.ndarray:
-        """Return the share of a batch's rows in which units are not negligible."""
-        size = code.abs()
-        self._largest.mul_(1.0 - FORGETTING)
-        torch.maximum(self._largest, size.amax(dim=2, keepdim=True), out=self._largest)
-        shares = share_not_negligible(size, self._largest, row_weights, is_weighted=is_weighted)
-        return to_numpy(shares.mean(dim=(1, 2)))
 
     def _follow(self, now: ControlState, share: np.ndarray) -> None:
         """Bring the running share of rows up to date."""

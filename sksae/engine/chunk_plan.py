@@ -10,6 +10,7 @@ from sksae.engine.batches import Batch, Rows
 from sksae.engine.network import Workspace
 from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
+from sksae.engine.portions import Portions
 from sksae.engine.threads import n_parts
 from sksae.model.slices import chunk_slices, equal_slices
 
@@ -17,11 +18,21 @@ from sksae.model.slices import chunk_slices, equal_slices
 MOST_CHUNK_ROWS = 2560
 
 
-class Chunk(NamedTuple):
-    """Some rows of a walk over all, and the buffers that they are processed with."""
+class Portion(NamedTuple):
+    """Some rows of a chunk, counted from its first one, and the buffers they are processed with."""
 
     which: slice
     workspace: Workspace
+
+
+class Chunk(NamedTuple):
+    """Some rows of a walk over all: read, and given their noise, together.
+
+    They are processed together too, in one portion, until memory ends.
+    """
+
+    which: slice
+    portions: list[Portion]
 
 
 class Lane:
@@ -55,17 +66,36 @@ class Lane:
         self.gradient, self.total = gradient, total
 
     def walk(self, corruption: Corruption | None = None) -> Iterator[tuple[Workspace, Batch]]:
-        """Yield the rows of each chunk, and its buffers."""
+        """Yield the rows of each portion of each chunk, and its buffers."""
         if corruption is not None:
             corruption.begin(0)
-        for which, workspace in self.chunks:
+        for which, portions in self.chunks:
             batch = self._rows.batch(which)
-            if corruption is None:
-                yield workspace, batch
-            else:
-                yield workspace, corruption(batch)
-                # All corrupted rows together may be more than memory holds.
-                workspace.forget_rows()
+            if corruption is not None:
+                batch = corruption(batch)
+            for own, workspace in portions:
+                yield workspace, batch.some(own)
+                if corruption is not None:
+                    # All corrupted rows together may be more than memory holds.
+                    workspace.forget_rows()
+
+
+def chunks_of(parameters: Parameters, which: slice) -> list[slice]:
+    """Return the chunks in which some rows are walked over.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        The network.
+    which : slice
+        The rows.
+    """
+    n_rows, on_cpu = which.stop - which.start, parameters.flat.device.type == "cpu"
+    widest = max(parameters.architecture.sizes) * parameters.n_models
+    return [
+        slice(which.start + chunk.start, which.start + chunk.stop)
+        for chunk in chunk_slices(n_rows, widest, MOST_CHUNK_ROWS if on_cpu else n_rows)
+    ]
 
 
 def plan_lanes(
@@ -75,6 +105,7 @@ def plan_lanes(
     *,
     keeps_code: bool,
     total: Tensor | None,
+    portions: Portions,
 ) -> list[Lane]:
     """Return the lanes in which a crew walks over all rows.
 
@@ -90,24 +121,26 @@ def plan_lanes(
         Whether what the encoder computed for each chunk is kept from one walk to the next.
     total : Tensor or None
         One like the sum of the chunks' gradients; None where no gradient is asked for.
+    portions : Portions
+        How many rows of a chunk are processed at once.
     """
-    n_rows, on_cpu = rows.n_rows, parameters.flat.device.type == "cpu"
-    widest = max(parameters.architecture.sizes) * parameters.n_models
+    n_rows = rows.n_rows
     work = 3.0 * n_rows * len(parameters.flat)
     lanes = []
     for which in equal_slices(n_rows, n_parts(work, n_rows, n_members)):
         chunks: list[Chunk] = []
         scratch: dict[int, Workspace] = {}
-        n_own = which.stop - which.start
-        for chunk in chunk_slices(n_own, widest, MOST_CHUNK_ROWS if on_cpu else n_own):
-            length = chunk.stop - chunk.start
-            if length not in scratch:
-                scratch[length] = Workspace(parameters, length, 1.0 / n_rows)
-            workspace = scratch[length]
-            if keeps_code:
-                workspace = Workspace(parameters, length, 1.0 / n_rows, workspace)
-            own = slice(which.start + chunk.start, which.start + chunk.stop)
-            chunks.append(Chunk(own, workspace))
+        for chunk in chunks_of(parameters, which):
+            own = []
+            for portion in portions.cut(slice(0, chunk.stop - chunk.start)):
+                length = portion.stop - portion.start
+                if length not in scratch:
+                    scratch[length] = Workspace(parameters, length, 1.0 / n_rows)
+                workspace = scratch[length]
+                if keeps_code:
+                    workspace = Workspace(parameters, length, 1.0 / n_rows, workspace)
+                own.append(Portion(portion, workspace))
+            chunks.append(Chunk(chunk, own))
         gradient = own_total = None
         if total is not None:
             gradient = parameters.with_flat(torch.zeros_like(parameters.flat))

@@ -1,10 +1,10 @@
 """What a network comes to over all rows, summed up chunk by chunk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import inf, nan
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,8 +14,11 @@ from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, LossOfNumbers, compares_numbers
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
+from sksae.engine.portions import Portions, free_memory
 from sksae.engine.threads import Crew
 from sksae.model.settings import Penalties
+
+T = TypeVar("T")
 
 # Of squares summed in float32, as a share of them.
 ROUNDING = 1e-5
@@ -111,6 +114,8 @@ class WalkedEvaluation:
         self, penalties: Penalties, parameters: Parameters, loss: Loss, crew: Crew | None
     ) -> None:
         self.parameters, self._crew = parameters, crew or Crew(1)
+        # Of a chunk.
+        self._portions = Portions()
         self._terms = ObjectiveTerms(penalties, parameters, loss)
         # Parameters in float64, for all that is not a product over rows.
         self._weights = parameters.with_flat(torch.zeros_like(to_float64(parameters.flat)))
@@ -120,6 +125,29 @@ class WalkedEvaluation:
     def rho(self) -> Tensor:
         """Activity wanted, shape (n_models,), float64."""
         return self._wide.rho[:, 0, 0]
+
+    @property
+    def _longest_chunk(self) -> int:
+        """Rows that are processed at once until memory ends."""
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """Give up all buffers: others are made when they are needed."""
+        raise NotImplementedError
+
+    def _persist(self, work: Callable[[], T]) -> T:
+        """Do a walk over all rows; from the start, by smaller portions, where memory ends."""
+        while True:
+            try:
+                found = work()
+            except RuntimeError as error:
+                longest = self._longest_chunk
+                self._portions.halve(min(longest, self._portions.most or longest), error)
+            else:
+                self._portions.tell()
+                return found
+            self._let_go()
+            free_memory()
 
     def activity(self) -> Tensor:
         """Return what rho is compared with, of the network as it stands.
@@ -159,6 +187,9 @@ class WalkedEvaluation:
 
     def evaluate(self) -> Evaluation:
         """Return what the networks as they stand come to."""
+        return self._persist(self._evaluate)
+
+    def _evaluate(self) -> Evaluation:
         walks = self._walks(is_whole=True)
 
         def walk(steps: Iterator[bool]) -> None:
@@ -178,6 +209,9 @@ class WalkedEvaluation:
         limit : Tensor of shape (n_models,), float64
             For each network: J is returned unless that of all is above.
         """
+        return self._persist(lambda: self._loss_unless_above(limit))
+
+    def _loss_unless_above(self, limit: Tensor) -> Tensor | None:
         walks = self._walks(is_whole=False)
         is_above = limit <= 0.0
         while not is_above.all():

@@ -16,7 +16,7 @@ from sksae.engine.activity import (
     where_not_zero,
 )
 from sksae.engine.batches import Rows
-from sksae.engine.chunk_plan import Lane, plan_lanes
+from sksae.engine.chunk_plan import Lane, chunks_of, plan_lanes
 from sksae.engine.codes.code import Code
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import EvaluationSums, WalkedEvaluation
@@ -92,18 +92,38 @@ class FullObjective(WalkedEvaluation):
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
         self._keeps = with_gradient and n_encoded * parameters.n_models <= KEPT_ENTRIES
-        self._lanes = plan_lanes(
-            parameters,
-            rows,
-            # Noise is drawn row after row, by one member.
-            self._crew.n_members if corruption is None else 1,
-            keeps_code=self._keeps,
-            total=self._weights.flat if with_gradient else None,
-        )
+        self._with_gradient = with_gradient
+        self._planned: list[Lane] | None = None
+
+    @property
+    def _lanes(self) -> list[Lane]:
+        if self._planned is None:
+            self._planned = plan_lanes(
+                self.parameters,
+                self._rows,
+                # Noise is drawn row after row, by one member.
+                self._crew.n_members if self._corruption is None else 1,
+                keeps_code=self._keeps,
+                total=self._weights.flat if self._with_gradient else None,
+                portions=self._portions,
+            )
+        return self._planned
+
+    @property
+    def _longest_chunk(self) -> int:
+        chunks = chunks_of(self.parameters, slice(0, self._rows.n_rows))
+        return max(chunk.stop - chunk.start for chunk in chunks)
+
+    def _let_go(self) -> None:
+        self._planned, self._keeps = None, False
 
     def _each(self, function: Callable[..., T], *arguments: object) -> list[T]:
         """Call a function for each lane, side by side."""
-        return self._crew.run([partial(function, lane, *arguments) for lane in self._lanes])
+
+        def each() -> list[T]:
+            return self._crew.run([partial(function, lane, *arguments) for lane in self._lanes])
+
+        return self._persist(each)
 
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         sums = [self._new_sums() for _ in self._lanes]
@@ -232,10 +252,14 @@ class FullObjective(WalkedEvaluation):
         """Return what the code of the first chunk of rows is like; None where there is none."""
         if not self._encoder:
             return None
-        workspace, batch = next(self._lanes[0].walk())
-        code = forward(workspace, Operand(batch.rows), self._encoder)
-        row_weights = row_weights_of(workspace, batch.weight)
-        return measured(code, row_weights, self._read_as, self._activation)
+
+        def measure() -> CodeMeasured:
+            workspace, batch = next(self._lanes[0].walk())
+            code = forward(workspace, Operand(batch.rows), self._encoder)
+            row_weights = row_weights_of(workspace, batch.weight)
+            return measured(code, row_weights, self._read_as, self._activation)
+
+        return self._persist(measure)
 
     def _activity_of(self, code: Tensor) -> Tensor:
         """Return the activities, at least 0, of a code, in memory of their own."""

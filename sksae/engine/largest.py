@@ -5,7 +5,8 @@ k-th largest of the maxima of some blocks is at most the k-th largest number: th
 are found in one pass, and only these are sorted.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ BLOCK, BLOCKS_PER_WANTED = 16, 2
 LIKELY = 0.8
 # Of sums of weights.
 ROUNDING = 1e-6
+# So many pieces of a stream are kept before they are reduced to what counts.
+MOST_PIECES = 2
 # Two numbers are the same that differ by so many units in the last place.
 SAME = 64.0
 
@@ -97,7 +100,7 @@ class Counted(NamedTuple):
     weights: Tensor | None = None
 
 
-def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float) -> float:
+def nth_largest(above: Callable[[float], Iterable[Counted]], n: float, guess: float) -> float:
     """Return the n-th largest of some positive numbers; 0 if there are fewer.
 
     Of weighted ones it is the last of the largest that together count n.
@@ -105,29 +108,57 @@ def nth_largest(above: Callable[[float], list[Counted]], n: float, guess: float)
     Parameters
     ----------
     above : callable
-        ``above(bound)`` returns all numbers that are above a bound, in pieces.
+        ``above(bound)`` gives all numbers that are above a bound, in pieces.
     n : float
         More than 0; at least 1, and whole, where there are no weights.
     guess : float
         What it may be: the nearer, the fewer numbers are looked at.
     """
     bound = LIKELY * guess
+    # Below the normal numbers a product may round to the number itself.
+    least = max(LIKELY**8 * guess, sys.float_info.min)
     while True:
-        pieces = above(bound)
-        values = torch.cat([piece.values for piece in pieces])
-        if pieces[0].weights is None:
-            if len(values) >= n:
-                return float(values.topk(int(n), sorted=False).values.min())
-        else:
-            values, order = values.sort(descending=True, stable=True)
-            weights = torch.cat([piece.weights for piece in pieces if piece.weights is not None])
-            # A sum of so many is rounded.
-            reached = to_float64(weights[order]).cumsum(0) >= n * (1.0 - ROUNDING)
-            if reached.any():
-                return float(values[int(reached.int().argmax())])
+        found, is_enough = _largest_of(above(bound), n)
+        if is_enough:
+            return float(found.values.min())
         if bound == 0.0:
             return 0.0
-        bound = LIKELY * bound if bound > LIKELY**8 * guess else 0.0
+        bound = LIKELY * bound if bound > least else 0.0
+
+
+def _largest_of(pieces: Iterable[Counted], n: float) -> tuple[Counted, bool]:
+    """Return the largest of some numbers, which together count n, and whether all count so much.
+
+    Parameters
+    ----------
+    pieces : iterable of Counted
+        The numbers, of which no more pieces are kept than a few.
+    n : float
+        As in `nth_largest`.
+    """
+    kept: list[Counted] = []
+    for piece in pieces:
+        kept.append(piece)
+        if len(kept) > MOST_PIECES:
+            kept = [_that_count(kept, n)[0]]
+    return _that_count(kept, n)
+
+
+def _that_count(pieces: list[Counted], n: float) -> tuple[Counted, bool]:
+    """Return the same of pieces that are there."""
+    values = torch.cat([piece.values for piece in pieces])
+    if pieces[0].weights is None:
+        if len(values) < n:
+            return Counted(values), False
+        return Counted(values.topk(int(n), sorted=False).values), True
+    values, order = values.sort(descending=True, stable=True)
+    weights = torch.cat([piece.weights for piece in pieces if piece.weights is not None])[order]
+    # A sum of so many is rounded.
+    reached = to_float64(weights).cumsum(0) >= n * (1.0 - ROUNDING)
+    if not reached.any():
+        return Counted(values, weights), False
+    last = int(reached.int().argmax()) + 1
+    return Counted(values[:last], weights[:last]), True
 
 
 def just_below(value: float, eps: float) -> float:

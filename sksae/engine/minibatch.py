@@ -1,13 +1,14 @@
 """J and its gradient over one minibatch after another."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.activity import measured
+from sksae.engine.activity import measured, measured_of_rows, share_not_negligible
 from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Batch
 from sksae.engine.beta_controller import BetaController
@@ -40,6 +41,8 @@ class MinibatchObjective(BatchObjective[Part]):
         As in `BatchObjective`.
     drops : Drops, optional
         Leaves units out.
+    read_as : str, optional
+        As in `TrainingTask`.
     state : dict of ndarray, optional
         What `state` gave, when a training goes on.
     **settings
@@ -53,15 +56,18 @@ class MinibatchObjective(BatchObjective[Part]):
         loss: Loss,
         *,
         drops: Drops | None = None,
+        read_as: str | None = None,
         state: dict[str, np.ndarray] | None = None,
         **settings: Any,
     ) -> None:
-        super().__init__(penalties, parameters, loss, state=state, drops=drops, **settings)
-        self._drops = drops
+        super().__init__(
+            penalties, parameters, loss, state=state, drops=drops, read_as=read_as, **settings
+        )
+        self._drops, self._read_as = drops, read_as or penalties.sparsity
         # Of each part of a minibatch; the first one becomes that of the whole.
         self._gradients = [self.gradient]
-        # By the number of rows.
-        self._masks: dict[int, list[Tensor]] = {}
+        # By the number of rows: of each layer that drops units.
+        self._masks: dict[int, dict[int, Tensor]] = {}
         terms, known = self._terms, state or {}
         self._running = RunningCode(terms.rho, window=self._window, pace=self._pace, state=known)
         self._upkeep = (
@@ -74,102 +80,140 @@ class MinibatchObjective(BatchObjective[Part]):
         terms, weight, controller = self._terms, batch.weight, self._controller
         if controller is not None and not controller.has_started:
             controller.start(batch.rows, weight)
-        parts = self._parts_of(batch)
+        self._last = []
         if self._drops is not None:
-            self._drops.draw(self._masks[batch.rows.shape[1]])
+            self._drops.draw(self._masks_for(batch.rows.shape[1]).values())
 
         # What couples the rows is the mean code, which has to be known before the way back.
         by_unit = terms.code.penalises_means
         mean_code = None
         if by_unit:
-            sums = self._crew.run([part.encode for part in parts])
-            mean_code = self._follow(sum(sums[1:], sums[0]), parts)
-        self._crew.run([partial(part.go_back, mean_code) for part in parts])
-        for part in parts:
-            self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
-        self._epoch_loss.end_batch(mean_code)
-        for part in parts[1:]:
-            self.gradient.flat.add_(part.gradient.flat)
+            code_sum = self._on_parts(batch, self._sum_codes)
+            mean_code = self._follow(code_sum, self._last)
+        self._on_parts(batch, partial(self._go_back, mean_code))
+        self._keep_losses(mean_code)
         if terms.common_alpha is None:
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
-            self._control(controller, batch.rows, parts, mean_code)
+            self._control(controller, batch, mean_code)
+        self._portions.tell()
+
+    def _keep_losses(self, mean_code: Tensor | None) -> None:
+        """Keep J of a minibatch for that of the epoch."""
+        # Not where it would hold parts that are to be given up when memory ends later on.
+        for part in self._last:
+            self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
+        self._epoch_loss.end_batch(mean_code)
+
+    def _sum_codes(self, parts: list[Part]) -> Tensor:
+        """Return the sum over rows of the code times what a row counts."""
+        if parts[0].takes_turns:
+            sums = [part.encode() for part in parts]
+        else:
+            sums = self._crew.run([part.encode for part in parts])
+        return sum(sums[1:], sums[0])
+
+    def _go_back(self, mean_code: Tensor | None, parts: list[Part]) -> None:
+        """Leave the gradient of all rows in ``gradient``."""
+        if parts[0].takes_turns:
+            self.gradient.flat.zero_()
+            for part in parts:
+                part.go_back(mean_code)
+            return
+        self._crew.run([partial(part.go_back, mean_code) for part in parts])
+        for part in parts[1:]:
+            self.gradient.flat.add_(part.gradient.flat)
 
     def measure(self, model: int, sparsity: str | None) -> CodeMeasured | None:
         architecture, own = self.parameters.architecture, slice(model, model + 1)
         if not architecture.n_encoder_layers:
             return None
         layer = self._terms.code_layer
-        code = torch.cat([part.workspace.out[layer][own] for part in self._last], dim=2)
         row_weights = torch.cat([part.row_weights for part in self._last], dim=1)
+        if self._last[0].takes_turns:
+            means, sparsities = (
+                torch.cat([part.by_row[at][model] for part in self._last]) for at in (0, 1)
+            )
+            return measured_of_rows(means, sparsities, row_weights)
+        code = torch.cat([part.workspace.out[layer][own] for part in self._last], dim=2)
         return measured(code, row_weights, sparsity, architecture.activations[layer])
 
-    def _make_parts(self, n_rows: int) -> list[Part]:
-        parameters = self.parameters
-        n_members = n_parts(3.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
-        while len(self._gradients) < n_members:
-            self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
-        # Drawn for all rows at once: the same, however many members there are.
-        sizes, flat = parameters.architecture.sizes, parameters.flat
-        masks = {
-            layer: flat.new_ones(parameters.n_models, sizes[layer + 1], n_rows)
-            for layer in (() if self._drops is None else self._drops.layers)
-        }
-        self._masks[n_rows] = list(masks.values())
-        return [
-            Part(
-                which,
-                Workspace(
-                    parameters,
-                    which.stop - which.start,
-                    1.0 / n_rows,
-                    masks={layer: mask[:, :, which] for layer, mask in masks.items()},
-                    half=self._half,
-                ),
-                gradient,
-                self._terms,
-                is_part=n_members > 1,
-            )
-            for which, gradient in zip(
-                equal_slices(n_rows, n_members), self._gradients, strict=False
-            )
-        ]
+    def _masks_for(self, n_rows: int) -> dict[int, Tensor]:
+        """Return the masks for so many rows: drawn for all at once, however they are divided."""
+        if n_rows not in self._masks:
+            sizes, flat = self.parameters.architecture.sizes, self.parameters.flat
+            self._masks[n_rows] = {
+                layer: flat.new_ones(self.parameters.n_models, sizes[layer + 1], n_rows)
+                for layer in (() if self._drops is None else self._drops.layers)
+            }
+        return self._masks[n_rows]
 
-    def _control(
-        self,
-        controller: BetaController,
-        rows: Tensor,
-        parts: list[Part],
-        mean_code: Tensor | None,
-    ) -> None:
+    def _make_parts(self, n_rows: int) -> list[Part]:
+        parameters, cuts = self.parameters, self._portions.cut(slice(0, n_rows))
+        takes_turns = self._portions.most is not None
+        if not takes_turns:
+            n_members = n_parts(3.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
+            cuts = equal_slices(n_rows, n_members)
+        n_gradients = 2 if takes_turns else len(cuts)
+        while len(self._gradients) < n_gradients:
+            self._gradients.append(parameters.with_flat(torch.zeros_like(parameters.flat)))
+        all_masks, workspaces, parts = self._masks_for(n_rows), dict[int, Workspace](), list[Part]()
+        for at, which in enumerate(cuts):
+            length = which.stop - which.start
+            masks = {layer: mask[:, :, which] for layer, mask in all_masks.items()}
+            if length not in workspaces or not takes_turns:
+                workspaces[length] = Workspace(
+                    parameters, length, 1.0 / n_rows, masks=masks, half=self._half
+                )
+            parts.append(
+                Part(
+                    which,
+                    workspaces[length],
+                    self._gradients[1 if takes_turns else at],
+                    self._terms,
+                    is_part=len(cuts) > 1,
+                    masks=masks,
+                    total=self.gradient if takes_turns else None,
+                    read_as=self._read_as,
+                )
+            )
+        return parts
+
+    def _control(self, controller: BetaController, batch: Batch, mean_code: Tensor | None) -> None:
         """Let the controller move beta, and the code see to its units.
 
         Parameters
         ----------
         controller : BetaController
             Moves beta.
-        rows : Tensor of shape (1, n_rows, n_features)
-            Of the minibatch.
-        parts : list of Part
-            Those that the members of the crew have worked on.
+        batch : Batch
+            The minibatch, of which the gradient is there.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
             Running mean of the code, where S is a function of it.
         """
 
-        def whole(tensors: list[Tensor], dim: int) -> Tensor:
-            return tensors[0] if len(parts) == 1 else torch.cat(tensors, dim=dim)
+        def on_parts(work: Callable[[list[Part]], Tensor]) -> Tensor:
+            def make_up_and_work(parts: list[Part]) -> Tensor:
+                for part in parts:
+                    part.make_up(mean_code)
+                return work(parts)
 
-        code_layer = self._terms.code_layer
-        code = whole([part.workspace.out[code_layer] for part in parts], 2)
-        row_weights = whole([part.row_weights for part in parts], 1)
+            return self._on_parts(batch, make_up_and_work)
+
         has_moved = controller.after_batch(
-            code, mean_code, row_weights, is_weighted=parts[0].is_weighted
+            mean_code,
+            largest=lambda: on_parts(_largest),
+            share=lambda largest: on_parts(partial(_share, largest)),
         )
         if self._upkeep is not None:
-            self._upkeep.watch(code, self._pace)
+            n_rows = batch.rows.shape[1]
+            self._upkeep.watch(on_parts(_where_active), self._pace * n_rows)
             if has_moved:
-                error = whole([part.workspace.gradient[-1] for part in parts], 1)
-                self._upkeep.act(rows, error, controller.share_left)
+                self._upkeep.act(
+                    batch.rows,
+                    lambda: on_parts(partial(_errors, mean_code)),
+                    controller.share_left,
+                )
 
     def _own_state(self) -> dict[str, np.ndarray]:
         upkeep = {} if self._upkeep is None else self._upkeep.state()
@@ -182,3 +226,37 @@ class MinibatchObjective(BatchObjective[Part]):
             row_weights = torch.cat([part.row_weights for part in parts], dim=1)
             total = row_weights.sum(dim=1, keepdim=True)
         return self._running.follow(code_sum, total)
+
+
+def _whole(tensors: list[Tensor], dim: int) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim=dim)
+
+
+def _largest(parts: list[Part]) -> Tensor:
+    """Return each unit's largest activation, in magnitude."""
+    return reduce(torch.maximum, [part.code().abs().amax(dim=2, keepdim=True) for part in parts])
+
+
+def _share(largest: Tensor, parts: list[Part]) -> Tensor:
+    """Return the share of rows in which each unit is not negligible beside its largest."""
+    row_weights = _whole([part.row_weights for part in parts], 1)
+    if parts[0].takes_turns:
+        counts = [
+            share_not_negligible(part.code().abs(), largest, part.row_weights) for part in parts
+        ]
+        counted = sum(counts[1:], counts[0])
+    else:
+        code = _whole([part.code() for part in parts], 2)
+        counted = share_not_negligible(code.abs(), largest, row_weights)
+    # Of weighted rows the shares do not add up to 1.
+    return counted / row_weights.sum(dim=1, keepdim=True) if parts[0].is_weighted else counted
+
+
+def _where_active(parts: list[Part]) -> Tensor:
+    """Return which units are active in some row."""
+    return reduce(torch.logical_or, [part.find_active() for part in parts])
+
+
+def _errors(mean_code: Tensor | None, parts: list[Part]) -> Tensor:
+    """Return the gradient of the loss by what enters the output's activation, of all rows."""
+    return _whole([part.error(mean_code) for part in parts], 1)

@@ -190,7 +190,8 @@ class MinibatchTraining:
         terms = self._penalties, parameters, self._loss
         if architecture.is_dictionary:
             return ExactObjective(*terms, batches_per_epoch=len(self._slices), **settings)
-        return MinibatchObjective(*terms, drops=self._drops, **settings)
+        read_as = self._running[0].task.read_as
+        return MinibatchObjective(*terms, drops=self._drops, read_as=read_as, **settings)
 
     def run(self) -> list[TrainingResult | NonFiniteLossError]:
         """Train until every network has ended."""

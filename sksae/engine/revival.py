@@ -7,13 +7,14 @@ a row with a large error (Bricken et al. 2023, "Towards monosemanticity"): it de
 what that row still lacks, as strongly as live units do, in as many rows as rho wants.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sksae.engine.codes.code import Networks
+from sksae.engine.portions import Portions
 
 # A unit is dead that was 0 in so many rows one after another, over rho: one that is active a tenth
 # as often as rho says is taken for dead once in twenty times.
@@ -82,11 +83,18 @@ def revive(networks: Networks, dead: Tensor, rows: Tensor, error: Tensor, rho: T
     inward = direction * mean_length(encoder, ~dead)
     outward = direction * mean_length(decoder, ~dead)
     input_scale = networks.architecture.input_scales[0]
-    reached = (input_scale * torch.matmul(inward, rows.mT)).sort(dim=2, descending=True).values
     n_rows = rows.shape[1]
     n_active = (rho * n_rows).ceil().long().clamp(max=n_rows - 1)
-    highest = reached[:, :, :1]
-    threshold = reached.gather(2, n_active)
+    highest, threshold = torch.empty_like(bias), torch.empty_like(bias)
+
+    def look_at(units: slice) -> None:
+        reached = input_scale * torch.matmul(inward[:, units], rows.mT)
+        reached = reached.sort(dim=2, descending=True).values
+        highest[:, units] = reached[:, :, :1]
+        threshold[:, units] = reached.gather(2, n_active[:, units])
+
+    # They have as many numbers as the code of the whole minibatch.
+    Portions().each(slice(0, inward.shape[1]), look_at)
     # Where all rows that come first are alike, or there is but one, they are to be active too.
     threshold = torch.where(threshold < highest, threshold, highest - highest.abs() / 2)
     encoder.copy_(torch.where(served, inward, encoder))
@@ -125,22 +133,28 @@ class Revival:
         if "idle_rows" in state:
             self._idle.copy_(torch.tensor(state["idle_rows"], device="cpu"))
 
-    def watch(self, code: Tensor, pace: float = 1.0) -> None:
-        """Take note of a minibatch's code, shape (n_models, n_components, n_rows).
+    def watch(self, is_active: Tensor, n_rows: float) -> None:
+        """Take note of a minibatch's code.
 
-        The batch counts ``pace`` times.
+        Parameters
+        ----------
+        is_active : Tensor of bool of shape (n_models, n_components, 1)
+            Which units are active in some row.
+        n_rows : float
+            For how many rows the minibatch counts.
         """
-        self._idle.add_(pace * code.shape[2]).masked_fill_(code.any(dim=2, keepdim=True), 0.0)
+        self._idle.add_(n_rows).masked_fill_(is_active, 0.0)
 
-    def act(self, rows: Tensor, error: Tensor, share_left: np.ndarray) -> None:
+    def act(self, rows: Tensor, error: Callable[[], Tensor], share_left: np.ndarray) -> None:
         """Let units begin anew; after forward and backward pass.
 
         Parameters
         ----------
         rows : Tensor of shape (n_models or 1, n_rows, n_features)
             Centred rows of the minibatch.
-        error : Tensor of shape (n_models, n_rows, n_features)
-            Gradient of the loss by what enters the output activation.
+        error : callable
+            Returns the gradient of the loss by what enters the output activation, shape
+            (n_models, n_rows, n_features).
         share_left : ndarray of shape (n_models,)
             Share of the training's steps that are still to come.
         """
@@ -151,7 +165,7 @@ class Revival:
         )
         dead = (self._idle * self._rho >= IDLE_ROWS) & may
         if dead.any():
-            served = revive(self._networks, dead, rows, error, self._rho)
+            served = revive(self._networks, dead, rows, error(), self._rho)
             self._idle.masked_fill_(served, 0.0)
 
     def state(self) -> dict[str, np.ndarray]:

@@ -1,16 +1,18 @@
 """Scores of networks on the rows held out: R^2, or the accuracy."""
 
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Rows
+from sksae.engine.batches import Batch, Rows
 from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, LossOfNumbers, compare, compares_numbers
 from sksae.engine.network import Workspace, forward
 from sksae.engine.parameters import Parameters
+from sksae.engine.portions import Portions
 from sksae.engine.products import Operand
 from sksae.model.architecture import Architecture
 from sksae.model.numbers import r_squared
@@ -49,20 +51,26 @@ class _HeldOut:
     """Rows held out, walked in chunks."""
 
     def __init__(self, rows: Rows, widest: int) -> None:
-        self._rows, self._widest = rows, widest
+        self._rows, self._widest, self._portions = rows, widest, Portions()
 
     @np.errstate(all="ignore")
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
         n_models, n_rows = parameters.n_models, self._rows.n_rows
         total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
-        for batch in self._rows.chunks(self._widest * n_models):
+
+        def add(chunk: Batch, which: slice) -> None:
+            batch = chunk.some(which)
             workspace = Workspace(parameters, batch.rows.shape[1])
             output = forward(workspace, Operand(batch.rows))
             values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
                 values *= to_float64(batch.weight)[..., 0]
-            total += values.sum(dim=-1).cpu() / n_rows
+            total.add_(values.sum(dim=-1).cpu() / n_rows)
+
+        for batch in self._rows.chunks(self._widest * n_models):
+            all_rows = slice(0, batch.rows.shape[1])
+            self._portions.each(all_rows, partial(add, batch))
         return total.tolist()
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:

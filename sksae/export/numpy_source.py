@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils.validation import check_is_fitted
 
-from sksae.base.protocols import HasNetwork, has_network, is_autoencoder
-from sksae.base.reading import as_read
-from sksae.model.codes import CODES, Selection
+from sksae.base.protocols import HasNetwork
+from sksae.export.reading import check_exportable, network_to_export
 from sksae.model.network import FittedNetwork, Layer
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
@@ -90,18 +88,13 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     >>> bool(np.allclose(module["transform"](X), sae.transform(X), atol=1e-12))
     True
     """
-    if not has_network(estimator):
-        raise TypeError(
-            "to_numpy_source takes a sparse autoencoder, or a stack, classifier or regressor of "
-            f"them, got {type(estimator).__name__}: of a pipeline or search give the model in it."
-        )
-    check_is_fitted(estimator)
+    check_exportable(estimator, "to_numpy_source")
     target = checked_path(path)
     if target.suffix != ".py" or not target.stem.isidentifier():
         raise ValueError(
             f"path must end in .py and be a name that Python can import, got {str(path)!r}."
         )
-    network = _network_of(estimator)
+    network = network_to_export(estimator, "a module of numpy").without_input_scales()
     text, arrays = _encoder(network)
     if network.decoder:
         text += _decoder(network, arrays)
@@ -115,22 +108,9 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     return target
 
 
-def _network_of(estimator: Any) -> FittedNetwork:
-    """Return the network as `transform` reads it, without input scales."""
-    network = estimator.__sksae_network__()
-    if is_autoencoder(estimator):
-        network = as_read(network, estimator.transform_n_active, estimator.transform_algorithm)
-    if network.pursuit is not None:
-        raise ValueError(
-            f"transform_algorithm={estimator.transform_algorithm!r} looks for the codes of each "
-            "row, which a module of numpy does not: use transform_algorithm='encode'."
-        )
-    return network.without_input_scales()
-
-
 def _head(estimator: object, network: FittedNetwork, digest: str) -> str:
     """Return the first lines of a module, which read its arrays, those with this SHA-256 alone."""
-    selections = filter(None, map(_selection, network.layers))
+    selections = filter(None, (layer.kept for layer in network.layers))
     needs_largest = any(selection.threshold is None for selection in selections)
     sizes = f"{network.n_features} features and {network.n_components} units"
     return dedent(
@@ -215,7 +195,7 @@ def _layers(layers: Sequence[Layer], first: int, arrays: dict[str, np.ndarray]) 
         arrays |= {f"{name}_{number}": each for name, each in layer.units.items()}
         lines.append(f'p = a @ ARRAYS["coef_{number}"] + ARRAYS["intercept_{number}"]')
         lines.append(f"a = {FORMULAS[layer.activation].format(number)}")
-        selection = _selection(layer)
+        selection = layer.kept
         if selection is None:
             continue
         if selection.threshold is None:
@@ -224,12 +204,6 @@ def _layers(layers: Sequence[Layer], first: int, arrays: dict[str, np.ndarray]) 
             arrays[f"least_{number}"] = np.asarray(selection.threshold, float)
             lines.append(f'a = np.where(p > ARRAYS["least_{number}"], a, 0)')
     return lines
-
-
-def _selection(layer: Layer) -> Selection | None:
-    """Return which units a layer keeps, if its activation alone does not say so."""
-    selection = layer.selection
-    return selection if selection is not None and CODES[selection.code].is_exact else None
 
 
 def _top(estimator: Any, arrays: dict[str, np.ndarray]) -> str:

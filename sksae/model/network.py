@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sksae.model.codes import Selection
+from sksae.model.codes import CODES, Selection
 from sksae.model.pursuit import Pursuit
 from sksae.model.scaling import Scaling, row_range
 
@@ -41,6 +41,12 @@ class Layer(NamedTuple):
     input_scale: float = 1.0
     is_tied: bool = False
     selection: Selection | None = None
+
+    @property
+    def kept(self) -> Selection | None:
+        """Which of its units are kept, if the activation alone does not say so."""
+        selection = self.selection
+        return selection if selection is not None and CODES[selection.code].is_exact else None
 
 
 @dataclass(frozen=True)

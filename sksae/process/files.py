@@ -5,10 +5,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
+from time import time
 from typing import BinaryIO
+from zlib import crc32
 
 # What a new file may be used for, less what the user's umask takes away.
 FOR_ALL = 0o666
+# Seconds after which nobody is taken to write to a draft any more.
+ABANDONED_AFTER = 3600.0
 
 
 def checked_path(path: str | os.PathLike[str]) -> Path:
@@ -55,7 +59,7 @@ def write_whole(contents: Mapping[Path, str | bytes | Callable[[BinaryIO], None]
     try:
         for target, content in contents.items():
             mode = target.stat().st_mode & 0o777 if target.exists() else None
-            draft = target.with_name(f".{token_hex(8)}.draft")
+            draft = draft_of(target)
             drafts[draft] = target
             with open(os.open(draft, flags, FOR_ALL), "wb") as file:
                 if callable(content):
@@ -74,6 +78,24 @@ def write_whole(contents: Mapping[Path, str | bytes | Callable[[BinaryIO], None]
         for draft in drafts:
             draft.unlink(missing_ok=True)
         raise
+
+
+def draft_of(target: Path) -> Path:
+    """Return a new name for what is to take the place of a file."""
+    return target.with_name(f"{_start_of_drafts(target)}{token_hex(8)}.draft")
+
+
+def remove_old_drafts(target: Path) -> None:
+    """Remove what was left of a file by processes that were killed while they wrote it."""
+    for draft in target.parent.glob(f"{_start_of_drafts(target)}*.draft"):
+        with suppress(OSError):
+            if time() - draft.stat().st_mtime > ABANDONED_AFTER:
+                draft.unlink()
+
+
+def _start_of_drafts(target: Path) -> str:
+    """Return how names of drafts begin; short whatever the name of the file."""
+    return f".{crc32(os.fsencode(target.name)):08x}-"
 
 
 def _flush_names(folder: Path) -> None:

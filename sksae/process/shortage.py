@@ -3,6 +3,10 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from sksae.process.warning import warn_user
 
 OUT_OF_MEMORY = "Out of memory"
 IN_TRAINING = (
@@ -14,6 +18,9 @@ IN_ATTENTION = (
     "the number of tokens times n_heads: choose less of them, or another device."
 )
 AT_WORK = "Give fewer rows at a time, or choose another device."
+AS_GIVEN = (
+    "Arrays and CSR matrices of float32 or float64 are not copied: give rows as such, or fewer."
+)
 # What tells it from other errors: of torch on the CPU (on Linux, on Windows) and on GPUs; and of
 # sizes that no machine could address, for which numpy and torch raise other errors again.
 SIGNS = (
@@ -21,10 +28,36 @@ SIGNS = (
     "not enough memory",
     "out of memory",
     "_alloc_failed",
+    "bad_alloc",
+    "bad allocation",
     "storage size calculation overflowed",
     "array is too big",
+    "maximum allowed dimension exceeded",
+    # Of libraries that are being loaded, of files, and of threads.
+    "failed to map segment",
+    "cannot allocate memory",
+    "can't start new thread",
 )
 UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+
+@dataclass
+class _Work:
+    """What `explained_shortage` is wrapped around.
+
+    Attributes
+    ----------
+    advice : str
+        What to do where memory ends.
+    has_told : bool
+        Whether the user knows that rows are processed in parts.
+    """
+
+    advice: str
+    has_told: bool = False
+
+
+_work: ContextVar[_Work | None] = ContextVar("work", default=None)
 
 
 @contextmanager
@@ -38,15 +71,37 @@ def explained_shortage(advice: str) -> Iterator[None]:
     advice : str
         What to do.
     """
+    token = _work.set(_Work(advice))
     try:
         yield
-    except (MemoryError, RuntimeError, ValueError) as error:
-        if OUT_OF_MEMORY in str(error) or not _is_shortage(error):
+    except (MemoryError, RuntimeError, ValueError, ImportError, OSError) as error:
+        if OUT_OF_MEMORY in str(error) or not is_shortage(error):
             raise
         raise MemoryError(f"{OUT_OF_MEMORY}{_asked_for(str(error))}. {advice}") from error
+    finally:
+        _work.reset(token)
 
 
-def _is_shortage(error: Exception) -> bool:
+def tell_of_portions(n_rows: int) -> None:
+    """Warn that rows are processed in parts; once in what `explained_shortage` is wrapped around.
+
+    Parameters
+    ----------
+    n_rows : int
+        With so many at once memory has ended.
+    """
+    work = _work.get()
+    if work is None or work.has_told:
+        return
+    work.has_told = True
+    warn_user(
+        f"Memory ended with {n_rows} rows at once. They are processed in parts, which takes longer "
+        f"and gives the same result up to rounding. {work.advice}"
+    )
+
+
+def is_shortage(error: Exception) -> bool:
+    """Return whether an error says that memory has ended."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
 

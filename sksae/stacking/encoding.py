@@ -12,6 +12,7 @@ from sksae.base.reading import network_as_read
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
+from sksae.process.shortage import AT_WORK, explained_shortage
 
 
 class Encoder(NamedTuple):
@@ -21,6 +22,7 @@ class Encoder(NamedTuple):
     device: str
 
 
+@explained_shortage(AT_WORK)
 def encode_through(
     members: Sequence[Autoencoder], X: Matrix, n_layers: int | None = None
 ) -> Matrix:
@@ -47,6 +49,7 @@ def encode_through(
     return codes
 
 
+@explained_shortage(AT_WORK)
 def encode_sparse_through(members: Sequence[Autoencoder], X: Matrix) -> sp.csr_array:
     """Return the entries of a stack's codes; of some rows alone all codes are there.
 

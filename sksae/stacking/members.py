@@ -11,8 +11,8 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 
 from sksae.base.protocols import Autoencoder
-from sksae.base.reading import check_reads_layers
-from sksae.model.network import sizes_of
+from sksae.base.reading import check_reads_layers, network_as_read
+from sksae.model.network import FittedNetwork, sizes_of
 
 Member: TypeAlias = Autoencoder | FrozenEstimator
 Named: TypeAlias = list[tuple[str, Member]]
@@ -23,6 +23,13 @@ def unfrozen(member: Member) -> tuple[Autoencoder, bool]:
     if isinstance(member, FrozenEstimator):
         return member.estimator, True
     return member, False
+
+
+def networks_taken(named: Named, *, pretrain: bool) -> list[FittedNetwork] | None:
+    """Return what members that are not trained have learnt; None if all are trained."""
+    members = [unfrozen(entry) for _, entry in named]
+    taken = [network_as_read(member) for member, is_frozen in members if is_frozen or not pretrain]
+    return taken or None
 
 
 def check_fit_together(named: Named, n_features: int | None, *, pretrain: bool) -> None:

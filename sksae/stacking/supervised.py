@@ -21,7 +21,7 @@ from sksae.base.attributes import (
 )
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
-from sksae.base.inputs import checked_rows, checked_weight, unseen_on_failure
+from sksae.base.inputs import checked_rows, checked_weight, named, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
@@ -32,6 +32,7 @@ from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for, warn_user
 from sksae.stacking.composition import ComposedOfAutoencoders
 from sksae.stacking.encoding import encode_through
@@ -41,6 +42,7 @@ from sksae.stacking.members import (
     check_unchanged,
     count_encoder_layers,
     count_trained,
+    networks_taken,
 )
 from sksae.stacking.pieces import Change, members_of_piece
 from sksae.stacking.pretraining import draw_seeds, pretrained
@@ -126,6 +128,7 @@ class SupervisedStack(
         """Return the fitted attributes of a layer on top, given those of the target."""
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -145,7 +148,8 @@ class SupervisedStack(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             check_target(self, X, y)
-            weight = checked_weight(sample_weight, X)
+            # Pieces that follow compare theirs with these.
+            weight = checked_weight(sample_weight, X, as_given=True)
             target = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
@@ -153,7 +157,9 @@ class SupervisedStack(
             n_frozen = self._check_finetuning(n_layers)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
-            with checkpointed(self, X, target.values, target.index, weight) as draws:
+            targets = target.values, target.index, weight
+            taken = networks_taken(named, pretrain=self.pretrain)
+            with checkpointed(self, X, *targets, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
                 target, held_out = choose_rows(specification, target, seed)
                 # Of members, of the layer on top, and of what is not frozen.
@@ -184,6 +190,7 @@ class SupervisedStack(
         return self
 
     @np.errstate(all="ignore")
+    @explained_shortage(IN_TRAINING)
     def _partial_fit(
         self,
         X: ArrayLike | sp.sparray | sp.spmatrix,
@@ -350,6 +357,7 @@ class SupervisedStack(
         return super().__sksae_network__().without_decoder()
 
     @np.errstate(all="ignore")
+    @explained_shortage(AT_WORK)
     def _output(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the output of the layer on top, (n_samples, n_outputs), in X's precision."""
         codes = self._codes(X)
@@ -407,7 +415,8 @@ def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> No
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
             "is None."
         )
-    check_consistent_length(X, y)
+    with named("y"):
+        check_consistent_length(X, y)
 
 
 def warn_of_idle_draws(noise: str | None, dropout: float) -> None:

@@ -50,11 +50,17 @@ def to_centred(architecture: Architecture, layers: Sequence[Layer], scaling: Sca
     Returns
     -------
     flat : ndarray of shape (n_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If the mean row is so far from where the scaling puts 0 that a bias is not finite.
     """
     coefs = [layer.coef for layer in layers]
     intercepts = [layer.intercept.astype(np.float64) for layer in layers]
     offset = architecture.input_scales[0] * scaling.offset
     intercepts[0] = intercepts[0] + offset @ coefs[0].astype(np.float64)
+    _check_within_reach(intercepts[0], coefs[0].dtype)
     return to_flat(architecture, coefs, intercepts, [layer.units for layer in layers])
 
 
@@ -71,10 +77,16 @@ def from_centred(
         Parameters, for centred rows.
     scaling : Scaling
         Of the rows.
+
+    Raises
+    ------
+    ValueError
+        As in `to_centred`.
     """
     coefs, intercepts, units = to_layers(architecture, flat)
     wide = [intercept.astype(np.float64) for intercept in intercepts]
     wide[0] = wide[0] - architecture.input_scales[0] * scaling.offset @ coefs[0].astype(np.float64)
+    _check_within_reach(wide[0], coefs[0].dtype)
     ties = (*architecture.tied, *(False,) * (len(coefs) - len(architecture.tied)))
     parts = zip(
         coefs,
@@ -87,3 +99,13 @@ def from_centred(
         strict=True,
     )
     return tuple(Layer(*each) for each in parts)
+
+
+def _check_within_reach(intercept: np.ndarray, dtype: np.dtype) -> None:
+    with np.errstate(over="ignore"):
+        is_finite = np.isfinite(intercept.astype(dtype)).all()
+    if not is_finite:
+        raise ValueError(
+            "X holds rows so far from mean_, in units of scale_, that biases are beyond the range "
+            f"of {dtype}: fit anew to all rows, or scale X as the rows before were scaled."
+        )

@@ -79,8 +79,8 @@ _journal: ContextVar[TrainingJournal | None] = ContextVar("journal of trainings"
 
 
 @contextmanager
-def keep_trainings(journal: TrainingJournal) -> Iterator[None]:
-    """Keep every training in this context in a journal."""
+def keep_trainings(journal: TrainingJournal | None) -> Iterator[None]:
+    """Keep every training in this context in a journal; with None, keep none."""
     token = _journal.set(journal)
     try:
         yield

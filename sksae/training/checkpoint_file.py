@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from secrets import token_hex
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from sksae.model.states import as_text, from_text
 from sksae.model.tasks import State
-from sksae.process.files import write_whole
+from sksae.process.files import draft_of, write_whole
 from sksae.process.version import __version__
 
 # How the arrays are arranged; another number with every change of that.
@@ -74,11 +73,13 @@ def write_checkpoint(path: Path, contents: Contents, keep: int) -> None:
         _make_room(path, keep)
         write_whole({path: partial(_write, contents)})
     except OSError as error:
-        raise type(error)(
-            error.errno,
-            f"The checkpoint {str(path)!r} could not be written ({error.strerror or error}). What "
-            "it held before is still there: when there is room to write, fit with resume=True.",
-        ) from error
+        told = f"The checkpoint {str(path)!r} could not be written ({error.strerror or error})."
+        if path.exists():
+            told += (
+                " What it held before is still there: when it can be written again, fit with "
+                "resume=True."
+            )
+        raise type(error)(error.errno, told) from error
 
 
 def _write(contents: Contents, file: BinaryIO) -> None:
@@ -106,7 +107,7 @@ def _make_room(path: Path, keep: int) -> None:
     for age in range(keep - 2, 0, -1):
         if _aged(path, age).exists():
             _aged(path, age).replace(_aged(path, age + 1))
-    copy = path.with_name(f".{token_hex(8)}.draft")
+    copy = draft_of(path)
     try:
         try:
             os.link(path, copy)

@@ -11,7 +11,7 @@ from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.training.centred import from_centred
-from sksae.training.checkpoint import journal_in_use
+from sksae.training.checkpoint import journal_in_use, keep_trainings
 from sksae.training.moments import well_scaled
 from sksae.training.plan import Plan
 from sksae.training.record import FitResult, Fitted, TrainingRecord
@@ -51,13 +51,15 @@ def train_plans(
         tasks = [journal.prepared(*tasks)]
     first = plans[0]
     held_out = first.held_out_index
-    outcomes = train(
-        first.architecture,
-        tasks,
-        rows_of(first, X, sample_weight, first.index),
-        make_loss(first.loss, first.scaling if first.target is None else None),
-        held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
-    )
+    # What callbacks train meanwhile is no part of this fit.
+    with keep_trainings(None):
+        outcomes = train(
+            first.architecture,
+            tasks,
+            rows_of(first, X, sample_weight, first.index),
+            make_loss(first.loss, first.scaling if first.target is None else None),
+            held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
+        )
     if journal is not None:
         journal.take(*outcomes)
     return outcomes

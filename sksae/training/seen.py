@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sksae.model.numbers import Matrix, root_mean_square
+from sksae.model.numbers import Matrix, nearest_positive, root_mean_square
 from sksae.training.moments import mean_and_deviation, rounding_of, well_scaled
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
@@ -152,7 +152,8 @@ class Seen:
 
     def pace(self, piece: "Seen") -> float:
         """Return for how many rows each row of a piece counts, as its weight is to the usual."""
-        return min(piece.weight / self.usual_weight, LARGEST_PACE)
+        # Never 0, by which shares of what was seen would be divided.
+        return min(nearest_positive(piece.weight / self.usual_weight), LARGEST_PACE)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as numbers and arrays, which pickles of any kind can hold."""

@@ -13,7 +13,26 @@ from sksae.process.warning import warn_user
 from sksae.training.moments import extremes_of
 
 SOLVERS = ("adam", "sgd", "lbfgs")
+LARGEST = float(np.finfo(np.float64).max)
 OUTPUT_RANGES = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, np.inf)}
+
+
+def check_ints(given: Mapping[str, Any]) -> None:
+    """Raise on an int that no float can hold: scikit-learn takes any int for a number.
+
+    Parameters
+    ----------
+    given : mapping
+        All parameters by name; sequences and dicts may hold such ints too.
+    """
+    for name, value in given.items():
+        values = value.values() if isinstance(value, dict) else value
+        for one in values if np.iterable(values) else (values,):
+            if isinstance(one, int) and abs(one) > LARGEST:
+                raise ValueError(
+                    f"{name} has an int of {one.bit_length()} bits: it must be at most "
+                    f"{LARGEST:.3g}."
+                )
 
 
 def resolve_activation(activation: str, sparsity: str | None) -> str:

@@ -6,7 +6,7 @@ above a threshold are kept. Theirs is a running mean of the smallest activation 
 here it is found once at the end (see `exact.threshold`), such that training rows have k on average.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,25 +19,23 @@ from sksae.model.codes import Selection
 
 
 def _above(
-    parts: Sequence[Tensor], weights: Sequence[Tensor | None], bound: float
-) -> list[Counted]:
-    """Return all activations of rows, shape (n_rows, n_components), that are above a bound.
+    parts: Callable[[], Iterator[Tensor]], weights: Sequence[Tensor | None], bound: float
+) -> Iterator[Counted]:
+    """Yield all activations of rows, shape (n_rows, n_components), that are above a bound.
 
     Parameters
     ----------
-    parts : sequence of Tensor of shape (n_rows, n_components)
-        Pre-activations.
+    parts : callable
+        Yields pre-activations of shape (n_rows, n_components), valid until the next ones.
     weights : sequence of Tensor of shape (1, n_rows, 1) or None
         What their rows count.
     bound : float
         The bound.
     """
-    found = []
-    for part, weight in zip(parts, weights, strict=True):
+    for part, weight in zip(parts(), weights, strict=True):
         is_above = part > bound
         of_entries = None if weight is None else weight[0].expand(part.shape)[is_above]
-        found.append(Counted(part[is_above], of_entries))
-    return found
+        yield Counted(part[is_above], of_entries)
 
 
 class BatchTopK(Code):
@@ -49,26 +47,30 @@ class BatchTopK(Code):
             bound = selection.threshold
             if bound is None:
                 n_kept = selection.n_active * (model.numel() // model.shape[axis])
-                value = nth_largest(partial(_above, [model], [None]), n_kept, 0.0)
+                value = nth_largest(partial(_above, partial(iter, [model]), [None]), n_kept, 0.0)
                 bound = just_below(value, torch.finfo(code.dtype).eps)
             model.mul_(model > bound)
 
     def bound(
         self,
-        parts: Sequence[Tensor],
+        parts: Iterable[Tensor],
         weights: Sequence[Tensor | None],
+        n_rows: float,
         n_active: Sequence[int],
         guess: np.ndarray,
     ) -> np.ndarray | None:
-        n_rows = sum(
-            float(part.shape[1] if weight is None else weight.sum())
-            for part, weight in zip(parts, weights, strict=True)
-        )
-        found = []
+        found, eps = [], 0.0
+
+        def of_model(model: int) -> Iterator[Tensor]:
+            nonlocal eps
+            for part in parts:
+                eps = torch.finfo(part.dtype).eps
+                yield part[model]
+
         for model, each in enumerate(n_active):
-            above = partial(_above, [part[model] for part in parts], weights)
+            above = partial(_above, partial(of_model, model), weights)
             value = nth_largest(above, each * n_rows, float(guess[model]))
-            found.append(just_below(value, torch.finfo(parts[0].dtype).eps))
+            found.append(just_below(value, eps))
         return np.array(found)
 
     def active(self, pre: Tensor, keeping: Keeping) -> Active:

@@ -15,7 +15,7 @@ A code has up to five parts, each a method or an attribute below with a default 
 Nothing else in the engine asks which code it is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -192,21 +192,27 @@ class EntryGradients(NamedTuple):
 class Upkeep(Protocol):
     """What is done to units between the steps of minibatch training."""
 
-    def watch(self, code: Tensor, pace: float = 1.0) -> None:
-        """Take note of a minibatch's code, shape (n_models, n_components, n_rows).
+    def watch(self, is_active: Tensor, n_rows: float) -> None:
+        """Take note of a minibatch's code.
 
-        The batch counts ``pace`` times.
+        Parameters
+        ----------
+        is_active : Tensor of bool of shape (n_models, n_components, 1)
+            Which units are active in some row.
+        n_rows : float
+            For how many rows the minibatch counts.
         """
 
-    def act(self, rows: Tensor, error: Tensor, share_left: np.ndarray) -> None:
+    def act(self, rows: Tensor, error: Callable[[], Tensor], share_left: np.ndarray) -> None:
         """Change the networks; after forward and backward pass, where beta was moved.
 
         Parameters
         ----------
         rows : Tensor of shape (n_models or 1, n_rows, n_features)
             Centred rows of the minibatch.
-        error : Tensor of shape (n_models, n_rows, n_features)
-            Gradient of the loss by what enters the output activation.
+        error : callable
+            Returns the gradient of the loss by what enters the output activation, shape
+            (n_models, n_rows, n_features).
         share_left : ndarray of shape (n_models,)
             Share of the training's steps that are still to come.
         """
@@ -260,8 +266,9 @@ class Code:
 
     def bound(
         self,
-        parts: Sequence[Tensor],
+        parts: Iterable[Tensor],
         weights: Sequence[Tensor | None],
+        n_rows: float,
         n_active: Sequence[int],
         guess: np.ndarray,
     ) -> np.ndarray | None:
@@ -269,10 +276,13 @@ class Code:
 
         Parameters
         ----------
-        parts : sequence of Tensor of shape (n_models, n_rows, n_components)
-            Pre-activations; together they are those of the minibatch.
-        weights : sequence of Tensor of shape (1, n_rows, 1) or None
+        parts : iterable of Tensor of shape (n_models, n_own, n_components)
+            Pre-activations; together they are those of the minibatch. It is gone through as often
+            as is needed, and each is valid until the next one.
+        weights : sequence of Tensor of shape (1, n_own, 1) or None
             What their rows count; None where all are alike.
+        n_rows : float
+            What all rows count together.
         n_active : sequence of int
             How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active
 from sksae.engine.parameters import Parameters
 
 # A unit is dead that no row has kept in an epoch, and in so many steps at least: in rows a row of
@@ -52,20 +51,20 @@ class DeadUnits:
             return [dead.new_empty(0, dtype=torch.long)] * len(dead)
         return [model.nonzero()[:, 0] for model in dead]
 
-    def watch(self, parts: Sequence[Active], pace: float) -> None:
+    def watch(self, parts: Sequence[Tensor], pace: float) -> None:
         """Take note of the codes of a minibatch.
 
         Parameters
         ----------
-        parts : sequence of Active
-            Its entries.
+        parts : sequence of Tensor of int
+            The units that are active in some of its rows, of all models.
         pace : float
             How many times it counts.
         """
         self._idle.add_(pace)
         idle = self._idle.view(-1)
         for part in parts:
-            idle[part.units[part.values > 0].long()] = 0.0
+            idle[part] = 0.0
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what is known of the units; arrays are (n_models, n_components, 1)."""

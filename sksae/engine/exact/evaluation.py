@@ -1,9 +1,9 @@
 """What dictionaries come to over all rows: walked in chunks, of whose codes entries are kept."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,37 +16,92 @@ from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
 from sksae.engine.exact.bags import Readings
-from sksae.engine.exact.passes import Passage, fixed_bounds, selections_of
+from sksae.engine.exact.passes import Encoding, Passage, fixed_bounds, selections_of
 from sksae.engine.exact.threshold import LargestOfAll
 from sksae.engine.full_batch import FullObjective
 from sksae.engine.losses import Loss, compares_numbers
 from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
+from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.codes import CODES
 from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices, equal_slices
 
+T = TypeVar("T")
+
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
 MOST_CHUNK_ROWS = 512
 
 
-class _Lane(NamedTuple):
-    """The rows that one member of the crew walks over, in chunks, and its room for each length."""
+# What a code keeps of a chunk, given its pre-activations, portion by portion, the weights of these,
+# and what all its rows count.
+FindBounds = Callable[[Iterable[Tensor], list[Tensor | None], float], np.ndarray | None]
 
-    rows: Rows
-    chunks: list[slice]
-    passages: dict[int, Passage]
 
-    def walk(self, corruption: Corruption | None = None) -> Iterator[tuple[Batch, Passage, Tensor]]:
-        """Yield the rows of each chunk, its room, and their pre-activations."""
+class _Encoded(NamedTuple):
+    """Some rows of a walk: themselves, their room, and what is known of them in it."""
+
+    batch: Batch
+    passage: Passage
+    pre: Tensor
+    bounds: np.ndarray | None
+
+
+class _Lane:
+    """The rows that one member of the crew walks over, in chunks, and its room for each length.
+
+    Parameters
+    ----------
+    rows : Rows
+        All of them.
+    chunks : list of slice
+        Its own.
+    portions : Portions
+        How many rows of a chunk are processed at once.
+    make_passage : callable
+        Returns room for so many rows.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        chunks: list[slice],
+        portions: Portions,
+        make_passage: Callable[[int], Passage],
+    ) -> None:
+        self._rows, self._chunks, self._portions = rows, chunks, portions
+        lengths = {own.stop - own.start for chunk in chunks for own in self._cut(chunk)}
+        self._passages = {length: make_passage(length) for length in lengths}
+
+    def _cut(self, chunk: slice) -> list[slice]:
+        return self._portions.cut(slice(0, chunk.stop - chunk.start))
+
+    def walk(
+        self, corruption: Corruption | None = None, find_bounds: FindBounds | None = None
+    ) -> Iterator[_Encoded]:
+        """Yield the rows of each portion of each chunk."""
         if corruption is not None:
             corruption.begin(0)
-        for which in self.chunks:
-            batch, passage = self.rows.batch(which), self.passages[which.stop - which.start]
+        for chunk in self._chunks:
+            batch = self._rows.batch(chunk)
             if corruption is not None:
                 batch = corruption(batch)
-            yield batch, passage, passage.encode(batch.rows)
+            portions = [batch.some(own) for own in self._cut(chunk)]
+            passages = [self._passages[portion.rows.shape[1]] for portion in portions]
+            encoders = [
+                partial(passage.encode, portion.rows)
+                for passage, portion in zip(passages, portions, strict=True)
+            ]
+            bounds, known = None, [encoders[0]()] if len(encoders) == 1 else None
+            if find_bounds is not None:
+                weights = [portion.weight for portion in portions]
+                n_rows = batch.rows.shape[1]
+                counted = float(n_rows if batch.weight is None else batch.weight.sum())
+                bounds = find_bounds(known or Encoding(encoders), weights, counted)
+            for at, portion in enumerate(portions):
+                pre = encoders[at]() if known is None else known[at]
+                yield _Encoded(portion, passages[at], pre, bounds)
 
 
 class ExactEvaluation(WalkedEvaluation):
@@ -90,23 +145,47 @@ class ExactEvaluation(WalkedEvaluation):
             CODES[selections[0].code].selects_by_batch and self._fixed_bounds is None
         )
         self._activation = ACTIVATIONS[architecture.activations[-1]]
-        widest = max(architecture.sizes) * parameters.n_models
-        on_cpu = parameters.flat.device.type == "cpu"
-        # Noise is drawn row after row, by one member.
-        most_members = self._crew.n_members if corruption is None else 1
-        n_members = n_parts(1.0 * rows.n_rows * len(parameters.flat), rows.n_rows, most_members)
-        self._lanes = []
-        for own in equal_slices(rows.n_rows, n_members):
-            length = own.stop - own.start
-            chunks = [
-                slice(own.start + chunk.start, own.start + chunk.stop)
-                for chunk in chunk_slices(length, widest, MOST_CHUNK_ROWS if on_cpu else None)
+        self._planned: list[_Lane] | None = None
+
+    @property
+    def _lanes(self) -> list[_Lane]:
+        if self._planned is None:
+            parameters, rows = self.parameters, self._rows
+            # Noise is drawn row after row, by one member.
+            most_members = self._crew.n_members if self._corruption is None else 1
+            work = 1.0 * rows.n_rows * len(parameters.flat)
+            self._planned = [
+                _Lane(
+                    rows.reader(),
+                    self._chunks_of(own),
+                    self._portions,
+                    lambda n_rows: Passage(parameters, n_rows, self._readings),
+                )
+                for own in equal_slices(rows.n_rows, n_parts(work, rows.n_rows, most_members))
             ]
-            passages = {
-                n_rows: Passage(parameters, n_rows, self._readings)
-                for n_rows in {which.stop - which.start for which in chunks}
-            }
-            self._lanes.append(_Lane(rows.reader(), chunks, passages))
+        return self._planned
+
+    def _chunks_of(self, which: slice) -> list[slice]:
+        widest = max(self.parameters.architecture.sizes) * self.parameters.n_models
+        most = MOST_CHUNK_ROWS if self.parameters.flat.device.type == "cpu" else None
+        return [
+            slice(which.start + chunk.start, which.start + chunk.stop)
+            for chunk in chunk_slices(which.stop - which.start, widest, most)
+        ]
+
+    @property
+    def _longest_chunk(self) -> int:
+        chunks = self._chunks_of(slice(0, self._rows.n_rows))
+        return max(chunk.stop - chunk.start for chunk in chunks)
+
+    def _let_go(self) -> None:
+        self._planned = None
+
+    def _each(self, function: Callable[[_Lane], T]) -> list[T]:
+        """Call a function for each lane, side by side."""
+        return self._persist(
+            lambda: self._crew.run([partial(function, lane) for lane in self._lanes])
+        )
 
     def evaluate(self) -> Evaluation:
         self._bounds = self.thresholds() if self._finds_thresholds else self._fixed_bounds
@@ -118,8 +197,8 @@ class ExactEvaluation(WalkedEvaluation):
     def activity(self) -> Tensor:
         def count(lane: _Lane) -> Tensor:
             total = self._zero_loss()
-            for batch, passage, pre in lane.walk(self._corruption):
-                active = passage.choose(self._terms.code, self._bounds_of(batch, pre))
+            for batch, passage, pre, bounds in lane.walk(self._corruption, self._find_bounds):
+                active = passage.choose(self._terms.code, bounds)
                 row_weights = to_float64(self._row_weights(batch, pre.shape[1])).view(-1)
                 models, rows = active.units // pre.shape[2], active.rows % pre.shape[1]
                 counted = row_weights[rows.long()] * (active.values > 0.0)
@@ -127,7 +206,7 @@ class ExactEvaluation(WalkedEvaluation):
             return total
 
         self._bounds = self._fixed_bounds
-        found = self._crew.run([partial(count, lane) for lane in self._lanes])
+        found = self._each(count)
         return torch.stack(found).sum(dim=0) / self.parameters.architecture.n_components
 
     def thresholds(self) -> np.ndarray:
@@ -137,7 +216,7 @@ class ExactEvaluation(WalkedEvaluation):
         def find(lane: _Lane) -> list[LargestOfAll]:
             # Weights are relative to their mean.
             largest = [LargestOfAll(float(n_active * n_rows)) for n_active in self._n_active]
-            for batch, _, pre in lane.walk():
+            for batch, _, pre, _ in lane.walk():
                 for own, of_model in zip(largest, pre, strict=True):
                     above = of_model > own.bound
                     weights = None
@@ -147,7 +226,7 @@ class ExactEvaluation(WalkedEvaluation):
                     own.add(of_model[above].cpu().numpy(), weights)
             return largest
 
-        lanes = self._crew.run([partial(find, lane) for lane in self._lanes])
+        lanes = self._each(find)
         for other in lanes[1:]:
             for own, of_other in zip(lanes[0], other, strict=True):
                 own.merge(of_other)
@@ -168,8 +247,8 @@ class ExactEvaluation(WalkedEvaluation):
         terms, sums = self._terms, found.sums
         loss = terms.loss
         assert compares_numbers(loss)
-        for batch, passage, pre in lane.walk():
-            chosen = passage.choose(terms.code, self._bounds_of(batch, pre))
+        for batch, passage, pre, bounds in lane.walk(find_bounds=self._find_bounds):
+            chosen = passage.choose(terms.code, bounds)
             active, bags, output = passage.decode(chosen)
             row_values = self._compare(output, batch)
             row_weights = self._row_weights(batch, pre.shape[1])
@@ -198,12 +277,13 @@ class ExactEvaluation(WalkedEvaluation):
         l1, square = passage.by_row(active, values), passage.by_row(active, values.square())
         return sparsity_of_norms(l1, square, self.parameters.architecture.n_components)
 
-    def _bounds_of(self, batch: Batch, pre: Tensor) -> np.ndarray | None:
-        """Return what the code keeps of a chunk, given its pre-activations."""
+    def _find_bounds(
+        self, pre: Iterable[Tensor], weights: list[Tensor | None], n_rows: float
+    ) -> np.ndarray | None:
         if self._bounds is not None:
             return self._bounds
         guess = np.zeros(self.parameters.n_models)
-        return self._terms.code.bound([pre], [batch.weight], self._n_active, guess)
+        return self._terms.code.bound(pre, weights, n_rows, self._n_active, guess)
 
     def _row_weights(self, batch: Batch, n_rows: int) -> Tensor:
         """Return what each row of a chunk counts in a mean over all, (1, n_rows, 1)."""

@@ -24,8 +24,8 @@ from sksae.engine.batches import Batch
 from sksae.engine.exact.bags import Readings
 from sksae.engine.exact.dead_units import DeadUnits
 from sksae.engine.exact.entries import ByUnit, Entries
-from sksae.engine.exact.parts import ExactPart
-from sksae.engine.exact.passes import atoms_of, fixed_bounds, selections_of
+from sksae.engine.exact.parts import ExactPart, Room
+from sksae.engine.exact.passes import Encoding, Passage, atoms_of, fixed_bounds, selections_of
 from sksae.engine.exact.unit_norm import (
     give_unit_norm,
     have_unit_norm,
@@ -92,24 +92,26 @@ class ExactObjective(BatchObjective[ExactPart]):
         terms, controller, dead = self._terms, self._controller, self._dead_units.find()
         if controller is not None and not controller.has_started:
             controller.start(batch.rows, batch.weight)
-        parts = self._parts_of(batch)
-        pre = self._crew.run([part.encode for part in parts])
-        bound = self._bound(pre, parts)
-        self._crew.run([partial(part.decode, bound) for part in parts])
-        n_active = price = share = None
-        if terms.code.law is not None:
-            n_active = self._mean_active(parts)
+        self._last = []
+        bound = self._on_parts(batch, self._bound)
+        n_active = self._on_parts(batch, partial(self._decode, bound))
+        price = share = None
+        if n_active is not None:
             price = terms.code.price(n_active, terms.rho, terms.beta)
             if terms.code.penalises_counts:
                 share = n_active / terms.rho.shape[1]
-        self._crew.run([partial(part.go_back, price, dead) for part in parts])
-        self._sum_by_units(batch.rows[0], parts, dead)
-        for part in parts:
+        self._on_parts(batch, partial(self._go_back, batch.rows[0], bound, price, dead))
+        # The decay of atoms has no part but that along them.
+        parameters, alpha = self.parameters, terms.alpha
+        if terms.decayed[0] and not parameters.architecture.tied[0] and alpha.any():
+            self.gradient.weights[0].add_(alpha * parameters.weights[0])
+        for part in self._last:
             self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
         self._epoch_loss.end_batch(share)
-        self._dead_units.watch([part.active for part in parts], self._pace)
+        self._dead_units.watch([part.active_units() for part in self._last], self._pace)
         if controller is not None and n_active is not None:
             controller.after_share(lambda: to_numpy(n_active[:, 0, 0]) / terms.rho.shape[1])
+        self._portions.tell()
 
     def measure(self, model: int, sparsity: str | None) -> CodeMeasured:
         n_components = self.parameters.architecture.n_components
@@ -122,49 +124,148 @@ class ExactObjective(BatchObjective[ExactPart]):
         return CodeMeasured(float(l1 @ counted) / n_components, float(of_rows @ counted))
 
     def _make_parts(self, n_rows: int) -> list[ExactPart]:
-        parameters, readings = self.parameters, self._readings
-        n_members = n_parts(1.0 * n_rows * len(parameters.flat), n_rows, self._crew.n_members)
-        n_features = parameters.architecture.sizes[-1]
-        residuals = parameters.flat.new_empty(
-            n_rows * parameters.n_models * readings.n_readings, n_features
-        )
-        self._residuals[n_rows] = residuals
+        parameters, takes_turns = self.parameters, self._portions.most is not None
+        if takes_turns:
+            cuts = self._portions.cut(slice(0, n_rows))
+            rooms = self._rooms_for_turns(cuts)
+        else:
+            work = 1.0 * n_rows * len(parameters.flat)
+            cuts = equal_slices(n_rows, n_parts(work, n_rows, self._crew.n_members))
+            rooms = self._rooms_for_all(cuts)
         return [
-            ExactPart(which, n_rows, residuals, parameters, self._terms, readings, half=self._half)
-            for which in equal_slices(n_rows, n_members)
+            ExactPart(which, n_rows, room, parameters, self._terms, takes_turns=takes_turns)
+            for which, room in zip(cuts, rooms, strict=True)
         ]
 
-    def _bound(self, pre: list[Tensor], parts: list[ExactPart]) -> np.ndarray | None:
-        """Return what the code keeps of a minibatch, given the pre-activations of its parts."""
+    def _residuals_for(self, n_rows: int) -> Tensor:
+        parameters = self.parameters
+        n_bags = n_rows * parameters.n_models * self._readings.n_readings
+        return parameters.flat.new_empty(n_bags, parameters.architecture.sizes[-1])
+
+    def _passage_for(self, n_rows: int) -> Passage:
+        return Passage(self.parameters, n_rows, self._readings, half=self._half)
+
+    def _rooms_for_all(self, cuts: list[slice]) -> list[Room]:
+        """Return buffers for parts that are there side by side."""
+        n_rows = cuts[-1].stop
+        residuals = self._residuals[n_rows] = self._residuals_for(n_rows)
+        n_bags = self.parameters.n_models * self._readings.n_readings
+        return [
+            Room(
+                self._passage_for(which.stop - which.start),
+                n_bags * which.start,
+                residuals[n_bags * which.start : n_bags * which.stop],
+            )
+            for which in cuts
+        ]
+
+    def _rooms_for_turns(self, cuts: list[slice]) -> list[Room]:
+        """Return buffers for parts that take turns: the same for all parts of one length."""
+        lengths = [which.stop - which.start for which in cuts]
+        rooms = {
+            length: Room(self._passage_for(length), 0, self._residuals_for(length))
+            for length in set(lengths)
+        }
+        return [rooms[length] for length in lengths]
+
+    def _let_go_of_parts(self) -> None:
+        super()._let_go_of_parts()
+        self._residuals.clear()
+
+    def _bound(self, parts: list[ExactPart]) -> np.ndarray | None:
+        """Encode the rows of a minibatch, and return what the code keeps of them."""
+        takes_turns = parts[0].takes_turns
+        encoders = [part.encode for part in parts]
+        pre = Encoding(encoders) if takes_turns else self._crew.run(encoders)
         if self._fixed_bounds is not None:
             return self._fixed_bounds
         weights = [part.weight for part in parts]
-        bound = self._terms.code.bound(pre, weights, self._n_active, self._guess)
+        n_rows = sum(
+            float(part.n_rows if weight is None else weight.sum())
+            for part, weight in zip(parts, weights, strict=True)
+        )
+        bound = self._terms.code.bound(pre, weights, n_rows, self._n_active, self._guess)
         self._guess = self._guess if bound is None else bound
         return bound
 
-    def _mean_active(self, parts: list[ExactPart]) -> Tensor:
+    def _decode(self, bound: np.ndarray | None, parts: list[ExactPart]) -> Tensor | None:
+        """Go on to the output; return the mean number of active units if it has a price."""
+        if not parts[0].takes_turns:
+            self._crew.run([partial(part.decode, bound) for part in parts])
+        if self._terms.code.law is None:
+            return None
+        counts = []
+        for part in parts:
+            if part.takes_turns:
+                part.decode(bound)
+            counts.append(part.count_active())
+        return self._mean_active(counts, parts)
+
+    def _go_back(
+        self,
+        rows: Tensor,
+        bound: np.ndarray | None,
+        price: Tensor | None,
+        dead: list[Tensor],
+        parts: list[ExactPart],
+    ) -> None:
+        """Leave the gradient of all rows in ``gradient``, but for that of the weight decay.
+
+        Parameters
+        ----------
+        rows : Tensor of shape (n_rows, n_features)
+            Of the minibatch.
+        bound, price, dead
+            As in `ExactPart`.
+        parts : list of ExactPart
+            All of them.
+        """
+        if not parts[0].takes_turns:
+            self._crew.run([partial(part.go_back, price, dead) for part in parts])
+            self._sum_by_units(self.gradient, rows, parts, self._residuals[len(rows)], dead)
+            return
+        own = self.parameters.with_flat(torch.zeros_like(self.parameters.flat))
+        self.gradient.flat.zero_()
+        for part in parts:
+            part.decode(bound)
+            part.go_back(price, dead)
+            self._sum_by_units(own, rows, [part], part.residuals, dead)
+            self.gradient.flat.add_(own.flat)
+            part.end_turn()
+
+    def _mean_active(self, counts: list[Tensor], parts: list[ExactPart]) -> Tensor:
         """Return the weighted mean over rows of their active units, (n_models, 1, 1)."""
-        n_active = torch.stack([part.count_active() for part in parts]).sum(dim=0).view(-1, 1, 1)
+        n_active = torch.stack(counts).sum(dim=0).view(-1, 1, 1)
         if parts[0].weight is None:
             return n_active
         total = torch.cat([part.row_weights for part in parts], dim=1).sum()
         # Weights may be too small for the precision of training.
         return n_active / total.clamp(min=torch.finfo(total.dtype).tiny)
 
-    def _sum_by_units(self, rows: Tensor, parts: list[ExactPart], dead: list[Tensor]) -> None:
+    def _sum_by_units(
+        self,
+        gradient: Parameters,
+        rows: Tensor,
+        parts: list[ExactPart],
+        residuals: Tensor,
+        dead: list[Tensor],
+    ) -> None:
         """Add up the gradients by parameters, each member of the crew those of some units.
 
         Parameters
         ----------
+        gradient : Parameters
+            Where they are written.
         rows : Tensor of shape (n_rows, n_features)
             Of the minibatch.
         parts : list of ExactPart
             Those that its members have worked on.
+        residuals : Tensor of shape (n_bags, n_features)
+            Theirs.
         dead : list of Tensor of int
             Of each model the units that are dead.
         """
-        parameters, gradient, residuals = self.parameters, self.gradient, self._residuals[len(rows)]
+        parameters = self.parameters
         entries, own = [part.entries for part in parts], [residuals]
         for part in parts:
             for of_dead, lacking in part.teach(dead, sum(map(len, own))):
@@ -177,7 +278,7 @@ class ExactObjective(BatchObjective[ExactPart]):
         by_unit = ByUnit(Entries.of_all(entries), n_units)
         of_detectors = gradient.weights[0].view(n_units, -1)
         of_biases = gradient.biases[0].view(-1)
-        is_tied, alpha = parameters.architecture.tied[0], self._terms.alpha
+        is_tied = parameters.architecture.tied[0]
 
         def sum_up(units: slice) -> None:
             detectors = by_unit.detectors(units, rows)
@@ -195,9 +296,6 @@ class ExactObjective(BatchObjective[ExactPart]):
             [partial(sum_up, each) for each in equal_slices(n_units, min(n_units, len(parts)))]
         )
         gradient.biases[1].copy_(torch.stack([part.bias_gradient for part in parts]).sum(dim=0))
-        # The decay of atoms has no part but that along them.
-        if self._terms.decayed[0] and not is_tied and alpha.any():
-            gradient.weights[0].add_(alpha * parameters.weights[0])
 
     def after_step(self) -> None:
         """Give the atoms unit norm again, after the solver has moved them."""
@@ -209,6 +307,8 @@ class ExactObjective(BatchObjective[ExactPart]):
     @property
     def _n_busy(self) -> int:
         """Members of the crew that have had something to do: for others it is too little here."""
+        if self._portions.most is not None:
+            return 1
         return max((len(parts) for parts in self._parts.values()), default=1)
 
     def _own_state(self) -> dict[str, np.ndarray]:

@@ -1,4 +1,9 @@
-"""Some rows of a minibatch, which one member of a crew takes through dictionaries and back."""
+"""Some rows of a minibatch, which one member of a crew takes through dictionaries and back.
+
+Where memory has ended, parts take their turns with the same buffers, as in `engine.parts`.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -7,7 +12,7 @@ from torch import Tensor
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.batches import Batch
 from sksae.engine.codes.code import WayBack
-from sksae.engine.exact.bags import Bags, Readings
+from sksae.engine.exact.bags import Bags
 from sksae.engine.exact.dead_units import n_taught
 from sksae.engine.exact.entries import Entries
 from sksae.engine.exact.passes import (
@@ -19,6 +24,24 @@ from sksae.engine.largest import k_largest
 from sksae.engine.losses import compares_numbers
 from sksae.engine.objective import ObjectiveTerms
 from sksae.engine.parameters import Parameters
+
+
+class Room(NamedTuple):
+    """Buffers of a part.
+
+    Attributes
+    ----------
+    passage : Passage
+        For as many rows.
+    first : int
+        How many residuals stand before its own among those that gradients are summed from.
+    residuals : Tensor of shape (n_models * n_rows * n_readings, n_features)
+        Its own.
+    """
+
+    passage: Passage
+    first: int
+    residuals: Tensor
 
 
 class ExactPart:
@@ -47,44 +70,47 @@ class ExactPart:
         Rows of the minibatch.
     n_rows : int
         Rows of all of it.
-    residuals : Tensor of shape (n_models * n_rows * n_readings, n_features)
-        Of the minibatch, those of a part side by side: to be written.
+    room : Room
+        Buffers.
     parameters : Parameters
         The networks.
     terms : ObjectiveTerms
         Of J.
-    readings : Readings
-        By which entries rows are read.
-    half : bool
-        Whether the encoder's product is in bfloat16.
+    takes_turns : bool
+        Whether other parts have the same buffers.
     """
 
     def __init__(
         self,
         which: slice,
         n_rows: int,
-        residuals: Tensor,
+        room: Room,
         parameters: Parameters,
         terms: ObjectiveTerms,
-        readings: Readings,
         *,
-        half: bool,
+        takes_turns: bool,
     ) -> None:
         self._which, self._parameters, self._terms = which, parameters, terms
-        n_own, n_bags = which.stop - which.start, parameters.n_models * readings.n_readings
-        self._passage = Passage(parameters, n_own, readings, half=half)
+        self.takes_turns = takes_turns
+        self._passage, self._first, self.residuals = room
         self._n_active = [each.n_active for each in selections_of(parameters)]
-        self._first = n_bags * which.start
-        own = residuals[self._first : n_bags * which.stop]
-        self._residuals = own.view(parameters.n_models, n_own, readings.n_readings, -1)
+        n_own, n_features = which.stop - which.start, parameters.architecture.sizes[-1]
+        self._residuals = self.residuals.view(parameters.n_models, n_own, -1, n_features)
         self._share = 1.0 / n_rows
-        self._even = residuals.new_full((1, n_own, 1), self._share)
+        self._even = parameters.flat.new_full((1, n_own, 1), self._share)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows it has."""
+        return self._which.stop - self._which.start
 
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""
         self._rows, self._target = batch.rows[:, self._which], batch.target[:, self._which]
         self.weight = None if batch.weight is None else batch.weight[:, self._which]
         self.row_weights = self._even if self.weight is None else self.weight * self._share
+        self._sums: dict[int, Tensor] = {}
+        self._units: Tensor | None = None
 
     def encode(self) -> Tensor:
         """Return pre-activations, of shape (n_models, n_rows, n_components)."""
@@ -98,6 +124,8 @@ class ExactPart:
         bound : ndarray of shape (n_models,) or None
             What the code keeps.
         """
+        if self.takes_turns:
+            self.encode()
         terms = self._terms
         chosen = self._passage.choose(terms.code, bound, terms.bandwidth)
         self.active, self._bags, output = self._passage.decode(chosen)
@@ -127,7 +155,21 @@ class ExactPart:
 
     def sum_entries(self, power: int) -> Tensor:
         """Return the sum of each row's activations to a power, (n_models, n_rows)."""
+        if power in self._sums:
+            return self._sums[power]
         return self._passage.by_row(self.active, self.active.values**power)
+
+    def active_units(self) -> Tensor:
+        """Return the units that are active in some row, some of them more than once."""
+        if self._units is not None:
+            return self._units
+        return self.active.units[self.active.values > 0].long()
+
+    def end_turn(self) -> None:
+        """Let go of all but what is asked for after others have had their turns."""
+        self._sums = {power: self.sum_entries(power) for power in (1, 2)}
+        self._units = self.active_units().unique()
+        del self.active, self.entries, self._bags, self._error, self._gate_error, self._lacking
 
     def count_active(self) -> Tensor:
         """Return the sum over rows of what each counts times its active units, (n_models,)."""

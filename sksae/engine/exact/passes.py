@@ -7,7 +7,7 @@
 With rows z less their mean this is W_enc (z - b) + c' for c' = c + W_enc b: b may move without c.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +40,22 @@ def atoms_of(parameters: Parameters) -> Tensor:
         A view.
     """
     return parameters.weights[1].view(-1, parameters.architecture.sizes[-1])
+
+
+class Encoding:
+    """The pre-activations of rows, portion by portion: to be gone through as often as is needed.
+
+    Parameters
+    ----------
+    encoders : sequence of callable
+        Each returns those of a portion; they may have the same memory.
+    """
+
+    def __init__(self, encoders: Sequence[Callable[[], Tensor]]) -> None:
+        self._encoders = encoders
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (encode() for encode in self._encoders)
 
 
 class Decoded(NamedTuple):

@@ -101,7 +101,7 @@ class SparseCodes:
         Indices are int32 where they have room.
         """
         ends = np.concatenate([np.zeros(1, np.int64), np.cumsum(self._n_entries)])
-        index = sp.get_index_dtype(maxval=max(int(ends[-1]), self._shape[1]))
+        index = index_dtype(max(int(ends[-1]), self._shape[1]))
         indices, data = np.empty(ends[-1], index), np.empty(ends[-1], self._layers.dtype)
         for first in sorted(self._chunks):
             units, values = self._chunks.pop(first)
@@ -110,6 +110,14 @@ class SparseCodes:
         codes = sp.csr_array((data, indices, ends.astype(index)), shape=self._shape)
         codes.has_canonical_format = True
         return codes
+
+
+def index_dtype(largest: int) -> type[np.signedinteger]:
+    """Return the integers that have room for indices up to a largest one.
+
+    ``scipy.sparse.get_index_dtype`` says the same, from scipy 1.15 on.
+    """
+    return np.int32 if largest <= np.iinfo(np.int32).max else np.int64
 
 
 class _ChunkWriter:
@@ -123,7 +131,9 @@ class _ChunkWriter:
     def room_for(self, which: slice) -> Tensor:
         """Return memory of this thread's own, the same for each chunk."""
         n_rows = which.stop - which.start
-        if self._memory is None or len(self._memory) < n_rows:
+        # Where memory has ended chunks become shorter, and so must this.
+        if self._memory is None or not n_rows <= len(self._memory) < 2 * n_rows:
+            self._memory = None
             layers, shape = self._layers, (n_rows, self._n_components)
             self._memory = torch.empty(shape, dtype=layers.torch_dtype, device=layers.device)
         return self._memory[:n_rows]

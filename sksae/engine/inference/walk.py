@@ -4,7 +4,7 @@ Everything is computed in the precision of what is given, chunk by chunk, side b
 numbers that it has no room for on the way are worked on in an extended range, at less speed.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -19,6 +19,7 @@ from sksae.engine.inference.first_layer import FirstOfCentred, FirstOfSparse, La
 from sksae.engine.inference.layers import Layers
 from sksae.engine.inference.outlets import DenseCodes, Outlet, SparseCodes
 from sksae.engine.inference.pursued import PursuedCodes, n_passes, run_extended
+from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew, n_cores, n_parts
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import (
@@ -39,9 +40,13 @@ MOST_CHUNK_ROWS = 512
 
 
 def _walk(
-    layers: Layers, n_rows: int, first: int, last: int, function: Callable[[Iterator[slice]], None]
+    layers: Layers,
+    n_rows: int,
+    first: int,
+    last: int,
+    begin: Callable[[], Callable[[slice], None]],
 ) -> None:
-    """Call a function with the chunks of rows of each member of a crew, side by side.
+    """Let the members of a crew do some work on one chunk of rows after another, side by side.
 
     Parameters
     ----------
@@ -51,8 +56,9 @@ def _walk(
         All rows.
     first, last : int
         Which layers they go through.
-    function : callable
-        ``function(chunks)`` takes slices of rows.
+    begin : callable
+        Returns what a member does with the rows of a slice; again, with halves of them, where
+        memory ends.
     """
     coefs = [layer.coef for layer in layers.network.layers[first:last]]
     on_cpu = layers.device.type == "cpu"
@@ -61,13 +67,14 @@ def _walk(
     widest = max(max(coef.shape) for coef in coefs)
     most = MOST_CHUNK_ROWS if on_cpu else None
 
-    def chunks(part: slice) -> Iterator[slice]:
+    def walk(part: slice) -> None:
+        work, portions = begin(), Portions()
         for chunk in chunk_slices(part.stop - part.start, widest, most):
-            yield slice(part.start + chunk.start, part.start + chunk.stop)
+            portions.each(slice(part.start + chunk.start, part.start + chunk.stop), work)
 
     layers.prepare(first, last)
     with Crew(n_members) as crew:
-        crew.run([partial(function, chunks(part)) for part in equal_slices(n_rows, n_members)])
+        crew.run([partial(walk, part) for part in equal_slices(n_rows, n_members)])
 
 
 @explained_shortage(AT_WORK)
@@ -177,9 +184,10 @@ def _encode_to(
     else:
         first = FirstOfCentred(layers, X, only_forward=True)
 
-    def encode_rows(chunks: Iterator[slice]) -> None:
+    def begin() -> Callable[[slice], None]:
         enter, writer = first.reader(), codes.writer()
-        for which in chunks:
+
+        def encode_rows(which: slice) -> None:
             n_rows = which.stop - which.start
             # On the CPU the last layer writes where the codes are to be.
             target = writer.room_for(which)
@@ -188,7 +196,7 @@ def _encode_to(
             found = layers.run(hidden, 1, n_layers, target)
             if found is not None:
                 writer.write(which, found)
-                continue
+                return
             if check is not None:
                 check()
             exact = run_extended(
@@ -196,7 +204,9 @@ def _encode_to(
             )
             writer.write(which, extended_range.as_dtype(exact, layers.dtype, "codes of"))
 
-    _walk(layers, X.shape[0], 0, n_layers, encode_rows)
+        return encode_rows
+
+    _walk(layers, X.shape[0], 0, n_layers, begin)
 
 
 @explained_shortage(AT_WORK)
@@ -234,23 +244,22 @@ def decode(network: FittedNetwork, codes: Matrix, device: str) -> np.ndarray:
     )
     by_entries = LayerOfSparse(layers, middle, codes) if sp.issparse(codes) else None
 
-    def decode_rows(chunks: Iterator[slice]) -> None:
-        for which in chunks:
-            output = None
-            if has_room and by_entries is not None:
-                output = layers.run(by_entries(which), middle + 1, last)
-            elif has_room:
-                output = layers.run(layers.as_tensor(codes[which]), middle, last)
-            if output is not None:
-                found = output.sub_(scaling.shift).mul_(scaling.scale).cpu().numpy()
-                np.add(found, scaling.mean, out=X[which], casting="same_kind")
-            else:
-                exact = extended_range.run(network, extend(as_dense(codes[which])), middle, last)
-                moved = add(exact, extend(np.full((1, 1), -scaling.shift)))
-                exact = add(multiply(moved, scaling.scale), extend(scaling.mean[None]))
-                X[which] = extended_range.as_dtype(exact, X.dtype, "rows of the codes in")
+    def decode_rows(which: slice) -> None:
+        output = None
+        if has_room and by_entries is not None:
+            output = layers.run(by_entries(which), middle + 1, last)
+        elif has_room:
+            output = layers.run(layers.as_tensor(codes[which]), middle, last)
+        if output is not None:
+            found = output.sub_(scaling.shift).mul_(scaling.scale).cpu().numpy()
+            np.add(found, scaling.mean, out=X[which], casting="same_kind")
+        else:
+            exact = extended_range.run(network, extend(as_dense(codes[which])), middle, last)
+            moved = add(exact, extend(np.full((1, 1), -scaling.shift)))
+            exact = add(multiply(moved, scaling.scale), extend(scaling.mean[None]))
+            X[which] = extended_range.as_dtype(exact, X.dtype, "rows of the codes in")
 
-    _walk(layers, codes.shape[0], middle, last, decode_rows)
+    _walk(layers, codes.shape[0], middle, last, lambda: decode_rows)
     return X
 
 
@@ -284,9 +293,10 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
     else:
         first = FirstOfCentred(layers, X, only_forward=False)
 
-    def measure_rows(chunks: Iterator[slice]) -> None:
+    def begin() -> Callable[[slice], None]:
         enter = first.reader()
-        for which in chunks:
+
+        def measure_rows(which: slice) -> None:
             out = layers.memory_for(0, which.stop - which.start)
             centred, hidden = enter(which, out)
             output, found = layers.run(hidden, 1, last), None
@@ -300,7 +310,9 @@ def reconstruction_distances(network: FittedNetwork, X: Matrix, device: str) -> 
                 found = norms(add(made, multiply(wanted, -1.0)))
             values[which], exponent[which] = multiply(found, scaling.scale)
 
-    _walk(layers, X.shape[0], 0, last, measure_rows)
+        return measure_rows
+
+    _walk(layers, X.shape[0], 0, last, begin)
     return Extended(values, exponent)
 
 
