@@ -965,7 +965,7 @@ class SparseAutoencoderTransformer(
                     X,
                     y,
                     weight,
-                    n_before,
+                    0 if before is None else before.record.n_iter,
                 )
                 callbacks.begin()
                 if known is None:

@@ -689,7 +689,7 @@ class SparseAttentionEncoder(
                 check_goes_on(self)
             before = fitted_in(vars(self)) if resume else None
             n_before = 0 if before is None else len(before.record.losses)
-            with checkpointed(self, X, weight, n_before=n_before, in_pieces=one_pass) as draws:
+            with checkpointed(self, X, weight, goes_on_from=before, in_pieces=one_pass) as draws:
                 plan = make_attention_plan(
                     replace(specification, random_state=draws),
                     rows,

@@ -51,8 +51,13 @@ class TokenCode:
         kept, selection = activations.detach().clone(), self.selection
         if selection.threshold is None:
             weights = None if weight is None else weight.view(1, -1, 1)
+            n_tokens = float(len(pre) if weight is None else weight.sum())
             bound = self._code.bound(
-                [pre.detach().unsqueeze(0)], [weights], [selection.n_active], self._guess
+                [pre.detach().unsqueeze(0)],
+                [weights],
+                n_tokens,
+                [selection.n_active],
+                self._guess,
             )
             if bound is not None:
                 self._guess = bound
