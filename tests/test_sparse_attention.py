@@ -586,8 +586,13 @@ def test_a_fit_that_was_killed_goes_on_from_its_checkpoint_to_the_same_bits(X, t
     with pytest.raises(Killed):
         make(**params).set_callbacks(Checkpoint(path, every=1), Kill(X, 0)).fit(X)
     assert path.exists()
-    resumed = make(**params).set_callbacks(Checkpoint(path, every=1)).fit(X)
+    heard, keeping = Epochs(X, 0), Checkpoint(path, every=1, resume=True)
+    resumed = make(**params).set_callbacks(keeping, heard).fit(X)
+    assert len(heard.codes) == 3  # of the six epochs three had been kept
     assert same(whole, resumed)
+    # Another fit that goes on from it is not the one that was kept.
+    with pytest.raises(ValueError, match="another fit"):
+        resumed.set_params(warm_start=True).fit(X)
     assert resumed.loss_curve_ == whole.loss_curve_
     assert resumed.validation_score_curve_ == whole.validation_score_curve_
 
