@@ -13,7 +13,7 @@ from sksae.engine.attention.modules import SparseAttention, make_module, sinusoi
 from sksae.engine.attention.objective import parts_of
 from sksae.engine.attention.sequences import Sequences
 from sksae.model.attention import AttentionArchitecture, n_kept
-from sksae.training.attention import starting_parameters
+from sksae.training.attention_start import starting_parameters
 
 
 def kept_by_hand(scores, k, is_there):

@@ -36,12 +36,13 @@ from sksae.sequence.attention_attributes import (
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
 from sksae.sequence.tokens import Tokens, check_segments, length_of, tokens_of, untokened
-from sksae.training.attention import AttentionSpecification, TokenRows, make_attention_plan
+from sksae.training.attention import AttentionSpecification, make_attention_plan
 from sksae.training.attention_fit import (
     attention_fit_of,
     train_attention_plan,
     warn_of_attention_end,
 )
+from sksae.training.attention_start import TokenRows
 from sksae.training.moments import well_scaled
 
 USUAL_RHO = 0.05

@@ -11,8 +11,8 @@ from sksae.training.attention import (
     AttentionFitted,
     AttentionPlan,
     AttentionRecord,
-    TokenRows,
 )
+from sksae.training.attention_start import TokenRows
 from sksae.training.checkpoint import journal_in_use
 from sksae.training.moments import well_scaled
 from sksae.training.outcome import (
