@@ -179,7 +179,8 @@ def test_a_fit_in_parts_is_that_in_one_piece(name, place, weight):
     with short_of_memory(5, place) as ended:
         found = fitted(TRANSFORMERS[name], X, weight)
     assert ended
-    assert_same(found, expected)
+    # Units that come back from the dead go far in a few steps, and rounding with them.
+    assert_same(found, expected, rtol=1e-7 if "dead" in name else 1e-9)
 
 
 @pytest.mark.parametrize("name", ["auto l1", "auto l2"])

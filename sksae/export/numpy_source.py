@@ -101,7 +101,7 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     if is_classifier(estimator) or is_regressor(estimator):
         text += _top(estimator, arrays)
     written = io.BytesIO()
-    np.savez(written, allow_pickle=False, **arrays)
+    np.savez(written, **arrays)
     content = written.getvalue()
     source = _head(estimator, network, sha256(content).hexdigest()) + text
     write_whole({target.with_suffix(".npz"): content, target: source})

@@ -91,7 +91,7 @@ def _write(contents: Contents, file: BinaryIO) -> None:
         "checksums": {name: checksum(value) for name, value in contents.state.items()},
     }
     arrays: dict[str, Any] = {FACTS: as_text(facts), **contents.state}
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, **arrays)
 
 
 def checksum(array: np.ndarray) -> int:
