@@ -1,7 +1,9 @@
 """Fitted estimators and whole pipelines as ONNX files."""
 
 import os
+import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,14 +71,17 @@ def to_onnx(
     ImportError
         If onnx or skl2onnx is not installed: ``pip install "sksae[onnx]"``.
     TypeError
-        If ``method`` is "inverse_transform" and the estimator is no autoencoder or stack.
+        If ``method`` is "inverse_transform" and the estimator is no autoencoder or stack; if
+        ``path`` or ``target_opset`` is of another type.
     NotFittedError
         If the estimator is not fitted.
     ValueError
         If ``sparse_output`` is set, or ``transform_algorithm`` is not "encode": an ONNX model does
         neither. If classes are other than whole numbers, booleans and strings; if numbers of the
         model are beyond the precision, or too large for an ONNX file, which holds less than 2 GiB;
-        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows.
+        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows that
+        the estimator takes; if columns are chosen by name and X is not given; if a search has no
+        ``best_estimator_``.
     OSError
         If the file cannot be written.
 
@@ -121,20 +126,36 @@ def to_onnx(
     target = checked_path(path)
     if hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
+    elif hasattr(estimator, "cv_results_"):
+        raise ValueError(
+            f"This {type(estimator).__name__} has no best_estimator_: fit it with refit=True."
+        )
     check_is_fitted(estimator)
     step = _step_of(estimator, method)
     if X is not None and dtype is not None:
         raise ValueError(f"X says the types of inputs: give X, or dtype={dtype!r}, and not both.")
+    _check_opset(target_opset)
     inputs = _one_input(estimator, method, dtype or "float32") if X is None else None
+    example = None if X is None else _example_of(X)
+    if X is not None:
+        _check_takes(estimator, method, X)
     register_onnx_converters()
-    model = converted(
-        step,
-        None if X is None else _example_of(X),
-        initial_types=inputs,
-        name=type(estimator).__name__,
-        target_opset=target_opset,
-        options={"zipmap": False} if is_classifier(step) else None,
-    )
+    try:
+        model = converted(
+            step,
+            example,
+            initial_types=inputs,
+            name=type(estimator).__name__,
+            target_opset=target_opset,
+            options={"zipmap": False} if is_classifier(step) else None,
+        )
+    except RuntimeError as error:
+        if X is not None or "Unable to find column name" not in str(error):
+            raise
+        raise ValueError(
+            f"This {type(estimator).__name__} chooses columns by name: give X, a row or more of a "
+            "table of pandas with these columns."
+        ) from error
     what = f"{method} of a" if method else "a"
     model.doc_string = f"{what} {type(estimator).__name__}, written by sksae {__version__}"
     if model.ByteSize() >= MOST_BYTES:
@@ -172,6 +193,25 @@ def _example_of(X: Any) -> Any:
             f"of shape {rows.shape}: give one row or more."
         )
     return rows
+
+
+def _check_takes(estimator: Any, method: str | None, X: Any) -> None:
+    """Raise what an estimator raises where it does not take rows like these."""
+    if method is None:
+        method = "predict" if hasattr(estimator, "predict") else "transform"
+    if hasattr(estimator, method):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the example may have names of columns or none
+            getattr(estimator, method)(X.iloc[:1] if hasattr(X, "iloc") else X[:1])
+
+
+def _check_opset(target_opset: Any) -> None:
+    """Raise if what says the version of operators is of another type."""
+    versions = target_opset.values() if isinstance(target_opset, Mapping) else [target_opset]
+    if target_opset is not None and not all(isinstance(each, Integral) for each in versions):
+        raise TypeError(
+            f"target_opset must be an int or a mapping of names to ints, got {target_opset!r}."
+        )
 
 
 def _one_input(estimator: Any, method: str | None, dtype: str) -> list[tuple[str, Any]]:
