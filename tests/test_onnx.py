@@ -414,6 +414,40 @@ def test_a_table_of_other_columns_is_refused(path):
     assert_says_the_same(to_onnx(model, path, table.to_numpy()), model, table, {"X": X[:, 18:22]})
 
 
+def test_inputs_have_the_order_of_columns_and_names_without_other_characters(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X[:, 18:21], columns=["length (cm)", "a b", "a_b"])
+    model = sae(5).fit(table)
+    given = dict(
+        zip(("length__cm_", "a_b", "a_b1"), np.split(table.to_numpy(), 3, axis=1), strict=True)
+    )
+    assert_says_the_same(to_onnx(model, path, table[:1]), model, table, given)
+
+
+def test_a_table_needs_names_that_are_text(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X)
+    with pytest.raises(
+        ValueError, match=r"X must have strings .* got 0: use X.rename\(columns=str"
+    ):
+        to_onnx(fitted("kl"), path, table)
+
+
+@pytest.mark.parametrize("kind", ["float16", "int16", "uint64", "Float64"])
+def test_types_that_no_input_has_are_refused(kind, path):
+    pandas = pytest.importorskip("pandas")
+    given = pandas.DataFrame(X).rename(columns=str).astype(kind)
+    with pytest.raises(ValueError, match=rf"column '0' .* {kind}.*float32, float64 or int64"):
+        to_onnx(fitted("kl"), path, given)
+    if kind != "Float64":
+        with pytest.raises(ValueError, match=rf"X is of {kind}.*float32, float64 or int64"):
+            to_onnx(fitted("kl"), path, X.astype(kind))
+
+
+def test_an_example_may_have_another_byte_order(path):
+    assert_says_the_same(to_onnx(fitted("kl"), path, X.astype(">f8")), fitted("kl"), X)
+
+
 def test_columns_that_are_chosen_by_name_need_a_table(path):
     pandas = pytest.importorskip("pandas")
     table = pandas.DataFrame(X[:, 18:22], columns=list("abcd"))

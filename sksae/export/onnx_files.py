@@ -20,6 +20,9 @@ from sksae.process.extras import check_installed
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
 
+# What skl2onnx makes no inputs of.
+NO_INPUTS = ("float16", "longdouble", "float128", "float96", "int16", "uint16", "uint64")
+
 
 def to_onnx(
     estimator: Any,
@@ -34,8 +37,9 @@ def to_onnx(
 
     ONNX runtimes exist for most languages and devices; the file needs neither Python nor torch. It
     holds numbers and a graph of standard operators, and no code. Classifiers have the outputs
-    ``label`` and ``probabilities``, an array of shape (n_samples, n_classes); all others have
-    ``variable``, which of regressors has shape (n_samples, n_outputs), with one output too.
+    ``label`` and ``probabilities``, an array of shape (n_samples, n_classes); transformers and
+    regressors have ``variable``, which of regressors has shape (n_samples, n_outputs), with one
+    output too.
 
     Parameters
     ----------
@@ -48,8 +52,9 @@ def to_onnx(
         Of the file, in a folder that exists. A file that is there is replaced at once.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
         A row or more of the kind that the model will be given, which says the types of inputs. A
-        DataFrame of pandas makes an input of each column, of its name; all else makes one input,
-        ``X``, of all features, and so it is by default.
+        DataFrame of pandas makes an input of each column, in their order and of their names, in
+        which "_" takes the place of all but letters and digits; all else makes one input, ``X``, of
+        all features, and so it is by default.
     dtype : {"float32", "float64"}, default=None
         Precision of the one input, in which everything is computed. None is float32, or what X
         says.
@@ -80,8 +85,8 @@ def to_onnx(
         neither. If classes are other than whole numbers, booleans and strings; if numbers of the
         model are beyond the precision, or too large for an ONNX file, which holds less than 2 GiB;
         if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows that
-        the estimator takes; if columns are chosen by name and X is not given; if a search has no
-        ``best_estimator_``.
+        the estimator takes, of types that inputs can have; if columns are chosen by name and X is
+        not given; if a search has no ``best_estimator_``.
     OSError
         If the file cannot be written.
 
@@ -184,7 +189,14 @@ def _step_of(estimator: Any, method: str | None) -> Any:
 
 def _example_of(X: Any) -> Any:
     """Return a row or more as skl2onnx can read types off them: a table of pandas, or an array."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "dtypes") and hasattr(X, "iloc"):
+        for name, kind in dict(X.dtypes).items() if X.ndim == 2 else ():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"X must have strings as names of columns, got {name!r}: use "
+                    "X.rename(columns=str), or X.to_numpy() for one input."
+                )
+            _check_kind(f"column {name!r} of X", kind)
         return X
     rows = np.asarray(X[:1].toarray() if sp.issparse(X) else X)
     if rows.ndim != 2:
@@ -192,7 +204,18 @@ def _example_of(X: Any) -> Any:
             f"X must be a table of pandas or rows of shape (n_samples, n_features), got an array "
             f"of shape {rows.shape}: give one row or more."
         )
-    return rows
+    _check_kind("X", rows.dtype)
+    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+
+
+def _check_kind(what: str, kind: Any) -> None:
+    """Raise if skl2onnx has no input of a dtype of numpy or pandas."""
+    is_of_numpy = isinstance(kind, np.dtype)
+    # Those of pandas that hold numbers beside a mask have a dtype of numpy within.
+    if kind.name in NO_INPUTS if is_of_numpy else hasattr(kind, "numpy_dtype"):
+        raise ValueError(
+            f"{what} is of {kind}, which is no type of inputs: use float32, float64 or int64."
+        )
 
 
 def _check_takes(estimator: Any, method: str | None, X: Any) -> None:

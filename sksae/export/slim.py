@@ -18,7 +18,8 @@ def slim(estimator: E) -> E:
 
     A fitted autoencoder holds the state of its solver beside its weights: the moments of "adam",
     which are twice as large as the weights. `partial_fit` and ``warm_start`` go on from them; all
-    else does without. Of the copy they raise a ValueError that says so. Answers, scores and all
+    else does without. What "lbfgs" has fitted, and a fine-tuned stack, have no such state: there
+    the copy is as large. Of the copy they raise a ValueError that says so. Answers, scores and all
     public attributes are the same to the bit.
 
     Parameters
