@@ -102,6 +102,13 @@ class LayerModule(nn.Module):
         values, units = code.topk(self.n_active, dim=-1)
         return torch.zeros_like(code).scatter(-1, units, values)
 
+    def is_like(self, other: nn.Module | None) -> bool:
+        """Return whether another module computes the same of the same parameters."""
+        return isinstance(other, LayerModule) and (other.activation, other.n_active) == (
+            self.activation,
+            self.n_active,
+        )
+
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
         n_in = "" if self.weight is None else f"{self.weight.shape[1]} -> "
@@ -243,6 +250,13 @@ def check_is_of(module: FittedModule, fresh: FittedModule) -> None:
             "The module has other parameters than to_torch gave it: train those, and do not "
             "replace layers."
         )
+    modules = dict(module.named_modules())
+    for name, layer in fresh.named_modules():
+        if isinstance(layer, LayerModule) and not layer.is_like(modules.get(name)):
+            raise ValueError(
+                f"The module's {name} is not the layer that to_torch gave it: train its "
+                "parameters, and do not replace layers."
+            )
     for name, each in now.items():
         if not each.isfinite().all():
             raise ValueError(f"The module's {name} holds numbers that are not finite.")
