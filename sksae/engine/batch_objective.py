@@ -16,7 +16,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.portions import Portions, free_memory
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
-from sksae.model.states import part_of, prefixed
+from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import CodeMeasured, State
 
 
@@ -222,7 +222,7 @@ class BatchObjective(Generic[P]):
 
     def restore(self, epoch_state: State) -> None:
         """Go on from an `epoch_state`."""
-        self._epoch_loss.restore(part_of(epoch_state, "epoch_loss"))
+        self._epoch_loss.restore(unprefixed("epoch_loss", epoch_state))
         if self._controller is not None:
             self._controller.n_left = epoch_state["n_left"].copy()
 
