@@ -222,6 +222,20 @@ def test_units_begin_anew_by_the_same_rows(n_units, monkeypatch):
     assert_same(found, expected, rtol=1e-7)
 
 
+def test_units_that_are_divided_are_told_as_units(monkeypatch):
+    matmul = torch.matmul
+
+    def limited(left, right):
+        if left.shape[1] == 12:
+            raise torch.OutOfMemoryError(CUDA)
+        return matmul(left, right)
+
+    monkeypatch.setattr(torch, "matmul", limited)
+    params = {"beta": "auto", "sparsity": "l1", "rho": 0.02, "n_components": 12, "max_iter": 60}
+    with pytest.warns(UserWarning, match="Memory ended with 12 units at once"):
+        make(**params).fit(X)
+
+
 @pytest.mark.parametrize("rows", [X, sp.csr_array(X), X.astype(np.float32)], ids=type)
 @pytest.mark.parametrize("place", ["buffers", "late"])
 def test_rows_of_all_kinds_are_processed_in_parts(place, rows):
