@@ -210,9 +210,7 @@ class FittedModule(nn.Module):
 
         ``centre`` is rounded to the precision of this module.
         """
-        scaling, rounded = network.scaling, as_array(self.centre)
-        offset: np.ndarray = scaling.offset - (scaling.centre - rounded) / scaling.scale
-        return offset
+        return network.scaling.offset_at(as_array(self.centre))
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
