@@ -36,8 +36,8 @@ MOST_CHUNK_ROWS = 512
 
 
 # What a code keeps of a chunk, given its pre-activations, portion by portion, the weights of these,
-# and what all its rows count.
-FindBounds = Callable[[Iterable[Tensor], list[Tensor | None], float], np.ndarray | None]
+# and how many rows it has.
+FindBounds = Callable[[Iterable[Tensor], list[Tensor | None], int], np.ndarray | None]
 
 
 class _Encoded(NamedTuple):
@@ -97,9 +97,7 @@ class _Lane:
             bounds, known = None, [encoders[0]()] if len(encoders) == 1 else None
             if find_bounds is not None:
                 weights = [portion.weight for portion in portions]
-                n_rows = batch.rows.shape[1]
-                counted = float(n_rows if batch.weight is None else batch.weight.sum())
-                bounds = find_bounds(known or Encoding(encoders), weights, counted)
+                bounds = find_bounds(known or Encoding(encoders), weights, batch.rows.shape[1])
             for at, portion in enumerate(portions):
                 pre = encoders[at]() if known is None else known[at]
                 yield _Encoded(portion, passages[at], pre, bounds)
@@ -270,7 +268,7 @@ class ExactEvaluation(WalkedEvaluation):
         return sparsity_of_norms(l1, square, self.parameters.architecture.n_components)
 
     def _find_bounds(
-        self, pre: Iterable[Tensor], weights: list[Tensor | None], n_rows: float
+        self, pre: Iterable[Tensor], weights: list[Tensor | None], n_rows: int
     ) -> np.ndarray | None:
         if self._bounds is not None:
             return self._bounds
