@@ -19,7 +19,7 @@ BIAS_ERROR = 1e-6
 
 def as_tensor(array: np.ndarray | float, dtype: torch.dtype, what: str) -> Tensor:
     """Return a copy of numbers in a precision, or raise a ValueError if it has no room for them."""
-    found = torch.tensor(np.asarray(array), dtype=dtype)
+    found = torch.tensor(np.asarray(array), dtype=dtype, device="cpu")
     if not found.isfinite().all():
         raise ValueError(f"The model's {what} is beyond the range of {dtype}: use dtype='float64'.")
     return found
