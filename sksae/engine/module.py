@@ -19,7 +19,7 @@ BIAS_ERROR = 1e-6
 
 def as_tensor(array: np.ndarray | float, dtype: torch.dtype, what: str) -> Tensor:
     """Return a copy of numbers in a precision, or raise a ValueError if it has no room for them."""
-    found = torch.tensor(np.asarray(array), dtype=dtype)
+    found = torch.tensor(np.asarray(array), dtype=dtype, device="cpu")
     if not found.isfinite().all():
         raise ValueError(f"The model's {what} is beyond the range of {dtype}: use dtype='float64'.")
     return found
@@ -217,9 +217,7 @@ class FittedModule(nn.Module):
 
         ``centre`` is rounded to the precision of this module.
         """
-        scaling, rounded = network.scaling, as_array(self.centre)
-        offset: np.ndarray = scaling.offset - (scaling.centre - rounded) / scaling.scale
-        return offset
+        return network.scaling.offset_at(as_array(self.centre))
 
 
 def as_array(tensor: Tensor) -> np.ndarray:

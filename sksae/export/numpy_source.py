@@ -11,10 +11,10 @@ from textwrap import dedent
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_regressor
 
 from sksae.base.protocols import HasNetwork
-from sksae.export.reading import check_exportable, network_to_export
+from sksae.export.reading import check_exportable, is_supervised, network_to_export
 from sksae.model.network import FittedNetwork, Layer
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
@@ -109,7 +109,7 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     text, arrays = _encoder(network)
     if network.decoder:
         text += _decoder(network, arrays)
-    if is_classifier(estimator) or is_regressor(estimator):
+    if is_supervised(estimator):
         text += _top(estimator, arrays)
     written = io.BytesIO()
     np.savez(written, **arrays)

@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from sksae.export.onnx_converters import Decoding, is_supervised, register_onnx_converters
+from sksae.export.onnx_converters import Decoding, register_onnx_converters
 from sksae.export.onnx_graph import MOST_BYTES
-from sksae.export.reading import check_exportable, network_to_export
+from sksae.export.reading import check_exportable, is_supervised, network_to_export
 from sksae.process.extras import check_installed
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
