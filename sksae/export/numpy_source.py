@@ -112,7 +112,8 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     if is_supervised(estimator):
         text += _top(estimator, arrays)
     written = io.BytesIO()
-    np.savez(written, **arrays)
+    named: dict[str, Any] = arrays  # numpy before 2.1 takes allow_pickle for an array
+    np.savez(written, **named)
     content = written.getvalue()
     source = _head(estimator, network, sha256(content).hexdigest()) + text
     write_whole({target.with_suffix(".npz"): content, target: source})
