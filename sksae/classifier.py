@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, compute_class_weight
 from sklearn.utils._param_validation import StrOptions
 
 from sksae.base.available import available_if, goes_by_minibatches
-from sksae.base.inputs import checked_weight, named
+from sksae.base.inputs import checked_weight, errors_about
 from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.model.network import Layer
 from sksae.model.numbers import exponent_of, nearest_positive
@@ -505,7 +505,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
             As `predict`; if y or a weight is invalid.
         """
         weight = checked_weight(sample_weight, X)
-        with named("y"):
+        with errors_about("y"):
             check_consistent_length(X, y)
         return float(super().score(X, y, weight))
 

@@ -12,7 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from sksae.base import constraints
 from sksae.base.available import available_if, goes_by_minibatches
-from sksae.base.inputs import checked_weight, named
+from sksae.base.inputs import checked_weight, errors_about
 from sksae.base.target_scaling import (
     TargetScaling,
     first_scaling,
@@ -441,7 +441,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         from sklearn.metrics import r2_score
 
         predicted, weight = self.predict(X), checked_weight(sample_weight, X)
-        with named("y"):
+        with errors_about("y"):
             wanted = check_array(y, dtype=np.float64, ensure_2d=False, input_name="y")
             check_consistent_length(X, wanted)
         # Of both over a power of two, whose squares are ordinary numbers.

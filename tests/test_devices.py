@@ -252,8 +252,8 @@ def test_training_on_rows_that_are_not_kept_keeps_to_its_device(name, monkeypatc
 def test_training_in_parts_keeps_to_its_device(name, monkeypatch):
     begin = Portions.__init__
 
-    def begin_with_few(self):
-        begin(self)
+    def begin_with_few(self, *of):
+        begin(self, *of)
         self.most = 7
 
     monkeypatch.setattr(Portions, "__init__", begin_with_few)

@@ -102,9 +102,16 @@ def test_a_file_that_was_there_stays_if_another_cannot_be_written(tmp_path, monk
     assert len([*tmp_path.iterdir()]) == 2
 
 
-@pytest.mark.parametrize("name", ["model.txt", "my model.py", "2.py", "model"])
+@pytest.mark.parametrize("name", ["model.txt", "my model.py", "2.py", "model", "class.py"])
 def test_a_path_that_is_no_module_is_refused(name, tmp_path):
     with pytest.raises(ValueError, match=r"end in .py and be a name that Python can import"):
+        to_numpy_source(sae().fit(X), tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "io.py", "random.py"])
+def test_a_module_does_not_take_the_name_of_another(name, tmp_path):
+    with pytest.raises(ValueError, match=f"there is another module of the name {name[:-3]!r}"):
         to_numpy_source(sae().fit(X), tmp_path / name)
     assert not [*tmp_path.iterdir()]
 

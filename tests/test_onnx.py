@@ -387,12 +387,85 @@ def test_sparse_output_of_a_classifiers_autoencoder_is_of_no_account(path):
         (ValueError, r"X must be a table .* of shape \(64,\)", {"X": X[0]}),
         (ValueError, "dtype must be 'float32' or 'float64', got 'float16'", {"dtype": "float16"}),
         (ValueError, "method must be 'inverse_transform' or None", {"method": "transform"}),
+        (ValueError, "X has 5 features, but .* is expecting 64", {"X": X[:1, :5]}),
+        (
+            ValueError,
+            "X has 64 columns, but .* n_components=20",
+            {"X": X[:1], "method": "inverse_transform"},
+        ),
+        (TypeError, "target_opset must be an int or a mapping.*'12'", {"target_opset": "12"}),
+        (TypeError, "target_opset must be an int or a mapping.*12.5", {"target_opset": {"": 12.5}}),
     ],
 )
 def test_parameters_that_make_no_sense_are_named(error, match, parameters, path):
     with pytest.raises(error, match=match):
         to_onnx(fitted("kl"), path, **parameters)
     assert not path.exists()
+
+
+def test_a_table_of_other_columns_is_refused(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X[:, 18:22], columns=list("abcd"))
+    model = make_pipeline(sae(5), top()).fit(table, y)
+    with pytest.raises(ValueError, match="same order as they were in fit"):
+        to_onnx(model, path, table[list("dcba")])
+    assert not path.exists()
+    # Its rows may come as one array, without names.
+    assert_says_the_same(to_onnx(model, path, table.to_numpy()), model, table, {"X": X[:, 18:22]})
+
+
+def test_inputs_have_the_order_of_columns_and_names_without_other_characters(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X[:, 18:21], columns=["length (cm)", "a b", "a_b"])
+    model = sae(5).fit(table)
+    given = dict(
+        zip(("length__cm_", "a_b", "a_b1"), np.split(table.to_numpy(), 3, axis=1), strict=True)
+    )
+    assert_says_the_same(to_onnx(model, path, table[:1]), model, table, given)
+
+
+def test_a_table_needs_names_that_are_text(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X)
+    with pytest.raises(
+        ValueError, match=r"X must have strings .* got 0: use X.rename\(columns=str"
+    ):
+        to_onnx(fitted("kl"), path, table)
+
+
+@pytest.mark.parametrize("kind", ["float16", "int16", "uint64", "Float64"])
+def test_types_that_no_input_has_are_refused(kind, path):
+    pandas = pytest.importorskip("pandas")
+    given = pandas.DataFrame(X).rename(columns=str).astype(kind)
+    with pytest.raises(ValueError, match=rf"column '0' .* {kind}.*float32, float64 or int64"):
+        to_onnx(fitted("kl"), path, given)
+    if kind != "Float64":
+        with pytest.raises(ValueError, match=rf"X is of {kind}.*float32, float64 or int64"):
+            to_onnx(fitted("kl"), path, X.astype(kind))
+
+
+def test_an_example_may_have_another_byte_order(path):
+    assert_says_the_same(to_onnx(fitted("kl"), path, X.astype(">f8")), fitted("kl"), X)
+
+
+def test_columns_that_are_chosen_by_name_need_a_table(path):
+    pandas = pytest.importorskip("pandas")
+    table = pandas.DataFrame(X[:, 18:22], columns=list("abcd"))
+    model = make_pipeline(ColumnTransformer([("some", sae(3), ["a", "c"])]), top()).fit(table, y)
+    with pytest.raises(ValueError, match="chooses columns by name: give X, a row or more"):
+        to_onnx(model, path)
+
+
+def test_a_search_without_a_best_estimator_is_refused(path):
+    search = GridSearchCV(sae(), {"rho": [0.1]}, cv=2, refit=False).fit(X)
+    with pytest.raises(ValueError, match="has no best_estimator_: fit it with refit=True"):
+        to_onnx(search, path)
+
+
+@pytest.mark.parametrize("other", [sae(), None, 3])
+def test_a_path_is_text(other):
+    with pytest.raises(TypeError, match="path must be a str or a path, got "):
+        to_onnx(fitted("kl"), other)
 
 
 def test_what_it_cannot_be_made_of_is_named(path):

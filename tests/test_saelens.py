@@ -277,6 +277,17 @@ def test_files_that_make_no_sense(folder, config, arrays, message, tmp_path):
         from_safetensors(damaged(folder, tmp_path, config, arrays))
 
 
+def test_a_file_is_no_folder(models, tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_text("")
+    with pytest.raises(NotADirectoryError, match=r"folder must name a folder, got the file"):
+        to_safetensors(models["topk"], path)
+    with pytest.raises(NotADirectoryError, match=r"folder must name a folder, got the file"):
+        from_safetensors(path)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere"):
+        from_safetensors(tmp_path / "nowhere")
+
+
 def test_files_that_are_not_there_or_no_such_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no sae_weights\.safetensors"):
         from_safetensors(tmp_path)

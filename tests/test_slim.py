@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -106,10 +107,16 @@ def test_what_is_a_member_twice_is_one_in_the_copy():
     assert both[0] is both[1]
 
 
-@pytest.mark.parametrize("other", [sae(), PCA(2).fit(X), make_pipeline(PCA(2)).fit(X)])
-def test_what_has_no_fitted_autoencoder_is_refused(other):
+@pytest.mark.parametrize("other", [PCA(2).fit(X), make_pipeline(PCA(2)).fit(X), "model.joblib"])
+def test_what_has_no_autoencoder_is_refused(other):
     with pytest.raises(TypeError, match="slim needs a fitted sparse autoencoder"):
         slim(other)
+
+
+@pytest.mark.parametrize("model", [sae(), make_pipeline(sae()), StackedSparseAutoencoder([sae()])])
+def test_what_is_not_fitted_is_told_to_be_fitted(model):
+    with pytest.raises(NotFittedError, match=f"This {type(model).__name__} .* fit it first"):
+        slim(model)
 
 
 def test_what_cannot_be_pickled_is_named():

@@ -351,6 +351,19 @@ def test_changes_of_more_than_parameters_are_refused():
     module.encoder[0] = nn.Linear(64, 21)
     with pytest.raises(ValueError, match="has other parameters than to_torch gave it"):
         from_torch(module)
+    for part, layer in (("encoder", nn.Linear(64, 20)), ("decoder", nn.Linear(20, 64))):
+        module = to_torch(fitted("kl"))
+        getattr(module, part)[0] = layer
+        with pytest.raises(ValueError, match=f"{part}.0 is not the layer that to_torch gave it"):
+            from_torch(module)
+    module = to_torch(fitted("classifier"))
+    module.top = nn.Linear(12, 10)
+    with pytest.raises(ValueError, match="top is not the layer that to_torch gave it"):
+        from_torch(module)
+    module = to_torch(fitted("kl"))
+    module.encoder[0].activation = "relu"
+    with pytest.raises(ValueError, match=r"encoder\.0 is not the layer that to_torch gave it"):
+        from_torch(module)
     module = to_torch(fitted("kl"))
     with torch.no_grad():
         module.decoder[0].weight[3, 3] = torch.nan

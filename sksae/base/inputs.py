@@ -57,7 +57,7 @@ def checked_rows(
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_chunks(X, estimator)
         return X
-    with named("X"), explained_shortage(AS_GIVEN):
+    with errors_about("X"), explained_shortage(AS_GIVEN):
         X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=floats_for(X))
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
@@ -77,7 +77,7 @@ def checked_codes(X: ArrayLike | sp.sparray | sp.spmatrix, n_components: int) ->
         check_chunks(X)
         codes = X
     else:
-        with named("X"), explained_shortage(AS_GIVEN):
+        with errors_about("X"), explained_shortage(AS_GIVEN):
             codes = check_array(X, accept_sparse="csr", dtype=floats_for(X), input_name="X")
     if codes.shape[1] != n_components:
         raise ValueError(
@@ -168,13 +168,13 @@ def checked_weight(
     """
     if sample_weight is None:
         return None
-    with named("sample_weight"):
+    with errors_about("sample_weight"):
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     return weight if as_given else well_scaled(weight)
 
 
 @contextmanager
-def named(name: str) -> Iterator[None]:
+def errors_about(name: str) -> Iterator[None]:
     """Have errors say what they are about: some of numpy and scikit-learn tell the value alone.
 
     Parameters

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from sklearn.utils import assert_all_finite, check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from sksae.base.inputs import named
+from sksae.base.inputs import errors_about
 from sksae.model.numbers import exponent_of
 from sksae.process.warning import warn_user
 from sksae.training.moments import telling_weight, weighted_moments, well_scaled
@@ -213,7 +213,7 @@ def read_labels(
     UserWarning
         If the mark does not occur.
     """
-    with named("y"):
+    with errors_about("y"):
         given = column_or_1d(_unmixed(y, unlabeled), warn=True)
     index = labelled_rows(given, unlabeled)
     # Without the marks, the labels are numbers or strings again.
@@ -302,7 +302,7 @@ def read_numbers(
             "all of its targets, or none."
         )
     refuse_missing(given[index], "y")
-    with named("y"):
+    with errors_about("y"):
         values = check_array(given[index], dtype=np.float64, input_name="y")
     if has_mark(unlabeled) and len(index) == len(given) and not in_pieces:
         warn_of_absent_mark(unlabeled, len(given))

@@ -13,10 +13,10 @@ from sksae.engine.epoch_loss import EpochLoss
 from sksae.engine.losses import Loss
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
-from sksae.engine.portions import Portions, free_memory
+from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
-from sksae.model.states import part_of, prefixed
+from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import CodeMeasured, State
 
 
@@ -105,14 +105,11 @@ class BatchObjective(Generic[P]):
             ``work(parts)`` changes nothing that it depends on. Parts that take turns hold nothing
             of what was done on them before.
         """
-        while True:
-            n_rows = batch.rows.shape[1]
-            try:
-                return work(self._last or self._parts_of(batch))
-            except RuntimeError as error:
-                self._portions.halve(min(n_rows, self._portions.most or n_rows), error)
-            self._let_go_of_parts()
-            free_memory()
+        return self._portions.until_done(
+            lambda: work(self._last or self._parts_of(batch)),
+            lambda: batch.rows.shape[1],
+            self._let_go_of_parts,
+        )
 
     def _let_go_of_parts(self) -> None:
         """Give up the buffers of all parts."""
@@ -222,7 +219,7 @@ class BatchObjective(Generic[P]):
 
     def restore(self, epoch_state: State) -> None:
         """Go on from an `epoch_state`."""
-        self._epoch_loss.restore(part_of(epoch_state, "epoch_loss"))
+        self._epoch_loss.restore(unprefixed("epoch_loss", epoch_state))
         if self._controller is not None:
             self._controller.n_left = epoch_state["n_left"].copy()
 

@@ -12,7 +12,7 @@ from sksae.engine.noise import Corruption
 from sksae.engine.parameters import Parameters
 from sksae.engine.portions import Portions
 from sksae.engine.threads import n_parts
-from sksae.model.slices import chunk_slices, equal_slices
+from sksae.model.slices import chunk_slices, equal_slices, within
 
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
 MOST_CHUNK_ROWS = 2560
@@ -80,7 +80,7 @@ class Lane:
                     workspace.forget_rows()
 
 
-def chunks_of(parameters: Parameters, which: slice) -> list[slice]:
+def chunks_of(parameters: Parameters, which: slice, most_rows: int) -> list[slice]:
     """Return the chunks in which some rows are walked over.
 
     Parameters
@@ -89,13 +89,12 @@ def chunks_of(parameters: Parameters, which: slice) -> list[slice]:
         The network.
     which : slice
         The rows.
+    most_rows : int
+        The longest that one may be on the CPU.
     """
-    n_rows, on_cpu = which.stop - which.start, parameters.flat.device.type == "cpu"
     widest = max(parameters.architecture.sizes) * parameters.n_models
-    return [
-        slice(which.start + chunk.start, which.start + chunk.stop)
-        for chunk in chunk_slices(n_rows, widest, MOST_CHUNK_ROWS if on_cpu else n_rows)
-    ]
+    most = most_rows if parameters.flat.device.type == "cpu" else None
+    return within(which, chunk_slices(which.stop - which.start, widest, most))
 
 
 def plan_lanes(
@@ -130,7 +129,7 @@ def plan_lanes(
     for which in equal_slices(n_rows, n_parts(work, n_rows, n_members)):
         chunks: list[Chunk] = []
         scratch: dict[int, Workspace] = {}
-        for chunk in chunks_of(parameters, which):
+        for chunk in chunks_of(parameters, which, MOST_CHUNK_ROWS):
             own = []
             for portion in portions.cut(slice(0, chunk.stop - chunk.start)):
                 length = portion.stop - portion.start

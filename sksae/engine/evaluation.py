@@ -14,7 +14,7 @@ from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, LossOfNumbers, compares_numbers
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
-from sksae.engine.portions import Portions, free_memory
+from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew
 from sksae.model.settings import Penalties
 
@@ -126,28 +126,19 @@ class WalkedEvaluation:
         """Activity wanted, shape (n_models,), float64."""
         return self._wide.rho[:, 0, 0]
 
-    @property
     def _longest_chunk(self) -> int:
-        """Rows that are processed at once until memory ends."""
+        """Return how many rows are processed at once until memory ends."""
         raise NotImplementedError
 
-    def _let_go(self) -> None:
+    def _let_go_of_buffers(self) -> None:
         """Give up all buffers: others are made when they are needed."""
         raise NotImplementedError
 
-    def _persist(self, work: Callable[[], T]) -> T:
+    def _in_portions(self, work: Callable[[], T]) -> T:
         """Do a walk over all rows; from the start, by smaller portions, where memory ends."""
-        while True:
-            try:
-                found = work()
-            except RuntimeError as error:
-                longest = self._longest_chunk
-                self._portions.halve(min(longest, self._portions.most or longest), error)
-            else:
-                self._portions.tell()
-                return found
-            self._let_go()
-            free_memory()
+        found = self._portions.until_done(work, self._longest_chunk, self._let_go_of_buffers)
+        self._portions.tell()
+        return found
 
     def activity(self) -> Tensor:
         """Return what rho is compared with, of the network as it stands.
@@ -187,7 +178,7 @@ class WalkedEvaluation:
 
     def evaluate(self) -> Evaluation:
         """Return what the networks as they stand come to."""
-        return self._persist(self._evaluate)
+        return self._in_portions(self._evaluate)
 
     def _evaluate(self) -> Evaluation:
         walks = self._walks(is_whole=True)
@@ -209,7 +200,7 @@ class WalkedEvaluation:
         limit : Tensor of shape (n_models,), float64
             For each network: J is returned unless that of all is above.
         """
-        return self._persist(lambda: self._loss_unless_above(limit))
+        return self._in_portions(lambda: self._loss_unless_above(limit))
 
     def _loss_unless_above(self, limit: Tensor) -> Tensor | None:
         walks = self._walks(is_whole=False)

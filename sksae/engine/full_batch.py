@@ -16,7 +16,7 @@ from sksae.engine.activity import (
     where_not_zero,
 )
 from sksae.engine.batches import Rows
-from sksae.engine.chunk_plan import Lane, chunks_of, plan_lanes
+from sksae.engine.chunk_plan import MOST_CHUNK_ROWS, Lane, chunks_of, plan_lanes
 from sksae.engine.codes.code import Code
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import EvaluationSums, WalkedEvaluation
@@ -109,12 +109,11 @@ class FullObjective(WalkedEvaluation):
             )
         return self._planned
 
-    @property
     def _longest_chunk(self) -> int:
-        chunks = chunks_of(self.parameters, slice(0, self._rows.n_rows))
+        chunks = chunks_of(self.parameters, slice(0, self._rows.n_rows), MOST_CHUNK_ROWS)
         return max(chunk.stop - chunk.start for chunk in chunks)
 
-    def _let_go(self) -> None:
+    def _let_go_of_buffers(self) -> None:
         self._planned, self._keeps = None, False
 
     def _each(self, function: Callable[..., T], *arguments: object) -> list[T]:
@@ -123,7 +122,7 @@ class FullObjective(WalkedEvaluation):
         def each() -> list[T]:
             return self._crew.run([partial(function, lane, *arguments) for lane in self._lanes])
 
-        return self._persist(each)
+        return self._in_portions(each)
 
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
         sums = [self._new_sums() for _ in self._lanes]
@@ -259,7 +258,7 @@ class FullObjective(WalkedEvaluation):
             row_weights = row_weights_of(workspace, batch.weight)
             return measured(code, row_weights, self._read_as, self._activation)
 
-        return self._persist(measure)
+        return self._in_portions(measure)
 
     def _activity_of(self, code: Tensor) -> Tensor:
         """Return the activities, at least 0, of a code, in memory of their own."""

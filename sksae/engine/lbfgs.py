@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from sksae.model.states import part_of, prefixed
+from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State
 
 Evaluate = Callable[[Tensor], tuple[float, Tensor]]
@@ -292,7 +292,7 @@ class LBFGS:
         flat, gradient = like.new_tensor(state["flat"]), like.new_tensor(state["gradient"])
         solver = cls(evaluate, flat, float(state["value"]), gradient, noise)
         solver.n_evaluations = int(state["n_evaluations"])
-        solver._hessian.restore(part_of(state, "hessian"))
+        solver._hessian.restore(unprefixed("hessian", state))
         return solver
 
     def state(self) -> State:

@@ -15,15 +15,15 @@ from sksae.engine.full_batch import FullObjective
 from sksae.engine.history import BestWeights
 from sksae.engine.lbfgs import LBFGS
 from sksae.engine.losses import Loss
-from sksae.engine.minibatch_training import Running
 from sksae.engine.noise import corruption_of
 from sksae.engine.parameters import Parameters
+from sksae.engine.running import Running
 from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
-from sksae.model.states import part_of, prefixed
+from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
@@ -178,10 +178,10 @@ class _LBFGSTraining:
     def _restore(self, stood: State, like: Tensor) -> None:
         """Go on from a `_standing`; ``like`` gives precision and device of the solver."""
         self._n_iterations, self._n_steps = int(stood["n_iterations"]), int(stood["n_steps"])
-        solver = part_of(stood, "solver")
+        solver = unprefixed("solver", stood)
         self._solver = LBFGS.resumed(self._evaluate, solver, like, self._rounding)
         if self._continuation is not None:
-            self._continuation.restore(part_of(stood, "continuation"))
+            self._continuation.restore(unprefixed("continuation", stood))
             self._full.set_beta(torch.as_tensor(stood["beta"], device=self._full.beta.device))
         self._full.parameters.flat.copy_(self._solver.flat)
 

@@ -99,8 +99,11 @@ class MinibatchObjective(BatchObjective[Part]):
         self._portions.tell()
 
     def _keep_losses(self, mean_code: Tensor | None) -> None:
-        """Keep J of a minibatch for that of the epoch."""
-        # Not where it would hold parts that are to be given up when memory ends later on.
+        """Keep J of a minibatch for that of the epoch.
+
+        A function of its own: once it returns, nothing but the objective holds parts, and their
+        buffers are free when it gives them up.
+        """
         for part in self._last:
             self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
         self._epoch_loss.end_batch(mean_code)

@@ -1,10 +1,9 @@
 """Training by minibatches, adam and sgd, of networks side by side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import ceil
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,12 +16,12 @@ from sksae.engine.beta_controller import OPEN_END
 from sksae.engine.evaluation import WalkedEvaluation
 from sksae.engine.exact.evaluation import make_evaluation
 from sksae.engine.exact.minibatch import ExactObjective
-from sksae.engine.history import BestWeights, History
+from sksae.engine.history import BestWeights
 from sksae.engine.losses import Loss
 from sksae.engine.minibatch import LONGEST_WINDOW, RHO_HAT_ROWS, MinibatchObjective
 from sksae.engine.noise import corruption_of, drops_of
 from sksae.engine.parameters import Parameters
-from sksae.engine.run_state import RunState
+from sksae.engine.running import Running
 from sksae.engine.solvers import LEAST_PACE, SGD, Adam, Solver
 from sksae.engine.threads import Crew
 from sksae.engine.validation_scorers import ValidationScorer
@@ -30,80 +29,12 @@ from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
 from sksae.model.slices import batch_slices
-from sksae.model.states import as_text, from_text, part_of, prefixed
+from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # Rows of a large weight are stepped on several times: one step that counts for more overshoots.
 LONGEST_STEP = 1.5
-
-
-@dataclass
-class Running:
-    """One of the networks that are trained.
-
-    Attributes
-    ----------
-    task : TrainingTask
-        What it is trained for.
-    state : RunState
-        How far it has come.
-    history : History
-        Who hears of its epochs.
-    met : BestWeights or None
-        When rho was met last, to go by the last minibatches, where beta is to be found.
-    """
-
-    task: TrainingTask
-    state: RunState
-    history: History
-    met: BestWeights | None = None
-
-    @classmethod
-    def begin(
-        cls, task: TrainingTask, like: Tensor, steps_per_epoch: int = 1, *, has_scorer: bool
-    ) -> Self:
-        """Return a network before its first step, or where its training was interrupted.
-
-        Parameters
-        ----------
-        task : TrainingTask
-            What the network is trained for.
-        like : Tensor
-            In the precision and on the device of its parameters.
-        steps_per_epoch : int, default=1
-            Steps that an epoch has.
-        has_scorer : bool
-            Whether rows are held out.
-        """
-        state = RunState.begin(
-            task.config,
-            steps_per_epoch=steps_per_epoch,
-            finds_beta=task.finds_beta,
-            has_scorer=has_scorer,
-        )
-        stood = task.interrupted_at
-        if stood is not None:
-            state = RunState.of(from_text(stood["run"]))
-        history = History(state, task.config.failure, task.monitor)
-        met = None
-        if stood is not None:
-            history.best = BestWeights.of(part_of(stood, "best"), like)
-            met = BestWeights.of(part_of(stood, "met"), like)
-        return cls(task, state, history, met)
-
-    def standing(self) -> State:
-        """Return how far it has come, as arrays."""
-        standing = {"run": as_text(self.state.as_dict())}
-        for name, weights in (("best", self.history.best), ("met", self.met)):
-            if weights is not None:
-                standing |= prefixed(name, weights.state())
-        return standing
-
-    @property
-    def may_go_on(self) -> bool:
-        """Whether there is overtime left in which to meet rho."""
-        return self.state.may_go_on(has_best=self.history.best is not None)
 
 
 class MinibatchTraining:
@@ -155,7 +86,7 @@ class MinibatchTraining:
             Running.begin(task, like, len(self._slices), has_scorer=scorer is not None)
             for task in tasks
         ]
-        state = (tasks[0].state or {}) if stood is None else part_of(stood, "state")
+        state = (tasks[0].state or {}) if stood is None else unprefixed("state", stood)
         self._objective = self._make_objective(state)
         self._solver = _make_solver(config, self._parameters.flat, state, crew)
         self._n_epochs = 0
@@ -228,8 +159,8 @@ class MinibatchTraining:
     def _restore(self, stood: State) -> None:
         """Go on from a `_standing`, after parameters and states were taken from it."""
         self._n_epochs = int(stood["n_epochs"])
-        self._solver.restore(part_of(stood, "solver"))
-        self._objective.restore(part_of(stood, "objective"))
+        self._solver.restore(unprefixed("solver", stood))
+        self._objective.restore(unprefixed("objective", stood))
 
     def _has_begun(self) -> bool:
         """Return whether there is something to keep: of a pass over a piece, a step."""

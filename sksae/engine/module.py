@@ -19,7 +19,7 @@ BIAS_ERROR = 1e-6
 
 def as_tensor(array: np.ndarray | float, dtype: torch.dtype, what: str) -> Tensor:
     """Return a copy of numbers in a precision, or raise a ValueError if it has no room for them."""
-    found = torch.tensor(np.asarray(array), dtype=dtype)
+    found = torch.tensor(np.asarray(array), dtype=dtype, device="cpu")
     if not found.isfinite().all():
         raise ValueError(f"The model's {what} is beyond the range of {dtype}: use dtype='float64'.")
     return found
@@ -101,6 +101,13 @@ class LayerModule(nn.Module):
             return code
         values, units = code.topk(self.n_active, dim=-1)
         return torch.zeros_like(code).scatter(-1, units, values)
+
+    def is_like(self, other: nn.Module | None) -> bool:
+        """Return whether another module computes the same of the same parameters."""
+        return isinstance(other, LayerModule) and (other.activation, other.n_active) == (
+            self.activation,
+            self.n_active,
+        )
 
     def extra_repr(self) -> str:
         """Return what `print` says of it."""
@@ -210,9 +217,7 @@ class FittedModule(nn.Module):
 
         ``centre`` is rounded to the precision of this module.
         """
-        scaling, rounded = network.scaling, as_array(self.centre)
-        offset: np.ndarray = scaling.offset - (scaling.centre - rounded) / scaling.scale
-        return offset
+        return network.scaling.offset_at(as_array(self.centre))
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
@@ -243,6 +248,13 @@ def check_is_of(module: FittedModule, fresh: FittedModule) -> None:
             "The module has other parameters than to_torch gave it: train those, and do not "
             "replace layers."
         )
+    modules = dict(module.named_modules())
+    for name, layer in fresh.named_modules():
+        if isinstance(layer, LayerModule) and not layer.is_like(modules.get(name)):
+            raise ValueError(
+                f"The module's {name} is not the layer that to_torch gave it: train its "
+                "parameters, and do not replace layers."
+            )
     for name, each in now.items():
         if not each.isfinite().all():
             raise ValueError(f"The module's {name} holds numbers that are not finite.")

@@ -26,6 +26,8 @@ class Part:
         From which `Loss.values` makes the loss of each row.
     row_penalty : Tensor of shape (n_models, n_rows) or None
         Where S is a mean over rows.
+    takes_turns : bool
+        Whether other parts have the same buffers.
     by_row : tuple of Tensor of shape (n_models, n_rows)
         Of parts that take turns: what `measured_by_row` says of the code.
 
@@ -64,6 +66,7 @@ class Part:
     ) -> None:
         self.workspace, self.gradient = workspace, gradient
         self._masks, self._total, self._read_as = masks, total, read_as
+        self.takes_turns = total is not None
         self._which, self._is_part, self._terms = which, is_part, terms
         self._encoder = range(workspace.network.architecture.n_encoder_layers)
         self._source: Tensor | None = None
@@ -86,11 +89,6 @@ class Part:
         self.workspace.masks = self._masks
         rows = self._source[:, self._which] if self._is_part else self._source
         self.workspace.enter(Operand(rows))
-
-    @property
-    def takes_turns(self) -> bool:
-        """Whether other parts have the same buffers."""
-        return self._total is not None
 
     @property
     def is_weighted(self) -> bool:

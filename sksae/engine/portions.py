@@ -8,15 +8,23 @@ be done again in smaller portions, whose sums are those of all rows up to roundi
 import gc
 from collections import deque
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
-from sksae.model.slices import equal_slices
+from sksae.model.slices import equal_slices, within
 from sksae.process.shortage import is_shortage, tell_of_portions
+
+T = TypeVar("T")
 
 
 class Portions:
     """How many rows are worked on at once.
+
+    Parameters
+    ----------
+    of : str, default="rows"
+        What is divided, as a warning says it.
 
     Attributes
     ----------
@@ -24,7 +32,8 @@ class Portions:
         As many at most; None as long as memory has not ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, of: str = "rows") -> None:
+        self._of = of
         self.most: int | None = None
         # With how many rows memory has ended, until the user is told.
         self._ended_with: int | None = None
@@ -34,8 +43,7 @@ class Portions:
         n_rows = which.stop - which.start
         if self.most is None or n_rows <= self.most:
             return [which]
-        cuts = equal_slices(n_rows, -(-n_rows // self.most))
-        return [slice(which.start + cut.start, which.start + cut.stop) for cut in cuts]
+        return within(which, equal_slices(n_rows, -(-n_rows // self.most)))
 
     def halve(self, n_rows: int, error: RuntimeError) -> None:
         """Let half as many rows be worked on at once as those with which memory has ended.
@@ -56,8 +64,35 @@ class Portions:
     def tell(self) -> None:
         """Warn the user, when work has been done in portions for the first time."""
         if self._ended_with is not None:
-            tell_of_portions(self._ended_with)
+            tell_of_portions(self._ended_with, self._of)
             self._ended_with = None
+
+    def until_done(
+        self, work: Callable[[], T], n_rows: Callable[[], int], let_go: Callable[[], None]
+    ) -> T:
+        """Do some work that cuts its rows by `cut`; from the start where memory ends.
+
+        Parameters
+        ----------
+        work : callable
+            The work.
+        n_rows : callable
+            Returns how many rows it has worked on at once at most, if none were cut.
+        let_go : callable
+            Gives up the memory that it has left behind.
+
+        Returns
+        -------
+        What the work returns.
+        """
+        while True:
+            try:
+                return work()
+            except RuntimeError as error:
+                self.halve(min(n_rows(), self.most or n_rows()), error)
+            # Outside of the handler, as the error holds the memory that the work has taken.
+            let_go()
+            free_memory()
 
     def each(self, which: slice, work: Callable[[slice], object]) -> None:
         """Do some work on rows, portion by portion; work that has failed is done again.
@@ -79,8 +114,7 @@ class Portions:
             else:
                 self.tell()
                 continue
-            # Outside of the handler, as the error holds the memory that the work has taken.
-            free_memory()
+            free_memory()  # outside of the handler, as in `until_done`
             left = (portion, *waiting)
             waiting = deque(cut for each in left for cut in self.cut(each))
 

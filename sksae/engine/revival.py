@@ -94,7 +94,7 @@ def revive(networks: Networks, dead: Tensor, rows: Tensor, error: Tensor, rho: T
         threshold[:, units] = reached.gather(2, n_active[:, units])
 
     # They have as many numbers as the code of the whole minibatch.
-    Portions().each(slice(0, inward.shape[1]), look_at)
+    Portions("units").each(slice(0, inward.shape[1]), look_at)
     # Where all rows that come first are alike, or there is but one, they are to be active too.
     threshold = torch.where(threshold < highest, threshold, highest - highest.abs() / 2)
     encoder.copy_(torch.where(served, inward, encoder))

@@ -2,21 +2,24 @@
 
 import io
 import os
+import sys
 from collections.abc import Sequence
 from hashlib import sha256
+from keyword import iskeyword
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier, is_regressor
+from sklearn.base import is_regressor
 
 from sksae.base.protocols import HasNetwork
-from sksae.export.reading import check_exportable, network_to_export
+from sksae.export.reading import check_exportable, is_supervised, network_to_export
 from sksae.model.network import FittedNetwork, Layer
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
 
+OTHER_MODULES = sys.stdlib_module_names | {"numpy"}
 # What a layer makes of its pre-activations p; {0} is its number.
 FORMULAS = {
     "identity": "p",
@@ -55,7 +58,7 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
         Fitted. ``transform_n_active`` counts.
     path : str or path
         Of the module, in a folder that exists; it ends in ``.py`` and is a name that can be
-        imported. Files that are there are replaced.
+        imported, and not that of a module of Python or of numpy. Files that are there are replaced.
 
     Returns
     -------
@@ -65,12 +68,14 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     Raises
     ------
     TypeError
-        If it is another estimator. Of a pipeline or a search, give the model in it.
+        If it is another estimator: of a pipeline or a search, give the model in it. If ``path`` is
+        neither text nor a path.
     NotFittedError
         If it is not fitted.
     ValueError
-        If ``path`` is no name of a module; if ``transform_algorithm`` is not "encode", whose codes
-        are found by a search for each row; if classes are neither numbers nor strings.
+        If ``path`` is no name of a module, or that of another; if ``transform_algorithm`` is not
+        "encode", whose codes are found by a search for each row; if classes are neither numbers nor
+        strings.
     OSError
         If the files cannot be written.
 
@@ -90,18 +95,25 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
     """
     check_exportable(estimator, "to_numpy_source")
     target = checked_path(path)
-    if target.suffix != ".py" or not target.stem.isidentifier():
+    name = target.stem
+    if target.suffix != ".py" or not name.isidentifier() or iskeyword(name):
         raise ValueError(
             f"path must end in .py and be a name that Python can import, got {str(path)!r}."
+        )
+    # Scripts in the folder of the module, and the module itself, would import it in their place.
+    if name in OTHER_MODULES:
+        raise ValueError(
+            f"path must have a name of its own: there is another module of the name {name!r}."
         )
     network = network_to_export(estimator, "a module of numpy").without_input_scales()
     text, arrays = _encoder(network)
     if network.decoder:
         text += _decoder(network, arrays)
-    if is_classifier(estimator) or is_regressor(estimator):
+    if is_supervised(estimator):
         text += _top(estimator, arrays)
     written = io.BytesIO()
-    np.savez(written, allow_pickle=False, **arrays)
+    named: dict[str, Any] = arrays  # numpy before 2.1 takes allow_pickle for an array
+    np.savez(written, **named)
     content = written.getvalue()
     source = _head(estimator, network, sha256(content).hexdigest()) + text
     write_whole({target.with_suffix(".npz"): content, target: source})

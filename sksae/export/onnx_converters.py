@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from sksae.classifier import SparseAutoencoderClassifier
 from sksae.export.onnx_graph import Graph, affine, decode, encode
-from sksae.export.reading import check_exportable, network_to_export, top_of
+from sksae.export.reading import check_exportable, is_supervised, network_to_export, top_of
 from sksae.model.network import FittedNetwork
 from sksae.model_selection import BatchedGridSearchCV, BatchedRandomizedSearchCV
 from sksae.process.extras import check_installed
@@ -221,11 +221,6 @@ def _dtype_of(operator: Any) -> np.dtype:
 
     is_wide = any(isinstance(each.type, DoubleTensorType) for each in operator.inputs)
     return np.dtype(np.float64 if is_wide else np.float32)
-
-
-def is_supervised(estimator: object) -> bool:
-    """Return whether an estimator has a layer on top."""
-    return isinstance(estimator, SparseAutoencoderClassifier | SparseAutoencoderRegressor)
 
 
 def _labels_of(estimator: Any) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Fitted estimators and whole pipelines as ONNX files."""
 
 import os
+import warnings
 from collections.abc import Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +13,15 @@ from numpy.typing import ArrayLike
 from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
-from sksae.export.onnx_converters import Decoding, is_supervised, register_onnx_converters
+from sksae.export.onnx_converters import Decoding, register_onnx_converters
 from sksae.export.onnx_graph import MOST_BYTES
-from sksae.export.reading import check_exportable, network_to_export
+from sksae.export.reading import check_exportable, is_supervised, network_to_export
 from sksae.process.extras import check_installed
 from sksae.process.files import checked_path, write_whole
 from sksae.process.version import __version__
+
+# What skl2onnx makes no inputs of.
+NO_INPUTS = ("float16", "longdouble", "float128", "float96", "int16", "uint16", "uint64")
 
 
 def to_onnx(
@@ -32,8 +37,9 @@ def to_onnx(
 
     ONNX runtimes exist for most languages and devices; the file needs neither Python nor torch. It
     holds numbers and a graph of standard operators, and no code. Classifiers have the outputs
-    ``label`` and ``probabilities``, an array of shape (n_samples, n_classes); all others have
-    ``variable``, which of regressors has shape (n_samples, n_outputs), with one output too.
+    ``label`` and ``probabilities``, an array of shape (n_samples, n_classes); transformers and
+    regressors have ``variable``, which of regressors has shape (n_samples, n_outputs), with one
+    output too.
 
     Parameters
     ----------
@@ -46,8 +52,9 @@ def to_onnx(
         Of the file, in a folder that exists. A file that is there is replaced at once.
     X : {array-like, sparse matrix, DataFrame} of shape (n_samples, n_features), default=None
         A row or more of the kind that the model will be given, which says the types of inputs. A
-        DataFrame of pandas makes an input of each column, of its name; all else makes one input,
-        ``X``, of all features, and so it is by default.
+        DataFrame of pandas makes an input of each column, in their order and of their names, in
+        which "_" takes the place of all but letters and digits; all else makes one input, ``X``, of
+        all features, and so it is by default.
     dtype : {"float32", "float64"}, default=None
         Precision of the one input, in which everything is computed. None is float32, or what X
         says.
@@ -69,14 +76,17 @@ def to_onnx(
     ImportError
         If onnx or skl2onnx is not installed: ``pip install "sksae[onnx]"``.
     TypeError
-        If ``method`` is "inverse_transform" and the estimator is no autoencoder or stack.
+        If ``method`` is "inverse_transform" and the estimator is no autoencoder or stack; if
+        ``path`` or ``target_opset`` is of another type.
     NotFittedError
         If the estimator is not fitted.
     ValueError
         If ``sparse_output`` is set, or ``transform_algorithm`` is not "encode": an ONNX model does
         neither. If classes are other than whole numbers, booleans and strings; if numbers of the
         model are beyond the precision, or too large for an ONNX file, which holds less than 2 GiB;
-        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows.
+        if ``target_opset`` is too low; if both ``X`` and ``dtype`` are given, or X is not rows that
+        the estimator takes, of types that inputs can have; if columns are chosen by name and X is
+        not given; if a search has no ``best_estimator_``.
     OSError
         If the file cannot be written.
 
@@ -121,20 +131,36 @@ def to_onnx(
     target = checked_path(path)
     if hasattr(estimator, "best_estimator_"):
         estimator = estimator.best_estimator_
+    elif hasattr(estimator, "cv_results_"):
+        raise ValueError(
+            f"This {type(estimator).__name__} has no best_estimator_: fit it with refit=True."
+        )
     check_is_fitted(estimator)
     step = _step_of(estimator, method)
     if X is not None and dtype is not None:
         raise ValueError(f"X says the types of inputs: give X, or dtype={dtype!r}, and not both.")
+    _check_opset(target_opset)
     inputs = _one_input(estimator, method, dtype or "float32") if X is None else None
+    example = None if X is None else _example_of(X)
+    if X is not None:
+        _check_takes(estimator, method, X)
     register_onnx_converters()
-    model = converted(
-        step,
-        None if X is None else _example_of(X),
-        initial_types=inputs,
-        name=type(estimator).__name__,
-        target_opset=target_opset,
-        options={"zipmap": False} if is_classifier(step) else None,
-    )
+    try:
+        model = converted(
+            step,
+            example,
+            initial_types=inputs,
+            name=type(estimator).__name__,
+            target_opset=target_opset,
+            options={"zipmap": False} if is_classifier(step) else None,
+        )
+    except RuntimeError as error:
+        if X is not None or "Unable to find column name" not in str(error):
+            raise
+        raise ValueError(
+            f"This {type(estimator).__name__} chooses columns by name: give X, a row or more of a "
+            "table of pandas with these columns."
+        ) from error
     what = f"{method} of a" if method else "a"
     model.doc_string = f"{what} {type(estimator).__name__}, written by sksae {__version__}"
     if model.ByteSize() >= MOST_BYTES:
@@ -163,7 +189,14 @@ def _step_of(estimator: Any, method: str | None) -> Any:
 
 def _example_of(X: Any) -> Any:
     """Return a row or more as skl2onnx can read types off them: a table of pandas, or an array."""
-    if hasattr(X, "iloc"):
+    if hasattr(X, "dtypes") and hasattr(X, "iloc"):
+        for name, kind in dict(X.dtypes).items() if X.ndim == 2 else ():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"X must have strings as names of columns, got {name!r}: use "
+                    "X.rename(columns=str), or X.to_numpy() for one input."
+                )
+            _check_kind(f"column {name!r} of X", kind)
         return X
     rows = np.asarray(X[:1].toarray() if sp.issparse(X) else X)
     if rows.ndim != 2:
@@ -171,7 +204,37 @@ def _example_of(X: Any) -> Any:
             f"X must be a table of pandas or rows of shape (n_samples, n_features), got an array "
             f"of shape {rows.shape}: give one row or more."
         )
-    return rows
+    _check_kind("X", rows.dtype)
+    return rows.astype(rows.dtype.newbyteorder("="), copy=False)
+
+
+def _check_kind(what: str, kind: Any) -> None:
+    """Raise if skl2onnx has no input of a dtype of numpy or pandas."""
+    is_of_numpy = isinstance(kind, np.dtype)
+    # Those of pandas that hold numbers beside a mask have a dtype of numpy within.
+    if kind.name in NO_INPUTS if is_of_numpy else hasattr(kind, "numpy_dtype"):
+        raise ValueError(
+            f"{what} is of {kind}, which is no type of inputs: use float32, float64 or int64."
+        )
+
+
+def _check_takes(estimator: Any, method: str | None, X: Any) -> None:
+    """Raise what an estimator raises where it does not take rows like these."""
+    if method is None:
+        method = "predict" if hasattr(estimator, "predict") else "transform"
+    if hasattr(estimator, method):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the example may have names of columns or none
+            getattr(estimator, method)(X.iloc[:1] if hasattr(X, "iloc") else X[:1])
+
+
+def _check_opset(target_opset: Any) -> None:
+    """Raise if what says the version of operators is of another type."""
+    versions = target_opset.values() if isinstance(target_opset, Mapping) else [target_opset]
+    if target_opset is not None and not all(isinstance(each, Integral) for each in versions):
+        raise TypeError(
+            f"target_opset must be an int or a mapping of names to ints, got {target_opset!r}."
+        )
 
 
 def _one_input(estimator: Any, method: str | None, dtype: str) -> list[tuple[str, Any]]:

@@ -111,8 +111,7 @@ def encode(graph: Graph, network: FittedNetwork, rows: str) -> str:
     scaling, (first, *others) = network.scaling, network.encoder
     with np.errstate(all="ignore"):
         high = scaling.centre.astype(graph.dtype).astype(np.float64)
-        low = (scaling.centre - high) / scaling.scale
-        bias = first.intercept + (scaling.offset - low) @ first.coef.astype(np.float64)
+        bias = first.intercept + scaling.offset_at(high) @ first.coef.astype(np.float64)
     if high.any() or not np.isfinite(high).all():
         rows = graph.node("Sub", rows, graph.constant("centre", high))
     if np.any(scaling.scale != 1.0):

@@ -62,12 +62,17 @@ def network_to_export(estimator: Any, medium: str) -> FittedNetwork:
     return network
 
 
+def is_supervised(estimator: object) -> bool:
+    """Return whether what is exported has a layer on top."""
+    return is_classifier(estimator) or is_regressor(estimator)
+
+
 def top_of(estimator: Any) -> Layer | None:
     """Return the layer on top of a classifier, which makes logits, or of a regressor; or None.
 
     That of a regressor makes numbers in the units of y.
     """
-    if not (is_classifier(estimator) or is_regressor(estimator)):
+    if not is_supervised(estimator):
         return None
     coef = np.atleast_2d(np.asarray(estimator.coef_)).T
     return Layer(coef, np.atleast_1d(np.asarray(estimator.intercept_)), {}, "identity")

@@ -52,7 +52,7 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
     ImportError
         If safetensors is not installed: ``pip install "sksae[export]"``.
     TypeError
-        If the estimator is no single autoencoder.
+        If the estimator is no single autoencoder, or ``folder`` neither text nor a path.
     ValueError
         If SAELens has nothing like it; if ``transform_algorithm`` is not "encode", by which
         SAELens encodes.
@@ -96,7 +96,7 @@ def to_safetensors(estimator: SparseAutoencoderTransformer, folder: str | os.Pat
         estimator.transform_algorithm,
     )
     arrays, config = to_saelens(network)
-    folder = Path(folder)
+    folder = _checked_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     header = {CHECKSUM: _checksum(Exported(arrays, config))}
     # Not by save_file, whose files none but their owner may read.
@@ -131,7 +131,9 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     ImportError
         If safetensors is not installed: ``pip install "sksae[export]"``.
     FileNotFoundError
-        If one of the two files is missing.
+        If the folder or one of the two files is missing.
+    NotADirectoryError
+        If there is a file in place of the folder.
     ValueError
         If they are damaged, of another layout, or do not go together. That a number is another
         one is noticed in files that `to_safetensors` has written, by their checksum.
@@ -154,8 +156,10 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     >>> bool(np.allclose(loaded.transform(X), sae.transform(X), atol=1e-5))
     True
     """
-    folder = Path(folder)
     check_installed("from_safetensors", "export", "safetensors.numpy")
+    folder = _checked_folder(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
     for name in (WEIGHTS, CONFIG):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} holds no {name}, which SAELens writes for a model.")
@@ -168,6 +172,24 @@ def from_safetensors(folder: str | os.PathLike[str]) -> SparseAutoencoderTransfo
     for name, value in loaded_attributes(network).items():
         setattr(estimator, name, value)
     return estimator
+
+
+def _checked_folder(folder: str | os.PathLike[str]) -> Path:
+    """Return a path at which there is no file.
+
+    Raises
+    ------
+    TypeError
+        If it is neither text nor a path.
+    NotADirectoryError
+        If there is a file.
+    """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"folder must be a str or a path, got {type(folder).__name__}.")
+    found = Path(folder)
+    if found.exists() and not found.is_dir():
+        raise NotADirectoryError(f"folder must name a folder, got the file {str(folder)!r}.")
+    return found
 
 
 def _parameters_of(network: FittedNetwork) -> dict[str, Any]:

@@ -5,6 +5,8 @@ import pickle
 from copy import deepcopy
 from typing import Any, TypeVar
 
+from sklearn.exceptions import NotFittedError
+
 from sksae.base.attributes import OF_TRAINING
 from sksae.base.protocols import is_trained_here
 
@@ -16,7 +18,8 @@ def slim(estimator: E) -> E:
 
     A fitted autoencoder holds the state of its solver beside its weights: the moments of "adam",
     which are twice as large as the weights. `partial_fit` and ``warm_start`` go on from them; all
-    else does without. Of the copy they raise a ValueError that says so. Answers, scores and all
+    else does without. What "lbfgs" has fitted, and a fine-tuned stack, have no such state: there
+    the copy is as large. Of the copy they raise a ValueError that says so. Answers, scores and all
     public attributes are the same to the bit.
 
     Parameters
@@ -34,7 +37,9 @@ def slim(estimator: E) -> E:
     Raises
     ------
     TypeError
-        If there is no fitted autoencoder in it, or something that cannot be pickled.
+        If there is no autoencoder in it, or something that cannot be pickled.
+    NotFittedError
+        If no autoencoder in it is fitted.
 
     Examples
     --------
@@ -58,6 +63,11 @@ def slim(estimator: E) -> E:
         raise TypeError(
             f"slim copies by pickle, and this {type(estimator).__name__} cannot be pickled: {error}"
         ) from error
+    if not pickler.n_slimmed and pickler.n_unfitted:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} is not fitted yet, and slim copies fitted models: "
+            "fit it first."
+        )
     if not pickler.n_slimmed:
         raise TypeError(
             f"slim needs a fitted sparse autoencoder; this {type(estimator).__name__} is none, "
@@ -69,11 +79,14 @@ def slim(estimator: E) -> E:
 class _SlimPickler(pickle.Pickler):
     """Pickles autoencoders, wherever they are, without what only training needs."""
 
-    n_slimmed = 0
+    n_slimmed = n_unfitted = 0
 
     def reducer_override(self, obj: object) -> Any:
         """Return how an object is pickled, if it is not as always."""
-        if not is_trained_here(obj) or not hasattr(obj, "n_features_in_"):
+        if not is_trained_here(obj):
+            return NotImplemented
+        if not hasattr(obj, "n_features_in_"):
+            self.n_unfitted += 1
             return NotImplemented
         self.n_slimmed += 1
         other = type(obj).__new__(type(obj))

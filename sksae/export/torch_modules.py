@@ -161,8 +161,8 @@ SparseAutoencoderClassifier or SparseAutoencoderRegressor
 
     if not isinstance(module, FittedModule) or not hasattr(module, SOURCE):
         raise TypeError(
-            f"from_torch takes a module that to_torch has made, got {type(module).__name__}: of a "
-            "module that holds one give that one; of other modules there is no estimator."
+            f"from_torch takes a module that to_torch has made, got {type(module).__name__}: if it "
+            "holds such a module (as torch.compile does), give that one."
         )
     dtype = str(module.centre.dtype).removeprefix("torch.")
     if dtype not in ("float32", "float64"):

@@ -87,6 +87,16 @@ class Scaling:
         """What the mean training row is in the space of z."""
         return self.shift + (self.centre - self.mean) / self.scale
 
+    def offset_at(self, rounded: np.ndarray) -> np.ndarray:
+        """Return what a row at ``centre``, rounded to fewer digits, is in the space of z.
+
+        Parameters
+        ----------
+        rounded : ndarray of shape (n_features,), float64
+            The row.
+        """
+        return self.offset - (self.centre - rounded) / self.scale
+
     @cached_property
     def undone(self) -> "Scaling":
         """The scaling that leaves rows as they are in X, of the same mean training row."""

@@ -1,5 +1,6 @@
 """How rows are divided: into chunks of a walk, minibatches, or parts of nearly equal size."""
 
+from collections.abc import Iterable
 from itertools import accumulate, pairwise
 
 # A chunk of a walk over all rows holds about this many entries of its widest layer: large enough
@@ -46,6 +47,11 @@ def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
     lengths = [unit * shorter] * (n_batches - n_longer) + [unit * (shorter + 1)] * n_longer
     lengths[0] += rest
     return [slice(a, b) for a, b in pairwise([0, *accumulate(lengths)])]
+
+
+def within(which: slice, slices: Iterable[slice]) -> list[slice]:
+    """Return slices of some rows, counted from the first of these, as slices of all rows."""
+    return [slice(which.start + each.start, which.start + each.stop) for each in slices]
 
 
 def equal_slices(n_rows: int, n_slices: int) -> list[slice]:

@@ -14,7 +14,7 @@ def prefixed(prefix: str, state: Mapping[str, np.ndarray]) -> State:
     return {f"{prefix}.{name}": value for name, value in state.items()}
 
 
-def part_of(state: Mapping[str, np.ndarray], prefix: str) -> State:
+def unprefixed(prefix: str, state: Mapping[str, np.ndarray]) -> State:
     """Return what `prefixed` was given; {} if it was nothing."""
     start = f"{prefix}."
     return {

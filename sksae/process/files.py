@@ -25,10 +25,14 @@ def checked_path(path: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
+    TypeError
+        If it is neither.
     OSError
         If there is no such folder, if it cannot be written to, or if there is something at the
         path that is no file.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or a path, got {type(path).__name__}.")
     target = Path(path).resolve()
     if target.exists() and not target.is_file():
         kind = "the folder" if target.is_dir() else "what is no file,"

@@ -82,20 +82,24 @@ def explained_shortage(advice: str) -> Iterator[None]:
         _work.reset(token)
 
 
-def tell_of_portions(n_rows: int) -> None:
-    """Warn that rows are processed in parts; once in what `explained_shortage` is wrapped around.
+def tell_of_portions(number: int, of: str) -> None:
+    """Warn that rows, or units, are processed in parts.
+
+    Only once in what `explained_shortage` is wrapped around.
 
     Parameters
     ----------
-    n_rows : int
+    number : int
         With so many at once memory has ended.
+    of : str
+        So many what.
     """
     work = _work.get()
     if work is None or work.has_told:
         return
     work.has_told = True
     warn_user(
-        f"Memory ended with {n_rows} rows at once. They are processed in parts, which takes longer "
+        f"Memory ended with {number} {of} at once. They are processed in parts, which takes longer "
         f"and gives the same result up to rounding. {work.advice}"
     )
 

@@ -21,7 +21,7 @@ from sksae.base.attributes import (
 )
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
-from sksae.base.inputs import checked_rows, checked_weight, named, unseen_on_failure
+from sksae.base.inputs import checked_rows, checked_weight, errors_about, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
@@ -415,7 +415,7 @@ def check_target(estimator: BaseEstimator, X: Matrix, y: ArrayLike | None) -> No
             f"This {type(estimator).__name__} estimator requires y to be passed, but the target y "
             "is None."
         )
-    with named("y"):
+    with errors_about("y"):
         check_consistent_length(X, y)
 
 

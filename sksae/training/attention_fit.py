@@ -77,7 +77,7 @@ def train_attention_plan(
 
     task, journal = plan.task(monitor), journal_in_use()
     if journal is not None:
-        ended = journal.ended()
+        ended = journal.begin_next()
         if ended is not None:
             return ended
         task = journal.prepared(task)

@@ -15,7 +15,7 @@ import numpy as np
 
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
-from sksae.model.states import as_text, from_text, part_of, prefixed
+from sksae.model.states import as_text, from_text, prefixed, unprefixed
 from sksae.model.tasks import State, TakeState, TrainingResult, TrainingTask
 
 ENDED, STANDING = "ended", "standing"
@@ -45,11 +45,11 @@ class TrainingJournal:
         self._write, self._every = write, every
         self._known, self._ended, self._n_trainings = known, State(), 0
 
-    def ended(self) -> TrainingResult | None:
+    def begin_next(self) -> TrainingResult | None:
         """Begin with the next training; return what it came to if it had ended before."""
         self._name = str(self._n_trainings)
         self._n_trainings += 1
-        state = part_of(part_of(self._known, self._name), ENDED)
+        state = unprefixed(ENDED, unprefixed(self._name, self._known))
         if not state:
             return None
         self._ended |= prefixed(self._name, prefixed(ENDED, state))
@@ -57,7 +57,7 @@ class TrainingJournal:
 
     def prepared(self, task: TrainingTask) -> TrainingTask:
         """Return the task of this training, to be kept, and to go on if it was at work before."""
-        standing = part_of(part_of(self._known, self._name), STANDING)
+        standing = unprefixed(STANDING, unprefixed(self._name, self._known))
         return replace(task, keeper=self._keep, interrupted_at=standing or None)
 
     def _keep(self, n_epochs: int, take_state: TakeState) -> None:
@@ -107,5 +107,5 @@ def result_from(state: State) -> TrainingResult:
     values: dict[str, Any] = from_text(state["facts"])
     values["losses"] = [LossParts(*each) for each in values["losses"]]
     values["loss_parts"] = LossParts(*values["loss_parts"])
-    values |= part_of(state, "array")
-    return TrainingResult(**values, state=part_of(state, "solver"))
+    values |= unprefixed("array", state)
+    return TrainingResult(**values, state=unprefixed("solver", state))

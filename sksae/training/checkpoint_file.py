@@ -91,7 +91,7 @@ def _write(contents: Contents, file: BinaryIO) -> None:
         "checksums": {name: checksum(value) for name, value in contents.state.items()},
     }
     arrays: dict[str, Any] = {FACTS: as_text(facts), **contents.state}
-    np.savez(file, allow_pickle=False, **arrays)
+    np.savez(file, **arrays)
 
 
 def checksum(array: np.ndarray) -> int:
@@ -193,7 +193,8 @@ def check_same_fit(path: Path, here: Mapping[str, str], there: Mapping[str, str]
     more = "" if len(names) <= MOST_TOLD else f"; and {len(names) - MOST_TOLD} more"
     raise ValueError(
         f"The checkpoint {str(path)!r} is of another fit: {told}{more}. Fit with what it was made "
-        "with, give another path, or begin anew with resume=False."
+        'with, give another path (the fits of a search need a path with "{fit}" in it), or begin '
+        "anew with resume=False."
     )
 
 

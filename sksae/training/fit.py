@@ -45,7 +45,7 @@ def train_plans(
     tasks = [plan.task(monitor) for plan in plans]
     journal = journal_in_use() if len(plans) == 1 else None
     if journal is not None:
-        ended = journal.ended()
+        ended = journal.begin_next()
         if ended is not None:
             return [ended]
         tasks = [journal.prepared(*tasks)]

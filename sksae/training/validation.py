@@ -26,6 +26,8 @@ def check_ints(given: Mapping[str, Any]) -> None:
         All parameters by name; sequences and dicts may hold such ints too.
     """
     for name, value in given.items():
+        if value is None or isinstance(value, str | float | bool):
+            continue
         values = value.values() if isinstance(value, dict) else value
         for one in values if np.iterable(values) else (values,):
             if isinstance(one, int) and abs(one) > LARGEST:

@@ -51,11 +51,10 @@ class TokenCode:
         kept, selection = activations.detach().clone(), self.selection
         if selection.threshold is None:
             weights = None if weight is None else weight.view(1, -1, 1)
-            n_tokens = float(len(pre) if weight is None else weight.sum())
             bound = self._code.bound(
                 [pre.detach().unsqueeze(0)],
                 [weights],
-                n_tokens,
+                len(pre),
                 [selection.n_active],
                 self._guess,
             )

@@ -31,7 +31,7 @@ from sksae.model.attention import AttentionArchitecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import TrainingConfig
 from sksae.model.slices import batch_slices
-from sksae.model.states import as_text, from_text, part_of, prefixed
+from sksae.model.states import as_text, from_text, prefixed, unprefixed
 from sksae.model.tasks import CodeMeasured, State, TrainingResult, TrainingTask
 from sksae.process.interrupts import is_kept, skippable
 from sksae.process.shortage import IN_ATTENTION, explained_shortage
@@ -123,7 +123,7 @@ class AttentionTraining:
         stood, like = task.interrupted_at, torch.empty(0, dtype=rows.dtype, device=rows.device)
         self._flat = like.new_tensor(task.start if stood is None else stood["flat"])
         self._draws = Draws(config.seed, rows.device)
-        state = (task.state or {}) if stood is None else part_of(stood, "state")
+        state = (task.state or {}) if stood is None else unprefixed("state", stood)
         penalties = task.penalties
         assert isinstance(penalties.rho, float)
         assert isinstance(penalties.beta, float)
@@ -154,8 +154,8 @@ class AttentionTraining:
         self._n_epochs = 0
         if stood is not None:
             self._n_epochs = int(stood["n_epochs"])
-            self._history.best = BestWeights.of(part_of(stood, "best"), like)
-            self._solver.restore(part_of(stood, "solver"))
+            self._history.best = BestWeights.of(unprefixed("best", stood), like)
+            self._solver.restore(unprefixed("solver", stood))
         elif self._scorer is not None and config.first_epoch:
             # A training that goes on must not end worse than it began.
             self._keep_best(self._score(self._scorer))

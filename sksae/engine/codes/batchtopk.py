@@ -55,10 +55,12 @@ class BatchTopK(Code):
         self,
         parts: Iterable[Tensor],
         weights: Sequence[Tensor | None],
-        n_rows: float,
+        n_rows: int,
         n_active: Sequence[int],
         guess: np.ndarray,
     ) -> np.ndarray | None:
+        given = [weight for weight in weights if weight is not None]
+        counted = sum(float(weight.sum()) for weight in given) if given else n_rows
         found, eps = [], 0.0
 
         def of_model(model: int) -> Iterator[Tensor]:
@@ -69,7 +71,7 @@ class BatchTopK(Code):
 
         for model, each in enumerate(n_active):
             above = partial(_above, partial(of_model, model), weights)
-            value = nth_largest(above, each * n_rows, float(guess[model]))
+            value = nth_largest(above, each * counted, float(guess[model]))
             found.append(just_below(value, eps))
         return np.array(found)
 

@@ -268,7 +268,7 @@ class Code:
         self,
         parts: Iterable[Tensor],
         weights: Sequence[Tensor | None],
-        n_rows: float,
+        n_rows: int,
         n_active: Sequence[int],
         guess: np.ndarray,
     ) -> np.ndarray | None:
@@ -281,8 +281,8 @@ class Code:
             as is needed, and each is valid until the next one.
         weights : sequence of Tensor of shape (1, n_own, 1) or None
             What their rows count; None where all are alike.
-        n_rows : float
-            What all rows count together.
+        n_rows : int
+            How many rows they are of.
         n_active : sequence of int
             How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)

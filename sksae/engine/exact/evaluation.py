@@ -12,6 +12,7 @@ from torch import Tensor
 from sksae.engine.activations import ACTIVATIONS
 from sksae.engine.activity import sparsity_of_norms
 from sksae.engine.batches import Batch, Rows
+from sksae.engine.chunk_plan import chunks_of
 from sksae.engine.codes.code import Active
 from sksae.engine.device import to_float64
 from sksae.engine.evaluation import Evaluation, EvaluationSums, WalkedEvaluation
@@ -26,7 +27,7 @@ from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew, n_parts
 from sksae.model.codes import CODES
 from sksae.model.settings import Penalties
-from sksae.model.slices import chunk_slices, equal_slices
+from sksae.model.slices import equal_slices
 
 T = TypeVar("T")
 
@@ -35,8 +36,8 @@ MOST_CHUNK_ROWS = 512
 
 
 # What a code keeps of a chunk, given its pre-activations, portion by portion, the weights of these,
-# and what all its rows count.
-FindBounds = Callable[[Iterable[Tensor], list[Tensor | None], float], np.ndarray | None]
+# and how many rows it has.
+FindBounds = Callable[[Iterable[Tensor], list[Tensor | None], int], np.ndarray | None]
 
 
 class _Encoded(NamedTuple):
@@ -96,9 +97,7 @@ class _Lane:
             bounds, known = None, [encoders[0]()] if len(encoders) == 1 else None
             if find_bounds is not None:
                 weights = [portion.weight for portion in portions]
-                n_rows = batch.rows.shape[1]
-                counted = float(n_rows if batch.weight is None else batch.weight.sum())
-                bounds = find_bounds(known or Encoding(encoders), weights, counted)
+                bounds = find_bounds(known or Encoding(encoders), weights, batch.rows.shape[1])
             for at, portion in enumerate(portions):
                 pre = encoders[at]() if known is None else known[at]
                 yield _Encoded(portion, passages[at], pre, bounds)
@@ -157,7 +156,7 @@ class ExactEvaluation(WalkedEvaluation):
             self._planned = [
                 _Lane(
                     rows.reader(),
-                    self._chunks_of(own),
+                    chunks_of(parameters, own, MOST_CHUNK_ROWS),
                     self._portions,
                     lambda n_rows: Passage(parameters, n_rows, self._readings),
                 )
@@ -165,25 +164,16 @@ class ExactEvaluation(WalkedEvaluation):
             ]
         return self._planned
 
-    def _chunks_of(self, which: slice) -> list[slice]:
-        widest = max(self.parameters.architecture.sizes) * self.parameters.n_models
-        most = MOST_CHUNK_ROWS if self.parameters.flat.device.type == "cpu" else None
-        return [
-            slice(which.start + chunk.start, which.start + chunk.stop)
-            for chunk in chunk_slices(which.stop - which.start, widest, most)
-        ]
-
-    @property
     def _longest_chunk(self) -> int:
-        chunks = self._chunks_of(slice(0, self._rows.n_rows))
+        chunks = chunks_of(self.parameters, slice(0, self._rows.n_rows), MOST_CHUNK_ROWS)
         return max(chunk.stop - chunk.start for chunk in chunks)
 
-    def _let_go(self) -> None:
+    def _let_go_of_buffers(self) -> None:
         self._planned = None
 
     def _each(self, function: Callable[[_Lane], T]) -> list[T]:
         """Call a function for each lane, side by side."""
-        return self._persist(
+        return self._in_portions(
             lambda: self._crew.run([partial(function, lane) for lane in self._lanes])
         )
 
@@ -278,7 +268,7 @@ class ExactEvaluation(WalkedEvaluation):
         return sparsity_of_norms(l1, square, self.parameters.architecture.n_components)
 
     def _find_bounds(
-        self, pre: Iterable[Tensor], weights: list[Tensor | None], n_rows: float
+        self, pre: Iterable[Tensor], weights: list[Tensor | None], n_rows: int
     ) -> np.ndarray | None:
         if self._bounds is not None:
             return self._bounds

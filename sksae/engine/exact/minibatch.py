@@ -180,10 +180,7 @@ class ExactObjective(BatchObjective[ExactPart]):
         if self._fixed_bounds is not None:
             return self._fixed_bounds
         weights = [part.weight for part in parts]
-        n_rows = sum(
-            float(part.n_rows if weight is None else weight.sum())
-            for part, weight in zip(parts, weights, strict=True)
-        )
+        n_rows = sum(part.n_rows for part in parts)
         bound = self._terms.code.bound(pre, weights, n_rows, self._n_active, self._guess)
         self._guess = self._guess if bound is None else bound
         return bound

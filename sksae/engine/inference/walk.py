@@ -32,7 +32,7 @@ from sksae.model.numbers import (
     multiply,
     norms,
 )
-from sksae.model.slices import chunk_slices, equal_slices
+from sksae.model.slices import chunk_slices, equal_slices, within
 from sksae.process.shortage import AT_WORK, explained_shortage
 
 # On the CPU a chunk has about so many rows at most: it is to be found in the cache of its core.
@@ -69,8 +69,8 @@ def _walk(
 
     def walk(part: slice) -> None:
         work, portions = begin(), Portions()
-        for chunk in chunk_slices(part.stop - part.start, widest, most):
-            portions.each(slice(part.start + chunk.start, part.start + chunk.stop), work)
+        for chunk in within(part, chunk_slices(part.stop - part.start, widest, most)):
+            portions.each(chunk, work)
 
     layers.prepare(first, last)
     with Crew(n_members) as crew:
