@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import signal
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -32,6 +34,17 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("each_once") and not is_needed(item):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def default_interrupts():
+    """Let SIGINT raise KeyboardInterrupt, which it does not in a job in the background."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals are handled in the main thread only")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 # One for the process: ray does not read another one later.

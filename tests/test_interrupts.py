@@ -1,7 +1,6 @@
 """Ctrl-C: what was learnt is kept where the user called fit, and given up where others did."""
 
 import signal
-import threading
 import warnings
 from functools import partial
 
@@ -29,7 +28,10 @@ from sksae.model_selection import BatchedGridSearchCV
 from sksae.process import interrupts
 from sksae.training import finetuning, fit, outcome
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.usefixtures("default_interrupts"),
+]
 
 rng = np.random.default_rng(0)
 X = rng.random((60, 6))
@@ -115,17 +117,6 @@ class Composed(TransformerMixin, BaseEstimator):
     def fit(self, X, y=None):
         self.inner_ = self.inner.fit(X, y)
         return self
-
-
-@pytest.fixture(autouse=True)
-def default_interrupts():
-    """Let SIGINT raise KeyboardInterrupt, as in a plain interpreter."""
-    if threading.current_thread() is not threading.main_thread():
-        pytest.skip("signals are handled in the main thread only")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
 
 
 # Who called.

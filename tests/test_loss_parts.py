@@ -106,7 +106,9 @@ def test_so_they_do_piece_by_piece(kind):
 
 
 @pytest.mark.parametrize("code", ["kl", "l1", "topk", "gated"])
-def test_a_pass_that_is_cut_short_counts_with_those_of_all_rows(code, monkeypatch):
+def test_a_pass_that_is_cut_short_counts_with_those_of_all_rows(
+    code, monkeypatch, default_interrupts
+):
     step = MinibatchTraining._step
 
     def interrupted(self):
