@@ -223,7 +223,7 @@ class SparseAttentionEncoder(
         Steps of the solver so far.
     n_features_in_ : int
         Features of a row: ``length_`` times the width of a token.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had any that are strings.
 
     See Also

@@ -91,7 +91,7 @@ class TokenCodes(
         Mean of each feature over the tokens that have it.
     n_features_in_ : int
         Features of a row: ``length_`` times the width of a token.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Their names, if X had any that are strings.
 
     See Also
