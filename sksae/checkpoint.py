@@ -9,7 +9,7 @@ from sklearn.callback import CallbackContext
 from sklearn.utils import check_scalar
 
 from sksae.base.checkpoint import Keeping
-from sksae.base.protocols import has_network
+from sksae.base.protocols import is_trained_here
 
 
 class Checkpoint:
@@ -119,7 +119,7 @@ class Checkpoint:
         TypeError
             If its fit cannot be kept.
         """
-        if not has_network(estimator):
+        if not is_trained_here(estimator):
             raise TypeError(
                 "A Checkpoint keeps the fit of a sparse autoencoder, or of a stack, classifier or "
                 f"regressor of them, not of {type(estimator).__name__}: set it on the step of the "

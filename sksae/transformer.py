@@ -19,7 +19,12 @@ from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
-from sksae.base.attributes import fitted_of, network_of, result_attributes
+from sksae.base.attributes import (
+    fitted_of,
+    network_attributes,
+    network_of,
+    result_attributes,
+)
 from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.checkpoint import checkpointed
 from sksae.base.codes_out import CodesOutMixin
@@ -47,7 +52,7 @@ from sksae.process.interrupts import ending_when_interrupted
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
-from sksae.training.fit import result_of, successful, train_plans
+from sksae.training.fit import network_of_plan, result_of, successful, train_plans
 from sksae.training.outcome import warn_of_end
 from sksae.training.plan import make_plan
 from sksae.training.specification import Specification
@@ -953,7 +958,15 @@ class SparseAutoencoderTransformer(
                 else:
                     plan = known.plan
                 warn_before_training(specification, X, plan, rows_told_of(self))
-                callbacks = FitCallbacks(self, plan, X, y, weight, before)
+                callbacks = FitCallbacks(
+                    self,
+                    plan.config,
+                    lambda snapshot: network_attributes(network_of_plan(plan, snapshot.flat)),
+                    X,
+                    y,
+                    weight,
+                    0 if before is None else before.record.n_iter,
+                )
                 callbacks.begin()
                 if known is None:
                     (outcome,) = train_plans([plan], X, weight, callbacks.monitor)

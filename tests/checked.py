@@ -15,6 +15,8 @@ from sksae import (
     SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
+from sksae.model.attention import TOKEN_SPARSITIES
+from sksae.sequence import SparseAttentionEncoder, TokenCodes
 
 # Transformers.
 
@@ -175,7 +177,34 @@ STACKED = {
     )
     for name, estimator in estimators.items()
 }
-ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED
+
+# Rows of tokens.
+
+TOKENS = {
+    "tokens-default": TokenCodes(SparseAutoencoderTransformer(**QUICK)),
+    "tokens-topk-sparse-output": TokenCodes(
+        SparseAutoencoderTransformer(sparsity="topk", rho=0.6, sparse_output=True, **QUICK)
+    ),
+    "tokens-stack": TokenCodes(StackedSparseAutoencoder(members(), **LAZY), pooling=["max"]),
+    "tokens-none": TokenCodes(),
+}
+SMALL = {"d_model": 8, "dim_feedforward": 8, "n_heads": 2, **QUICK}
+ATTENTION = {
+    "attention-default": SparseAttentionEncoder(**SMALL),
+    # Checks come with rows of all widths, which only tokens of one feature divide.
+    "attention-tokens": SparseAttentionEncoder(token_width=1, **SMALL),
+    **{
+        f"attention-{sparsity}": SparseAttentionEncoder(
+            token_width=1, sparsity=sparsity, rho=rho_of(sparsity, 0.05, 0.6), **SMALL
+        )
+        for sparsity in TOKEN_SPARSITIES
+        if sparsity != "kl"
+    },
+    "attention-float64": SparseAttentionEncoder(
+        token_width=1, dtype="float64", positions="sinusoidal", dropout=0.1, **SMALL
+    ),
+}
+ALL = {"default": DEFAULT} | MATRIX | NOISY | STACKED | TOKENS | ATTENTION
 # Each class as it is by default, each code, each solver, and codes that are sparse matrices. The
 # others are for a longer run.
 FAST_STACKS = {"stack-default", "classifier-default", "regressor-default"}
@@ -186,6 +215,8 @@ FAST = FAST_STACKS | {
     "kl-lbfgs-float64",
     "kl-adam-auto",
     "topk-sparse-output",
+    "tokens-default",
+    "attention-tokens",
 }
 assert ALL.keys() >= FAST
 
@@ -243,6 +274,8 @@ def not_yielded(label):
     """Return names of checks that scikit-learn has but does not yield to such an estimator."""
     if label == "default":
         return []
+    if label in TOKENS:
+        return NOT_YIELDED
     if label in STACKED:
         return NOT_YIELDED + (NOT_YIELDED_TO_A_TRANSFORMER if label in FAST_STACKS else [])
     passes = "check_estimators_partial_fit_n_features"

@@ -14,6 +14,7 @@ import scipy
 from checked import (
     ALL,
     ARRAY_API,
+    ATTENTION,
     CLASSIFIERS,
     FAST,
     FAST_STACKS,
@@ -185,6 +186,7 @@ for label in sys.argv[1:]:
         pytest.param(sorted(FAST & MATRIX.keys()), id="a few transformers"),
         pytest.param(list(MATRIX), id="transformers", marks=pytest.mark.slow),
         pytest.param(sorted(FAST_STACKS), id="stacks", marks=pytest.mark.slow),
+        pytest.param(list(ATTENTION), id="attention", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.skipif(

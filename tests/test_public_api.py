@@ -18,11 +18,12 @@ from sksae import (
     inspection,
     metrics,
     model_selection,
+    sequence,
 )
 
 PUBLIC = {
     name: getattr(package, name)
-    for package in (sksae, inspection, metrics, model_selection)
+    for package in (sksae, inspection, metrics, model_selection, sequence)
     for name in package.__all__
 }
 
@@ -86,7 +87,7 @@ def test_public_names():
         "show_versions",
     ]
     assert re.fullmatch(r"\d+\.\d+\.\d+([abrc.]+\w+)?", sksae.__version__)
-    for package in (sksae, inspection, metrics, model_selection):
+    for package in (sksae, inspection, metrics, model_selection, sequence):
         assert package.__all__ == sorted(package.__all__)
 
 

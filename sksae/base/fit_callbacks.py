@@ -1,17 +1,16 @@
-"""scikit-learn's callbacks in the fit of one autoencoder."""
+"""scikit-learn's callbacks in the fit of one network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from sklearn.callback import CallbackSupportMixin
 
-from sksae.base.attributes import network_attributes
 from sksae.base.monitoring import EpochMonitor
 from sksae.base.stages import short_named
 from sksae.model.numbers import Matrix
-from sksae.training.fit import network_of_plan
-from sksae.training.plan import Plan
-from sksae.training.record import Fitted
+from sksae.model.settings import TrainingConfig
+from sksae.model.tasks import Snapshot
 
 
 class FitCallbacks:
@@ -21,26 +20,28 @@ class FitCallbacks:
     ----------
     estimator : estimator
         The one being fitted.
-    plan : Plan
-        What is trained.
+    config : TrainingConfig
+        How it is trained.
+    attributes : callable
+        Turns a `Snapshot` into fitted attributes, arrays of their own.
     X, y
         Rows, and what goes with them.
     sample_weight : ndarray of shape (n_samples,) or None
         Weights.
-    before : Fitted or None
-        What training goes on from.
+    n_before : int
+        Epochs of the fits that it goes on from.
     """
 
     def __init__(
         self,
         estimator: CallbackSupportMixin,
-        plan: Plan,
+        config: TrainingConfig,
+        attributes: Callable[[Snapshot], dict[str, Any]],
         X: Matrix,
         y: object,
         sample_weight: np.ndarray | None,
-        before: Fitted | None,
+        n_before: int,
     ) -> None:
-        config = plan.config
         self._estimator, self._context = estimator, None
         # Callbacks are not told of a pass over one more piece.
         if not config.is_one_pass:
@@ -52,9 +53,9 @@ class FitCallbacks:
             estimator,
             self._context,
             self._task,
-            lambda snapshot: network_attributes(network_of_plan(plan, snapshot.flat)),
+            attributes,
             verbose=estimator.verbose,
-            n_before=0 if before is None else before.record.n_iter,
+            n_before=n_before,
             is_pass=config.is_one_pass,
         )
 

@@ -64,6 +64,11 @@ def has_network(estimator: object) -> TypeGuard[HasNetwork]:
     return hasattr(type(estimator), "__sksae_network__")
 
 
+def is_trained_here(estimator: object) -> bool:
+    """Return whether sksae trains an estimator itself, and knows how to keep and to resume that."""
+    return has_network(estimator) or hasattr(type(estimator), "__sksae_attention__")
+
+
 def is_autoencoder(estimator: object) -> TypeGuard[Autoencoder]:
     """Return whether an estimator is a single sparse autoencoder."""
     return hasattr(type(estimator), "__sksae_specification__")

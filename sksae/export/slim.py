@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from sklearn.exceptions import NotFittedError
 
 from sksae.base.attributes import OF_TRAINING
-from sksae.base.protocols import has_network
+from sksae.base.protocols import is_trained_here
 
 E = TypeVar("E")
 
@@ -83,7 +83,7 @@ class _SlimPickler(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> Any:
         """Return how an object is pickled, if it is not as always."""
-        if not has_network(obj):
+        if not is_trained_here(obj):
             return NotImplemented
         if not hasattr(obj, "n_features_in_"):
             self.n_unfitted += 1

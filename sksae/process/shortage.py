@@ -13,6 +13,10 @@ IN_TRAINING = (
     "Memory grows with n_components, hidden_layer_sizes, the number of features and batch_size: "
     "choose less of them, or another device."
 )
+IN_ATTENTION = (
+    "Memory grows with n_components, d_model, dim_feedforward, batch_size, and with the square of "
+    "the number of tokens times n_heads: choose less of them, or another device."
+)
 AT_WORK = "Give fewer rows at a time, or choose another device."
 AS_GIVEN = (
     "Arrays and CSR matrices of float32 or float64 are not copied: give rows as such, or fewer."

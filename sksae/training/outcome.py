@@ -10,7 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from sksae.model.codes import BOUNDED, CODES
 from sksae.model.numbers import r_squared
-from sksae.model.settings import TOLERANCE
+from sksae.model.settings import TOLERANCE, TrainingConfig
 from sksae.model.tasks import TrainingResult
 from sksae.process.warning import warn_user
 from sksae.training.diagnostics import FEWEST_ROWS
@@ -92,7 +92,7 @@ def warn_of_end(
     warn_of_interrupt(trained)
     if plan.config.is_one_pass:
         return
-    late, missed = unfinished(trained, plan), missed_rho(trained, plan)
+    late, missed = unfinished(trained, plan.config), missed_rho(trained, plan)
     useless = dead = None
     columns = plan.scaling.columns
     if trained.deviation == 0.0 or (columns is not None and not columns.variance.any()):
@@ -128,10 +128,12 @@ def warn_of_finetuning(trained: TrainingResult, plan: Plan) -> None:
     warn_of_interrupt(trained)
     if plan.config.is_one_pass:
         return
-    late, useless, dead = unfinished(trained, plan), None, None
-    if plan.target is None and trained.deviation == 0.0:
+    has_target = plan.target is not None
+    late = unfinished(trained, plan.config, has_target=has_target)
+    useless = dead = None
+    if not has_target and trained.deviation == 0.0:
         late = None
-    elif plan.target is not None:
+    elif has_target:
         useless = nothing_learnt(trained, plan) if trained.stopped_by not in BY_USER else None
     elif trained.stopped_by not in BY_USER:
         alpha, rate = alpha_of(plan), plan.config.learning_rate
@@ -149,17 +151,29 @@ def warn_of(findings: Sequence[Finding | None], advising: Sequence[Finding | Non
         warn_user(f"{says}: {advice}." if advice else f"{says}.", ConvergenceWarning)
 
 
-def unfinished(trained: TrainingResult, plan: Plan) -> Finding | None:
-    """Find that the loss was still falling at the end."""
+def unfinished(
+    trained: TrainingResult, config: TrainingConfig, *, has_target: bool = False
+) -> Finding | None:
+    """Find that the loss was still falling at the end.
+
+    Parameters
+    ----------
+    trained : TrainingResult
+        What the training left behind.
+    config : TrainingConfig
+        How long it was to be.
+    has_target : bool, default=False
+        Whether the loss is that of a target.
+    """
     if trained.stopped_by != "max_iter":
         return None
-    config, curve = plan.config, trained.loss_curve
+    curve = trained.loss_curve
     if config.solver != "lbfgs" and config.learning_rate_schedule == "linear":
         # The rate has fallen to zero as planned: only a loss still on its way down is a reason.
         n_epochs = min(config.n_iter_no_change, ceil(LAST_PART * len(curve)), len(curve) - 1)
         earlier = curve[-1 - n_epochs]
         # That of a target falls toward 0, by which share of itself tells nothing.
-        scale = abs(earlier) if plan.target is None else max(curve)
+        scale = max(curve) if has_target else abs(earlier)
         if earlier - curve[-1] <= n_epochs * config.tol * scale:
             return None
     return Finding(

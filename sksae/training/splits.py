@@ -1,10 +1,23 @@
 """Which rows a training goes by: those that count, and those that are held out."""
 
+from typing import Protocol
+
 import numpy as np
 
 from sksae.model.numbers import Matrix
-from sksae.training.specification import TrainingSpecification
 from sksae.training.validation import check_probabilities
+
+
+class HoldsOut(Protocol):
+    """What says whether rows are held out, and how many."""
+
+    @property
+    def early_stopping(self) -> bool:
+        """Whether any are."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """What share."""
 
 
 def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
@@ -23,7 +36,7 @@ def check_rows(loss: str, X: Matrix, sample_weight: np.ndarray | None) -> None:
 
 
 def split_rows(
-    specification: TrainingSpecification,
+    specification: HoldsOut,
     n_samples: int,
     sample_weight: np.ndarray | None,
     seed: int,
@@ -34,7 +47,7 @@ def split_rows(
 
     Parameters
     ----------
-    specification : TrainingSpecification
+    specification : HoldsOut
         Says whether rows are held out, and how many.
     n_samples : int
         All rows.

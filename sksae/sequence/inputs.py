@@ -1,0 +1,29 @@
+"""Rows that users give, in which tokens may be missing -> arrays and CSR matrices."""
+
+from typing import Any
+
+import scipy.sparse as sp
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from sksae.base.inputs import FLOATS, checked_rows, is_converted_later
+from sksae.model.numbers import Matrix
+
+
+def checked_sequences(estimator: BaseEstimator, X: Any, *, reset: bool = False) -> Matrix:
+    """Return rows as an array or CSR matrix; in an array of floats there may be NaN.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose number and names of features X must have.
+    X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+        Rows.
+    reset : bool, default=False
+        Whether the estimator takes both from X; otherwise it must be fitted.
+    """
+    if is_converted_later(X) or sp.issparse(X):
+        return checked_rows(estimator, X, reset=reset)
+    return validate_data(
+        estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", accept_sparse="csr"
+    )

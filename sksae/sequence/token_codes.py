@@ -1,0 +1,476 @@
+"""TokenCodes: one code for a row of many tokens."""
+
+from collections.abc import Iterator, Sequence
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from sklearn import config_context
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
+from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Tags, check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+
+from sksae.base.available import available_if
+from sksae.base.documentation import DocumentedMixin
+from sksae.base.inputs import checked_weight, unseen_on_failure
+from sksae.base.persistence import PersistentMixin
+from sksae.base.protocols import has_network
+from sksae.base.reading import as_configured
+from sksae.metrics.activity import activity_of, mask_of, thresholds_in
+from sksae.model.numbers import Matrix
+from sksae.model.slices import chunk_slices
+from sksae.process.warning import fitting_member
+from sksae.sequence.inputs import checked_sequences
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
+from sksae.sequence.tokens import (
+    FeatureMeans,
+    Tokens,
+    as_tokens,
+    check_segments,
+    length_of,
+    tokens_of,
+    untokened,
+)
+from sksae.transformer import SparseAutoencoderTransformer
+
+
+def _can_go_by_pieces(estimator: "TokenCodes") -> bool:
+    """Return whether the autoencoder can be trained piece by piece, or raise."""
+    if estimator.autoencoder is None or hasattr(estimator.autoencoder, "partial_fit"):
+        return True
+    raise AttributeError(
+        f"as its {type(estimator.autoencoder).__name__} has none: fit, or use an autoencoder with "
+        "solver='adam' or 'sgd'."
+    )
+
+
+class TokenCodes(
+    DocumentedMixin, PersistentMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
+):
+    """Codes of rows that are sequences: of each token by an autoencoder, then pooled by row.
+
+    A row is a sequence of tokens of one width, one after another: windows of a signal, sentences
+    of a document, patches of a picture. One sparse autoencoder is trained on the tokens of all
+    rows. `transform` encodes the tokens of a row and tells, for each unit, how strong it was at
+    most, on average, and in what share of tokens it was active.
+
+    Shorter rows end in tokens of NaN, which are left out wherever they stand; `pad_tokens` makes
+    such rows. A single NaN in a token is a missing value: the mean of that feature stands for it.
+
+    Parameters
+    ----------
+    autoencoder : SparseAutoencoderTransformer or StackedSparseAutoencoder, default=None
+        Trained on tokens, as a clone; its parameters are ``autoencoder__rho`` and so on. In a
+        :class:`~sklearn.frozen.FrozenEstimator` it is taken as it was fitted. None is a
+        `SparseAutoencoderTransformer` with its defaults.
+    token_width : int, default=None
+        Features of a token, which divide those of a row; at least 1. None: each row is one token.
+    pooling : sequence of {"max", "mean", "active_share"}, default=("max", "mean", "active_share")
+        What is told of each unit over the tokens of a row: its largest activation, its mean
+        activation, and the share of tokens in which it is active as
+        :func:`~sksae.metrics.is_active` says; in that order. At least one, each once.
+    n_segments : int, default=1
+        Into so many parts of nearly equal length a row is cut by the positions of its tokens, and
+        each is pooled by itself; at least 1, at most the tokens of a row. More than one tells what
+        happened early and late, with so many times as many features.
+    random_state : int, RandomState instance or None, default=None
+        Seeds an autoencoder that has no ``random_state`` of its own.
+
+    Attributes
+    ----------
+    autoencoder_ : estimator
+        Fitted to tokens.
+    length_ : int
+        Tokens of a row at most.
+    token_mean_ : ndarray of shape (token_width,)
+        Mean of each feature over the tokens that have it.
+    n_features_in_ : int
+        Features of a row: ``length_`` times the width of a token.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Their names, if X had any that are strings.
+
+    See Also
+    --------
+    pad_tokens : Makes rows of one length from tokens and what they belong to.
+
+    Notes
+    -----
+    Pooling by maximum and mean is that of bags of visual words: Coates, Lee & Ng (2011), "An
+    analysis of single-layer networks in unsupervised feature learning", section 3.2 (sums);
+    Boureau, Ponce & LeCun (2010), "A theoretical analysis of feature pooling in visual
+    recognition" (maxima of sparse codes). It forgets the order of tokens; ``n_segments`` keeps some
+    of it, as the quadrants of pictures do in the first of these papers.
+
+    Examples
+    --------
+    Pictures of 8 x 8 points as eight tokens, their lines:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.sequence import TokenCodes
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoderTransformer(16, sparsity="topk", rho=3, max_iter=5, tol=1.0)
+    >>> lines = TokenCodes(sae, token_width=8, random_state=0).fit(X)
+    >>> lines.transform(X).shape
+    (1797, 48)
+    >>> print(lines.get_feature_names_out()[[0, 16, 32]])
+    ['sparseautoencodertransformer0_max' 'sparseautoencodertransformer0_mean'
+     'sparseautoencodertransformer0_active_share']
+    >>> lines.tokens(X).shape
+    (1797, 8, 16)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "autoencoder": [None, BaseEstimator],
+        "token_width": [Interval(Integral, 1, None, closed="left"), None],
+        "pooling": ["array-like", str],
+        "n_segments": [Interval(Integral, 1, None, closed="left")],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        autoencoder: BaseEstimator | None = None,
+        *,
+        token_width: int | None = None,
+        pooling: Sequence[str] = POOLINGS,
+        n_segments: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.autoencoder = autoencoder
+        self.token_width = token_width
+        self.pooling = pooling
+        self.n_segments = n_segments
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train the autoencoder on the tokens of all rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows. Tokens of NaN alone are left out; in a sparse matrix there are none.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, which each of its tokens has.
+
+        Returns
+        -------
+        self : TokenCodes
+            Fitted.
+
+        Raises
+        ------
+        TypeError
+            If ``autoencoder`` is none.
+        ValueError
+            If ``token_width`` does not divide the number of features; if there are more segments
+            than tokens in a row; if no row has a token; if another parameter or the data is
+            invalid.
+        """
+        autoencoder = self._new_autoencoder()
+        return self._fit(autoencoder, X, sample_weight, in_pieces=False)
+
+    @available_if(_can_go_by_pieces)
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(
+        self,
+        X: ArrayLike | sp.sparray | sp.spmatrix,
+        y: object = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Go on with the tokens of one more piece of rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows.
+        y : None
+            Ignored, present for API consistency.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Non-negative weight of each row, which each of its tokens has.
+
+        Returns
+        -------
+        self : TokenCodes
+            Fitted.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As from `fit`.
+        AttributeError
+            If the autoencoder has no ``partial_fit``.
+        """
+        is_first = not hasattr(self, "autoencoder_")
+        autoencoder = self._new_autoencoder() if is_first else self.autoencoder_
+        return self._fit(autoencoder, X, sample_weight, in_pieces=True)
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> Matrix:
+        """Return the pooled codes of some rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        codes : {ndarray, CSR matrix} of shape (n_samples, n_segments * n_poolings * n_components)
+            Of the first segment all units in the first pooling, then in the next. A row without
+            tokens has zeros. In the precision of X; a sparse matrix if the codes of the autoencoder
+            are (``sparse_output=True``). Codes of all tokens are never in memory together.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If X is invalid, or has other features than the training rows; as from the
+            autoencoder's own ``transform``.
+        """
+        check_is_fitted(self)
+        X = checked_sequences(self, X)
+        pooling, autoencoder = checked_pooling(self.pooling), unfrozen(self.autoencoder_)
+        thresholds: np.ndarray | None = None
+
+        def mask() -> Matrix:
+            nonlocal thresholds
+            if not codes.shape[0]:
+                return codes
+            activities = activity_of(autoencoder, codes)
+            if thresholds is None:
+                thresholds = thresholds_in(autoencoder, [activities])
+            return mask_of(activities, thresholds)
+
+        found = []
+        for tokens in self._by_chunks(X):
+            codes = self._encode(tokens)
+            lengths = tokens.lengths(self.n_segments)
+            found.append(pooled_by_segment(codes, lengths, pooling, mask))
+        if sp.issparse(found[0]):
+            return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
+        return np.concatenate(found)
+
+    def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
+        """Return the codes of all tokens of some rows, without pooling.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, length, n_components)
+            NaN where a token is left out.
+
+        Raises
+        ------
+        NotFittedError, ValueError
+            As from `transform`.
+        """
+        check_is_fitted(self)
+        found = []
+        for tokens in self._by_chunks(checked_sequences(self, X)):
+            codes = self._encode(tokens)
+            dense = codes.toarray() if isinstance(codes, sp.csr_array) else codes
+            found.append(untokened(dense, tokens.is_there))
+        return np.concatenate(found)
+
+    def inverse_tokens(self, codes: ArrayLike) -> np.ndarray:
+        """Return the rows that the codes of their tokens stand for.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, length, n_components)
+            As `tokens` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, length * token_width)
+            NaN where the code of a token is.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If codes have another shape, or NaN beside numbers.
+        """
+        check_is_fitted(self)
+        codes = np.asarray(codes)
+        n_components = self.autoencoder_.__sksae_network__().n_components
+        if codes.ndim != 3 or codes.shape[1:] != (self.length_, n_components):
+            raise ValueError(
+                f"codes must have the shape (n_samples, {self.length_}, {n_components}), as "
+                f"tokens() returns them, got {codes.shape}."
+            )
+        tokens = tokens_of(codes.reshape(len(codes), -1), self.length_)
+        with config_context(transform_output="default"):
+            values = self.autoencoder_.inverse_transform(tokens.values)
+        return untokened(values, tokens.is_there).reshape(len(codes), -1)
+
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
+        """Return a name for each column of `transform`: of the unit, then of the pooling.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Compared with the names of the features in `fit`, and otherwise ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_segments * n_poolings * n_components,)
+            Such as ``"sparseautoencodertransformer0_max"``, or with several segments
+            ``"sparseautoencodertransformer0_max_segment0"``.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If ``input_features`` are others than in `fit`.
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
+        names = self.autoencoder_.get_feature_names_out()
+        return pooled_names(names, checked_pooling(self.pooling), self.n_segments)
+
+    def _fit(
+        self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
+    ) -> Self:
+        """Train the autoencoder on the tokens of some rows; set fitted attributes at last.
+
+        Parameters
+        ----------
+        autoencoder : estimator
+            Fitted in place.
+        X, sample_weight
+            As in `fit`.
+        in_pieces : bool
+            Whether the rows are a piece of all.
+        """
+        checked_pooling(self.pooling)
+        context = None if in_pieces else self._init_callback_context(max_subtasks=1)
+        resets = not in_pieces or not hasattr(self, "autoencoder_")
+        with unseen_on_failure(self):
+            X = checked_sequences(self, X, reset=resets)
+            weight = checked_weight(sample_weight, X, as_given=True)
+            length = length_of(X.shape[1], self.token_width)
+            check_segments(self.n_segments, length)
+            means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
+            means = means.after(as_tokens(X, length))
+            tokens = tokens_of(X, length, means.mean)
+            if not tokens.values.shape[0]:
+                raise ValueError("X has no token: all of its entries are NaN.")
+            weights = {}
+            if weight is not None:
+                weights["sample_weight"] = np.repeat(weight, tokens.lengths()[:, 0])
+            with fitting_member(autoencoder, self, "autoencoder", on_codes=False):
+                if isinstance(autoencoder, FrozenEstimator):
+                    check_is_fitted(autoencoder)
+                elif context is None:
+                    autoencoder.partial_fit(tokens.values, **weights)
+                else:
+                    self._fit_in(context, autoencoder, X, tokens.values, weights)
+        self.autoencoder_, self.length_ = autoencoder, length
+        self.token_mean_, self._n_seen = means.mean, means.n_seen
+        return self
+
+    def _means_before(self, width: int, *, in_pieces: bool) -> FeatureMeans:
+        """Return the means of features over the pieces before; of none if there are none."""
+        if in_pieces and hasattr(self, "token_mean_"):
+            return FeatureMeans(self._n_seen, self.token_mean_)
+        return FeatureMeans.of_nothing(width)
+
+    def _fit_in(
+        self,
+        context: CallbackContext,
+        autoencoder: Any,
+        X: Matrix,
+        tokens: Matrix,
+        weights: dict[str, np.ndarray],
+    ) -> None:
+        """Fit an autoencoder, so that callbacks of the whole hear of it.
+
+        Parameters
+        ----------
+        context : CallbackContext
+            Of the whole fit.
+        autoencoder : estimator
+            Fitted in place.
+        X : ndarray or CSR matrix of shape (n_samples, n_features)
+            Rows.
+        tokens : ndarray or CSR matrix of shape (n_tokens, token_width)
+            Theirs.
+        weights : dict
+            Of tokens, if they have any.
+        """
+        context.call_on_fit_task_begin(estimator=self, X=X)
+        inner = context.subcontext(task_name="autoencoder")
+        with inner.propagate_callback_context(autoencoder):
+            inner.call_on_fit_task_begin(estimator=self, X=X)
+            autoencoder.fit(tokens, **weights)
+            inner.call_on_fit_task_end(estimator=self, X=X)
+        context.call_on_fit_task_end(estimator=self, X=X)
+
+    def _new_autoencoder(self) -> Any:
+        """Return a clone of the autoencoder, seeded."""
+        given = SparseAutoencoderTransformer() if self.autoencoder is None else self.autoencoder
+        inner = unfrozen(given)
+        if not has_network(inner) or not hasattr(inner, "inverse_transform"):
+            raise TypeError(
+                "autoencoder must be a SparseAutoencoderTransformer or a StackedSparseAutoencoder, "
+                f"got {given!r}."
+            )
+        autoencoder = clone(given)
+        if inner is given and autoencoder.random_state is None:
+            draws = check_random_state(self.random_state)
+            autoencoder.random_state = int(draws.randint(np.iinfo(np.int32).max))
+        return autoencoder
+
+    def _by_chunks(self, X: Matrix) -> Iterator[Tokens]:
+        """Yield the tokens of some rows at a time."""
+        n_components = self.autoencoder_.__sksae_network__().n_components
+        widest = self.length_ * max(n_components, X.shape[1] // self.length_)
+        for which in chunk_slices(X.shape[0], widest):
+            yield tokens_of(X[which], self.length_, self.token_mean_)
+
+    def _encode(self, tokens: Tokens) -> Matrix:
+        """Return the codes of tokens, as an array or a csr_array."""
+        values, n_tokens = tokens.values, tokens.values.shape[0]
+        if not n_tokens:
+            # In the container that others have.
+            values = self.token_mean_[None].astype(values.dtype)
+        with config_context(transform_output="default"):
+            codes = self.autoencoder_.transform(values)[:n_tokens]
+        return sp.csr_array(codes) if sp.issparse(codes) else codes
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "autoencoder_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def unfrozen(estimator: Any) -> Any:
+    """Return an estimator without the FrozenEstimator that it may be in."""
+    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator

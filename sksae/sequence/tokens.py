@@ -1,0 +1,217 @@
+"""Rows as sequences of tokens, and tokens as rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils import check_array, check_consistent_length, column_or_1d
+
+from sksae.model.numbers import Matrix
+from sksae.model.slices import chunk_slices, equal_slices
+
+
+class Tokens(NamedTuple):
+    """The tokens of some rows, one after another.
+
+    Attributes
+    ----------
+    values : ndarray or CSR matrix of shape (n_tokens, token_width)
+        Without those that are left out.
+    is_there : ndarray of bool of shape (n_rows, length)
+        Which tokens of each row are not left out.
+    """
+
+    values: Matrix
+    is_there: np.ndarray
+
+    def lengths(self, n_segments: int = 1) -> np.ndarray:
+        """Return how many there are in each segment of each row, shape (n_rows, n_segments)."""
+        segments = equal_slices(self.is_there.shape[1], n_segments)
+        return np.stack([self.is_there[:, each].sum(axis=1) for each in segments], axis=1)
+
+
+def length_of(n_features: int, token_width: int | None) -> int:
+    """Return how many tokens rows of so many features have at most.
+
+    Raises
+    ------
+    ValueError
+        If tokens of that width do not make up a row.
+    """
+    width = n_features if token_width is None else token_width
+    if n_features % width:
+        raise ValueError(
+            f"token_width={width} must divide the number of features, {n_features}: each row is a "
+            "sequence of tokens of that width, one after another. Rows of fewer tokens end in "
+            "tokens of NaN (pad_tokens)."
+        )
+    return n_features // width
+
+
+def check_segments(n_segments: int, length: int) -> None:
+    """Raise if rows of so many tokens cannot be cut into so many segments."""
+    if n_segments > length:
+        raise ValueError(
+            f"n_segments={n_segments} must be at most the number of tokens in a row, {length}, as "
+            "each segment is to have one: choose fewer segments, or a smaller token_width."
+        )
+
+
+def as_tokens(X: Matrix, length: int) -> Matrix:
+    """Return all tokens of rows, those that are left out too, (n_rows * length, token_width)."""
+    values = X.reshape((X.shape[0] * length, X.shape[1] // length))
+    # scipy makes another format of a CSR matrix.
+    return values if isinstance(values, np.ndarray) else values.tocsr()
+
+
+def tokens_of(X: Matrix, length: int, fill: np.ndarray | None = None) -> Tokens:
+    """Return the tokens of some rows; those of NaN alone are left out.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_rows, length * token_width)
+        Rows.
+    length : int
+        Tokens of a row at most.
+    fill : ndarray of shape (token_width,), optional
+        What a single NaN of a token stands for; by default there is none.
+    """
+    n_rows, values = X.shape[0], as_tokens(X, length)
+    is_there: np.ndarray = np.ones((n_rows, length), dtype=bool)
+    if not may_have_nan(X) or not _has_nan(values):
+        return Tokens(values, is_there)
+    missing = np.isnan(values)
+    is_there = np.asarray(~missing.all(axis=1))
+    values, missing = values[is_there], missing[is_there]
+    if fill is not None and missing.any():
+        values = np.where(missing, fill.astype(values.dtype), values)
+    return Tokens(values, is_there.reshape(n_rows, length))
+
+
+def may_have_nan(X: Matrix) -> bool:
+    """Return whether X is an array of floats; a sparse matrix with NaN is refused before."""
+    return isinstance(X, np.ndarray) and X.dtype.kind == "f"
+
+
+def _has_nan(values: np.ndarray) -> bool:
+    """Return whether there is a NaN, a few rows at a time."""
+    return any(
+        np.isnan(values[which].sum()) and np.isnan(values[which]).any()
+        for which in chunk_slices(len(values), values.shape[1])
+    )
+
+
+class FeatureMeans(NamedTuple):
+    """The mean of each feature over tokens, without those that are missing.
+
+    Attributes
+    ----------
+    n_seen : ndarray of shape (token_width,)
+        Tokens that have the feature.
+    mean : ndarray of shape (token_width,), float64
+        0 where none has.
+    """
+
+    n_seen: np.ndarray
+    mean: np.ndarray
+
+    @classmethod
+    def of_nothing(cls, width: int) -> "FeatureMeans":
+        """Return those of no tokens."""
+        return cls(np.zeros(width), np.zeros(width))
+
+    @np.errstate(all="ignore")
+    def after(self, values: Matrix) -> "FeatureMeans":
+        """Return those of some more tokens, (n_tokens, token_width)."""
+        n_seen, total = self.n_seen.copy(), np.zeros_like(self.mean)
+        for which in chunk_slices(values.shape[0], values.shape[1]):
+            part = values[which]
+            if isinstance(part, np.ndarray):
+                n_seen += np.count_nonzero(~np.isnan(part), axis=0)
+                total += np.nansum(part, axis=0, dtype=np.float64)
+            else:
+                n_seen += part.shape[0]
+                total += np.asarray(part.sum(axis=0, dtype=np.float64)).ravel()
+        share = self.n_seen / np.maximum(n_seen, 1.0)
+        return FeatureMeans(n_seen, self.mean * share + total / np.maximum(n_seen, 1.0))
+
+
+def untokened(values: np.ndarray, is_there: np.ndarray) -> np.ndarray:
+    """Return tokens as rows, with NaN in the place of those that are left out.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_tokens, width)
+        Of those that are not.
+    is_there : ndarray of bool of shape (n_rows, length)
+        Which these are.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_rows, length, width)
+    """
+    if is_there.all():
+        return values.reshape((*is_there.shape, values.shape[1]))
+    rows = np.full((*is_there.shape, values.shape[1]), np.nan, dtype=values.dtype)
+    rows[is_there] = values
+    return rows
+
+
+def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) -> np.ndarray:
+    """Return one row for each group of tokens, padded with NaN to a common length.
+
+    A group is what its tokens belong to: the document of sentences, the recording of windows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_tokens, token_width)
+        Tokens, those of one group one after another.
+    groups : array-like of shape (n_tokens,)
+        The group of each token: numbers or strings.
+    length : int, default=None
+        Tokens of a row: as many as the estimator was fitted with, for rows that it is to transform.
+        None is as many as the longest group has. A longer group is an error.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_groups, length * token_width)
+        In the order in which groups appear: ``pandas.unique(groups)`` names them. Float32 stays
+        float32, everything else becomes float64.
+
+    Raises
+    ------
+    ValueError
+        If X and ``groups`` differ in length, if X is no finite matrix, if tokens of one group do
+        not stand together, or if a group has more tokens than ``length``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sksae.sequence import pad_tokens
+    >>> sentences = np.arange(6.0).reshape(3, 2)
+    >>> pad_tokens(sentences, groups=["a", "a", "b"])
+    array([[ 0.,  1.,  2.,  3.],
+           [ 4.,  5., nan, nan]])
+    """
+    tokens = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    of_token: np.ndarray = column_or_1d(groups)
+    check_consistent_length(tokens, of_token)
+    starts = np.flatnonzero(np.r_[True, of_token[1:] != of_token[:-1]])
+    names, counts = np.unique(of_token[starts], return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"groups must have the tokens of a group one after another, but those of "
+            f"{names[counts > 1].tolist()[0]!r} stand apart: sort both first, by "
+            "np.argsort(groups, kind='stable')."
+        )
+    lengths = np.diff(np.r_[starts, len(of_token)])
+    longest = int(lengths.max())
+    if length is None:
+        length = longest
+    elif length < longest:
+        longest_group = of_token[starts].tolist()[lengths.argmax()]
+        raise ValueError(
+            f"length={length} is less than the {longest} tokens of group {longest_group!r}: "
+            "shorten groups, or give a larger length."
+        )
+    return untokened(tokens, np.arange(length) < lengths[:, None]).reshape(len(starts), -1)
