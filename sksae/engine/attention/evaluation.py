@@ -178,5 +178,8 @@ def _active_share(
     share = WeightedMean()
     for _, batch in rows.chunks():
         codes = code(pre_activations(module, batch))
-        share.add(codes > torch.as_tensor(above).to(codes), batch.token_weight)
+        share.add(
+            codes > torch.as_tensor(above, dtype=codes.dtype, device=codes.device),
+            batch.token_weight,
+        )
     return share.value

@@ -107,9 +107,9 @@ class AttentionModule(nn.Module):
         super().__init__()
         width = architecture.d_model
         self.embed = nn.Linear(architecture.token_width, width)
-        self.mask_vector = nn.Parameter(torch.empty(width))
+        self.mask_vector = nn.Parameter(torch.empty(width, device="meta"))
         if architecture.positions == "learned":
-            self.positions = nn.Parameter(torch.empty(architecture.length, width))
+            self.positions = nn.Parameter(torch.empty(architecture.length, width, device="meta"))
         self._is_learned = architecture.positions == "learned"
         self.blocks = nn.ModuleList(Block(architecture) for _ in range(architecture.n_blocks))
         self.norm = nn.LayerNorm(width)
