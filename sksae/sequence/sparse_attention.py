@@ -8,20 +8,17 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.base import _fit_context
+from sklearn.callback import with_callbacks
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import Tags
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.attributes import check_goes_on
 from sksae.base.checkpoint import checkpointed
-from sksae.base.documentation import DocumentedMixin
 from sksae.base.fit_callbacks import FitCallbacks
 from sksae.base.inputs import checked_weight, unseen_on_failure
-from sksae.base.persistence import PersistentMixin
 from sksae.model.attention import POSITIONS, TOKEN_SPARSITIES, AttentionNetwork
 from sksae.model.codes import active_above
 from sksae.model.numbers import Matrix
@@ -34,8 +31,9 @@ from sksae.sequence.attention_attributes import (
     network_in,
 )
 from sksae.sequence.inputs import checked_sequences
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
-from sksae.sequence.tokens import Tokens, check_segments, length_of, tokens_of, untokened
+from sksae.sequence.over_tokens import OverTokens
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment
+from sksae.sequence.tokens import check_segments, length_of, lengths_of, tokens_of
 from sksae.training.attention import AttentionSpecification, make_attention_plan
 from sksae.training.attention_fit import (
     attention_fit_of,
@@ -48,9 +46,7 @@ from sksae.training.moments import well_scaled
 USUAL_RHO = 0.05
 
 
-class SparseAttentionEncoder(
-    DocumentedMixin, PersistentMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
-):
+class SparseAttentionEncoder(OverTokens):
     r"""Learn sparse codes of tokens that know the other tokens of their row, then pool them by row.
 
     A row is a sequence of tokens of one width, one after another: windows of a signal, sentences of
@@ -499,39 +495,17 @@ class SparseAttentionEncoder(
         """
         check_is_fitted(self)
         X, pooling = checked_sequences(self, X), checked_pooling(self.pooling)
-        network = network_in(vars(self))
-        above = active_above(self.largest_activation_, network.architecture.activation)
+        architecture = network_in(vars(self)).architecture
+        above = active_above(self.largest_activation_, architecture.activation)
         found = []
 
         def mask() -> np.ndarray:
             return codes > above
 
-        for codes, is_there in self._codes(network, X):
-            lengths = Tokens(codes, is_there).lengths(self.n_segments)
+        for codes, is_there in self._codes_of_tokens(X):
+            lengths = lengths_of(is_there, self.n_segments)
             found.append(pooled_by_segment(codes, lengths, pooling, mask))
         return np.concatenate(found)
-
-    def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the codes of all tokens of some rows, without pooling.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
-            Rows, as many features as in `fit`.
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, length, n_components)
-            NaN where a token is left out; in the precision of X.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            As from `transform`.
-        """
-        check_is_fitted(self)
-        X = checked_sequences(self, X)
-        return np.concatenate([untokened(*each) for each in self._codes(network_in(vars(self)), X)])
 
     def attention_weights(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return how much each token takes from each other token of its row.
@@ -618,33 +592,6 @@ class SparseAttentionEncoder(
             raise ValueError("R^2 overflows: rows of X are too far from those in fit.")
         return found
 
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Return a name for each column of `transform`: of the unit, then of the pooling.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Compared with the names of the features in `fit`, and otherwise ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_segments * n_poolings * n_components,)
-            Such as ``"sparseattentionencoder0_max"``, or with several segments
-            ``"sparseattentionencoder0_max_segment0"``.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        ValueError
-            If ``input_features`` are others than in `fit`.
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        prefix = type(self).__name__.lower()
-        names = (f"{prefix}{unit}" for unit in range(len(self.mean_activation_)))
-        return pooled_names(names, checked_pooling(self.pooling), self.n_segments)
-
     @property
     def components_(self) -> np.ndarray:
         """Atoms: what an activation of 1 adds to a token, shape (n_components, token_width).
@@ -730,19 +677,20 @@ class SparseAttentionEncoder(
             If none that counts has any.
         """
         tokens = tokens_of(X, length_of(X.shape[1], self.token_width))
-        rows = TokenRows(X, tokens.values, tokens.lengths()[:, 0], weight)
+        rows = TokenRows(X, tokens.values, lengths_of(tokens.is_there)[:, 0], weight)
         counted = rows.counted_weight
         if counted is not None and not counted.any():
             raise ValueError("X has no token: all entries of rows of a weight above 0 are NaN.")
         return rows
 
-    def _codes(
-        self, network: AttentionNetwork, X: Matrix
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield the codes of some rows' tokens at a time, and which tokens these are."""
+    def _unit_names(self) -> list[str]:
+        prefix = type(self).__name__.lower()
+        return [f"{prefix}{unit}" for unit in range(len(self.mean_activation_))]
+
+    def _codes_of_tokens(self, X: Matrix) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         from sksae.engine.attention import inference
 
-        return inference.codes_of_tokens(network, X, self.device)
+        return inference.codes_of_tokens(network_in(vars(self)), X, self.device)
 
     def __sksae_attention__(self) -> AttentionNetwork:
         """Return what was learnt as one value."""
@@ -751,10 +699,3 @@ class SparseAttentionEncoder(
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "parameters_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

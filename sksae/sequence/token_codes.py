@@ -8,17 +8,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context, clone
-from sklearn.callback import CallbackContext, CallbackSupportMixin, with_callbacks
+from sklearn.base import BaseEstimator, _fit_context, clone
+from sklearn.callback import CallbackContext, with_callbacks
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Tags, check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from sksae.base.available import available_if
-from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import checked_weight, unseen_on_failure
-from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import has_network
 from sksae.base.reading import as_configured
 from sksae.metrics.activity import activity_of, mask_of, thresholds_in
@@ -26,16 +23,19 @@ from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
 from sksae.process.warning import fitting_member
 from sksae.sequence.inputs import checked_sequences
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment, pooled_names
+from sksae.sequence.over_tokens import OverTokens
+from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment
 from sksae.sequence.tokens import (
     FeatureMeans,
-    Tokens,
     as_tokens,
     check_segments,
     length_of,
+    lengths_of,
     tokens_of,
     untokened,
 )
+from sksae.stacking.members import unfrozen
+from sksae.stacking.pretraining import draw_seeds
 from sksae.transformer import SparseAutoencoderTransformer
 
 
@@ -49,9 +49,7 @@ def _can_go_by_pieces(estimator: "TokenCodes") -> bool:
     )
 
 
-class TokenCodes(
-    DocumentedMixin, PersistentMixin, CallbackSupportMixin, TransformerMixin, BaseEstimator
-):
+class TokenCodes(OverTokens):
     """Codes of rows that are sequences: of each token by an autoencoder, then pooled by row.
 
     A row is a sequence of tokens of one width, one after another: windows of a signal, sentences
@@ -244,7 +242,7 @@ class TokenCodes(
         """
         check_is_fitted(self)
         X = checked_sequences(self, X)
-        pooling, autoencoder = checked_pooling(self.pooling), unfrozen(self.autoencoder_)
+        pooling, (autoencoder, _) = checked_pooling(self.pooling), unfrozen(self.autoencoder_)
         thresholds: np.ndarray | None = None
 
         def mask() -> Matrix:
@@ -257,38 +255,11 @@ class TokenCodes(
             return mask_of(activities, thresholds)
 
         found = []
-        for tokens in self._by_chunks(X):
-            codes = self._encode(tokens)
-            lengths = tokens.lengths(self.n_segments)
+        for codes, is_there in self._codes_of_tokens(X):
+            lengths = lengths_of(is_there, self.n_segments)
             found.append(pooled_by_segment(codes, lengths, pooling, mask))
         if sp.issparse(found[0]):
             return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
-        return np.concatenate(found)
-
-    def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the codes of all tokens of some rows, without pooling.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
-            Rows, as many features as in `fit`.
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, length, n_components)
-            NaN where a token is left out.
-
-        Raises
-        ------
-        NotFittedError, ValueError
-            As from `transform`.
-        """
-        check_is_fitted(self)
-        found = []
-        for tokens in self._by_chunks(checked_sequences(self, X)):
-            codes = self._encode(tokens)
-            dense = codes.toarray() if isinstance(codes, sp.csr_array) else codes
-            found.append(untokened(dense, tokens.is_there))
         return np.concatenate(found)
 
     def inverse_tokens(self, codes: ArrayLike) -> np.ndarray:
@@ -324,32 +295,6 @@ class TokenCodes(
             values = self.autoencoder_.inverse_transform(tokens.values)
         return untokened(values, tokens.is_there).reshape(len(codes), -1)
 
-    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
-        """Return a name for each column of `transform`: of the unit, then of the pooling.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Compared with the names of the features in `fit`, and otherwise ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_segments * n_poolings * n_components,)
-            Such as ``"sparseautoencodertransformer0_max"``, or with several segments
-            ``"sparseautoencodertransformer0_max_segment0"``.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        ValueError
-            If ``input_features`` are others than in `fit`.
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        names = self.autoencoder_.get_feature_names_out()
-        return pooled_names(names, checked_pooling(self.pooling), self.n_segments)
-
     def _fit(
         self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
     ) -> Self:
@@ -379,7 +324,7 @@ class TokenCodes(
                 raise ValueError("X has no token: all of its entries are NaN.")
             weights = {}
             if weight is not None:
-                weights["sample_weight"] = np.repeat(weight, tokens.lengths()[:, 0])
+                weights["sample_weight"] = np.repeat(weight, lengths_of(tokens.is_there)[:, 0])
             with fitting_member(autoencoder, self, "autoencoder", on_codes=False):
                 if isinstance(autoencoder, FrozenEstimator):
                     check_is_fitted(autoencoder)
@@ -431,28 +376,31 @@ class TokenCodes(
     def _new_autoencoder(self) -> Any:
         """Return a clone of the autoencoder, seeded."""
         given = SparseAutoencoderTransformer() if self.autoencoder is None else self.autoencoder
-        inner = unfrozen(given)
+        inner, is_frozen = unfrozen(given)
         if not has_network(inner) or not hasattr(inner, "inverse_transform"):
             raise TypeError(
                 "autoencoder must be a SparseAutoencoderTransformer or a StackedSparseAutoencoder, "
                 f"got {given!r}."
             )
         autoencoder = clone(given)
-        if inner is given and autoencoder.random_state is None:
-            draws = check_random_state(self.random_state)
-            autoencoder.random_state = int(draws.randint(np.iinfo(np.int32).max))
+        if not is_frozen and autoencoder.random_state is None:
+            (autoencoder.random_state,) = draw_seeds(self.random_state, 1)
         return autoencoder
 
-    def _by_chunks(self, X: Matrix) -> Iterator[Tokens]:
-        """Yield the tokens of some rows at a time."""
+    def _unit_names(self) -> Sequence[str]:
+        names: Sequence[str] = self.autoencoder_.get_feature_names_out()
+        return names
+
+    def _codes_of_tokens(self, X: Matrix) -> Iterator[tuple[Matrix, np.ndarray]]:
         n_components = self.autoencoder_.__sksae_network__().n_components
         widest = self.length_ * max(n_components, X.shape[1] // self.length_)
         for which in chunk_slices(X.shape[0], widest):
-            yield tokens_of(X[which], self.length_, self.token_mean_)
+            tokens = tokens_of(X[which], self.length_, self.token_mean_)
+            yield self._encode(tokens.values), tokens.is_there
 
-    def _encode(self, tokens: Tokens) -> Matrix:
-        """Return the codes of tokens, as an array or a csr_array."""
-        values, n_tokens = tokens.values, tokens.values.shape[0]
+    def _encode(self, values: Matrix) -> Matrix:
+        """Return the codes of tokens, (n_tokens, token_width), as an array or a csr_array."""
+        n_tokens = values.shape[0]
         if not n_tokens:
             # In the container that others have.
             values = self.token_mean_[None].astype(values.dtype)
@@ -462,15 +410,3 @@ class TokenCodes(
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "autoencoder_")
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
-
-def unfrozen(estimator: Any) -> Any:
-    """Return an estimator without the FrozenEstimator that it may be in."""
-    return estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator

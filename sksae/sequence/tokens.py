@@ -24,10 +24,19 @@ class Tokens(NamedTuple):
     values: Matrix
     is_there: np.ndarray
 
-    def lengths(self, n_segments: int = 1) -> np.ndarray:
-        """Return how many there are in each segment of each row, shape (n_rows, n_segments)."""
-        segments = equal_slices(self.is_there.shape[1], n_segments)
-        return np.stack([self.is_there[:, each].sum(axis=1) for each in segments], axis=1)
+
+def lengths_of(is_there: np.ndarray, n_segments: int = 1) -> np.ndarray:
+    """Return how many tokens there are in each segment of each row, (n_rows, n_segments).
+
+    Parameters
+    ----------
+    is_there : ndarray of bool of shape (n_rows, length)
+        Which tokens of each row are not left out.
+    n_segments : int, default=1
+        Into how many a row is cut.
+    """
+    segments = equal_slices(is_there.shape[1], n_segments)
+    return np.stack([is_there[:, each].sum(axis=1) for each in segments], axis=1)
 
 
 def length_of(n_features: int, token_width: int | None) -> int:
