@@ -25,7 +25,7 @@ from sksae.base.attributes import (
     network_of,
     result_attributes,
 )
-from sksae.base.available import available_if, goes_by_minibatches
+from sksae.base.available import available_if, check_holds_out_none, goes_by_minibatches
 from sksae.base.checkpoint import checkpointed
 from sksae.base.codes_out import CodesOutMixin
 from sksae.base.documentation import DocumentedMixin
@@ -725,11 +725,7 @@ class SparseAutoencoderTransformer(
         AttributeError
             If ``solver`` is "lbfgs", which needs all rows at once; then there is no such method.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit cannot hold out rows for early_stopping=True: use "
-                "early_stopping=False, or fit."
-            )
+        check_holds_out_none(self)
         return self._fit(X, y, sample_weight, resume=hasattr(self, "coefs_"), one_pass=True)
 
     def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> Matrix:

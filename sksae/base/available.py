@@ -40,3 +40,18 @@ def goes_by_minibatches(estimator: Any) -> bool:
             "with solver='lbfgs', which needs all rows at once: use solver='adam' or 'sgd', or fit."
         )
     return True
+
+
+def check_holds_out_none(estimator: Any) -> None:
+    """Raise if an estimator is to hold out rows, which a piece of a stream has none for.
+
+    Raises
+    ------
+    ValueError
+        If ``early_stopping`` is set.
+    """
+    if estimator.early_stopping:
+        raise ValueError(
+            "partial_fit cannot hold out rows for early_stopping=True: use early_stopping=False, "
+            "or fit."
+        )

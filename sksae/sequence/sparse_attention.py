@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sksae.base import constraints
 from sksae.base.attributes import check_goes_on
+from sksae.base.available import check_holds_out_none
 from sksae.base.checkpoint import checkpointed
 from sksae.base.fit_callbacks import FitCallbacks
 from sksae.base.inputs import checked_weight, unseen_on_failure
@@ -463,11 +464,7 @@ class SparseAttentionEncoder(OverTokens):
         ValueError
             If ``early_stopping`` is set, and as from `fit`.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit cannot hold out rows for early_stopping=True: use "
-                "early_stopping=False, or fit."
-            )
+        check_holds_out_none(self)
         resume = hasattr(self, "parameters_")
         return self._fit(X, y, sample_weight, resume=resume, one_pass=True)
 

@@ -19,6 +19,7 @@ from sksae.base.attributes import (
     supervised_attributes,
     supervised_record_of,
 )
+from sksae.base.available import check_holds_out_none
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import checked_rows, checked_weight, errors_about, unseen_on_failure
@@ -205,11 +206,7 @@ class SupervisedStack(
         X, y, sample_weight, classes
             As in the ``partial_fit`` of the classifier.
         """
-        if self.early_stopping:
-            raise ValueError(
-                "partial_fit cannot hold out rows for early_stopping=True: use "
-                "early_stopping=False, or fit."
-            )
+        check_holds_out_none(self)
         resume = hasattr(self, "autoencoders_")
         if resume:
             check_goes_on(self)
