@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse as sp
+from limiting import memory_limit
 
 import sksae
 from sksae.model_selection import BatchedGridSearchCV
@@ -89,26 +90,16 @@ TASKS: dict[str, Callable[[], Callable[[], object]]] = {
 }
 
 
-def address_space() -> int:
-    """Return how many bytes are in use."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
-
-
 def outcome(task: Callable[[], object], limit: int) -> str:
     """Return how a task ends that may take so many bytes more than are in use."""
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (address_space() + limit, most))
     try:
-        task()
-        return "worked"
+        with memory_limit(limit):
+            task()
     except Exception as error:
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         if not isinstance(error, MemoryError):
             traceback.print_exc()
         return f"{type(error).__name__}: {error}".replace("\n", " ")
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return "worked"
 
 
 def main(names: list[str], limits: list[int]) -> None:
@@ -124,9 +115,6 @@ def main(names: list[str], limits: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    # Not there on Windows, where this is imported but not run.
-    import resource
-
     main(
         [name for name in sys.argv[1].split(",") if name],
         [int(limit) for limit in sys.argv[2].split(",")],

@@ -44,6 +44,7 @@ def test_a_limit_is_an_error_that_says_what_to_do():
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("SKSAE_FUZZ" not in os.environ, reason="takes minutes: by choice, SKSAE_FUZZ=1")
 @pytest.mark.parametrize("n_threads", [1, 2])
 def test_so_it_is_for_all_that_estimators_do(n_threads):
     ends = ends_of([], [3, 20, 50, 100, 300, 1_000], n_threads)

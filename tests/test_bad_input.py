@@ -500,16 +500,6 @@ def test_training_goes_on_after_an_interrupt_where_it_was(X, solver):
     np.testing.assert_allclose(interrupted.coefs_[0], whole.coefs_[0], rtol=1e-9)
 
 
-@pytest.fixture
-def default_interrupts():
-    """Let SIGINT raise KeyboardInterrupt, as in a plain interpreter."""
-    if threading.current_thread() is not threading.main_thread():
-        pytest.skip("signals are handled in the main thread only")
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @each_solver
 def test_ctrl_c_at_any_moment_leaves_a_usable_model(X, default_interrupts, solver, dtype):

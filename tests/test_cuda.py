@@ -21,6 +21,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from ways_to_train import COMMON
 
 from sksae import (
     Checkpoint,
@@ -52,14 +53,7 @@ LABELS = (X[:, 0] > X[:, 1]).astype(int)
 
 # Those that draw on the device are compared apart: a GPU draws other numbers than a CPU.
 TRANSFORMERS = {
-    "kl": {},
-    "l1": {"sparsity": "l1"},
-    "l2": {"sparsity": "l2"},
-    "none": {"sparsity": None},
-    "tanh": {"activation": "tanh"},
-    "prelu": {"sparsity": "l1", "activation": "prelu"},
-    "refit": {"sparsity": "l1", "transform_algorithm": "refit"},
-    "omp": {"transform_algorithm": "omp", "transform_n_active": 2},
+    **COMMON,
     "topk": {"sparsity": "topk", "rho": 2},
     "topk deep": {"sparsity": "topk", "rho": 2, "hidden_layer_sizes": (9,)},
     "topk tied": {"sparsity": "topk", "rho": 2, "tied_weights": True},
@@ -69,24 +63,13 @@ TRANSFORMERS = {
     "jumprelu": {"sparsity": "jumprelu", "rho": 0.3},
     "jumprelu auto": {"sparsity": "jumprelu", "rho": 0.3, "beta": "auto"},
     "gated": {"sparsity": "gated"},
-    "sgd": {"solver": "sgd"},
     "sgd topk": {"solver": "sgd", "sparsity": "topk", "rho": 2},
-    "lbfgs": {"solver": "lbfgs"},
-    "lbfgs l1": {"solver": "lbfgs", "sparsity": "l1"},
-    "auto kl": {"beta": "auto"},
     "auto l1": {"beta": "auto", "sparsity": "l1", "max_iter": 30},
-    "auto l2": {"beta": "auto", "sparsity": "l2"},
-    "auto lbfgs": {"beta": "auto", "solver": "lbfgs"},
-    "tied": {"tied_weights": True},
     "deep tied prelu": {
         "hidden_layer_sizes": (9,),
         "hidden_activation": "prelu",
         "tied_weights": True,
     },
-    "sigmoid": {"output_activation": "sigmoid"},
-    "unscaled": {"scale_data": False},
-    "early stopping": {"early_stopping": True},
-    "early stopping lbfgs": {"early_stopping": True, "solver": "lbfgs"},
 }
 DRAWING = {
     "gaussian": {"noise": "gaussian"},

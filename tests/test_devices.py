@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 from plans import plan_of as plan_for
 from stand_in import DEVICE, on_stand_in
+from ways_to_train import COMMON
 
 import sksae
 from sksae import (
@@ -44,37 +45,19 @@ WEIGHT = rng.random(60)
 LABELS = (X[:, 0] > X[:, 1]).astype(int)
 
 TRANSFORMERS = {
-    "kl": {},
-    "l1": {"sparsity": "l1"},
-    "l2": {"sparsity": "l2"},
-    "none": {"sparsity": None},
-    "tanh": {"activation": "tanh"},
-    "prelu": {"sparsity": "l1", "activation": "prelu"},
-    "refit": {"sparsity": "l1", "transform_algorithm": "refit"},
-    "omp": {"transform_algorithm": "omp", "transform_n_active": 2},
-    "sgd": {"solver": "sgd"},
-    "lbfgs": {"solver": "lbfgs"},
-    "lbfgs l1": {"solver": "lbfgs", "sparsity": "l1"},
-    "auto kl": {"beta": "auto"},
+    **COMMON,
     "auto l1": {"beta": "auto", "sparsity": "l1", "max_iter": 12},
-    "auto l2": {"beta": "auto", "sparsity": "l2"},
-    "auto lbfgs": {"beta": "auto", "solver": "lbfgs"},
     "auto l1 lbfgs": {"beta": "auto", "sparsity": "l1", "solver": "lbfgs"},
     "gaussian": {"noise": "gaussian"},
     "masking": {"noise": "masking"},
     "masking lbfgs": {"noise": "masking", "solver": "lbfgs"},
-    "tied": {"tied_weights": True},
     "deep": {"hidden_layer_sizes": (5,)},
     "deep tied prelu": {
         "hidden_layer_sizes": (5,),
         "hidden_activation": "prelu",
         "tied_weights": True,
     },
-    "sigmoid": {"output_activation": "sigmoid"},
-    "unscaled": {"scale_data": False},
     "float64": {"dtype": "float64"},
-    "early stopping": {"early_stopping": True},
-    "early stopping lbfgs": {"early_stopping": True, "solver": "lbfgs"},
 }
 
 
