@@ -16,13 +16,13 @@ class Checkpoint:
     """Keeps where a fit stands in a file, from which a fit that was killed can be resumed.
 
     A callback of scikit-learn's protocol: ``estimator.set_callbacks(Checkpoint(path))``, of a
-    `SparseAutoencoderTransformer`, `StackedSparseAutoencoder`, `SparseAutoencoderClassifier` or
-    `SparseAutoencoderRegressor`, alone or as a step of a pipeline. With ``resume=True`` the very
-    same fit goes on from the file, to the same bits as if it had never been interrupted, on the
-    same kind of machine with the same number of threads. All that training depends on is kept: the
-    solver's state, the schedule, the order of rows, noise, the memory of early stopping, where
-    ``beta="auto"`` stands, and for how long units have been idle; of a stack also the members that
-    are trained.
+    `SparseAutoencoderTransformer`, `StackedSparseAutoencoder`, `SparseAutoencoderClassifier`,
+    `SparseAutoencoderRegressor` or `SparseAttentionEncoder`, alone or as a step of a pipeline. With
+    ``resume=True`` the very same fit goes on from the file, to the same bits as if it had never
+    been interrupted, on the same kind of machine with the same number of threads. All that training
+    depends on is kept: the solver's state, the schedule, the order of rows, noise, the memory of
+    early stopping, where ``beta="auto"`` stands, and for how long units have been idle; of a stack
+    also the members that are trained.
 
     ``partial_fit`` is too short to be kept: there save the estimator between two calls.
 
@@ -65,8 +65,9 @@ class Checkpoint:
     Where ``random_state`` is None or a RandomState, the file says from where the fit draws: a
     resumed fit draws the same numbers, and leaves the RandomState as a whole fit would.
 
-    The file takes about as much room as a pickle of the estimator; with ``solver="lbfgs"`` up to
-    100 times as much as the weights, in float64, 128 MB at most.
+    The file takes about as much room as a pickle of the estimator. With ``solver="lbfgs"`` it also
+    holds the pairs by which the solver knows the curvature: up to 200 vectors as long as all
+    parameters, in float64, as many as 128 MB hold, but 16 at least.
 
     Examples
     --------
