@@ -40,8 +40,8 @@ class Checkpoint:
         How many files there are to be at most, at least 1: the newest at ``path``, the one before
         at ``path`` with ".1", and so on.
     resume : bool, default=False
-        Whether to go on from the file if there is one. A fit that had ended is not trained again.
-        Otherwise the fit begins anew, and the file is replaced.
+        Whether to go on from the file if there is one; with ``verbose`` a line says so. A fit that
+        had ended is not trained again. Otherwise the fit begins anew, and the file is replaced.
 
     Raises
     ------

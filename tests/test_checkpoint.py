@@ -196,6 +196,14 @@ def test_a_fit_that_had_ended_is_not_made_again(path, monkeypatch):
     assert_same(expected, resumed)
 
 
+def test_a_line_says_that_a_fit_is_resumed(path, capsys):
+    sae().set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    sae().set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    assert capsys.readouterr().out == ""
+    sae(verbose=1).set_callbacks(Checkpoint(path, resume=True)).fit(PLAIN)
+    assert capsys.readouterr().out.startswith(f"Resumed from {str(path)!r}\n")
+
+
 def test_a_fit_that_its_user_ended_goes_on(path):
     class Impatient:
         def setup(self, estimator, context):

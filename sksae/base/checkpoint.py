@@ -75,6 +75,8 @@ def checkpointed(
     if checkpoint.resume and path.exists():
         contents = read_checkpoint(path)
         check_same_fit(path, fit, contents.fit)
+        if estimator.verbose:
+            print(f"Resumed from {str(path)!r}", flush=True)
         known, drawn_from = contents.state, tuple(contents.random_state)
         # The user's own generator goes on as it did then; that of all of numpy is left alone.
         if not isinstance(random_state, np.random.RandomState):
