@@ -245,6 +245,29 @@ def test_the_score_is_r2_of_tokens_rebuilt_while_they_are_masked(X):
 # Padding.
 
 
+@each_sparsity
+def test_codes_of_tokens_are_rebuilt_as_the_score_without_masks_says(X, sparsity):
+    encoder = make(sparsity=sparsity, dtype="float64", mask_fraction=0.0).fit(X)
+    tokens = X.reshape(-1, WIDTH)
+    back = encoder.inverse_tokens(encoder.tokens(X)).reshape(-1, WIDTH)
+    error = np.square(back - tokens).sum() / np.square(tokens - tokens.mean(axis=0)).sum()
+    np.testing.assert_allclose(1 - error, encoder.score(X), rtol=1e-9)
+
+
+def test_tokens_that_are_left_out_are_nan_when_rebuilt(padded):
+    encoder = make().fit(padded)
+    back = encoder.inverse_tokens(encoder.tokens(padded)).reshape(-1, LENGTH, WIDTH)
+    left_out = np.isnan(padded.reshape(-1, LENGTH, WIDTH)).all(axis=2)
+    np.testing.assert_array_equal(np.isnan(back).all(axis=2), left_out)
+    np.testing.assert_array_equal(np.isnan(back).any(axis=2), left_out)
+    codes = encoder.tokens(padded[:2])
+    codes[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="codes must be NaN in all units of a token, or in none"):
+        encoder.inverse_tokens(codes)
+    with pytest.raises(ValueError, match=r"codes must have the shape \(n_samples, 5, 6\)"):
+        encoder.inverse_tokens(codes[:, :2])
+
+
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("density", [0.5, 2])
 def test_a_row_padded_further_has_the_same_codes(X, positions, density):

@@ -28,7 +28,7 @@ WINDOWS = {
     "GunPoint": (16, 4),
     "ArrowHead": (24, 6),
 }
-N_DOCUMENTS, SENTENCES_OF_A_DOCUMENT = 3000, (8, 40)
+SENTENCES_OF_A_DOCUMENT = 5, 40  # at least and at most
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def documents(path: Path) -> Sequences:
     X, y, doc = X[order], y[order], doc[order]
     _, first, lengths = np.unique(doc, return_index=True, return_counts=True)
     fewest, most = SENTENCES_OF_A_DOCUMENT
-    chosen = np.flatnonzero((lengths >= fewest) & (lengths <= most))[:N_DOCUMENTS]
+    chosen = np.flatnonzero((lengths >= fewest) & (lengths <= most))
     kept = np.isin(doc, doc[first[chosen]])
     return Sequences(
         "documents", pad_tokens(X[kept], doc[kept]), X.shape[1], y[first[chosen]], None

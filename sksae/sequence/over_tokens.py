@@ -1,4 +1,4 @@
-"""What estimators of rows of tokens share: names of columns, codes of single tokens, tags."""
+"""What estimators of rows of tokens share: names of columns, codes of tokens and back, tags."""
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
@@ -8,15 +8,16 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_array
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 
 from sksae.base.documentation import DocumentedMixin
+from sksae.base.inputs import FLOATS
 from sksae.base.persistence import PersistentMixin
 from sksae.model.numbers import Matrix
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.pooling import checked_pooling, pooled_names
-from sksae.sequence.tokens import untokened
+from sksae.sequence.tokens import tokens_of, untokened
 
 
 class OverTokens(
@@ -26,6 +27,11 @@ class OverTokens(
 
     pooling: Sequence[str]
     n_segments: int
+    length_: int
+
+    @abstractmethod
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return the tokens that codes stand for, (n_tokens, token_width), in their precision."""
 
     @abstractmethod
     def _unit_names(self) -> Sequence[str]:
@@ -72,6 +78,45 @@ class OverTokens(
             dense = codes if isinstance(codes, np.ndarray) else codes.toarray()
             found.append(untokened(dense, is_there))
         return np.concatenate(found)
+
+    def inverse_tokens(self, codes: ArrayLike) -> np.ndarray:
+        """Return the rows that the codes of their tokens stand for.
+
+        Parameters
+        ----------
+        codes : array-like of shape (n_samples, length, n_components)
+            As `tokens` returns them.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, length * token_width)
+            NaN where the code of a token is; in the precision of the codes.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If codes have another shape, or NaN beside numbers.
+        """
+        check_is_fitted(self)
+        codes = np.asarray(codes)
+        wanted = self.length_, len(self._unit_names())
+        if codes.ndim != 3 or codes.shape[1:] != wanted:
+            raise ValueError(
+                f"codes must have the shape (n_samples, {wanted[0]}, {wanted[1]}), as tokens() "
+                f"returns them, got {codes.shape}."
+            )
+        flat = check_array(
+            codes.reshape(len(codes), -1),
+            dtype=FLOATS,
+            ensure_all_finite="allow-nan",
+            input_name="codes",
+        )
+        tokens = tokens_of(flat, self.length_)
+        if np.isnan(tokens.values).any():
+            raise ValueError("codes must be NaN in all units of a token, or in none.")
+        return untokened(self._decode(tokens.values), tokens.is_there).reshape(len(flat), -1)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
         """Return a name for each column of `transform`: of the unit, then of the pooling.

@@ -684,6 +684,11 @@ class SparseAttentionEncoder(OverTokens):
         prefix = type(self).__name__.lower()
         return [f"{prefix}{unit}" for unit in range(len(self.mean_activation_))]
 
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        """Return ``mean_ + scale_ * (W codes + b)``, of the decoder's W and b."""
+        mean = self.mean_ + self.parameters_["decode.bias"] * self.scale_
+        return (codes @ self.components_ + mean).astype(codes.dtype)
+
     def _codes_of_tokens(self, X: Matrix) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         from sksae.engine.attention import inference
 

@@ -32,7 +32,6 @@ from sksae.sequence.tokens import (
     length_of,
     lengths_of,
     tokens_of,
-    untokened,
 )
 from sksae.stacking.members import unfrozen
 from sksae.stacking.pretraining import draw_seeds
@@ -262,39 +261,6 @@ class TokenCodes(OverTokens):
             return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
         return np.concatenate(found)
 
-    def inverse_tokens(self, codes: ArrayLike) -> np.ndarray:
-        """Return the rows that the codes of their tokens stand for.
-
-        Parameters
-        ----------
-        codes : array-like of shape (n_samples, length, n_components)
-            As `tokens` returns them.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, length * token_width)
-            NaN where the code of a token is.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        ValueError
-            If codes have another shape, or NaN beside numbers.
-        """
-        check_is_fitted(self)
-        codes = np.asarray(codes)
-        n_components = self.autoencoder_.__sksae_network__().n_components
-        if codes.ndim != 3 or codes.shape[1:] != (self.length_, n_components):
-            raise ValueError(
-                f"codes must have the shape (n_samples, {self.length_}, {n_components}), as "
-                f"tokens() returns them, got {codes.shape}."
-            )
-        tokens = tokens_of(codes.reshape(len(codes), -1), self.length_)
-        with config_context(transform_output="default"):
-            values = self.autoencoder_.inverse_transform(tokens.values)
-        return untokened(values, tokens.is_there).reshape(len(codes), -1)
-
     def _fit(
         self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
     ) -> Self:
@@ -390,6 +356,11 @@ class TokenCodes(OverTokens):
     def _unit_names(self) -> Sequence[str]:
         names: Sequence[str] = self.autoencoder_.get_feature_names_out()
         return names
+
+    def _decode(self, codes: np.ndarray) -> np.ndarray:
+        with config_context(transform_output="default"):
+            values: np.ndarray = self.autoencoder_.inverse_transform(codes)
+        return values
 
     def _codes_of_tokens(self, X: Matrix) -> Iterator[tuple[Matrix, np.ndarray]]:
         n_components = self.autoencoder_.__sksae_network__().n_components
