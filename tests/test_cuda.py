@@ -2,7 +2,7 @@
 
 Where torch sees no such device the tests are skipped. On a machine that has one:
 
-    python -m pytest tests/test_cuda.py -m "slow or not slow" -ra
+    python -m pytest tests/test_cuda*.py -m "slow or not slow" -ra
 
 `SKSAE_TEST_DEVICE` names another device. With "cpu" the same tests run without a GPU, which shows
 that they can pass; those that need a GPU's memory are skipped.
@@ -13,13 +13,28 @@ import pickle
 import shutil
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from sklearn.base import clone
+from on_device import (
+    DEVICE,
+    IS_CUDA,
+    LABELS,
+    OF_LBFGS,
+    ON_DEVICE,
+    WEIGHT,
+    X,
+    assert_close,
+    learnt,
+    made_of,
+    make,
+    members,
+    needs_cuda,
+    on_cpu,
+    tolerance,
+)
 from sklearn.model_selection import GridSearchCV
 from ways_to_train import COMMON
 
@@ -27,29 +42,12 @@ from sksae import (
     Checkpoint,
     SparseAutoencoderClassifier,
     SparseAutoencoderRegressor,
-    SparseAutoencoderTransformer,
     StackedSparseAutoencoder,
 )
 from sksae.engine.device import has_half_products
 from sksae.model_selection import BatchedGridSearchCV
 
-DEVICE = os.environ.get("SKSAE_TEST_DEVICE", "cuda")
-IS_CUDA = DEVICE.startswith("cuda")
-pytestmark = [
-    pytest.mark.skipif(
-        IS_CUDA and not torch.cuda.is_available(), reason="torch sees no CUDA device here"
-    ),
-    # Without a GPU they say again what the tests of each subject say.
-    *([] if IS_CUDA else [pytest.mark.slow]),
-    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
-    pytest.mark.filterwarnings("ignore:.*Memory ended"),
-]
-needs_cuda = pytest.mark.skipif(not IS_CUDA, reason="needs the memory of a GPU")
-
-rng = np.random.default_rng(0)
-X = rng.random((300, 12)) * (rng.random((300, 12)) > 0.3)
-WEIGHT = rng.random(300)
-LABELS = (X[:, 0] > X[:, 1]).astype(int)
+pytestmark = ON_DEVICE
 
 # Those that draw on the device are compared apart: a GPU draws other numbers than a CPU.
 TRANSFORMERS = {
@@ -78,59 +76,6 @@ DRAWING = {
     "topk gaussian": {"noise": "gaussian", "sparsity": "topk", "rho": 2},
 }
 each_transformer = pytest.mark.parametrize("name", TRANSFORMERS)
-# A line search at the edge of a decision makes more of rounding than a step of adam does.
-OF_LBFGS = 1e-5
-
-
-def make(**params):
-    defaults = {
-        "n_components": 8,
-        "batch_size": 64,
-        "max_iter": 6,
-        "random_state": 0,
-        "dtype": "float64",
-        "device": DEVICE,
-    }
-    return SparseAutoencoderTransformer(**(defaults | params))
-
-
-def members(**params):
-    return [make(**params), make(n_components=5, **params)]
-
-
-def tolerance(name):
-    return OF_LBFGS if "lbfgs" in name else 1e-6
-
-
-def learnt(model):
-    """Return what an autoencoder has learnt, and how its training went."""
-    return [*model.coefs_, *model.intercepts_, model.loss_curve_, model.active_share_]
-
-
-def made_of(model, rows):
-    """Return what a fitted model makes of rows."""
-    codes = model.transform(rows)
-    return [
-        codes,
-        model.inverse_transform(codes),
-        model.score_samples(rows),
-        model.score(rows, sample_weight=WEIGHT),
-    ]
-
-
-def assert_close(found, expected, rtol):
-    assert len(found) == len(expected)
-    for ours, theirs in zip(found, expected, strict=True):
-        if sp.issparse(ours):
-            ours, theirs = ours.toarray(), theirs.toarray()
-        scale = max(1.0, float(np.abs(theirs).max(initial=0.0)))
-        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale)
-
-
-def on_cpu(model, *data, **weights):
-    return clone(model).set_params(device="cpu").fit(*data, **weights)
-
-
 # One autoencoder.
 
 
@@ -341,77 +286,6 @@ def test_a_model_goes_to_a_machine_without_a_gpu(device, tmp_path):
         told if device.startswith("cuda") else []
     )
     assert bool(told) == device.startswith("cuda")
-
-
-# Memory.
-
-
-@pytest.fixture
-def little_memory():
-    """Return a function that reserves the GPU's memory but for so many bytes."""
-    held = []
-
-    def leave(n_bytes):
-        torch.cuda.synchronize()
-        torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(DEVICE)
-        held.append(torch.empty(max(0, free - n_bytes), dtype=torch.uint8, device=DEVICE))
-        return held[-1]
-
-    yield leave
-    held.clear()
-    torch.cuda.empty_cache()
-
-
-WIDE = {"n_components": 4096, "batch_size": 16384, "max_iter": 2, "dtype": "float32"}
-
-
-@needs_cuda
-@pytest.mark.parametrize("name", ["kl", "l1", "topk", "batchtopk"])
-def test_a_batch_larger_than_memory_is_processed_in_parts(name, little_memory):
-    params = WIDE | {"sparsity": name} | ({"rho": 16} if "topk" in name else {})
-    rows = np.random.default_rng(0).normal(size=(16384, 256)).astype(np.float32)
-    expected = make(**params).fit(rows)
-    torch.cuda.empty_cache()
-    # Parameters and moments take less than 100 MB, a batch's activations 512 MB and more.
-    little_memory(350_000_000)
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        model = make(**params).fit(rows)
-    told = [str(each.message) for each in told if "Memory ended" in str(each.message)]
-    assert len(told) == 1
-    assert model.loss_ == pytest.approx(expected.loss_, rel=1e-3)
-    assert_close([model.loss_curve_], [expected.loss_curve_], 1e-3)
-
-
-@needs_cuda
-@pytest.mark.parametrize("method", ["transform", "score_samples"])
-def test_rows_are_encoded_in_little_memory(method, little_memory):
-    rows = np.random.default_rng(0).normal(size=(20_000, 256)).astype(np.float32)
-    model = make(**WIDE | {"batch_size": 512, "max_iter": 1}).fit(rows[:2048])
-    expected = getattr(model, method)(rows)
-    torch.cuda.empty_cache()
-    little_memory(40_000_000)
-    assert_close([getattr(model, method)(rows)], [expected], 1e-4)
-
-
-@needs_cuda
-def test_parameters_larger_than_memory_are_an_error(little_memory):
-    little_memory(50_000_000)
-    model = make(**WIDE | {"n_components": 2**17})
-    with pytest.raises(MemoryError, match=r"Out of memory.*n_components.*device"):
-        model.fit(np.random.default_rng(0).normal(size=(512, 256)))
-    assert not hasattr(model, "n_features_in_")
-
-
-@needs_cuda
-def test_a_fit_leaves_nothing_on_the_device():
-    make().fit(X).transform(X)
-    before = torch.cuda.memory_allocated(DEVICE)
-    for name in ("kl", "batchtopk", "lbfgs"):
-        make(**TRANSFORMERS[name]).fit(X).transform(X)
-    # But for what the library of products keeps for itself.
-    assert torch.cuda.memory_allocated(DEVICE) <= before + 1_000_000
 
 
 # Checkpoints.

@@ -40,13 +40,15 @@ PENALTIES = np.logspace(-2, 5, 15)
 SEGMENTS = (1, 4)
 POOLED, CHOSEN = "pooled", "chosen among pooled"
 TUNED_RAW, TUNED_POOLED = "fine-tuned on raw rows", "fine-tuned on the chosen"
-SPARSE = "sparse attention, in quarters"
+# Behind names of features that are pooled by quarters of a row.
+QUARTERS = ", in quarters"
 # What is compared, seed by seed, besides the best simple features.
 PAIRS = {
-    SPARSE: {
-        "sparse attention, untrained, in quarters": "ahead of untrained",
-        "full attention, in quarters": "ahead of full",
+    f"sparse attention{ending}": {
+        f"sparse attention, untrained{ending}": "ahead of untrained",
+        f"full attention{ending}": "ahead of full",
     }
+    for ending in ("", QUARTERS)
 }
 UNTRAINED = {"max_iter": 1, "learning_rate": 1e-12}
 
@@ -73,9 +75,9 @@ def pooled(**params) -> Callable[[int, int], Encoder]:
 
 
 def attention(density: float, **params) -> Callable[[int, int], Encoder]:
-    """Return what makes an encoder by attention of that density; see `pooled`."""
+    """Return what makes an encoder of 400 units by attention of that density; see `pooled`."""
     return lambda width, seed: SparseAttentionEncoder(
-        token_width=width, attention_density=density, random_state=seed, **params
+        400, token_width=width, attention_density=density, random_state=seed, **params
     )
 
 
@@ -137,7 +139,7 @@ def features_of(
             start = time.process_time()
             encoder.set_params(n_segments=min(n_segments, encoder.length_))
             features = encoder.transform(data.X)
-            ending = ", in quarters" if n_segments > 1 else ""
+            ending = QUARTERS if n_segments > 1 else ""
             yield name + ending, features, seconds + time.process_time() - start
 
 
@@ -210,11 +212,9 @@ def table_of(data: Sequences, by_seed: list[dict[str, Result]]) -> list[dict]:
 def verdicts(table: list[dict]) -> list[str]:
     """Return what the study comes to over all sets, in words."""
     said = []
-    for name, column in (
-        (CHOSEN, "ahead of simple"),
-        (SPARSE, "ahead of untrained"),
-        (SPARSE, "ahead of full"),
-    ):
+    for name, column in [(CHOSEN, "ahead of simple")] + [
+        (name, column) for name, columns in PAIRS.items() for column in columns.values()
+    ]:
         error = "+- " if column == "ahead of simple" else f"+- of {column}"
         rows = [row for row in table if row["features"] == name and column in row]
         ahead = [row["data"] for row in rows if row[column] > row[error]]
