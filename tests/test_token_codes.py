@@ -144,6 +144,33 @@ def test_a_single_missing_value_is_the_mean_of_its_feature():
     np.testing.assert_allclose(fitted.token_mean_, expected, atol=1e-15)
 
 
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_array])
+@pytest.mark.parametrize("scale", [1.0, 1e305])
+def test_means_of_features_are_weighted(container, scale):
+    weight = np.repeat([0.0, 1.0, 3.0], 10)
+    model = TokenCodes(sae(), token_width=WIDTH).fit(container(X), sample_weight=scale * weight)
+    expected = np.average(X.reshape(-1, WIDTH), axis=0, weights=np.repeat(weight, 4))
+    np.testing.assert_allclose(model.token_mean_, expected, rtol=1e-12)
+    # Each piece counts by its rows, however its weights are scaled.
+    model.partial_fit(container(X), sample_weight=np.full(len(X), 7.0))
+    expected = (expected + X.reshape(-1, WIDTH).mean(axis=0)) / 2
+    np.testing.assert_allclose(model.token_mean_, expected, rtol=1e-12)
+
+
+def test_rows_of_weight_0_do_not_fill_in_for_what_is_missing():
+    rows = X.copy()
+    rows[:5, 0] = np.nan
+    weight = np.ones(len(X))
+    weight[20:] = 0.0
+    model = TokenCodes(sae(), token_width=WIDTH).fit(rows, sample_weight=weight)
+    other = TokenCodes(sae(), token_width=WIDTH)
+    changed = rows.copy()
+    changed[20:] = 1e6
+    other.fit(changed, sample_weight=weight)
+    np.testing.assert_array_equal(model.token_mean_, other.token_mean_)
+    np.testing.assert_array_equal(model.transform(rows), other.transform(rows))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_precision_of_rows_is_kept(dtype):
     model = TokenCodes(sae(), token_width=WIDTH).fit(X.astype(dtype))

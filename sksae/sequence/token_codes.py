@@ -35,6 +35,7 @@ from sksae.sequence.tokens import (
 )
 from sksae.stacking.members import unfrozen
 from sksae.stacking.pretraining import draw_seeds
+from sksae.training.moments import well_scaled
 from sksae.transformer import SparseAutoencoderTransformer
 
 
@@ -46,6 +47,14 @@ def _can_go_by_pieces(estimator: "TokenCodes") -> bool:
         f"as its {type(estimator.autoencoder).__name__} has none: fit, or use an autoencoder with "
         "solver='adam' or 'sgd'."
     )
+
+
+def _of_tokens(weight: np.ndarray | None, length: int) -> np.ndarray | None:
+    """Return weights of rows as those of all their tokens, 1 on average; None where all are."""
+    if weight is None:
+        return None
+    scaled = well_scaled(weight)
+    return np.repeat(scaled / scaled.mean(), length)
 
 
 class TokenCodes(OverTokens):
@@ -85,7 +94,7 @@ class TokenCodes(OverTokens):
     length_ : int
         Tokens of a row at most.
     token_mean_ : ndarray of shape (token_width,)
-        Mean of each feature over the tokens that have it.
+        Weighted mean of each feature over the tokens that have it.
     n_features_in_ : int
         Features of a row: ``length_`` times the width of a token.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -284,7 +293,7 @@ class TokenCodes(OverTokens):
             length = length_of(X.shape[1], self.token_width)
             check_segments(self.n_segments, length)
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
-            means = means.after(as_tokens(X, length))
+            means = means.after(as_tokens(X, length), _of_tokens(weight, length))
             tokens = tokens_of(X, length, means.mean)
             if not tokens.values.shape[0]:
                 raise ValueError("X has no token: all of its entries are NaN.")

@@ -111,12 +111,12 @@ def _has_nan(values: np.ndarray) -> bool:
 
 
 class FeatureMeans(NamedTuple):
-    """The mean of each feature over tokens, without those that are missing.
+    """The weighted mean of each feature over tokens, without those that are missing.
 
     Attributes
     ----------
     n_seen : ndarray of shape (token_width,)
-        Tokens that have the feature.
+        Tokens that have the feature, each counted by its weight.
     mean : ndarray of shape (token_width,), float64
         0 where none has.
     """
@@ -130,19 +130,31 @@ class FeatureMeans(NamedTuple):
         return cls(np.zeros(width), np.zeros(width))
 
     @np.errstate(all="ignore")
-    def after(self, values: Matrix) -> "FeatureMeans":
-        """Return those of some more tokens, (n_tokens, token_width)."""
+    def after(self, values: Matrix, weight: np.ndarray | None = None) -> "FeatureMeans":
+        """Return those of some more tokens.
+
+        Parameters
+        ----------
+        values : ndarray or CSR matrix of shape (n_tokens, token_width)
+            NaN where something is missing.
+        weight : ndarray of shape (n_tokens,), optional
+            What each counts; 1 by default.
+        """
         n_seen, total = self.n_seen.copy(), np.zeros_like(self.mean)
         for which in chunk_slices(values.shape[0], values.shape[1]):
             part = values[which]
+            own = np.ones(part.shape[0]) if weight is None else weight[which]
+            # What counts for nothing may be anything.
+            part, own = part[own > 0.0], own[own > 0.0]
             if isinstance(part, np.ndarray):
-                n_seen += np.count_nonzero(~np.isnan(part), axis=0)
-                total += np.nansum(part, axis=0, dtype=np.float64)
+                missing = np.isnan(part)
+                n_seen += own @ ~missing
+                total += own @ np.where(missing, 0.0, part)
             else:
-                n_seen += part.shape[0]
-                total += np.asarray(part.sum(axis=0, dtype=np.float64)).ravel()
-        share = self.n_seen / np.maximum(n_seen, 1.0)
-        return FeatureMeans(n_seen, self.mean * share + total / np.maximum(n_seen, 1.0))
+                n_seen += own.sum()
+                total += own @ part
+        share = self.n_seen / np.where(n_seen > 0.0, n_seen, 1.0)
+        return FeatureMeans(n_seen, self.mean * share + total / np.where(n_seen > 0.0, n_seen, 1.0))
 
 
 def untokened(values: np.ndarray, is_there: np.ndarray) -> np.ndarray:
