@@ -106,9 +106,9 @@ def sentences_of_documents(
     counts = Counter(sentence for sentences in packages for sentence in set(sentences))
     documents: dict[tuple[str, ...], str] = {}
     for sentences, package in packages.items():
-        left = tuple(each for each in sentences if counts[each] <= most_often)[:most]
+        left = tuple(each for each in sentences if counts[each] <= most_often)
         if len(left) >= fewest:
-            documents.setdefault(left, package)
+            documents.setdefault(left[:most], package)
     drawn = np.random.default_rng(seed).permutation(len(documents))[:n]
     texts = [list(documents)[number] for number in drawn]
     return (
