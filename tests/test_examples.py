@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PICTURES = {
     "anomalies": "anomalies.png",
     "atoms": "atoms.png",
+    "attention_lines": "attention_lines.png",
     "deep_features": "deep_features.png",
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
