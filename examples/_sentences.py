@@ -60,8 +60,13 @@ def sentences_of(module: ModuleType) -> Iterator[str]:
     for docstring in docstrings_of(module):
         for text in re.split(r"(?<=[.!?])\s+|\n\n", docstring):
             sentence = " ".join(text.split())
-            if 40 < len(sentence) < 300 and not re.search(r">>>|^\W|[=|_]{3}", sentence):
+            if is_sentence(sentence):
                 yield sentence
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a piece of a docstring is neither code nor table, and no heading."""
+    return 40 < len(text) < 300 and not re.search(r">>>|^\W|[=|_]{3}", text)
 
 
 def package_documents(most_often: int = 3, shortest: int = 30) -> tuple["np.ndarray", "np.ndarray"]:
@@ -73,11 +78,8 @@ def package_documents(most_often: int = 3, shortest: int = 30) -> tuple["np.ndar
     import numpy as np
 
     packages: dict[tuple[str, ...], str] = {}
-    for module in MORE_MODULES:
-        if find_spec(module.split(".")[0]) is None:
-            continue
-        for docstring in docstrings_of(import_module(module)):
-            packages.setdefault(pieces_of(docstring), module.split(".")[0])
+    for docstring, package in package_docstrings():
+        packages.setdefault(pieces_of(docstring), package)
     counts = Counter(piece for pieces in packages for piece in set(pieces))
     documents: dict[str, str] = {}
     for pieces, package in packages.items():
@@ -85,6 +87,56 @@ def package_documents(most_often: int = 3, shortest: int = 30) -> tuple["np.ndar
         if len(document.split()) >= shortest:
             documents.setdefault(document, package)
     return np.array(list(documents)), np.array(list(documents.values()))
+
+
+def sentences_of_documents(
+    n: int, most_often: int = 3, fewest: int = 6, most: int = 20, seed: int = 0
+) -> tuple["np.ndarray", "np.ndarray", "np.ndarray"]:
+    """Return sentences, the number of each one's document, and the package of each document.
+
+    Documents are n docstrings drawn at random, without what stands in more than ``most_often`` of
+    all. Those of fewer sentences than ``fewest`` are not drawn; of others the first ``most`` are
+    taken.
+    """
+    import numpy as np
+
+    packages: dict[tuple[str, ...], str] = {}
+    for docstring, package in package_docstrings():
+        packages.setdefault(tuple(whole_sentences(docstring)), package)
+    counts = Counter(sentence for sentences in packages for sentence in set(sentences))
+    documents: dict[tuple[str, ...], str] = {}
+    for sentences, package in packages.items():
+        left = tuple(each for each in sentences if counts[each] <= most_often)
+        if len(left) >= fewest:
+            documents.setdefault(left[:most], package)
+    drawn = np.random.default_rng(seed).permutation(len(documents))[:n]
+    texts = [list(documents)[number] for number in drawn]
+    return (
+        np.array([sentence for sentences in texts for sentence in sentences]),
+        np.repeat(np.arange(len(texts)), [len(sentences) for sentences in texts]),
+        np.array(list(documents.values()))[drawn],
+    )
+
+
+def whole_sentences(docstring: str) -> Iterator[str]:
+    """Yield the sentences of a docstring in their order, without code, headings and parameters."""
+    lines = [
+        "" if re.match(r"\s*(>>>|\.\.|[-=~]{3})|\s*[\w*, ]+ : ", line) else line
+        for line in docstring.splitlines()
+    ]
+    for text in re.split(r"(?<=[.!?])\s+|\n\s*\n", "\n".join(lines)):
+        sentence = " ".join(text.split())
+        if is_sentence(sentence) and re.match(r"[A-Z].*[.!?]$", sentence):
+            yield sentence
+
+
+def package_docstrings() -> Iterator[tuple[str, str]]:
+    """Yield docstrings, and the package of each."""
+    for module in MORE_MODULES:
+        package = module.split(".")[0]
+        if find_spec(package) is not None:
+            for docstring in docstrings_of(import_module(module)):
+                yield docstring, package
 
 
 def pieces_of(docstring: str) -> tuple[str, ...]:

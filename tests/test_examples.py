@@ -12,23 +12,27 @@ from sklearn.base import BaseEstimator
 from sklearn.datasets import _openml
 
 import sksae
+import sksae.sequence
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 # The picture, or page, that each writes.
 PICTURES = {
     "anomalies": "anomalies.png",
     "atoms": "atoms.png",
+    "attention_lines": "attention_lines.png",
     "deep_features": "deep_features.png",
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
     "gene_expression": "gene_expression.png",
+    "heartbeats": "heartbeats.png",
     "matlab_digits": "matlab_digits.png",
     "one_standard_error": "one_standard_error.png",
     "quickstart": "quickstart_features.png",
     "report": "report.html",
     "self_taught": "self_taught.png",
     "sensor_windows": "sensor_windows.png",
+    "sentences_of_documents": "sentences_of_documents.png",
     "sparsities": "sparsities.png",
     "stacked_mnist": "stacked_mnist.png",
     "text_topics": "text_topics.png",
@@ -39,7 +43,9 @@ SOURCES = {
     **dict.fromkeys(["atoms", "denoising", "sparsities", "ufldl_edges"], "Images: scikit-learn's"),
     **dict.fromkeys(["embeddings", "report"], "Sentences: 10000 of 5 packages"),
     "gene_expression": "Genes: simulated",
+    "heartbeats": "Strips: simulated",
     "sensor_windows": "Signals: simulated",
+    "sentences_of_documents": "Documents: ",
     "text_topics": "Documents: ",
 }
 # Those that may take their data from a file.
@@ -123,7 +129,7 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
     def begun(self, X, *args, **kwargs):
         raise BegunError(X.shape)
 
-    for kind in vars(sksae).values():
+    for kind in [*vars(sksae).values(), *vars(sksae.sequence).values()]:
         if isinstance(kind, type) and issubclass(kind, BaseEstimator):
             monkeypatch.setattr(kind, "fit", begun)
     for search in (
@@ -297,6 +303,44 @@ def test_what_stands_in_many_docstrings_is_no_part_of_a_document(data, monkeypat
     found = [text for text in documents if "many" in text or "said" in text]
     assert found == [f"Returns {number} of many." for number in range(5)]
     assert set(packages) == {"numpy"}
+
+
+SENTENCES = """Returns {} of many numbers that a user has given.
+
+Parameters
+----------
+number : int, default=0
+    Is said by all of these docstrings. How many
+    there are of {} is said to the reader here.
+
+>>> code()
+"""
+
+
+def test_documents_are_their_sentences_in_order(data, monkeypatch):
+    import _sentences
+
+    module = ModuleType("numpy.made_up")
+    for number in range(5):
+        text = SENTENCES.format(number, number)
+        module.__dict__[f"each{number}"] = type("Each", (), {"__doc__": text})()
+    monkeypatch.setattr(_sentences, "MORE_MODULES", ("numpy.made_up", "absent.altogether"))
+    monkeypatch.setattr(_sentences, "import_module", lambda name: module)
+    found, documents, packages = _sentences.sentences_of_documents(9, most_often=3, fewest=2)
+    pairs = [
+        [
+            f"Returns {number} of many numbers that a user has given.",
+            f"How many there are of {number} is said to the reader here.",
+        ]
+        for number in range(5)
+    ]
+    texts = [found[documents == each].tolist() for each in range(len(packages))]
+    # The docstring of str, which names of the module have, is a document too.
+    assert sorted(text for text in texts if text[-1].endswith("to the reader here.")) == pairs
+    assert set(packages) == {"numpy"}
+    found, documents, packages = _sentences.sentences_of_documents(2, fewest=2, most=1)
+    assert documents.tolist() == [0, 1]
+    assert len(found) == len(packages) == 2
 
 
 def test_sentences_lie_beside_mnist_or_are_left_out(data, elsewhere):
