@@ -158,9 +158,9 @@ class SparseAttentionEncoder(OverTokens):
     batch_size : int >= 1 or "auto", default="auto"
         Largest number of rows in a minibatch. "auto" is as many as have 512 tokens, but at least 16
         and at most 256, and an eighth of the training rows if that is less, but at least 16.
-    max_iter : int >= 1, default=50
+    max_iter : int >= 1, default=200
         Largest number of epochs.
-    tol : float >= 0, default=1e-3
+    tol : float >= 0, default=0.02
         The loss has settled when ``n_iter_no_change`` epochs in a row have not lowered it by more
         than this share of it (or, with ``early_stopping``, not raised the held-out R^2 by more than
         this). A "linear" rate then falls to zero over as many more epochs; otherwise training ends.
@@ -343,8 +343,8 @@ class SparseAttentionEncoder(OverTokens):
         learning_rate: Literal["auto"] | float = "auto",
         learning_rate_schedule: Literal["linear", "constant"] = "linear",
         batch_size: Literal["auto"] | int = "auto",
-        max_iter: int = 50,
-        tol: float = 1e-3,
+        max_iter: int = 200,
+        tol: float = 0.02,
         n_iter_no_change: int = 10,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
