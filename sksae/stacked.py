@@ -26,6 +26,7 @@ from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
 from sksae.base.stages import Stages, short_named
+from sksae.base.together import check_same_form, fits_together
 from sksae.model.codes import mean_activation
 from sksae.model.loss_parts import RECONSTRUCTION, LossParts
 from sksae.model.network import Layer
@@ -35,6 +36,7 @@ from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
@@ -172,6 +174,14 @@ class StackedSparseAutoencoder(
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
+    data_parallel : bool, default=False
+        Whether all processes of ``torch.distributed`` make one fit, each with rows of its own. Each
+        calls `fit` with its rows, and all end with the same model, which is what
+        one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
+        all processes together, and weights are relative to the mean over all. A ValueError if
+        ``torch.distributed`` is not initialised. In a group of one process it has no effect.
+        It holds for members too, whatever their own ``data_parallel`` says.
+
     verbose : bool or int, default=0
         1 prints the start and the end of each training (of the members and of the fine-tuning), and
         the progress of the fine-tuning as in `SparseAutoencoderTransformer`; 2 prints every epoch
@@ -276,6 +286,7 @@ class StackedSparseAutoencoder(
         shuffle: bool = True,
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
+        data_parallel: bool = False,
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -296,6 +307,7 @@ class StackedSparseAutoencoder(
         self.shuffle = shuffle
         self.dtype = dtype
         self.device = device
+        self.data_parallel = data_parallel
         self.verbose = verbose
         self.random_state = random_state
 
@@ -341,6 +353,7 @@ class StackedSparseAutoencoder(
                 stack.feature_names_in_ = first.feature_names_in_
         return stack
 
+    @fits_together
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @np.errstate(all="ignore")
@@ -387,6 +400,7 @@ class StackedSparseAutoencoder(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
+            check_same_form(self, X, weight)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
             if self.finetune:
@@ -416,6 +430,7 @@ class StackedSparseAutoencoder(
                             specification, members, X, weight, seed, context, task
                         )
                         end(stopped_by, attributes["n_iter_"], attributes["loss_"])
+            processes_in_use().meet()
             for name in OF_FINETUNING:
                 self.__dict__.pop(name, None)
             for name, value in attributes.items():

@@ -15,7 +15,7 @@ from sksae.training.specification import READ_WITH
 
 # Parameters that may differ. How a member is read does not belong to them: the next member, and
 # the layer on top, are trained on what is read.
-FREE = {"device", "verbose"}
+FREE = {"data_parallel", "device", "verbose"}
 OWN_RANDOM_STATE = "random_state"
 BLOCK_BYTES = 2**24
 
@@ -54,6 +54,25 @@ def description_of(
         ),
         "the checksum of X, y and sample_weight": checksum_of(X, *targets),
     }
+
+
+def described_alike(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as text, those that processes must have alike to fit one model.
+
+    Random states are not among them: the first process draws for all.
+    """
+    described = {}
+    for name, value in sorted(params.items()):
+        if name.rpartition("__")[2] in FREE:
+            continue
+        if isinstance(value, np.random.RandomState):
+            described[name] = "a RandomState"
+            continue
+        try:
+            described[name] = _text_of(value)
+        except Exception:  # what cannot be written cannot be compared
+            described[name] = type(value).__name__
+    return described
 
 
 def _described(params: Mapping[str, Any]) -> dict[str, str]:

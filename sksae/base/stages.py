@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar
 
 from sklearn.callback import CallbackContext
 
+from sksae.process.processes import processes_in_use
+
 T = TypeVar("T")
 
 _name: ContextVar[str | None] = ContextVar("sksae_stage", default=None)
@@ -43,7 +45,8 @@ class Stages:
     """
 
     def __init__(self, n_stages: int, verbose: bool | int) -> None:
-        self._n_stages, self._n_begun, self._verbose = n_stages, 0, verbose
+        self._n_stages, self._n_begun = n_stages, 0
+        self._verbose = verbose if processes_in_use().is_first else 0
 
     @contextmanager
     def begin(self, name: str, what: str = "Training") -> Iterator[End]:

@@ -14,6 +14,7 @@ from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, task_of
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 from sksae.process.warning import fitting_member
 from sksae.stacking.members import Named, named_in_errors, unfrozen
 
@@ -21,7 +22,8 @@ from sksae.stacking.members import Named, named_in_errors, unfrozen
 def draw_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
     """Return seeds for so many trainings."""
     draws = check_random_state(random_state)
-    return [int(draws.randint(np.iinfo(np.int32).max)) for _ in range(n)]
+    seeds = [int(draws.randint(np.iinfo(np.int32).max)) for _ in range(n)]
+    return processes_in_use().of_first(seeds)
 
 
 def pretrained(

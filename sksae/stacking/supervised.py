@@ -29,10 +29,12 @@ from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, short_named
 from sksae.base.targets import check_counted, hold_out
+from sksae.base.together import check_same_form
 from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for, warn_user
 from sksae.stacking.composition import ComposedOfAutoencoders
@@ -151,6 +153,7 @@ class SupervisedStack(
             check_target(self, X, y)
             # Pieces that follow compare theirs with these.
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             target = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
@@ -185,6 +188,7 @@ class SupervisedStack(
                 alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
                 result = training.run(X, codes, alpha, held_out)
             attributes = self._attributes(members, target, result)
+            processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
         context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
@@ -217,6 +221,7 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             target = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
             before = None
             if resume:
@@ -262,6 +267,7 @@ class SupervisedStack(
                 keeps_state=change is Change.NONE and self._is_described_by(target.attributes),
             )
             attributes = self._attributes(members, target, result)
+            processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
         return self

@@ -10,6 +10,7 @@ from sksae.model.failure import NonFiniteLossError
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import Monitor, TrainingResult
+from sksae.process.processes import ALONE, processes_in_use, working_with
 from sksae.training.centred import from_centred
 from sksae.training.checkpoint import journal_in_use, keep_trainings
 from sksae.training.moments import well_scaled
@@ -51,14 +52,16 @@ def train_plans(
         tasks = [journal.prepared(*tasks)]
     first = plans[0]
     held_out = first.held_out_index
+    rows = rows_of(first, X, sample_weight, first.index)
+    validation = None if held_out is None else rows_of(first, X, sample_weight, held_out)
     # What callbacks train meanwhile is no part of this fit.
-    with keep_trainings(None):
+    with keep_trainings(None), working_with(ALONE):
         outcomes = train(
             first.architecture,
             tasks,
-            rows_of(first, X, sample_weight, first.index),
+            rows,
             make_loss(first.loss, first.scaling if first.target is None else None),
-            held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
+            held_out=validation,
         )
     if journal is not None:
         journal.take(*outcomes)
@@ -94,6 +97,7 @@ def rows_of(
         index=index,
         sample_weight=well_scaled(sample_weight),
         target=plan.target,
+        processes=processes_in_use(),
     )
 
 

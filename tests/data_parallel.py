@@ -1,0 +1,203 @@
+"""Fits in several processes, for the tests of these: cases, processes to run them, comparisons.
+
+As a program it is one of the processes: `run` starts them, and each runs all cases one after
+another, as torch takes seconds to be imported.
+"""
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from hashlib import blake2b
+from pathlib import Path
+
+import numpy as np
+from scipy.sparse import csr_array
+
+import sksae
+from sksae import (
+    SparseAutoencoderTransformer,
+)
+
+HERE = Path(__file__).parent
+BATCH, N_BATCHES, N_FEATURES = 96, 5, 10
+SECONDS = 120
+
+
+def make_rows(dtype=np.float64):
+    draws = np.random.default_rng(0)
+    atoms = draws.normal(size=(16, N_FEATURES))
+    codes = draws.exponential(size=(BATCH * N_BATCHES, 16)) * (draws.random((480, 16)) < 0.15)
+    return (codes @ atoms + 0.1 * draws.normal(size=(480, N_FEATURES)) + 3.0).astype(dtype)
+
+
+def weights():
+    return np.random.default_rng(1).integers(1, 5, BATCH * N_BATCHES).astype(float)
+
+
+def dealt(rank, size):
+    """Return which rows a process has when each minibatch is dealt to all."""
+    return np.concatenate(
+        [np.arange(start + rank, start + BATCH, size) for start in range(0, 480, BATCH)]
+    )
+
+
+def sae(**params):
+    usual = {
+        "n_components": 12,
+        "batch_size": BATCH,
+        "max_iter": 6,
+        "tol": 0.0,
+        "shuffle": False,
+        "dtype": "float64",
+        "random_state": 3,
+    }
+    return SparseAutoencoderTransformer(**(usual | params))
+
+
+TOPK = {"sparsity": "topk", "rho": 3}
+BATCHTOPK = {"sparsity": "batchtopk", "rho": 3}
+# What one process learns of all rows, and several of rows that were dealt to them.
+ALIKE = {
+    "kl": {},
+    "kl float32": {"dtype": "float32"},
+    "kl sgd": {"solver": "sgd"},
+    "kl deep": {"hidden_layer_sizes": (14,)},
+    "kl tied": {"tied_weights": True},
+    "kl alpha": {"alpha": 0.1},
+    "kl weighted": {"weighted": True},
+    "kl auto": {"beta": "auto", "max_iter": 30},
+    "kl lbfgs": {"solver": "lbfgs"},
+    "kl lbfgs weighted": {"solver": "lbfgs", "weighted": True},
+    "kl lbfgs auto": {"solver": "lbfgs", "beta": "auto", "max_iter": 20},
+    "kl csr": {"csr": True},
+    "unscaled": {"scale_data": False, "X_scale": 0.1},
+    "cross entropy": {"loss": "cross_entropy", "unit": True},
+    "l1": {"sparsity": "l1"},
+    "l1 auto": {"sparsity": "l1", "beta": "auto", "max_iter": 40, "n_components": 40},
+    "l1 auto weighted": {"sparsity": "l1", "beta": "auto", "max_iter": 20, "weighted": True},
+    "l1 lbfgs auto": {"sparsity": "l1", "solver": "lbfgs", "beta": "auto", "max_iter": 20},
+    "l2": {"sparsity": "l2"},
+    "none": {"sparsity": None},
+    "topk": TOPK,
+    "topk float32": TOPK | {"dtype": "float32"},
+    "topk deep": TOPK | {"hidden_layer_sizes": (14,)},
+    "topk weighted": TOPK | {"weighted": True},
+    "topk dead": TOPK | {"n_components": 60, "max_iter": 30, "rho": 1},
+    "batchtopk": BATCHTOPK | {"prefixes": [6, 12]},
+    "batchtopk weighted": BATCHTOPK | {"weighted": True},
+    "jumprelu": {"sparsity": "jumprelu"},
+    "jumprelu auto": {"sparsity": "jumprelu", "beta": "auto", "max_iter": 20},
+    "gated": {"sparsity": "gated"},
+    "gated weighted": {"sparsity": "gated", "beta": "auto", "weighted": True},
+}
+
+
+def fit_alike(rank, size, params):
+    """Fit one of `ALIKE` on the rows of a process."""
+    params = dict(params)
+    X, weight = make_rows() * params.pop("X_scale", 1.0), weights()
+    if params.pop("unit", False):
+        X = (X - X.min()) / np.ptp(X)
+    if params.pop("csr", False):
+        X = np.where(np.abs(X - 3.0) < 0.3, 0.0, X)
+        X = csr_array(X)
+    weight = weight if params.pop("weighted", False) else None
+    own = dealt(rank, size)
+    model = sae(data_parallel=size > 1, **params)
+    return model.fit(X[own], sample_weight=None if weight is None else weight[own])
+
+
+def attributes_of(model):
+    """Return fitted attributes, those of members too, as arrays by name."""
+    found = {}
+    for name, value in sorted(vars(model).items()):
+        if name in model.get_params(deep=False) or name.startswith("_skl"):
+            continue
+        if name == "autoencoders_":
+            for at, member in enumerate(value):
+                found |= {f"{at} {key}": each for key, each in attributes_of(member).items()}
+        else:
+            found[name] = value
+    return found
+
+
+def digest_of(model):
+    """Return a checksum of all that was fitted."""
+    return blake2b(pickle.dumps(attributes_of(model)), digest_size=8).hexdigest()
+
+
+def run(cases, size, tmp_path, *, seconds=SECONDS, module="data_parallel", n_threads=1):
+    """Run cases in so many processes; return for each process what each case gave, or its error.
+
+    Parameters
+    ----------
+    cases : list of str
+        Names in ``CASES`` of the module.
+    size : int
+        Processes.
+    """
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(n_threads),
+        "PYTHONPATH": os.pathsep.join([str(Path(sksae.__file__).parents[1]), str(HERE)]),
+    }
+    workers = [
+        subprocess.Popen(
+            [sys.executable, __file__, module, str(rank), str(size), str(tmp_path), *cases],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+    found = []
+    try:
+        for rank, worker in enumerate(workers):
+            _, errors = worker.communicate(timeout=seconds)
+            assert worker.returncode == 0, errors
+            found.append(pickle.loads((Path(tmp_path) / f"found {rank}").read_bytes()))
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    return found
+
+
+def main(module, rank, size, folder, *names):
+    from datetime import timedelta
+    from importlib import import_module
+
+    import torch.distributed as dist
+
+    rank, size = int(rank), int(size)
+    store = dist.FileStore(str(Path(folder) / "store"), size)
+    dist.init_process_group(
+        "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=20)
+    )
+    cases, found = import_module(module).CASES, {}
+    for name in names:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                found[name] = cases[name](rank, size)
+            except Exception as error:
+                found[name] = error
+        found[f"{name}: warnings"] = [str(each.message) for each in warned]
+    (Path(folder) / f"found {rank}").write_bytes(pickle.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def _case(params):
+    def case(rank, size):
+        model = fit_alike(rank, size, params)
+        return attributes_of(model) if rank == 0 else {}, digest_of(model)
+
+    return case
+
+
+CASES = {name: _case(params) for name, params in ALIKE.items()}
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
