@@ -17,9 +17,10 @@ from sksae.base.targets import check_counted, read_classes, read_labels
 from sksae.base.together import fits_together
 from sksae.model.network import Layer
 from sksae.model.numbers import exponent_of, nearest_positive
+from sksae.process.processes import processes_in_use
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.training.moments import well_scaled
+from sksae.training.moments import count_rows, largest_weight, well_scaled
 from sksae.training.seen import Seen, mean_weight
 from sksae.training.supervised_values import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
@@ -549,24 +550,26 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         if self.class_weight is not None:
             weight = np.ones(len(of_rows)) if weight is None else weight
             # Products of extreme weights may be beyond all floats.
-            exponent = exponent_of(weight.max())
+            exponent = exponent_of(largest_weight(weight))
             weight = np.ldexp(weight, -exponent)
             check_counted(weight[labels.index])
             counted = labels.index[weight[labels.index] > 0.0]
             is_dict = isinstance(self.class_weight, dict)
             # A dict may speak of classes that have no rows here.
-            known = labels.classes if is_dict else np.unique(of_rows[counted])
+            known, totals = labels.classes, None
+            if not is_dict:
+                codes = labels.codes[counted, 0]
+                totals = np.bincount(codes, weight[counted], minlength=len(known))
+                totals = processes_in_use().total(totals)
+                known, totals = known[totals > 0.0], totals[totals > 0.0]
             factors = compute_class_weight(
-                self.class_weight,
-                classes=known,
-                y=known if is_dict else of_rows[counted],
-                sample_weight=None if is_dict else weight[counted],
+                self.class_weight, classes=known, y=known, sample_weight=totals
             )
             factors = well_scaled(factors)
             weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
         counted = labels.index if weight is None else labels.index[weight[labels.index] > 0.0]
         mean = nearest_positive(np.ldexp(mean_weight(weight, counted), exponent))
-        piece = Seen.of(len(counted), mean, np.empty(0), np.empty(0))
+        piece = Seen.of(count_rows(labels.codes, counted), mean, np.empty(0), np.empty(0))
         seen = Seen(**self._seen).followed_by(piece) if resume else piece
         return SupervisedTarget(
             values=labels.codes,

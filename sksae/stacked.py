@@ -25,7 +25,7 @@ from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
-from sksae.base.stages import Stages, short_named
+from sksae.base.stages import Stages, short_named, tell
 from sksae.base.together import check_same_form, fits_together
 from sksae.model.codes import mean_activation
 from sksae.model.loss_parts import RECONSTRUCTION, LossParts
@@ -58,6 +58,7 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
+from sksae.training.moments import count_rows
 from sksae.training.plan import check_device
 from sksae.training.specification import TrainingSpecification
 from sksae.training.splits import check_rows, split_rows
@@ -407,7 +408,7 @@ class StackedSparseAutoencoder(
                 check_rows(loss_of(named[0][1], pretrain=self.pretrain), X, weight)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
-            context.call_on_fit_task_begin(estimator=self, **task)
+            tell(context.call_on_fit_task_begin, estimator=self, **task)
             taken = networks_taken(named, pretrain=self.pretrain)
             with checkpointed(self, X, weight, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
@@ -435,7 +436,12 @@ class StackedSparseAutoencoder(
                 self.__dict__.pop(name, None)
             for name, value in attributes.items():
                 setattr(self, name, value)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
+        tell(
+            context.call_on_fit_task_end,
+            estimator=self,
+            reconstruction_attributes=attributes,
+            **task,
+        )
         return self
 
     @np.errstate(all="ignore")
@@ -593,7 +599,7 @@ class StackedSparseAutoencoder(
             make_finetuning_config(
                 specification,
                 seed,
-                n_rows=X.shape[0] if index is None else len(index),
+                n_rows=count_rows(X, index),
                 n_features=X.shape[1],
             ),
             Penalties(whole.sparsity, rho, beta, alpha),
@@ -602,7 +608,7 @@ class StackedSparseAutoencoder(
             loss=whole.loss,
         )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=plan.config.max_iter)
-        subcontext.call_on_fit_task_begin(estimator=self, **task)
+        tell(subcontext.call_on_fit_task_begin, estimator=self, **task)
         monitor = epoch_monitor(self, plan, subcontext, task, attributes)
         layers, trained = train_layers(plan, X, weight, monitor)
         found = attributes(layers, trained.losses, trained.validation_curve) | {
@@ -614,5 +620,7 @@ class StackedSparseAutoencoder(
             "largest_activation_": trained.largest,
             "row_sparsity_": trained.row_sparsity,
         }
-        subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
+        tell(
+            subcontext.call_on_fit_task_end, estimator=self, reconstruction_attributes=found, **task
+        )
         return found, trained.stopped_by

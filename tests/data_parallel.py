@@ -17,7 +17,10 @@ from scipy.sparse import csr_array
 
 import sksae
 from sksae import (
+    SparseAutoencoderClassifier,
+    SparseAutoencoderRegressor,
     SparseAutoencoderTransformer,
+    StackedSparseAutoencoder,
 )
 
 HERE = Path(__file__).parent
@@ -109,6 +112,54 @@ def fit_alike(rank, size, params):
     return model.fit(X[own], sample_weight=None if weight is None else weight[own])
 
 
+def labels_of(X):
+    return np.array(["a", "b", "c"])[
+        np.digitize(X.sum(axis=1), np.quantile(X.sum(axis=1), [0.3, 0.6]))
+    ]
+
+
+def numbers_of(X):
+    return np.column_stack([X[:, 0] * X[:, 1], X.sum(axis=1)])
+
+
+def members(**params):
+    return [sae(n_components=8, max_iter=3, **params), sae(n_components=6, max_iter=3, rho=0.2)]
+
+
+TUNED = {"batch_size": BATCH, "shuffle": False, "dtype": "float64", "random_state": 5}
+CLASSIFIER = {"kind": SparseAutoencoderClassifier, "max_iter": 4, **TUNED}
+REGRESSOR = {"kind": SparseAutoencoderRegressor, "max_iter": 4, **TUNED}
+# Likewise, of estimators that are made of several autoencoders.
+STACKS = {
+    "stack": {"kind": StackedSparseAutoencoder, "max_iter": 4, **TUNED},
+    "stack lbfgs": {"kind": StackedSparseAutoencoder, "max_iter": 4, "solver": "lbfgs", **TUNED},
+    "classifier": CLASSIFIER,
+    "classifier balanced": CLASSIFIER | {"class_weight": "balanced", "weighted": True},
+    "classifier frozen": CLASSIFIER | {"freeze": 2},
+    "classifier lbfgs": CLASSIFIER | {"solver": "lbfgs"},
+    "regressor": REGRESSOR,
+    "regressor weighted": REGRESSOR | {"weighted": True},
+    "regressor unlabeled": REGRESSOR | {"unlabeled": np.nan, "max_iter": 30, "solver": "lbfgs"},
+}
+
+
+def fit_stack(rank, size, params):
+    """Fit one of `STACKS` on the rows of a process."""
+    params, X = dict(params), make_rows()
+    kind, weight = params.pop("kind"), weights() if params.pop("weighted", False) else None
+    y = None
+    if kind is SparseAutoencoderClassifier:
+        y = labels_of(X)
+    elif kind is SparseAutoencoderRegressor:
+        y = numbers_of(X)
+    if "unlabeled" in params:
+        y[::3] = np.nan
+    own = dealt(rank, size)
+    weight = {} if weight is None else {"sample_weight": weight[own]}
+    model = kind(members(), data_parallel=size > 1, **params)
+    return model.fit(X[own], None if y is None else y[own], **weight)
+
+
 def attributes_of(model):
     """Return fitted attributes, those of members too, as arrays by name."""
     found = {}
@@ -177,6 +228,8 @@ def main(module, rank, size, folder, *names):
     )
     cases, found = import_module(module).CASES, {}
     for name in names:
+        if os.environ.get("DP_DEBUG"):
+            print(rank, name, flush=True)
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             try:
@@ -189,15 +242,16 @@ def main(module, rank, size, folder, *names):
     dist.destroy_process_group()
 
 
-def _case(params):
+def _case(fit, params):
     def case(rank, size):
-        model = fit_alike(rank, size, params)
+        model = fit(rank, size, params)
         return attributes_of(model) if rank == 0 else {}, digest_of(model)
 
     return case
 
 
-CASES = {name: _case(params) for name, params in ALIKE.items()}
+CASES = {name: _case(fit_alike, params) for name, params in ALIKE.items()}
+CASES |= {name: _case(fit_stack, params) for name, params in STACKS.items()}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -262,7 +262,11 @@ class Rows:
 
     def cut(self, batch_size: int) -> tuple[list[slice], list[int]]:
         """Cut the rows into minibatches; see `shared_batches`."""
-        return shared_batches(self._lengths, self.processes.rank, batch_size)
+        slices, counts = shared_batches(self._lengths, self.processes.rank, batch_size)
+        if min(self._lengths) < len(slices) and self._weight is None:
+            # Some have a row that counts nothing, and all go by weights as they do.
+            self._weight = torch.ones(self.n_rows, dtype=self.dtype, device=self.device)
+        return slices, counts
 
     def batches(
         self, slices: list[slice], order: np.ndarray | None, counts: list[int] | None = None

@@ -12,7 +12,7 @@ from sksae.base.attributes import record_of
 from sksae.base.inference import encode
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
-from sksae.base.stages import Stages, task_of
+from sksae.base.stages import Stages, task_of, tell
 from sksae.model.numbers import Matrix
 from sksae.process.processes import processes_in_use
 from sksae.process.warning import fitting_member
@@ -129,10 +129,10 @@ def _fit_one(
         return
     subcontext = context.subcontext(task_name=task_of(name))
     with named_in_errors(name), subcontext.propagate_callback_context(member):
-        subcontext.call_on_fit_task_begin(estimator=caller, X=X)
+        tell(subcontext.call_on_fit_task_begin, estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)
         give_up_if_interrupted(record_of(member).stopped_by)
-        subcontext.call_on_fit_task_end(estimator=caller, X=X)
+        tell(subcontext.call_on_fit_task_end, estimator=caller, X=X)
 
 
 def give_up_if_interrupted(stopped_by: str) -> None:

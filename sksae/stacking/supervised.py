@@ -27,7 +27,7 @@ from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
-from sksae.base.stages import Stages, short_named
+from sksae.base.stages import Stages, short_named, tell
 from sksae.base.targets import check_counted, hold_out
 from sksae.base.together import check_same_form
 from sksae.model.loss_parts import TARGET
@@ -171,7 +171,7 @@ class SupervisedStack(
                 n_trainings = n_pretrained + 1 + (n_frozen < n_layers)
                 stages = Stages(n_trainings, self.verbose)
                 context = short_named(self._init_callback_context(max_subtasks=n_trainings))
-                context.call_on_fit_task_begin(estimator=self, **task)
+                tell(context.call_on_fit_task_begin, estimator=self, **task)
                 members, codes = pretrained(
                     named,
                     X,
@@ -191,7 +191,12 @@ class SupervisedStack(
             processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
+        tell(
+            context.call_on_fit_task_end,
+            estimator=self,
+            reconstruction_attributes=attributes,
+            **task,
+        )
         return self
 
     @np.errstate(all="ignore")
