@@ -179,35 +179,41 @@ def digest_of(model):
     return blake2b(pickle.dumps(attributes_of(model)), digest_size=8).hexdigest()
 
 
-def run(cases, size, tmp_path, *, seconds=SECONDS, module="data_parallel", n_threads=1):
-    """Run cases in so many processes; return for each process what each case gave, or its error.
-
-    Parameters
-    ----------
-    cases : list of str
-        Names in ``CASES`` of the module.
-    size : int
-        Processes.
-    """
+def start(cases, size, folder, *, n_threads=1):
+    """Start so many processes that run cases; see `run`."""
     environment = os.environ | {
         "OMP_NUM_THREADS": str(n_threads),
         "PYTHONPATH": os.pathsep.join([str(Path(sksae.__file__).parents[1]), str(HERE)]),
     }
-    workers = [
+    return [
         subprocess.Popen(
-            [sys.executable, __file__, module, str(rank), str(size), str(tmp_path), *cases],
+            [sys.executable, __file__, str(rank), str(size), str(folder), *cases],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(size)
     ]
-    found = []
+
+
+def run(cases, size, folder, *, seconds=SECONDS, n_threads=1):
+    """Run cases in so many processes; return for each process what each case gave, or its error.
+
+    Parameters
+    ----------
+    cases : list of str
+        As "module/name", for a name in ``CASES`` of a module.
+    size : int
+        Processes.
+    folder : path
+        An empty one, in which processes meet.
+    """
+    workers, found = start(cases, size, folder, n_threads=n_threads), []
     try:
         for rank, worker in enumerate(workers):
             _, errors = worker.communicate(timeout=seconds)
             assert worker.returncode == 0, errors
-            found.append(pickle.loads((Path(tmp_path) / f"found {rank}").read_bytes()))
+            found.append(pickle.loads((Path(folder) / f"found {rank}").read_bytes()))
     finally:
         for worker in workers:
             worker.kill()
@@ -215,7 +221,7 @@ def run(cases, size, tmp_path, *, seconds=SECONDS, module="data_parallel", n_thr
     return found
 
 
-def main(module, rank, size, folder, *names):
+def main(rank, size, folder, *names):
     from datetime import timedelta
     from importlib import import_module
 
@@ -226,19 +232,20 @@ def main(module, rank, size, folder, *names):
     dist.init_process_group(
         "gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=20)
     )
-    cases, found = import_module(module).CASES, {}
+    found = {}
     for name in names:
-        if os.environ.get("DP_DEBUG"):
-            print(rank, name, flush=True)
+        module, _, case = name.partition("/")
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             try:
-                found[name] = cases[name](rank, size)
+                found[name] = import_module(module).CASES[case](rank, size)
             except Exception as error:
                 found[name] = error
         found[f"{name}: warnings"] = [str(each.message) for each in warned]
     (Path(folder) / f"found {rank}").write_bytes(pickle.dumps(found))
-    dist.barrier()
+    # Not by a barrier: one that has passed it may be gone before the other has.
+    store.set(f"bye {rank}", "")
+    store.wait([f"bye {each}" for each in range(size)])
     dist.destroy_process_group()
 
 

@@ -76,6 +76,7 @@ def _fitted_by_all(estimator: BaseEstimator, given: Mapping[str, Any], fit: Call
         group = ProcessGroup(meeting)
         with working_with(group):
             found = fit()
+        meeting.part()
     except BaseException as error:
         meeting.tell(error)
         raise

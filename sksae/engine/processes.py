@@ -27,6 +27,7 @@ SECONDS_TO_TELL, SECONDS_BETWEEN_LOOKS = 5.0, 0.02
 LONGEST_REASON = 500
 # What a process says that has failed only because another one did.
 LEFT = "left"
+DONE = "done"
 
 
 class ProcessesError(RuntimeError):
@@ -85,7 +86,7 @@ class Meeting:
         while not self._store.check(keys):
             self.raise_reasons()
             if monotonic() > end:
-                silent = [rank for rank in range(self.size) if self.heard(what, rank) is None]
+                silent = self._silent(what)
                 self.say("end", LEFT)
                 raise ProcessesError(
                     f"{_ranks(silent)} did not begin the same fit within "
@@ -98,14 +99,26 @@ class Meeting:
     def tell(self, error: BaseException) -> None:
         """Tell the others why this process fails, unless it does so as another one has failed."""
         if not isinstance(error, ProcessesError):
-            text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            kind, text = type(error).__name__, _first_line(error)
             with suppress(Exception):
-                self.say("end", text[:LONGEST_REASON])
+                self.say("end", f"{kind}: {text}" if text else kind)
 
     def reasons(self) -> dict[int, str]:
         """Return why processes have failed, those that say so."""
         said = {rank: self.heard("end", rank) for rank in range(self.size)}
-        return {rank: reason for rank, reason in said.items() if reason not in (None, LEFT)}
+        return {rank: each for rank, each in said.items() if each not in (None, LEFT, DONE)}
+
+    def part(self) -> None:
+        """Wait until all are done, for a while: none closes connections that others still use."""
+        with suppress(Exception):
+            self.say("end", DONE)
+            end = monotonic() + SECONDS_TO_TELL
+            while self._silent("end") and monotonic() < end:
+                sleep(SECONDS_BETWEEN_LOOKS / 10.0)
+
+    def _silent(self, what: str) -> list[int]:
+        """Return the processes that have not told something."""
+        return [rank for rank in range(self.size) if self.heard(what, rank) is None]
 
     def raise_reasons(self) -> None:
         """Raise if a process has said why it failed."""
@@ -122,7 +135,7 @@ class Meeting:
             end = monotonic() + SECONDS_TO_TELL
             while True:
                 reasons = self.reasons()
-                silent = [rank for rank in range(self.size) if self.heard("end", rank) is None]
+                silent = self._silent("end")
                 if reasons or not silent or monotonic() > end:
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
@@ -191,6 +204,8 @@ class ProcessGroup(Processes):
         """Close the connections: who still waits for this process waits in vain."""
         with suppress(Exception):
             dist.destroy_process_group(self._group)
+        # Connections are closed when nobody holds the group.
+        self._group = None
 
     def _call(self, work: Any, *arguments: Any, **options: Any) -> None:
         """Let all do something together, or say who failed to."""

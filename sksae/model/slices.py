@@ -19,7 +19,7 @@ def chunk_slices(n_rows: int, widest: int, most_rows: int | None = None) -> list
     Parameters
     ----------
     n_rows : int
-        At least 1.
+        Of 0 rows there are no slices.
     widest : int
         Entries of a row in the widest layer.
     most_rows : int, optional
@@ -29,7 +29,7 @@ def chunk_slices(n_rows: int, widest: int, most_rows: int | None = None) -> list
     length = max(fewest, CHUNK_ENTRIES // widest)
     if most_rows is not None:
         length = min(length, most_rows)
-    return equal_slices(n_rows, -(-n_rows // length))
+    return equal_slices(n_rows, -(-n_rows // length)) if n_rows else []
 
 
 def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
