@@ -13,6 +13,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from record_outputs import flattened
 from scipy.sparse import csr_array
 
 import sksae
@@ -176,7 +177,11 @@ def attributes_of(model):
 
 def digest_of(model):
     """Return a checksum of all that was fitted."""
-    return blake2b(pickle.dumps(attributes_of(model)), digest_size=8).hexdigest()
+    digest = blake2b(digest_size=8)
+    for name, array in flattened(attributes_of(model), ""):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def start(cases, size, folder, *, n_threads=1):

@@ -143,12 +143,13 @@ def afterwards(rank, size):
     return *attempt(model, rows_of(rank, size))[:3], getattr(model, "loss_", None)
 
 
-def absent(rank, size):
-    """One process does not call fit; the last case, as fits are counted."""
-    if rank == 1:
-        time.sleep(4.0)
-        return "", "", 0.0, {}
-    return attempt(sae(data_parallel=True), rows_of(rank, size))
+def started_apart(rank, size):
+    """Each process goes on from another model."""
+    model = sae(warm_start=True, random_state=rank).fit(make_rows())
+    model.set_params(data_parallel=True, random_state=0)
+    before = model.loss_
+    found = attempt(model, rows_of(rank, size))
+    return *found[:3], {} if model.loss_ == before else {"loss_": model.loss_}
 
 
 CASES = {
@@ -167,5 +168,6 @@ CASES = {
     "callback": callback,
     "stop": stop,
     "interrupted": interrupted,
+    "started apart": started_apart,
     "afterwards": afterwards,
 }

@@ -176,6 +176,7 @@ DIFFER = {
     "names": ("names of features: ['f0'",),
     "weighted": ("sample_weight: not given on rank 0, given on rank 1",),
     "nobody": ("No process has a row that counts",),
+    "started apart": ("same weights in all processes, but those on rank 1 are others",),
     "outputs": ("1 outputs in 1 dimensions on rank 0, and 2 in 2 on rank 1",),
 }
 

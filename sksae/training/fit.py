@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -44,6 +45,7 @@ def train_plans(
     from sksae.engine.training import train
 
     tasks = [plan.task(monitor) for plan in plans]
+    check_same_start(plans)
     journal = journal_in_use() if len(plans) == 1 else None
     if journal is not None:
         ended = journal.begin_next()
@@ -66,6 +68,27 @@ def train_plans(
     if journal is not None:
         journal.take(*outcomes)
     return outcomes
+
+
+def check_same_start(plans: Sequence[Plan]) -> None:
+    """Raise, in all processes, if one of several is to start from other weights.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Of the trainings.
+    """
+    processes = processes_in_use()
+    if not processes.are_several:
+        return
+    sums = processes.gathered([crc32(np.ascontiguousarray(plan.start).data) for plan in plans])
+    others = [rank for rank, other in enumerate(sums) if other != sums[0]]
+    if others:
+        raise ValueError(
+            f"Training must start from the same weights in all processes, but those on rank "
+            f"{others[0]} are others than on rank 0: with warm_start, partial_fit, and "
+            "autoencoders that are not trained, each process needs the same fitted model."
+        )
 
 
 def rows_of(
