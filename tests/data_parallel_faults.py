@@ -1,15 +1,19 @@
 """Cases of fits in several processes of which one fails; see `data_parallel`."""
 
+import os
 import signal
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 from data_parallel import attributes_of, dealt, labels_of, make_rows, members, sae
 from scipy.sparse import csr_array
 
 from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
+
+FOLDER = "SKSAE_ENDED"
 
 
 class Fails:
@@ -152,6 +156,15 @@ def started_apart(rank, size):
     return *found[:3], {} if model.loss_ == before else {"loss_": model.loss_}
 
 
+def endless(rank, size):
+    """Fit until another process is killed; write what is raised, and end without a word."""
+    folder = Path(os.environ[FOLDER])
+    (folder / f"begun {rank}").touch()
+    kind, text, *_ = attempt(sae(data_parallel=True, max_iter=10**6), rows_of(rank, size))
+    (folder / f"ended {rank}").write_text(f"{kind}: {text}")
+    os._exit(0)
+
+
 CASES = {
     "parameters": parameters,
     "members": members_differ,
@@ -171,3 +184,5 @@ CASES = {
     "started apart": started_apart,
     "afterwards": afterwards,
 }
+AS_A_WHOLE = list(CASES)
+CASES["endless"] = endless

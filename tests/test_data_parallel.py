@@ -20,7 +20,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 # lbfgs and in thousands of steps differences grow.
 OF_J, OF_ALL, OF_LONG = 1e-10, 1e-9, 1e-5
 FLOAT32 = 1e-5
-LONG = ("regressor", "regressor unlabeled", "stack lbfgs", "pieces of a regressor")
 FAST = [
     "kl",
     "kl float32",
@@ -65,7 +64,7 @@ def named(module, names):
 ALL = [
     *named("data_parallel", FAST),
     *named("data_parallel_shares", FAST_SHARES),
-    *named("data_parallel_faults", data_parallel_faults.CASES),
+    *named("data_parallel_faults", data_parallel_faults.AS_A_WHOLE),
 ]
 
 
@@ -112,8 +111,10 @@ def check_alike(found, name):
     of_j, of_all = OF_J, OF_ALL
     if "float32" in name:
         of_j = of_all = FLOAT32
-    elif "lbfgs" in name or "dead" in name or name in LONG:
-        of_j, of_all = (1e-6, OF_LONG) if name == "regressor unlabeled" else (OF_J, OF_LONG)
+    elif "lbfgs" in name or "dead" in name or "regressor" in name:
+        # The layer on top is trained by lbfgs too, and for long.
+        of_j = 1e-6 if name == "regressor unlabeled" else 10.0 * OF_J
+        of_all = OF_LONG
     assert_close({"J": one["loss_"]}, {"J": of_first["loss_"]}, of_j, name)
     assert_close(one, of_first, of_all, name)
 
@@ -124,7 +125,7 @@ def check_share(found, name):
     assert np.isfinite(first[1]["loss_"])
     if name in data_parallel_shares.ALIKE:
         _, alone = data_parallel_shares.ALIKE[name](0, 1)
-        assert_close(alone, first[1], OF_LONG if name in LONG else OF_ALL, name)
+        assert_close(alone, first[1], OF_LONG if "regressor" in name else OF_ALL, name)
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -46,6 +46,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 FITS = {
     "784-1024 kl": {"n_components": 1024, "batch_size": 256, "max_iter": 2},
     "784-1024 kl, batch 1024": {"n_components": 1024, "batch_size": 1024, "max_iter": 2},
+    "784-1024 kl, batch 4096": {"n_components": 1024, "batch_size": 4096, "max_iter": 2},
     "784-1024 topk": {
         "n_components": 1024,
         "batch_size": 1024,

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
-from sksae.process.processes import Processes
+from sksae.process.processes import Processes, ProcessesError
 
 T = TypeVar("T")
 
@@ -28,10 +28,6 @@ LONGEST_REASON = 500
 # What a process says that has failed only because another one did.
 LEFT = "left"
 DONE = "done"
-
-
-class ProcessesError(RuntimeError):
-    """Another process has failed or is gone, and so is the fit of all."""
 
 
 def is_started() -> bool:
@@ -128,8 +124,8 @@ class Meeting:
                 self.say("end", LEFT)
             raise ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
 
-    def explained(self, error: BaseException) -> ProcessesError:
-        """Return what became of the others, where talking to them has failed."""
+    def explained(self, lost: str) -> ProcessesError:
+        """Return what became of the others, where talking to them failed by this error."""
         try:
             self.say("end", LEFT)
             end = monotonic() + SECONDS_TO_TELL
@@ -139,19 +135,19 @@ class Meeting:
                 if reasons or not silent or monotonic() > end:
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
-        except Exception as lost:
+        except Exception as error:
             return ProcessesError(
                 "The process that holds the store of torch.distributed (rank 0, under torchrun "
-                f"torchrun itself) is gone, and the fit with it: {_first_line(lost)}"
+                f"torchrun itself) is gone, and the fit with it: {_first_line(error)}"
             )
         if reasons:
             return ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
         if silent:
             return ProcessesError(
-                f"{_ranks(silent)} ended without a word (killed, or out of memory), or did not "
-                f"answer in time, and the fit with it: {_first_line(error)}"
+                f"{_ranks(silent)} ended without a word (killed, say, for its memory), or did not "
+                f"answer in time, and the fit with it: {lost}"
             )
-        return ProcessesError(f"The processes have lost each other: {_first_line(error)}")
+        return ProcessesError(f"The processes have lost each other: {lost}")
 
 
 def _timeout() -> timedelta:
@@ -194,7 +190,7 @@ class ProcessGroup(Processes):
         try:
             self._group: Any = dist.new_group(backend=backend, timeout=meeting.timeout)
         except RuntimeError as error:
-            raise meeting.explained(error) from error
+            raise meeting.explained(_first_line(error)) from error
 
     @property
     def key(self) -> tuple[int, ...]:
@@ -209,10 +205,16 @@ class ProcessGroup(Processes):
 
     def _call(self, work: Any, *arguments: Any, **options: Any) -> None:
         """Let all do something together, or say who failed to."""
+        lost = None
         try:
             work(*arguments, group=self._group, **options)
         except RuntimeError as error:
-            raise self._meeting.explained(error) from error
+            lost = _first_line(error)
+        if lost is not None:
+            # Not before the error is gone, which holds the group: others may wait for this process
+            # as it did for one that failed, and shall hear of that at once.
+            self.end()
+            raise self._meeting.explained(lost)
 
     def total(self, values: T) -> T:
         found = self._reduced(values, dist.ReduceOp.SUM)

@@ -14,6 +14,10 @@ import numpy as np
 T = TypeVar("T")
 
 
+class ProcessesError(RuntimeError):
+    """Another process has failed or is gone, and so is the fit of all."""
+
+
 class Processes:
     """A process alone; and what `engine.processes` must do for several.
 

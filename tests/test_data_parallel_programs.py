@@ -1,0 +1,82 @@
+"""Fits in several processes by torchrun, as users start them; and what a killed one leaves."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import data_parallel_faults
+import numpy as np
+import pytest
+from data_parallel import start
+
+import sksae
+
+ROOT = Path(sksae.__file__).parents[1]
+# As long as torch.distributed would wait, and as long as an end takes that is noticed.
+TIMEOUT, SOON = 20.0, 15.0
+
+PROGRAM = """
+import sys
+import numpy as np
+import torch.distributed as dist
+from sksae import SparseAutoencoderTransformer
+
+dist.init_process_group("gloo")
+rank, size = dist.get_rank(), dist.get_world_size()
+X = np.random.default_rng(0).normal(size=(400, 8))
+sae = SparseAutoencoderTransformer(5, data_parallel=True, verbose=1, max_iter=20, random_state=0)
+sae.fit(X[rank::size])
+np.save(f"{sys.argv[1]}/{rank}.npy", np.concatenate([sae.coefs_[0].ravel(), [sae.loss_]]))
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_torchrun(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(program), str(tmp_path)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Epoch 1 ") + done.stdout.count("Epoch 1/") <= 1  # of the first alone
+    first, second = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_when_one_is_killed_the_others_end(seed, tmp_path, monkeypatch):
+    draws, size = random.Random(seed), 2 + seed % 2
+    killed, others = seed % size, [rank for rank in range(size) if rank != seed % size]
+    monkeypatch.setenv(data_parallel_faults.FOLDER, str(tmp_path))
+    (tmp_path / "meet").mkdir()
+    workers = start(["data_parallel_faults/endless"], size, tmp_path / "meet")
+    try:
+        while not all((tmp_path / f"begun {rank}").exists() for rank in range(size)):
+            assert all(worker.poll() is None for worker in workers)
+            time.sleep(0.01)
+        time.sleep(draws.uniform(0.0, 3.0))
+        workers[killed].kill()
+        begin = time.monotonic()
+        for rank in others:
+            workers[rank].communicate(timeout=TIMEOUT + SOON)
+            assert workers[rank].returncode == 0
+            text = (tmp_path / f"ended {rank}").read_text()
+            assert text.startswith("ProcessesError")
+            assert f"Rank {killed} " in text
+        assert time.monotonic() - begin < TIMEOUT + SOON
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
