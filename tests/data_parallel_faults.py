@@ -156,6 +156,11 @@ def started_apart(rank, size):
     return *found[:3], {} if model.loss_ == before else {"loss_": model.loss_}
 
 
+def absent(rank, size):
+    """One process does not call fit."""
+    return attempt(sae(data_parallel=True), rows_of(rank, size)) if rank != 1 else None
+
+
 def endless(rank, size):
     """Fit until another process is killed; write what is raised, and end without a word."""
     folder = Path(os.environ[FOLDER])
@@ -185,4 +190,4 @@ CASES = {
     "afterwards": afterwards,
 }
 AS_A_WHOLE = list(CASES)
-CASES["endless"] = endless
+CASES |= {"endless": endless, "absent": absent}

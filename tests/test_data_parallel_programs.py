@@ -10,7 +10,7 @@ from pathlib import Path
 import data_parallel_faults
 import numpy as np
 import pytest
-from data_parallel import start
+from data_parallel import run, start
 
 import sksae
 
@@ -80,3 +80,13 @@ def test_when_one_is_killed_the_others_end(seed, tmp_path, monkeypatch):
         for worker in workers:
             worker.kill()
             worker.wait()
+
+
+@pytest.mark.slow
+def test_one_that_does_not_call_fit_is_named(tmp_path):
+    found = run(["data_parallel_faults/absent"], 3, tmp_path)
+    for rank in (0, 2):
+        kind, text, seconds, _ = found[rank]["data_parallel_faults/absent"]
+        assert kind == "ProcessesError"
+        assert text.startswith("Rank 1 did not begin the same fit within 20 s")
+        assert TIMEOUT - 1.0 < seconds < TIMEOUT + SOON

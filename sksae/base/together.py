@@ -32,7 +32,9 @@ def fits_together(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def fit(*args: P.args, **kwargs: P.kwargs) -> R:
         estimator: Any = args[0]
-        if not estimator.data_parallel or processes_in_use().are_several or not _are_started():
+        # A subclass may have other parameters.
+        is_asked_for = getattr(estimator, "data_parallel", False)
+        if not is_asked_for or processes_in_use().are_several or not _are_started():
             return method(*args, **kwargs)
         given = parameters.bind(*args, **kwargs).arguments
         return _fitted_by_all(estimator, given, lambda: method(*args, **kwargs))
@@ -42,16 +44,16 @@ def fits_together(method: Callable[P, R]) -> Callable[P, R]:
 
 def _are_started() -> bool:
     """Return whether there are other processes, or raise if nobody has started any."""
-    from sksae.engine.processes import is_started, n_started
+    import torch.distributed as dist
 
-    if not is_started():
+    if not dist.is_available() or not dist.is_initialized():
         raise ValueError(
             "data_parallel=True needs processes of torch.distributed, of which each calls fit with "
             "rows of its own: start the program by torchrun (or by Ray Train), and "
             "call torch.distributed.init_process_group before fit. In one program alone, and in "
             "processes that joblib starts, use data_parallel=False."
         )
-    return n_started() > 1
+    return bool(dist.get_world_size() > 1)
 
 
 def _fitted_by_all(estimator: BaseEstimator, given: Mapping[str, Any], fit: Callable[[], R]) -> R:

@@ -30,16 +30,6 @@ LEFT = "left"
 DONE = "done"
 
 
-def is_started() -> bool:
-    """Return whether torch.distributed knows of processes."""
-    return dist.is_available() and dist.is_initialized()
-
-
-def n_started() -> int:
-    """Return how many processes it knows of."""
-    return dist.get_world_size()
-
-
 class Meeting:
     """Where processes tell each other about one fit: the store of torch.distributed.
 
