@@ -183,6 +183,38 @@ def stack_without_rows(rank, size):
     )
 
 
+class Busy:
+    """A callback that fits and scores, in one process only."""
+
+    max_propagation_depth = 0
+
+    def __init__(self, X):
+        self.X = X
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, *args, **kwargs):
+        weight = np.linspace(0.0, 2.0, len(self.X))
+        model = sae(max_iter=1).fit(self.X, sample_weight=weight)
+        assert np.isfinite(model.score(self.X, sample_weight=weight))
+
+    def on_fit_task_end(self, *args, **kwargs):
+        self.on_fit_task_begin()
+        return False
+
+    def teardown(self, estimator, context):
+        pass
+
+
+def busy_callback(rank, size):
+    X, own = make_rows(), dealt(rank, size)
+    model = sae(data_parallel=size > 1, **FEW)
+    if rank == 1:
+        model.set_callbacks(Busy(X))
+    return told(model.fit(X[own]))
+
+
 def extremes(rank, size):
     """Rows far from 1, and a constant column."""
     X, own = 1e-180 * make_rows(), dealt(rank, size)
@@ -197,6 +229,7 @@ ALIKE = {
     "pieces of a regressor": pieces_of_regressor,
     "warm start": warm,
     "extreme rows": extremes,
+    "busy callback": busy_callback,
     "no rows": no_rows({}),
     "no rows first": no_rows({}, rank_without=0),
     "no rows auto": no_rows({"sparsity": "l1", "beta": "auto"}),

@@ -54,6 +54,7 @@ FAST_SHARES = [
     "dropout",
     "pieces",
     "extreme rows",
+    "busy callback",
 ]
 
 

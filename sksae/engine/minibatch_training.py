@@ -263,6 +263,8 @@ class MinibatchTraining:
     def _take_stock(self) -> None:
         """Ask of every network whether the epoch just ended was its last."""
         objective = self._objective
+        # Processors of several kinds may round in several ways.
+        self._rows.processes.first_(self._parameters.flat)
         losses, drift = objective.epoch_loss().of_models(), objective.beta_drift.tolist()
         scores = None
         if self._scorer is not None:
@@ -318,9 +320,8 @@ class MinibatchTraining:
             weights = network.met  # the last epochs have left it again
         weights = weights or self._weights(model)
         solver = self._solver.part(partial(self._model_of, model), self._parameters.model(model))
-        # Processors of several kinds may round in several ways.
         self._outcomes[self._task_indices[model]] = TrainingResult(
-            flat=self._rows.processes.first_(weights.flat).cpu().numpy().copy(),
+            flat=weights.flat.cpu().numpy().copy(),
             beta=weights.beta,
             losses=state.losses,
             validation_curve=state.validation_curve,
