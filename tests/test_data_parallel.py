@@ -2,6 +2,7 @@
 
 import data_parallel
 import data_parallel_faults
+import data_parallel_kept
 import data_parallel_shares
 import numpy as np
 import pytest
@@ -62,17 +63,21 @@ def named(module, names):
     return [f"{module}/{name}" for name in names]
 
 
+KEPT = "data_parallel_kept/resumed l1 auto"
 ALL = [
     *named("data_parallel", FAST),
     *named("data_parallel_shares", FAST_SHARES),
     *named("data_parallel_faults", data_parallel_faults.AS_A_WHOLE),
+    KEPT,
 ]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     """What two processes found in the fast cases."""
-    return run(ALL, 2, tmp_path_factory.mktemp("two"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(data_parallel_kept.FOLDER, str(tmp_path_factory.mktemp("kept")))
+        return run(ALL, 2, tmp_path_factory.mktemp("two"))
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -228,6 +233,11 @@ def test_what_failed_leaves_nothing_behind(two):
     (kind, _, _, loss), other = faults(two, "afterwards")
     assert kind == ""
     assert loss == other[3] == pytest.approx(data_parallel.fit_alike(0, 1, {}).loss_, rel=OF_J)
+
+
+def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(two):
+    digests = {digest for each in two for digest in each[KEPT][:2]}
+    assert len(digests) == 1
 
 
 @pytest.mark.parametrize(

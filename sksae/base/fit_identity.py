@@ -149,15 +149,15 @@ def checksum_of_rows(X: Matrix, *targets: np.ndarray | None) -> str:
             beside.append(each.reshape(n_rows, -1))
     for which in chunk_slices(n_rows, X.shape[1]):
         rows = X[which] if isinstance(X, np.ndarray) else X[which].toarray()
-        for at, part in enumerate([rows, *(each[which] for each in beside)]):
-            total += _sum_of_rows(part, at)
+        total += _sum_of_rows(np.hstack([rows, *(each[which] for each in beside)]))
     return f"{sum(processes_in_use().gathered(total)) % 2**64:016x}"
 
 
-def _sum_of_rows(rows: np.ndarray, at: int) -> int:
+def _sum_of_rows(rows: np.ndarray) -> int:
     """Return the sum of a number for each row, not of its entries alone but of where they stand."""
-    whole = np.ascontiguousarray(rows, np.float64).view(np.uint64)
-    factors = np.random.default_rng(at).integers(2**63, size=whole.shape[1], dtype=np.uint64)
+    # A zero has no sign.
+    whole = np.ascontiguousarray(rows.astype(np.float64) + 0.0).view(np.uint64)
+    factors = np.random.default_rng(0).integers(2**63, size=whole.shape[1], dtype=np.uint64)
     found = ((whole ^ (whole >> np.uint64(29))) * (2 * factors + 1)).sum(axis=1, dtype=np.uint64)
     # So that the sum over rows is not one of entries.
     found = (found ^ (found >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)

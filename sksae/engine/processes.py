@@ -188,6 +188,8 @@ class ProcessGroup(Processes):
 
     def end(self) -> None:
         """Close the connections: who still waits for this process waits in vain."""
+        if self._group is None:
+            return  # to destroy None is to destroy the user's groups
         with suppress(Exception):
             dist.destroy_process_group(self._group)
         # Connections are closed when nobody holds the group.
