@@ -180,7 +180,8 @@ class StackedSparseAutoencoder(
         calls `fit` with its rows, and all end with the same model, which is what
         one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
         all processes together, and weights are relative to the mean over all. A ValueError if
-        ``torch.distributed`` is not initialised. In a group of one process it has no effect.
+        ``torch.distributed`` is not initialised, and a RuntimeError if another process fails. In a
+        group of one process it has no effect.
         It holds for members too, whatever their own ``data_parallel`` says.
 
     verbose : bool or int, default=0

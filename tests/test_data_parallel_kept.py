@@ -1,5 +1,7 @@
 """A Checkpoint of a fit in several processes: the first one writes, all go on."""
 
+import shutil
+
 import data_parallel_kept
 import pytest
 from data_parallel import run
@@ -24,10 +26,15 @@ def test_a_fit_goes_on_to_the_same_bits(kept, kind):
     assert len({digest for each in found for digest in each[:2]}) == 1
 
 
-def test_another_number_of_processes_goes_on_soundly(kept, tmp_path, monkeypatch):
-    monkeypatch.setenv(data_parallel_kept.FOLDER, str(kept[1]))
+@pytest.mark.parametrize("size", [1, 3])
+def test_another_number_of_processes_goes_on_soundly(size, kept, tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    shutil.copytree(kept[1], folder)
+    monkeypatch.setenv(data_parallel_kept.FOLDER, str(folder))
+    tmp_path = tmp_path / "meet"
+    tmp_path.mkdir()
     cases = ["data_parallel_kept/other rows", "data_parallel_kept/ended"]
-    found = run(cases, 3, tmp_path)
+    found = run(cases, size, tmp_path)
     assert all("checksum of X" in each[cases[0]] for each in found)
     assert len({each[cases[1]][0] for each in found}) == 1
     _, curve, loss = found[0][cases[1]]

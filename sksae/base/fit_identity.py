@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
 from sksae.process.processes import processes_in_use
+from sksae.training.moments import count_rows
 from sksae.training.specification import READ_WITH
 
 # Parameters that may differ. How a member is read does not belong to them: the next member, and
@@ -47,10 +48,12 @@ def description_of(
         If a parameter, of a class of the user's own, cannot be told from others.
     """
     processes = processes_in_use()
-    checksum = checksum_of_rows if processes.are_several else checksum_of
+    # Of one process too, as the fit may go on in another number of them.
+    is_shared = processes.are_several or getattr(estimator, "data_parallel", False)
+    checksum = checksum_of_rows if is_shared else checksum_of
     return {
         "the estimator": type(estimator).__name__,
-        "the number of rows": str(processes.total(X.shape[0])),
+        "the number of rows": str(count_rows(X, None)),
         "the number of features": str(X.shape[1]),
         **_described(estimator.get_params()),
         "what was learnt before (warm_start, members that are not trained)": (

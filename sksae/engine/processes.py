@@ -210,7 +210,9 @@ class ProcessGroup(Processes):
 
     def total(self, values: T) -> T:
         found = self._reduced(values, dist.ReduceOp.SUM)
-        own: Any = found if isinstance(values, np.ndarray) else found.item()
+        if isinstance(values, np.ndarray):
+            return found  # type: ignore[return-value]
+        own: Any = int(found) if isinstance(values, int) else float(found)
         return own
 
     def smallest(self, values: np.ndarray) -> np.ndarray:
