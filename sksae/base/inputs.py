@@ -13,6 +13,7 @@ from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AS_GIVEN, explained_shortage
 from sksae.training.moments import CHUNK_ENTRIES, well_scaled
 
@@ -58,7 +59,15 @@ def checked_rows(
         check_chunks(X, estimator)
         return X
     with errors_about("X"), explained_shortage(AS_GIVEN):
-        X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=floats_for(X))
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=floats_for(X),
+            # One of several processes may have no rows.
+            ensure_min_samples=0 if processes_in_use().are_several else 1,
+        )
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -169,7 +178,13 @@ def checked_weight(
     if sample_weight is None:
         return None
     with errors_about("sample_weight"):
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = _check_sample_weight(
+            sample_weight,
+            X,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            allow_all_zero_weights=processes_in_use().are_several,
+        )
     return weight if as_given else well_scaled(weight)
 
 
