@@ -31,6 +31,7 @@ from sksae.model.settings import Penalties, TrainingConfig
 from sksae.model.slices import batch_slices
 from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
+from sksae.model.visits import Order
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # Rows of a large weight are stepped on several times: one step that counts for more overshoots.
@@ -185,7 +186,7 @@ class MinibatchTraining:
         running, objective = self._running, self._objective
         for model, network in enumerate(running):
             network.history.epoch_begins(partial(self._parameters.model, model))
-        order = _order(self._config, epoch, self._rows.n_rows)
+        order = _order(self._config, epoch, self._rows)
         corruption = self._corruption
         for draws in (corruption, self._drops):
             if draws is not None:
@@ -381,7 +382,7 @@ def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew)
     return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
-def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None:
+def _order(config: TrainingConfig, epoch: int, rows: Rows) -> Order | None:
     """Return the order in which an epoch visits the rows; a function of seed and epoch alone.
 
     Parameters
@@ -390,9 +391,9 @@ def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None
         Gives the seed.
     epoch : int
         Counted from 0 within this training.
-    n_rows : int
+    rows : Rows
         Training rows.
     """
     if not config.shuffle:
         return None
-    return np.random.default_rng([config.seed, config.first_epoch + epoch]).permutation(n_rows)
+    return rows.order(np.random.default_rng([config.seed, config.first_epoch + epoch]))

@@ -87,7 +87,7 @@ def divergence_of(
     """
     counted = None if weight is None else (weight if index is None else weight[index])
     total = sum_of_weights = 0.0
-    for rows, which in _chunks(X, index):
+    for rows, which in row_chunks(X, index):
         own = np.ones(rows.shape[0]) if counted is None else counted[which]
         # What is not stored is 0, and has no entropy.
         entropies = rows.astype(np.float64)
@@ -108,7 +108,7 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
 def extremes_of(X: Matrix, index: np.ndarray | None) -> tuple[float, float]:
     """Return the smallest and the largest value of the rows that count."""
     low, high = np.inf, -np.inf
-    for rows, _ in _chunks(X, index):
+    for rows, _ in row_chunks(X, index):
         low, high = min(low, float(rows.min())), max(high, float(rows.max()))
     return low, high
 
@@ -166,7 +166,7 @@ def relative_variance(
 
 def largest_magnitude(X: Matrix, index: np.ndarray | None = None) -> float:
     """Return the largest absolute value of the rows that count."""
-    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in _chunks(X, index))
+    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in row_chunks(X, index))
     parts = (as_floats(values) for values in chunks if values.size)
     return max((float(max(part.max(), -part.min())) for part in parts), default=0.0)
 
@@ -270,7 +270,7 @@ def _moments(
         return np.ldexp(mean, exponent), variances, exponent
 
 
-def _chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
+def row_chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
     """Yield the rows that count, some at a time, and which of them they are."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
@@ -315,7 +315,7 @@ def _sparse_moments(
     sum_of_weights = float(n_rows) if weight is None else weight.sum()
 
     def entries() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-        for rows, which in _chunks(X, index):
+        for rows, which in row_chunks(X, index):
             row_weights = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
             values = _in_unit(rows.data.astype(np.float64), exponent)
             yield rows, values, np.repeat(row_weights, np.diff(rows.indptr))
@@ -372,7 +372,7 @@ def _dense_moments(
     """
     reference = total = squares = np.zeros(0)
     buffer = np.empty(0)
-    for rows, which in _chunks(X, index):
+    for rows, which in row_chunks(X, index):
         rows = _in_unit(as_floats(rows), exponent)
         own_weight = None if weight is None else weight[which]
         if which.start == 0:
