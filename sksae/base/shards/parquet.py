@@ -1,6 +1,7 @@
 """Files of Parquet: their columns as rows of a matrix, one row group at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -41,7 +42,7 @@ class ParquetShard(Shard):
         from pyarrow.parquet import ParquetFile
 
         rows = []
-        with self.stamp.opened() as file, ParquetFile(file) as parquet:
+        with self.stamp.opened() as file, _named(self.path), ParquetFile(file) as parquet:
             for start, _ in runs:
                 group = self.group_cuts.index(start)
                 table = parquet.read_row_group(group, columns=list(self.columns), use_threads=False)
@@ -103,39 +104,46 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
         Which columns; None is all.
     """
     check_installed("ShardedRows.open, for files of Parquet,", "parquet", "pyarrow.parquet")
-    import pyarrow
     from pyarrow.parquet import ParquetFile
 
     stamp = Stamp.of(path)
-    try:
-        with stamp.opened() as file, ParquetFile(file) as parquet:
-            schema, metadata = parquet.schema_arrow, parquet.metadata
-            names = tuple(schema.names if columns is None else columns)
-            missing = [name for name in names if name not in schema.names]
-            if missing:
-                raise bad(
-                    path,
-                    f"has no column {missing[0]!r}",
-                    f"columns must be of {', '.join(map(repr, schema.names[:10]))}",
-                )
-            types = [schema.field(name).type for name in names]
-            is_list = len(types) == 1 and _is_list(types[0])
-            kinds = [types[0].value_type] if is_list else types
-            for name, kind in zip(names, kinds, strict=True):
-                _check_numeric(path, name, kind)
-            dtype = reduce(np.promote_types, [np.dtype(kind.to_pandas_dtype()) for kind in kinds])
-            n_columns = len(names)
-            if is_list and metadata.num_rows:
-                n_columns = _length_of_lists(parquet, names[0], types[0])
-            groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    except pyarrow.ArrowException as error:
-        raise bad(path, "cannot be read as Parquet", str(error).rstrip(".")) from error
+    with stamp.opened() as file, _named(path), ParquetFile(file) as parquet:
+        schema, metadata = parquet.schema_arrow, parquet.metadata
+        names = tuple(schema.names if columns is None else columns)
+        missing = [name for name in names if name not in schema.names]
+        if missing:
+            raise bad(
+                path,
+                f"has no column {missing[0]!r}",
+                f"columns must be of {', '.join(map(repr, schema.names[:10]))}",
+            )
+        types = [schema.field(name).type for name in names]
+        is_list = len(types) == 1 and _is_list(types[0])
+        kinds = [types[0].value_type] if is_list else types
+        for name, kind in zip(names, kinds, strict=True):
+            _check_numeric(path, name, kind)
+        dtype = reduce(np.promote_types, [np.dtype(kind.to_pandas_dtype()) for kind in kinds])
+        n_columns = len(names)
+        if is_list and metadata.num_rows:
+            n_columns = _length_of_lists(parquet, names[0], types[0])
+        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     check_shape(path, (metadata.num_rows, n_columns), dtype)
     # Empty row groups, which some programs write, hold no block.
     cuts = (0, *np.cumsum([n for n in groups if n]).tolist())
     if len(cuts) != len(groups) + 1:
         raise bad(path, "has row groups without rows", "write it again")
     return ParquetShard(stamp, metadata.num_rows, n_columns, dtype, names, is_list, cuts)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have errors of pyarrow name the file."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError) as error:
+        raise bad(path, "cannot be read as Parquet", str(error).rstrip(".")) from error
 
 
 def _is_list(kind: Any) -> bool:

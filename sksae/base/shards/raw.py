@@ -169,7 +169,7 @@ def _read_header(stamp: Stamp) -> tuple[dict[str, dict[str, Any]], int]:
     try:
         entries = json.loads(text)
         entries.pop("__metadata__", None)
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise bad(stamp.path, "is no file of safetensors", "its header cannot be read") from error
     return entries, 8 + length
 

@@ -160,7 +160,7 @@ class ShardedRows:
         if largest > store.buffer_rows and not shards[0].reads_anywhere:
             n_bytes = largest * store.n_columns * store.dtype.itemsize
             warn_user(
-                f"files: row groups take up to {n_bytes / 1e6:.0f} MB in memory, and "
+                f"files: row groups take up to {n_bytes / 1e6:.3g} MB in memory, and "
                 f"buffer_bytes={buffer_bytes} is less, so that rows are shuffled within one of "
                 "them only: give a larger buffer_bytes, or write files with smaller row groups "
                 "(row_group_size of pyarrow.parquet.write_table)."
@@ -312,7 +312,9 @@ class ShardedRows:
         return order_of(chosen, random, self._store.cuts, self._store.buffer_rows)
 
     def check_finite(self, who: str | None = None) -> None:
-        """Raise if a row holds nan or an infinity; files that were checked are not read again.
+        """Raise if a row holds nan or an infinity, or if a file has gone or was changed.
+
+        Files that were checked before are not read again.
 
         Parameters
         ----------
@@ -321,12 +323,14 @@ class ShardedRows:
 
         Raises
         ------
-        ValueError
+        FileNotFoundError, ValueError
             Which names the file, and the row and column in it.
         """
+        store, finite = self._store, self._store.finite
+        for shard in store.shards:
+            shard.stamp.check()
         if self.dtype.kind != "f":
             return
-        store, finite = self._store, self._store.finite
         for k, (shard, first) in enumerate(zip(store.shards, store.firsts, strict=False)):
             if k in finite:
                 continue

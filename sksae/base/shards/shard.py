@@ -46,21 +46,34 @@ class Stamp:
         ValueError
             If it was changed.
         """
-        try:
+        with self._told_if_gone():
             file = open(self.path, "rb", buffering=0)  # noqa: SIM115  closed below
+        with file:
+            self._check(os.fstat(file.fileno()))
+            yield file
+
+    def check(self) -> None:
+        """Raise, as `opened` does, if the file is not what it was."""
+        with self._told_if_gone():
+            found = self.path.stat()
+        self._check(found)
+
+    @contextmanager
+    def _told_if_gone(self) -> Iterator[None]:
+        try:
+            yield
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"X: the file {str(self.path)!r} has gone since ShardedRows.open: put it back, or "
                 "open the files that are left."
             ) from error
-        with file:
-            found = os.fstat(file.fileno())
-            if (found.st_size, found.st_mtime_ns) != (self.n_bytes, self.changed_at):
-                raise ValueError(
-                    f"X: the file {str(self.path)!r} was changed since ShardedRows.open: open the "
-                    "files again."
-                )
-            yield file
+
+    def _check(self, found: os.stat_result) -> None:
+        if (found.st_size, found.st_mtime_ns) != (self.n_bytes, self.changed_at):
+            raise ValueError(
+                f"X: the file {str(self.path)!r} was changed since ShardedRows.open: open the "
+                "files again."
+            )
 
 
 @dataclass(frozen=True)
