@@ -19,8 +19,9 @@ from memory import STATUS, in_fresh_process
 
 N_FEATURES, N_COMPONENTS, N_FILES, N_PATTERNS = 384, 196, 40, 64
 TARGET = 300  # MB
-WAYS = ("in order", "in windows", "in any order", "score", "map_to")
-FITS = WAYS[:3]
+FITS = ("fit in order", "fit in windows")
+READS = ("1000 minibatches in windows", "1000 minibatches in any order")
+WAYS = (*FITS, "score", "map_to", *READS)
 
 
 def peak_bytes() -> int:
@@ -50,28 +51,27 @@ def measure(way: str, folder: Path, threads: int | None) -> dict[str, float]:
 
     from sksae import ShardedRows, SparseAutoencoderTransformer
 
-    class AnyOrder(ShardedRows):
-        """Rows that are visited as those of an array are."""
-
-        def visiting_order(self, random, index=None):
-            return random.permutation(len(self) if index is None else len(index))
-
     set_threads(threads)
     quiet()
     model = SparseAutoencoderTransformer(
-        N_COMPONENTS, max_iter=1, shuffle=way != "in order", device="cpu", random_state=0
+        N_COMPONENTS, max_iter=1, shuffle=way != FITS[0], device="cpu", random_state=0
     )
     if way not in FITS:
         # What is measured is its reading: a model of a few rows serves.
         model.fit(np.load(folder / "part-0.npy", mmap_mode="r")[:2000])
     baseline = peak_bytes()
-    X = (AnyOrder if way == "in any order" else ShardedRows).open(folder / "*.npy")
+    X = ShardedRows.open(folder / "*.npy")
     score, start = float("nan"), time.perf_counter()
     if way == "map_to":
         X.map_to(folder / "codes", model.transform)
         shutil.rmtree(folder / "codes")
     elif way == "score":
         model.score(X)
+    elif way in READS:
+        random = np.random.default_rng(0)
+        order = X.visiting_order(random) if way == READS[0] else random.permutation(len(X))
+        for start in range(0, 256_000, 256):
+            X[order[start : start + 256]]
     else:
         model.fit(X)
     seconds, peak = time.perf_counter() - start, peak_bytes()
@@ -119,7 +119,7 @@ def main() -> None:
     notes = [
         f"X: {N_FILES} files, {options.gigabytes:g} GB of float32 in all, {N_FEATURES} columns.",
         "A fit is one epoch. seconds count the whole call: checks, moments, training, evaluation.",
-        "in any order: each minibatch reads its rows from all files, as it would from an array.",
+        "In any order each minibatch of 256 rows reads from all files, as it would from an array.",
     ]
     report("Peak memory (VmHWM) on rows in many files", rows, notes, options.json)
 
