@@ -8,6 +8,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from sksae.model.numbers import Matrix
@@ -171,7 +172,7 @@ def _sum_of_rows(rows: np.ndarray) -> int:
 def _arrays_of(matrix: Matrix | None) -> list[np.ndarray]:
     if matrix is None:
         return [np.empty(0)]
-    if isinstance(matrix, np.ndarray):
+    if not isinstance(matrix, sp.csr_array | sp.csr_matrix):
         return [matrix]
     return [matrix.data, *(each.astype(np.int64) for each in (matrix.indices, matrix.indptr))]
 

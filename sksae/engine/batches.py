@@ -7,7 +7,7 @@ batch at a time, and a CSR matrix is densified one batch at a time: neither is e
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from threading import Lock
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sksae.model.numbers import as_floats, exponent_of
 from sksae.model.slices import chunk_slices, shared_batches
+from sksae.model.visits import Order, OrdersVisits
 from sksae.process.processes import ALONE, Processes
 
 # Prepared copies in the CPU's memory take up to this, all those of a process together: of rows to
@@ -260,6 +261,12 @@ class Rows:
             _RESIDENT.add(self)
             return True
 
+    def order(self, random: np.random.Generator) -> Order:
+        """Return a random order of the rows: any one alike, but for rows that lie in files."""
+        if isinstance(self._source, OrdersVisits):
+            return self._source.visiting_order(random, self._index)
+        return random.permutation(self.n_rows)
+
     def cut(self, batch_size: int) -> tuple[list[slice], list[int]]:
         """Cut the rows into minibatches; see `shared_batches`."""
         slices, counts = shared_batches(self._lengths, self.processes.rank, batch_size)
@@ -269,7 +276,7 @@ class Rows:
         return slices, counts
 
     def batches(
-        self, slices: list[slice], order: np.ndarray | None, counts: list[int] | None = None
+        self, slices: list[slice], order: Order | None, counts: list[int] | None = None
     ) -> Iterator[Batch]:
         """Yield one minibatch after another, each valid until the next.
 
@@ -277,20 +284,20 @@ class Rows:
         ----------
         slices : list of slice
             The batches, as positions in the order.
-        order : ndarray of int, optional
+        order : Order, optional
             Order in which the rows are visited; as they are by default.
         counts : list of int, optional
             How many rows each has in all processes together; its own by default.
         """
         if counts is None:
             counts = [which.stop - which.start for which in slices]
-        picks: list[Which | Tensor]
+        picks: Iterable[Which | Tensor]
         if order is None:
-            picks = list(slices)
+            picks = slices
         elif self._resident is None:
-            picks = [order[which] for which in slices]
+            picks = (order[which] for which in slices)
         else:
-            on_device = torch.from_numpy(order).to(self.device)
+            on_device = torch.from_numpy(order[:]).to(self.device)
             picks = [on_device[which] for which in slices]
         for pick, which, count in zip(picks, slices, counts, strict=True):
             batch = self.batch(pick) if which.stop > which.start else self._nothing()

@@ -30,6 +30,7 @@ from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
 from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
+from sksae.model.visits import Order
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # Rows of a large weight are stepped on several times: one step that counts for more overshoots.
@@ -389,7 +390,7 @@ def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew)
     return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
-def _order(config: TrainingConfig, epoch: int, rows: Rows) -> np.ndarray | None:
+def _order(config: TrainingConfig, epoch: int, rows: Rows) -> Order | None:
     """Return the order in which an epoch visits the rows; a function of seed and epoch alone.
 
     And of the process, where there are several.
@@ -406,4 +407,4 @@ def _order(config: TrainingConfig, epoch: int, rows: Rows) -> np.ndarray | None:
     if not config.shuffle:
         return None
     key = config.seed, config.first_epoch + epoch, *rows.processes.key
-    return np.random.default_rng(key).permutation(rows.n_rows)
+    return rows.order(np.random.default_rng(key))

@@ -90,7 +90,7 @@ def divergence_of(
     """
     counted = None if weight is None else (weight if index is None else weight[index])
     total = sum_of_weights = 0.0
-    for rows, which in _chunks(X, index):
+    for rows, which in row_chunks(X, index):
         own = np.ones(rows.shape[0]) if counted is None else counted[which]
         # What is not stored is 0, and has no entropy.
         entropies = rows.astype(np.float64)
@@ -112,7 +112,7 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
 def extremes_of(X: Matrix, index: np.ndarray | None) -> tuple[float, float]:
     """Return the smallest and the largest value of the rows that count."""
     low, high = np.inf, -np.inf
-    for rows, _ in _chunks(X, index):
+    for rows, _ in row_chunks(X, index):
         low, high = min(low, float(rows.min())), max(high, float(rows.max()))
     processes = processes_in_use()
     return float(processes.smallest(np.array(low))), float(processes.largest(np.array(high)))
@@ -181,7 +181,7 @@ def relative_variance(
 
 def largest_magnitude(X: Matrix, index: np.ndarray | None = None) -> float:
     """Return the largest absolute value of the rows that count."""
-    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in _chunks(X, index))
+    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in row_chunks(X, index))
     parts = (as_floats(values) for values in chunks if values.size)
     largest = max((float(max(part.max(), -part.min())) for part in parts), default=0.0)
     return float(processes_in_use().largest(np.array(largest)))
@@ -288,7 +288,7 @@ def _moments(
         return np.ldexp(mean, exponent), variances, exponent
 
 
-def _chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
+def row_chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
     """Yield the rows that count, some at a time, and which of them they are."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
@@ -333,7 +333,7 @@ def _sparse_moments(
     sum_of_weights = float(n_rows) if weight is None else processes.total(weight.sum())
 
     def entries() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-        for rows, which in _chunks(X, index):
+        for rows, which in row_chunks(X, index):
             row_weights = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
             values = _in_unit(rows.data.astype(np.float64), exponent)
             yield rows, values, np.repeat(row_weights, np.diff(rows.indptr))
@@ -398,7 +398,7 @@ def _dense_moments(
     total = np.zeros_like(reference)
     squares = np.full_like(reference, 0.0 if with_variance else np.nan)
     buffer = np.empty((0, 0))
-    for rows, which in _chunks(X, index):
+    for rows, which in row_chunks(X, index):
         rows = _in_unit(as_floats(rows), exponent)
         own_weight = None if weight is None else weight[which]
         if len(buffer) < len(rows):
@@ -434,7 +434,7 @@ def _first_mean(
         As in `_dense_moments`.
     """
     processes = processes_in_use()
-    rows, which = next(_chunks(X, index), (X[:0], slice(0, 0)))
+    rows, which = next(row_chunks(X, index), (X[:0], slice(0, 0)))
     first = _in_unit(as_floats(rows), exponent).astype(np.float64)
     weights = None if weight is None or not weight[which].any() else weight[which]
     mean = np.average(first, axis=0, weights=weights) if len(first) else np.zeros(X.shape[1])
