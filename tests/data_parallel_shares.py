@@ -1,5 +1,8 @@
 """Cases of fits in several processes whose rows are dealt in all ways; see `data_parallel`."""
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 from data_parallel import (
     BATCH,
@@ -17,6 +20,7 @@ from data_parallel import (
 from scipy.sparse import csr_array
 
 from sksae import (
+    ShardedRows,
     SparseAutoencoderClassifier,
     SparseAutoencoderRegressor,
     StackedSparseAutoencoder,
@@ -222,6 +226,18 @@ def extremes(rank, size):
     return told(sae(data_parallel=size > 1, **FEW).fit(X[own]))
 
 
+def files(rank, size):
+    """Rows of all in two files, of which each process takes its share."""
+    rows = np.concatenate([make_rows()[dealt(each, size)] for each in range(size)])
+    with TemporaryDirectory() as folder:
+        for number, part in enumerate(np.array_split(rows, 2)):
+            np.save(Path(folder) / f"{number}.npy", part)
+        own = ShardedRows.open(folder).share(rank, size)
+        model = sae(data_parallel=size > 1, **FEW).fit(own)
+        assert np.isfinite(model.score(own))
+    return told(model)
+
+
 # What one process learns of all rows too.
 ALIKE = {
     "pieces": pieces,
@@ -230,6 +246,7 @@ ALIKE = {
     "warm start": warm,
     "extreme rows": extremes,
     "busy callback": busy_callback,
+    "files": files,
     "no rows": no_rows({}),
     "no rows first": no_rows({}, rank_without=0),
     "no rows auto": no_rows({"sparsity": "l1", "beta": "auto"}),

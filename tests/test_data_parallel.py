@@ -52,6 +52,7 @@ FAST_SHARES = [
     "pieces",
     "extreme rows",
     "busy callback",
+    "files",
 ]
 
 
