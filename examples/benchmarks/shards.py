@@ -70,8 +70,8 @@ def measure(way: str, folder: Path, threads: int | None) -> dict[str, float]:
     elif way in READS:
         random = np.random.default_rng(0)
         order = X.visiting_order(random) if way == READS[0] else random.permutation(len(X))
-        for start in range(0, 256_000, 256):
-            X[order[start : start + 256]]
+        for first in range(0, 256_000, 256):
+            X[order[first : first + 256]]
     else:
         model.fit(X)
     seconds, peak = time.perf_counter() - start, peak_bytes()
