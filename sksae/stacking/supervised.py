@@ -22,13 +22,14 @@ from sksae.base.attributes import (
 from sksae.base.available import check_holds_out_none
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
+from sksae.base.holding_out import hold_out
 from sksae.base.inputs import checked_rows, checked_weight, errors_about, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
 from sksae.base.stages import Stages, short_named, tell
-from sksae.base.targets import check_counted, hold_out
+from sksae.base.targets import check_counted
 from sksae.base.together import check_same_form
 from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
