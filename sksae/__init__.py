@@ -1,5 +1,6 @@
 """sksae: sparse autoencoders for scikit-learn."""
 
+from sksae.base.shards.rows import ShardedRows
 from sksae.checkpoint import Checkpoint
 from sksae.classifier import SparseAutoencoderClassifier
 from sksae.process.forks import watch_forks
@@ -11,6 +12,7 @@ from sksae.versions import show_versions
 
 __all__ = [
     "Checkpoint",
+    "ShardedRows",
     "SparseAutoencoderClassifier",
     "SparseAutoencoderRegressor",
     "SparseAutoencoderTransformer",

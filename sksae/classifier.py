@@ -14,11 +14,13 @@ from sklearn.utils._param_validation import StrOptions
 from sksae.base.available import available_if, goes_by_minibatches
 from sksae.base.inputs import checked_weight, errors_about
 from sksae.base.targets import check_counted, read_classes, read_labels
+from sksae.base.together import fits_together
 from sksae.model.network import Layer
 from sksae.model.numbers import exponent_of, nearest_positive
+from sksae.process.processes import processes_in_use
 from sksae.stacking.composition import Autoencoders
 from sksae.stacking.supervised import NOISE_LEVEL, SupervisedStack
-from sksae.training.moments import well_scaled
+from sksae.training.moments import count_rows, largest_weight, well_scaled
 from sksae.training.seen import Seen, mean_weight
 from sksae.training.supervised_values import SupervisedTarget
 from sksae.transformer import SparseAutoencoderTransformer
@@ -155,6 +157,15 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
+    data_parallel : bool, default=False
+        Whether all processes of ``torch.distributed`` make one fit, each with rows of its own. Each
+        calls `fit` or `partial_fit` with its rows, and all end with the same model, which is what
+        one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
+        all processes together, and weights are relative to the mean over all. A ValueError if
+        ``torch.distributed`` is not initialised, and a RuntimeError if another process fails. In a
+        group of one process it has no effect.
+        It holds for members too, whatever their own ``data_parallel`` says.
+
     verbose : bool or int, default=0
         1 prints the start and the end of each training (of the members, of the softmax and of the
         fine-tuning), and the progress of the fine-tuning as in `SparseAutoencoderTransformer`; 2
@@ -264,6 +275,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         shuffle: bool = True,
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
+        data_parallel: bool = False,
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -290,9 +302,11 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         self.shuffle = shuffle
         self.dtype = dtype
         self.device = device
+        self.data_parallel = data_parallel
         self.verbose = verbose
         self.random_state = random_state
 
+    @fits_together
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -330,6 +344,7 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         return self._fit(X, y, sample_weight)
 
     @available_if(learns_in_pieces)
+    @fits_together
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
@@ -536,24 +551,26 @@ class SparseAutoencoderClassifier(ClassifierMixin, SupervisedStack):
         if self.class_weight is not None:
             weight = np.ones(len(of_rows)) if weight is None else weight
             # Products of extreme weights may be beyond all floats.
-            exponent = exponent_of(weight.max())
+            exponent = exponent_of(largest_weight(weight))
             weight = np.ldexp(weight, -exponent)
             check_counted(weight[labels.index])
             counted = labels.index[weight[labels.index] > 0.0]
             is_dict = isinstance(self.class_weight, dict)
             # A dict may speak of classes that have no rows here.
-            known = labels.classes if is_dict else np.unique(of_rows[counted])
+            known, totals = labels.classes, None
+            if not is_dict:
+                codes = labels.codes[counted, 0]
+                totals = np.bincount(codes, weight[counted], minlength=len(known))
+                totals = processes_in_use().total(totals)
+                known, totals = known[totals > 0.0], totals[totals > 0.0]
             factors = compute_class_weight(
-                self.class_weight,
-                classes=known,
-                y=known if is_dict else of_rows[counted],
-                sample_weight=None if is_dict else weight[counted],
+                self.class_weight, classes=known, y=known, sample_weight=totals
             )
             factors = well_scaled(factors)
             weight[counted] *= factors[np.searchsorted(known, of_rows[counted])]
         counted = labels.index if weight is None else labels.index[weight[labels.index] > 0.0]
         mean = nearest_positive(np.ldexp(mean_weight(weight, counted), exponent))
-        piece = Seen.of(len(counted), mean, np.empty(0), np.empty(0))
+        piece = Seen.of(count_rows(labels.codes, counted), mean, np.empty(0), np.empty(0))
         seen = Seen(**self._seen).followed_by(piece) if resume else piece
         return SupervisedTarget(
             values=labels.codes,

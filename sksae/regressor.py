@@ -21,6 +21,7 @@ from sksae.base.target_scaling import (
     scaled_targets,
 )
 from sksae.base.targets import read_numbers
+from sksae.base.together import fits_together
 from sksae.model.network import Layer
 from sksae.model.numbers import exponent_of
 from sksae.stacking.composition import Autoencoders
@@ -155,6 +156,15 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
+    data_parallel : bool, default=False
+        Whether all processes of ``torch.distributed`` make one fit, each with rows of its own. Each
+        calls `fit` or `partial_fit` with its rows, and all end with the same model, which is what
+        one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
+        all processes together, and weights are relative to the mean over all. A ValueError if
+        ``torch.distributed`` is not initialised, and a RuntimeError if another process fails. In a
+        group of one process it has no effect.
+        It holds for members too, whatever their own ``data_parallel`` says.
+
     verbose : bool or int, default=0
         1 prints the start and the end of each training (of the members, of the linear layer and of
         the fine-tuning), and the progress of the fine-tuning as in `SparseAutoencoderTransformer`;
@@ -262,6 +272,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         shuffle: bool = True,
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
+        data_parallel: bool = False,
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -287,9 +298,11 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         self.shuffle = shuffle
         self.dtype = dtype
         self.device = device
+        self.data_parallel = data_parallel
         self.verbose = verbose
         self.random_state = random_state
 
+    @fits_together
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -327,6 +340,7 @@ class SparseAutoencoderRegressor(RegressorMixin, SupervisedStack):
         return self._fit(X, y, sample_weight)
 
     @available_if(goes_by_minibatches)
+    @fits_together
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,

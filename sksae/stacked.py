@@ -25,7 +25,8 @@ from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read, warn_of_readings
 from sksae.base.reconstruction import reconstruction_score, squared_errors
-from sksae.base.stages import Stages, short_named
+from sksae.base.stages import Stages, short_named, tell
+from sksae.base.together import check_same_form, fits_together
 from sksae.model.codes import mean_activation
 from sksae.model.loss_parts import RECONSTRUCTION, LossParts
 from sksae.model.network import Layer
@@ -35,6 +36,7 @@ from sksae.model.settings import Penalties
 from sksae.model.slices import chunk_slices
 from sksae.model.unrolled import unroll
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.stacking.composition import Autoencoders, ComposedOfAutoencoders
@@ -56,6 +58,7 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
+from sksae.training.moments import count_rows
 from sksae.training.plan import check_device
 from sksae.training.specification import TrainingSpecification
 from sksae.training.splits import check_rows, split_rows
@@ -172,6 +175,15 @@ class StackedSparseAutoencoder(
     device : str, default="auto"
         Where to fine-tune: "auto", "cpu", "cuda", "cuda:1", "mps". Members have their own.
 
+    data_parallel : bool, default=False
+        Whether all processes of ``torch.distributed`` make one fit, each with rows of its own. Each
+        calls `fit` with its rows, and all end with the same model, which is what
+        one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
+        all processes together, and weights are relative to the mean over all. A ValueError if
+        ``torch.distributed`` is not initialised, and a RuntimeError if another process fails. In a
+        group of one process it has no effect.
+        It holds for members too, whatever their own ``data_parallel`` says.
+
     verbose : bool or int, default=0
         1 prints the start and the end of each training (of the members and of the fine-tuning), and
         the progress of the fine-tuning as in `SparseAutoencoderTransformer`; 2 prints every epoch
@@ -276,6 +288,7 @@ class StackedSparseAutoencoder(
         shuffle: bool = True,
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
+        data_parallel: bool = False,
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -296,6 +309,7 @@ class StackedSparseAutoencoder(
         self.shuffle = shuffle
         self.dtype = dtype
         self.device = device
+        self.data_parallel = data_parallel
         self.verbose = verbose
         self.random_state = random_state
 
@@ -341,6 +355,7 @@ class StackedSparseAutoencoder(
                 stack.feature_names_in_ = first.feature_names_in_
         return stack
 
+    @fits_together
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     @np.errstate(all="ignore")
@@ -387,13 +402,14 @@ class StackedSparseAutoencoder(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=True)
             weight = checked_weight(sample_weight, X)
+            check_same_form(self, X, weight)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
             if self.finetune:
                 check_rows(loss_of(named[0][1], pretrain=self.pretrain), X, weight)
             metadata = None if weight is None else {"sample_weight": weight}
             task = {"X": X, "y": y, "metadata": metadata}
-            context.call_on_fit_task_begin(estimator=self, **task)
+            tell(context.call_on_fit_task_begin, estimator=self, **task)
             taken = networks_taken(named, pretrain=self.pretrain)
             with checkpointed(self, X, weight, goes_on_from=taken) as draws:
                 *seeds, seed = draw_seeds(draws, len(named) + 1)
@@ -416,11 +432,17 @@ class StackedSparseAutoencoder(
                             specification, members, X, weight, seed, context, task
                         )
                         end(stopped_by, attributes["n_iter_"], attributes["loss_"])
+            processes_in_use().meet()
             for name in OF_FINETUNING:
                 self.__dict__.pop(name, None)
             for name, value in attributes.items():
                 setattr(self, name, value)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
+        tell(
+            context.call_on_fit_task_end,
+            estimator=self,
+            reconstruction_attributes=attributes,
+            **task,
+        )
         return self
 
     @np.errstate(all="ignore")
@@ -578,7 +600,7 @@ class StackedSparseAutoencoder(
             make_finetuning_config(
                 specification,
                 seed,
-                n_rows=X.shape[0] if index is None else len(index),
+                n_rows=count_rows(X, index),
                 n_features=X.shape[1],
             ),
             Penalties(whole.sparsity, rho, beta, alpha),
@@ -587,7 +609,7 @@ class StackedSparseAutoencoder(
             loss=whole.loss,
         )
         subcontext = context.subcontext(task_name="finetune", max_subtasks=plan.config.max_iter)
-        subcontext.call_on_fit_task_begin(estimator=self, **task)
+        tell(subcontext.call_on_fit_task_begin, estimator=self, **task)
         monitor = epoch_monitor(self, plan, subcontext, task, attributes)
         layers, trained = train_layers(plan, X, weight, monitor)
         found = attributes(layers, trained.losses, trained.validation_curve) | {
@@ -599,5 +621,7 @@ class StackedSparseAutoencoder(
             "largest_activation_": trained.largest,
             "row_sparsity_": trained.row_sparsity,
         }
-        subcontext.call_on_fit_task_end(estimator=self, reconstruction_attributes=found, **task)
+        tell(
+            subcontext.call_on_fit_task_end, estimator=self, reconstruction_attributes=found, **task
+        )
         return found, trained.stopped_by

@@ -43,12 +43,14 @@ from sksae.base.persistence import PersistentMixin
 from sksae.base.precomputed import find_fit
 from sksae.base.reading import as_configured, as_read, check_output, warn_of_reading
 from sksae.base.reconstruction import reconstruction_score, squared_errors
+from sksae.base.together import check_same_form, fits_together
 from sksae.model.codes import CODES
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.pursuit import ALGORITHMS
 from sksae.model.scaling import LOSSES
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for
 from sksae.training.advice import unusual_parameters, warn_before_training
@@ -352,6 +354,14 @@ class SparseAutoencoderTransformer(
         "auto" (CUDA if there is one, else the CPU), "cpu", "cuda", "cuda:1", "mps". A fitted
         model whose device is missing computes on the CPU, with a warning.
 
+    data_parallel : bool, default=False
+        Whether all processes of ``torch.distributed`` make one fit, each with rows of its own. Each
+        calls `fit` or `partial_fit` with its rows, and all end with the same model, which is what
+        one process would learn of all rows (docs/guide/distributed.md). ``batch_size`` is that of
+        all processes together, and weights are relative to the mean over all. A ValueError if
+        ``torch.distributed`` is not initialised, and a RuntimeError if another process fails. In a
+        group of one process it has no effect.
+
     verbose : bool or int, default=0
         1 prints how training goes: the first and the last epoch and others between them, about two
         a second, and why it ended. 2 prints every epoch. A line has the loss, the mean activation
@@ -588,6 +598,7 @@ class SparseAutoencoderTransformer(
         warm_start: bool = False,
         dtype: Literal["float32", "float64", "bfloat16"] = "float32",
         device: str = "auto",
+        data_parallel: bool = False,
         verbose: bool | int = 0,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -624,9 +635,11 @@ class SparseAutoencoderTransformer(
         self.warm_start = warm_start
         self.dtype = dtype
         self.device = device
+        self.data_parallel = data_parallel
         self.verbose = verbose
         self.random_state = random_state
 
+    @fits_together
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -682,6 +695,7 @@ class SparseAutoencoderTransformer(
         return self._fit(X, y, sample_weight, resume=resume)
 
     @available_if(goes_by_minibatches)
+    @fits_together
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
         self,
@@ -943,6 +957,7 @@ class SparseAutoencoderTransformer(
         with ending_when_interrupted(), speaking_for(self), unseen_on_failure(self):
             X = checked_rows(self, X, reset=not resume)
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             known = None if resume or one_pass else find_fit(self, X, weight)
             specification, before = specification_of(self), fitted_of(self) if resume else None
             with checkpointed(self, X, weight, goes_on_from=before, in_pieces=one_pass) as draws:
@@ -973,6 +988,7 @@ class SparseAutoencoderTransformer(
             unusual = unusual_parameters(specification, X.shape[1], plan.scaling.divergence)
             warn_of_end(trained, plan, unusual, n_rows=plan.count_rows(X))
             callbacks.end(attributes)
+            processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
         return self

@@ -36,6 +36,13 @@ def X():
     return rng.random((60, 3)) @ rng.normal(size=(3, 8)) + 0.1 * rng.random((60, 8))
 
 
+@pytest.mark.parametrize("grid", [{"rho": [0.1, 0.2]}, {"data_parallel": [False, True]}])
+def test_fits_of_several_processes_are_refused(X, grid):
+    estimator = make(data_parallel="rho" in grid)
+    with pytest.raises(ValueError, match="data_parallel=True fits one model in several processes"):
+        BatchedGridSearchCV(estimator, grid).fit(X)
+
+
 # The same results.
 
 

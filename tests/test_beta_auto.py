@@ -534,12 +534,12 @@ def test_only_units_that_were_idle_for_long_begin_anew():
     share_left, before = np.array([0.5, 0.5]), parameters.flat.clone()
     for _ in range(2):
         made.watch(is_active, rows.shape[1])
-        made.act(rows, lambda: error, share_left)
+        made.act(lambda: rows, lambda: error, share_left)
     assert torch.equal(parameters.flat, before)
     resumed = revival.Revival(parameters, rho, np.array([True, False]), state=made.state())
     resumed.watch(is_active, rows.shape[1])
-    resumed.act(rows, lambda: error, 0.01 * share_left)
+    resumed.act(lambda: rows, lambda: error, 0.01 * share_left)
     assert torch.equal(parameters.flat, before)
-    resumed.act(rows, lambda: error, share_left)
+    resumed.act(lambda: rows, lambda: error, share_left)
     changed = parameters.biases[0] != parameters.with_flat(before).biases[0]
     assert torch.equal(changed, dead & torch.tensor([True, False]).view(-1, 1, 1))

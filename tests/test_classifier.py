@@ -20,7 +20,7 @@ from stacking import (
 )
 
 from sksae import SparseAutoencoderClassifier
-from sksae.base.targets import hold_out
+from sksae.base.holding_out import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

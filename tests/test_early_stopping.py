@@ -24,7 +24,7 @@ from supervising import (
     output,
 )
 
-from sksae.base.targets import hold_out
+from sksae.base.holding_out import hold_out
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -113,7 +113,7 @@ PLACES = {
     ],
     # When the gradient is there and beta is moved.
     "control": [
-        (minibatch, "_share", lambda largest, parts: most_rows(parts)),
+        (minibatch, "_count", lambda largest, parts: most_rows(parts)),
         (minibatch, "_where_active", lambda parts: most_rows(parts)),
         (minibatch, "_errors", lambda mean_code, parts: most_rows(parts)),
     ],

@@ -80,6 +80,7 @@ def entries(documented, title):
 def test_public_names():
     assert sksae.__all__ == [
         "Checkpoint",
+        "ShardedRows",
         "SparseAutoencoderClassifier",
         "SparseAutoencoderRegressor",
         "SparseAutoencoderTransformer",

@@ -123,7 +123,7 @@ def test_nobody_reads_private_attributes_of_an_estimator(module):
 
 @pytest.mark.parametrize("module", [each for each in MODULES if LEVEL[room_of(each)] > LEVEL[""]])
 def test_no_room_below_them_names_a_public_estimator(module):
-    public = set(sksae.__all__) - {"show_versions"}
+    public = set(sksae.__all__) - {"ShardedRows", "show_versions"}  # these are no estimators
     tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
     named = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} & public
     assert not named, f"{module} names {named}"

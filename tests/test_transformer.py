@@ -427,6 +427,7 @@ def test_clone_takes_every_parameter_and_nothing_fitted(X):
         "warm_start": True,
         "dtype": "float64",
         "device": "cpu",
+        "data_parallel": False,
         "verbose": False,
         "random_state": 3,
     }

@@ -13,6 +13,7 @@ from sksae.base.fit_identity import description_of
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import State
 from sksae.process.files import checked_path, remove_old_drafts
+from sksae.process.processes import processes_in_use
 from sksae.training.checkpoint import TrainingJournal, keep_trainings
 from sksae.training.checkpoint_file import (
     Contents,
@@ -62,21 +63,25 @@ def checkpointed(
     draws : int, RandomState or None
         What the fit is to draw from: what the estimator has, as it was when the fit began.
     """
-    random_state = estimator.random_state
-    checkpoint = None if in_pieces else keeping_of(estimator)
+    random_state, processes = estimator.random_state, processes_in_use()
+    # Of several processes the first one keeps the fit, and reads for all.
+    checkpoint = None if in_pieces else processes.of_first(keeping_of(estimator))
     if checkpoint is None:
         yield random_state
         return
     fit = description_of(estimator, X, targets, goes_on_from)
     path = checked_path(os.fspath(checkpoint.path).replace(NAME_OF_FIT, fingerprint(fit)))
-    remove_old_drafts(path)
     drawn_from = check_random_state(random_state).get_state(legacy=True)
-    known: State = {}
-    if checkpoint.resume and path.exists():
-        contents = read_checkpoint(path)
-        check_same_fit(path, fit, contents.fit)
-        if estimator.verbose:
-            print(f"Resumed from {str(path)!r}", flush=True)
+    contents = None
+    if processes.is_first:
+        remove_old_drafts(path)
+        if checkpoint.resume and path.exists():
+            contents = read_checkpoint(path)
+            check_same_fit(path, fit, contents.fit)
+            if estimator.verbose:
+                print(f"Resumed from {str(path)!r}", flush=True)
+    contents, known = processes.of_first(contents), State()
+    if contents is not None:
         known, drawn_from = contents.state, tuple(contents.random_state)
         # The user's own generator goes on as it did then; that of all of numpy is left alone.
         if not isinstance(random_state, np.random.RandomState):
@@ -84,6 +89,8 @@ def checkpointed(
         random_state.set_state(drawn_from)
 
     def write(state: State) -> None:
+        if not processes.is_first:
+            return
         plain = [each.tolist() if isinstance(each, np.ndarray) else each for each in drawn_from]
         write_checkpoint(path, Contents(fit, plain, state), checkpoint.keep)
 

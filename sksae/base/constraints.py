@@ -23,6 +23,7 @@ TRAINING: dict[str, list[Any]] = {
     "shuffle": ["boolean"],
     "dtype": [StrOptions({"float32", "float64", HALF})],
     "device": [str],
+    "data_parallel": ["boolean"],
     "verbose": ["verbose"],
     "random_state": ["random_state"],
 }

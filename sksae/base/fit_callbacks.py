@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.callback import CallbackSupportMixin
 
 from sksae.base.monitoring import EpochMonitor
-from sksae.base.stages import short_named
+from sksae.base.stages import short_named, tell
 from sksae.model.numbers import Matrix
 from sksae.model.settings import TrainingConfig
 from sksae.model.tasks import Snapshot
@@ -62,11 +62,14 @@ class FitCallbacks:
     def begin(self) -> None:
         """Tell that the fit begins."""
         if self._context is not None:
-            self._context.call_on_fit_task_begin(estimator=self._estimator, **self._task)
+            tell(self._context.call_on_fit_task_begin, estimator=self._estimator, **self._task)
 
     def end(self, attributes: dict[str, Any]) -> None:
         """Tell that the fit has ended, with these fitted attributes."""
         if self._context is not None:
-            self._context.call_on_fit_task_end(
-                estimator=self._estimator, reconstruction_attributes=attributes, **self._task
+            tell(
+                self._context.call_on_fit_task_end,
+                estimator=self._estimator,
+                reconstruction_attributes=attributes,
+                **self._task,
             )

@@ -8,14 +8,18 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
 from sksae.model.numbers import Matrix
+from sksae.model.slices import chunk_slices
+from sksae.process.processes import processes_in_use
+from sksae.training.moments import count_rows
 from sksae.training.specification import READ_WITH
 
 # Parameters that may differ. How a member is read does not belong to them: the next member, and
 # the layer on top, are trained on what is read.
-FREE = {"device", "verbose"}
+FREE = {"data_parallel", "device", "verbose"}
 OWN_RANDOM_STATE = "random_state"
 BLOCK_BYTES = 2**24
 
@@ -44,16 +48,39 @@ def description_of(
     ValueError
         If a parameter, of a class of the user's own, cannot be told from others.
     """
+    processes = processes_in_use()
+    # Of one process too, as the fit may go on in another number of them.
+    is_shared = processes.are_several or getattr(estimator, "data_parallel", False)
+    checksum = checksum_of_rows if is_shared else checksum_of
     return {
         "the estimator": type(estimator).__name__,
-        "the number of rows": str(X.shape[0]),
+        "the number of rows": str(count_rows(X, None)),
         "the number of features": str(X.shape[1]),
         **_described(estimator.get_params()),
         "what was learnt before (warm_start, members that are not trained)": (
             "nothing" if goes_on_from is None else f"of checksum {joblib.hash(goes_on_from)}"
         ),
-        "the checksum of X, y and sample_weight": checksum_of(X, *targets),
+        "the checksum of X, y and sample_weight": checksum(X, *targets),
     }
+
+
+def described_alike(params: Mapping[str, Any]) -> dict[str, str]:
+    """Return parameters as text, those that processes must have alike to fit one model.
+
+    Random states are not among them: the first process draws for all.
+    """
+    described = {}
+    for name, value in sorted(params.items()):
+        if name.rpartition("__")[2] in FREE:
+            continue
+        if isinstance(value, np.random.RandomState):
+            described[name] = "a RandomState"
+            continue
+        try:
+            described[name] = _text_of(value)
+        except Exception:  # what cannot be written cannot be compared
+            described[name] = type(value).__name__
+    return described
 
 
 def _described(params: Mapping[str, Any]) -> dict[str, str]:
@@ -104,10 +131,48 @@ def checksum_of(*matrices: Matrix | None) -> str:
     return digest.hexdigest()
 
 
+def checksum_of_rows(X: Matrix, *targets: np.ndarray | None) -> str:
+    """Return a checksum of the rows of all processes, whoever has them and in whatever order.
+
+    It is the sum of a number for each row: of its entries as whole numbers, times constants.
+
+    Parameters
+    ----------
+    X : ndarray or CSR matrix of shape (n_samples, n_features)
+        Rows of this process.
+    *targets : ndarray or None
+        Of as many rows each; or the indices of some of them, which alone have one dimension and
+        are of numpy's type for indices.
+    """
+    n_rows, total = X.shape[0], 0
+    beside = []
+    for each in targets:
+        if each is not None and each.dtype == np.intp and each.ndim == 1:
+            each = np.isin(np.arange(n_rows), each)
+        if each is not None:
+            beside.append(each.reshape(n_rows, -1))
+    for which in chunk_slices(n_rows, X.shape[1]):
+        rows = X[which] if isinstance(X, np.ndarray) else X[which].toarray()
+        total += _sum_of_rows(np.hstack([rows, *(each[which] for each in beside)]))
+    return f"{sum(processes_in_use().gathered(total)) % 2**64:016x}"
+
+
+def _sum_of_rows(rows: np.ndarray) -> int:
+    """Return the sum of a number for each row, not of its entries alone but of where they stand."""
+    # A zero has no sign.
+    whole = np.ascontiguousarray(rows.astype(np.float64) + 0.0).view(np.uint64)
+    factors = np.random.default_rng(0).integers(2**63, size=whole.shape[1], dtype=np.uint64)
+    found = ((whole ^ (whole >> np.uint64(29))) * (2 * factors + 1)).sum(axis=1, dtype=np.uint64)
+    # So that the sum over rows is not one of entries.
+    found = (found ^ (found >> np.uint64(32))) * np.uint64(0x9E3779B97F4A7C15)
+    found = (found ^ (found >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+    return int((found ^ (found >> np.uint64(32))).sum(dtype=np.uint64))
+
+
 def _arrays_of(matrix: Matrix | None) -> list[np.ndarray]:
     if matrix is None:
         return [np.empty(0)]
-    if isinstance(matrix, np.ndarray):
+    if not isinstance(matrix, sp.csr_array | sp.csr_matrix):
         return [matrix]
     return [matrix.data, *(each.astype(np.int64) for each in (matrix.indices, matrix.indptr))]
 

@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from sksae.base.shards.rows import ShardedRows
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AS_GIVEN, explained_shortage
 from sksae.training.moments import CHUNK_ENTRIES, well_scaled
 
@@ -53,12 +55,26 @@ def checked_rows(
             and (finite_later or is_finite(X))
         ):
             return X
+    if is_sharded(X):
+        check_some_rows(X)
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
+        if not finite_later:
+            X.check_finite(type(estimator).__name__)
+        return X
     if is_converted_later(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         check_chunks(X, estimator)
         return X
     with errors_about("X"), explained_shortage(AS_GIVEN):
-        X = validate_data(estimator, X, reset=reset, accept_sparse="csr", dtype=floats_for(X))
+        X = validate_data(
+            estimator,
+            X,
+            reset=reset,
+            accept_sparse="csr",
+            dtype=floats_for(X),
+            # One of several processes may have no rows.
+            ensure_min_samples=0 if processes_in_use().are_several else 1,
+        )
     if sp.issparse(X) and not X.has_canonical_format:
         X = X.copy()
         X.sum_duplicates()
@@ -73,7 +89,9 @@ def checked_codes(X: ArrayLike | sp.sparray | sp.spmatrix, n_components: int) ->
     """
     if has_form(X, n_components) and is_finite(X):
         return X
-    if is_converted_later(X):
+    if is_sharded(X):
+        codes = checked_shards(X)
+    elif is_converted_later(X):
         check_chunks(X)
         codes = X
     else:
@@ -118,8 +136,30 @@ def is_finite(X: np.ndarray) -> bool:
 
 def check_finite(estimator: BaseEstimator, X: Matrix) -> None:
     """Raise, as scikit-learn does, if an array of floats holds nan or infinities."""
-    if has_form(X, X.shape[1]) and not is_finite(X):
+    if is_sharded(X):
+        X.check_finite(type(estimator).__name__)
+    elif has_form(X, X.shape[1]) and not is_finite(X):
         check_array(X, dtype=FLOATS, input_name="X", estimator=estimator)
+
+
+def is_sharded(X: object) -> TypeGuard[Any]:
+    """Return whether X are rows in files, which are read as they are needed."""
+    return isinstance(X, ShardedRows)
+
+
+def checked_shards(X: ShardedRows, input_name: str = "X") -> Any:
+    """Return rows in files, or raise if there are none, or nan or infinities among them."""
+    check_some_rows(X, input_name)
+    X.check_finite()
+    return X
+
+
+def check_some_rows(X: ShardedRows, input_name: str = "X") -> None:
+    """Raise if rows in files are a choice of none of them."""
+    if len(X) == 0:
+        raise ValueError(
+            f"{input_name} holds no row, of shape {X.shape}: at least one is required."
+        )
 
 
 def is_converted_later(X: object) -> TypeGuard[np.ndarray]:
@@ -169,7 +209,13 @@ def checked_weight(
     if sample_weight is None:
         return None
     with errors_about("sample_weight"):
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = _check_sample_weight(
+            sample_weight,
+            X,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            allow_all_zero_weights=processes_in_use().are_several,
+        )
     return weight if as_given else well_scaled(weight)
 
 

@@ -8,6 +8,7 @@ from sklearn.callback import CallbackContext
 
 from sksae.base.printing import EpochPrinter
 from sksae.model.tasks import Progress, Snapshot, TakeSnapshot
+from sksae.process.processes import processes_in_use
 
 
 class EpochMonitor:
@@ -44,7 +45,8 @@ class EpochMonitor:
         self._attributes = attributes
         self._epoch_context: CallbackContext | None = None
         score = "accuracy" if is_classifier(estimator) else "R^2"
-        self._printer = EpochPrinter(verbose, score, n_before, is_pass=is_pass)
+        told = verbose if processes_in_use().is_first else 0
+        self._printer = EpochPrinter(told, score, n_before, is_pass=is_pass)
 
     def epoch_begins(self, snapshot: TakeSnapshot) -> None:
         """Open the epoch's context."""

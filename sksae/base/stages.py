@@ -1,12 +1,14 @@
 """The trainings that one fit is made of: their names, in printed lines and in callbacks."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sklearn.callback import CallbackContext
+
+from sksae.process.processes import ALONE, processes_in_use, working_with
 
 T = TypeVar("T")
 
@@ -43,7 +45,8 @@ class Stages:
     """
 
     def __init__(self, n_stages: int, verbose: bool | int) -> None:
-        self._n_stages, self._n_begun, self._verbose = n_stages, 0, verbose
+        self._n_stages, self._n_begun = n_stages, 0
+        self._verbose = verbose if processes_in_use().is_first else 0
 
     @contextmanager
     def begin(self, name: str, what: str = "Training") -> Iterator[End]:
@@ -97,6 +100,12 @@ def prefix() -> str:
 def task_of(name: str) -> str:
     """Return the name of a stage's task in callbacks, in the manner of scikit-learn's pipelines."""
     return f"fit-{name}"
+
+
+def tell(hear: Callable[..., object], **facts: Any) -> None:
+    """Let callbacks hear of a fit: what they fit or score meanwhile is no part of it."""
+    with working_with(ALONE):
+        hear(**facts)
 
 
 def short_named(context: CallbackContext) -> CallbackContext:

@@ -10,8 +10,9 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from sksae.base.inputs import errors_about
 from sksae.model.numbers import exponent_of
+from sksae.process.processes import processes_in_use
 from sksae.process.warning import warn_user
-from sksae.training.moments import telling_weight, weighted_moments, well_scaled
+from sksae.training.moments import count_rows, telling_weight, weighted_moments, well_scaled
 from sksae.training.seen import Seen, mean_weight
 
 
@@ -75,7 +76,7 @@ def labelled_rows(y: np.ndarray, unlabeled: Any) -> np.ndarray:
         return np.arange(len(y))
     missing = is_missing(y, unlabeled).reshape(len(y), -1).all(axis=1)
     index = np.flatnonzero(~missing)
-    if len(index) == 0:
+    if not processes_in_use().any(len(index) > 0):
         raise ValueError(
             f"y holds no target: all its values are unlabeled={unlabeled!r}. Fit autoencoders "
             "without targets by StackedSparseAutoencoder."
@@ -136,7 +137,7 @@ def refuse_missing(values: np.ndarray, name: str) -> None:
 
 def check_counted(weight: np.ndarray | None) -> None:
     """Raise if the weights of the rows that have a target leave none of them."""
-    if weight is not None and not np.any(weight > 0.0):
+    if weight is not None and not processes_in_use().any(bool(np.any(weight > 0.0))):
         raise ValueError(
             "sample_weight, times class_weight if there is one, is 0 in all rows that have a "
             "target: at least one of them must count."
@@ -219,15 +220,16 @@ def read_labels(
     # Without the marks, the labels are numbers or strings again.
     refuse_missing(given[index], "y")
     labels = _of_one_type(given[index], "y")
-    assert_all_finite(labels, input_name="y")
-    check_classification_targets(labels)
-    if has_mark(unlabeled) and len(index) == len(given):
+    if len(labels):
+        assert_all_finite(labels, input_name="y")
+        check_classification_targets(labels)
+    if has_mark(unlabeled) and not processes_in_use().any(len(index) < len(given)):
         # Other pieces may hold the mark, but for columns that are strings by their type.
         if not (in_pieces and _holds_anything(y)):
             check_strings_have_mark(labels, unlabeled)
         if not in_pieces:
-            warn_of_absent_mark(unlabeled, len(given))
-    known = np.unique(labels) if classes is None else classes
+            warn_of_absent_mark(unlabeled, int(processes_in_use().total(len(given))))
+    known = _classes_of(labels) if classes is None else classes
     strange = np.setdiff1d(labels, known)
     if len(strange):
         raise ValueError(
@@ -236,6 +238,20 @@ def read_labels(
     codes = np.zeros((len(given), 1), dtype=np.int64)
     codes[index, 0] = np.searchsorted(known, labels)
     return Labels(known, index, codes)
+
+
+def _classes_of(labels: np.ndarray) -> np.ndarray:
+    """Return the classes of labels, sorted; of several processes those of all.
+
+    Raises
+    ------
+    ValueError
+        If some processes have strings and others numbers.
+    """
+    of_each = [each for each in processes_in_use().gathered(np.unique(labels)) if len(each)]
+    if len({each.dtype.kind in "US" for each in of_each}) > 1:
+        raise ValueError("y holds strings in some processes and numbers in others.")
+    return np.unique(np.concatenate(of_each)) if len(of_each) > 1 else of_each[0]
 
 
 @dataclass(frozen=True)
@@ -302,17 +318,25 @@ def read_numbers(
             "all of its targets, or none."
         )
     refuse_missing(given[index], "y")
+    processes = processes_in_use()
     with errors_about("y"):
-        values = check_array(given[index], dtype=np.float64, input_name="y")
-    if has_mark(unlabeled) and len(index) == len(given) and not in_pieces:
-        warn_of_absent_mark(unlabeled, len(given))
+        values = check_array(
+            given[index],
+            dtype=np.float64,
+            input_name="y",
+            ensure_min_samples=0 if processes.are_several else 1,
+        )
+    check_one_form(values.shape[1], is_1d=is_1d)
+    is_marked = has_mark(unlabeled) and processes.any(len(index) < len(given))
+    if has_mark(unlabeled) and not is_marked and not in_pieces:
+        warn_of_absent_mark(unlabeled, int(processes.total(len(given))))
     own_weight = None if weight is None else weight[index]
     check_counted(own_weight)
     counted = values
     if own_weight is not None:
         counted, own_weight = values[own_weight > 0.0], own_weight[own_weight > 0.0]
     moments = _mean_and_deviation(counted, well_scaled(own_weight))
-    seen = Seen.of(len(counted), mean_weight(own_weight), *moments)
+    seen = Seen.of(count_rows(counted, None), mean_weight(own_weight), *moments)
     return Numbers(is_1d, index, values, seen)
 
 
@@ -320,57 +344,34 @@ def _mean_and_deviation(
     numbers: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return both of each column; the deviation is 0 where there is none but by rounding."""
-    exponent = exponents_of(np.abs(numbers).max(axis=0))
+    processes = processes_in_use()
+    exponent = exponents_of(processes.largest(np.abs(numbers).max(axis=0, initial=0.0)))
     numbers = np.ldexp(numbers, -exponent)
     mean, _ = weighted_moments(numbers, weight=weight)
     telling = None if weight is None else telling_weight(weight)
-    deviation = np.sqrt(np.average((numbers - mean) ** 2, axis=0, weights=telling))
+    squares = (numbers - mean) ** 2
+    if processes.are_several:
+        counted = np.ones(len(numbers)) if telling is None else telling
+        square = processes.total(counted @ squares) / processes.total(counted.sum())
+    else:
+        square = np.average(squares, axis=0, weights=telling)
+    deviation = np.sqrt(square)
     is_constant = deviation <= 4.0 * np.finfo(np.float64).eps * np.abs(mean)
     return np.ldexp(mean, exponent), np.where(is_constant, 0.0, np.ldexp(deviation, exponent))
+
+
+def check_one_form(n_outputs: int, *, is_1d: bool) -> None:
+    """Raise, in all processes, if their targets have other numbers of outputs."""
+    forms = processes_in_use().gathered([n_outputs, int(is_1d)])
+    for rank, other in enumerate(forms):
+        if other != forms[0]:
+            raise ValueError(
+                f"y has {forms[0][0]} outputs in {2 - forms[0][1]} dimensions on rank 0, and "
+                f"{other[0]} in {2 - other[1]} on rank {rank}: it must have one form in all "
+                "processes."
+            )
 
 
 def exponents_of(largest: np.ndarray) -> np.ndarray:
     """Return the exponents of the powers of two that columns are to be divided by."""
     return np.array([exponent_of(value) for value in largest])
-
-
-def hold_out(
-    index: np.ndarray, strata: np.ndarray | None, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows to train on and rows held out, with classes in proportion where there are any.
-
-    Parameters
-    ----------
-    index : ndarray of int
-        Rows to choose from.
-    strata : ndarray of shape (n_samples,) or None
-        Class of each row; None where there are none.
-    fraction : float
-        Share of the rows to hold out.
-    seed : int
-        Of the draw.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows to hold out that share, in proportion.
-    """
-    # Imported here: it takes a third of what `import sksae` would else take of its own.
-    from sklearn.model_selection import train_test_split
-
-    try:
-        kept, held_out = train_test_split(
-            index,
-            test_size=fraction,
-            random_state=seed,
-            stratify=None if strata is None else strata[index],
-        )
-        if len(held_out) < 2:
-            raise ValueError("one row tells too little, at least 2 must be held out.")
-    except ValueError as error:
-        raise ValueError(
-            f"early_stopping=True with validation_fraction={fraction} cannot hold out rows of the "
-            f"{len(index)} with a target: {str(error).rstrip('.')}. Change validation_fraction, or "
-            "use early_stopping=False."
-        ) from error
-    return np.sort(kept), np.sort(held_out)

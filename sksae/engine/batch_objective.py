@@ -4,12 +4,13 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from sksae.engine.activity import to_numpy
 from sksae.engine.batches import Batch
 from sksae.engine.beta_controller import OPEN_END, BetaController
 from sksae.engine.epoch_loss import EpochLoss
+from sksae.engine.gradient_of_all import GradientOfAll
 from sksae.engine.losses import Loss
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
@@ -18,6 +19,7 @@ from sksae.engine.threads import Crew
 from sksae.model.settings import TOLERANCE, Penalties
 from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import CodeMeasured, State
+from sksae.process.processes import ALONE, Processes
 
 
 class TakesRows(Protocol):
@@ -52,6 +54,8 @@ class BatchObjective(Generic[P]):
         For how many steps each step counts (see `TrainingConfig`).
     crew : Crew, optional
         Who shares the rows of large minibatches.
+    processes : Processes
+        Who has the other rows of a minibatch.
     half : bool, default=False
         Whether products are in bfloat16.
     state : dict of ndarray, optional
@@ -76,19 +80,26 @@ class BatchObjective(Generic[P]):
         solver: str = "adam",
         pace: float = 1.0,
         crew: Crew | None = None,
+        processes: Processes = ALONE,
         half: bool = False,
         state: dict[str, np.ndarray] | None = None,
         **others: Any,
     ) -> None:
-        self.parameters = parameters
-        self.gradient = parameters.with_flat(torch.zeros_like(parameters.flat))
+        self.parameters, self._processes = parameters, processes
         self._terms = ObjectiveTerms(penalties, parameters, loss)
+        self._gradient_of_all = GradientOfAll(
+            parameters,
+            processes,
+            # Of those that may die.
+            tells_of_units=parameters.architecture.is_dictionary or bool(self._terms.is_auto.any()),
+        )
+        self.gradient = self._gradient_of_all.gradient
         self._window, self._n_steps, self._solver, self._pace = window, n_steps, solver, pace
         self._crew, self._half, self._others = crew or Crew(1), half, others
         self._controller = self._make_controller(state or {}) if self._terms.is_auto.any() else None
-        self._epoch_loss = EpochLoss(self._terms)
-        # By the number of rows.
-        self._parts: dict[int, list[P]] = {}
+        self._epoch_loss = EpochLoss(self._terms, processes)
+        # By the number of rows, its own and all.
+        self._parts: dict[tuple[int, int], list[P]] = {}
         # Those of the last minibatch.
         self._last: list[P] = []
         # A member of the crew works on all its rows at once, until memory ends.
@@ -118,17 +129,17 @@ class BatchObjective(Generic[P]):
 
     def _parts_of(self, batch: Batch) -> list[P]:
         """Divide a minibatch among the members of the crew, or into parts that take turns."""
-        n_rows = batch.rows.shape[1]
-        if n_rows not in self._parts:
-            self._parts[n_rows] = self._make_parts(n_rows)
-        parts = self._parts[n_rows]
+        key = batch.rows.shape[1], batch.n_together
+        if key not in self._parts:
+            self._parts[key] = self._make_parts(*key)
+        parts = self._parts[key]
         for part in parts:
             part.take(batch)
         self._last = parts
         return parts
 
-    def _make_parts(self, n_rows: int) -> list[P]:
-        """Return what so many rows are divided into."""
+    def _make_parts(self, n_rows: int, n_together: int) -> list[P]:
+        """Return what so many rows are divided into, of so many that all processes have."""
         raise NotImplementedError
 
     def _make_controller(self, state: dict[str, np.ndarray]) -> BetaController:
@@ -148,6 +159,15 @@ class BatchObjective(Generic[P]):
             divergence=terms.divergence,
             state=state,
         )
+
+    def _start_control(self, batch: Batch) -> None:
+        """Let beta set out from what the first minibatch says, where it is to be found."""
+        if self._controller is None or self._controller.has_started:
+            return
+        squares = batch.rows.square().sum(dim=2, keepdim=True)
+        weighted = squares if batch.weight is None else squares * batch.weight
+        total = self._processes.sum_(weighted.sum(dim=(1, 2)))
+        self._controller.start(to_numpy(total / batch.n_together))
 
     def __call__(self, batch: Batch) -> None:
         """Write the gradient by one minibatch into ``gradient``, and keep what J was."""
@@ -248,6 +268,7 @@ class BatchObjective(Generic[P]):
             solver=self._solver,
             pace=self._pace,
             crew=self._crew,
+            processes=self._processes,
             half=self._half,
             state=self.state(models),
             **self._others,

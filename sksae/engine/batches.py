@@ -7,7 +7,7 @@ batch at a time, and a CSR matrix is densified one batch at a time: neither is e
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from threading import Lock
@@ -20,7 +20,9 @@ import torch
 from torch import Tensor
 
 from sksae.model.numbers import as_floats, exponent_of
-from sksae.model.slices import chunk_slices
+from sksae.model.slices import chunk_slices, shared_batches
+from sksae.model.visits import Order, OrdersVisits
+from sksae.process.processes import ALONE, Processes
 
 # Prepared copies in the CPU's memory take up to this, all those of a process together: of rows to
 # train on, of rows held out, of trainings in several threads. Other rows are read batch by batch.
@@ -39,18 +41,30 @@ class Batch(NamedTuple):
         What its output is compared with.
     weight : Tensor of shape (1, n_rows, 1) or None
         What each row counts, relative to the mean over all; None where all are alike.
+    n_of_all : int or None
+        Rows that a minibatch has in all processes together; None if these are all.
+    has_any : bool
+        Whether these are rows, and not one that counts nothing in the place of none.
     """
 
     rows: Tensor
     target: Tensor
     weight: Tensor | None
+    n_of_all: int | None = None
+    has_any: bool = True
+
+    @property
+    def n_together(self) -> int:
+        """Rows of all processes together."""
+        return self.rows.shape[1] if self.n_of_all is None else self.n_of_all
 
     def some(self, which: slice) -> "Batch":
         """Return some of its rows."""
         if which == slice(0, self.rows.shape[1]):
             return self
-        rows, target, weight = self
-        return Batch(rows[:, which], target[:, which], None if weight is None else weight[:, which])
+        rows, target, weight = self[:3]
+        weight = None if weight is None else weight[:, which]
+        return Batch(rows[:, which], target[:, which], weight, *self[3:])
 
 
 @np.errstate(all="ignore")
@@ -142,6 +156,16 @@ class Rows:
     target : ndarray of shape (n_samples, n_targets), optional
         What the output for each row of X is compared with: numbers, or a label as an integer. By
         default the row itself.
+    processes : Processes
+        Those that fit a model together, each with rows of its own; means are over the rows of all.
+        Where this one has none, a row that counts nothing stands in for them: `has_any` is False.
+
+    Attributes
+    ----------
+    n_rows : int
+        Rows of this process.
+    n_of_all : int
+        Rows of all processes.
     """
 
     def __init__(
@@ -155,11 +179,19 @@ class Rows:
         index: np.ndarray | None = None,
         sample_weight: np.ndarray | None = None,
         target: np.ndarray | None = None,
+        processes: Processes = ALONE,
     ) -> None:
+        self.processes = processes
+        n_own = X.shape[0] if index is None else len(index)
+        self._lengths = processes.gathered(n_own)
+        self.n_of_all, self.has_any = sum(self._lengths), n_own > 0
+        if not self.has_any:
+            X, index, sample_weight = centre[None], None, np.zeros(1)
+            target = None if target is None else np.zeros((1, *target.shape[1:]), target.dtype)
         self._source, self._index = X, index
         self._centre, self._scale = centre, scale
         self.dtype, self.device = dtype, device
-        self.n_rows = X.shape[0] if index is None else len(index)
+        self.n_rows = max(n_own, 1)
         self.n_features = X.shape[1]
         self._buffers: dict[int, Tensor] = {}
         self._resident: Tensor | None = None
@@ -168,11 +200,17 @@ class Rows:
             wanted = torch.as_tensor(target if index is None else target[index], device=device)
             self._target = wanted.to(dtype) if wanted.is_floating_point() else wanted
         self._weight: Tensor | None = None
-        if sample_weight is not None:
-            weight = sample_weight if index is None else sample_weight[index]
-            relative = np.asarray(weight / weight.mean(), dtype=np.float64)
-            if np.any(relative != 1.0):
-                self._weight = torch.as_tensor(relative, dtype=dtype, device=device)
+        if sample_weight is not None or processes.are_several:
+            self._weigh(sample_weight, index)
+
+    def _weigh(self, sample_weight: np.ndarray | None, index: np.ndarray | None) -> None:
+        """Keep what rows count relative to the mean over all, unless all are alike everywhere."""
+        weight = np.ones(self.n_rows) if sample_weight is None else sample_weight
+        weight = weight if index is None or sample_weight is None else weight[index]
+        mean = self.processes.total(weight.sum()) / self.n_of_all
+        relative = np.asarray(weight / mean, dtype=np.float64)
+        if self.processes.any(bool(np.any(relative != 1.0))):
+            self._weight = torch.as_tensor(relative, dtype=self.dtype, device=self.device)
 
     def keep_resident(self) -> None:
         """Prepare all rows once and keep them on the device, if they fit."""
@@ -223,32 +261,59 @@ class Rows:
             _RESIDENT.add(self)
             return True
 
-    def batches(self, slices: list[slice], order: np.ndarray | None) -> Iterator[Batch]:
+    def order(self, random: np.random.Generator) -> Order:
+        """Return a random order of the rows: any one alike, but for rows that lie in files."""
+        if isinstance(self._source, OrdersVisits):
+            return self._source.visiting_order(random, self._index)
+        return random.permutation(self.n_rows)
+
+    def cut(self, batch_size: int) -> tuple[list[slice], list[int]]:
+        """Cut the rows into minibatches; see `shared_batches`."""
+        slices, counts = shared_batches(self._lengths, self.processes.rank, batch_size)
+        if min(self._lengths) < len(slices) and self._weight is None:
+            # Some have a row that counts nothing, and all go by weights as they do.
+            self._weight = torch.ones(self.n_rows, dtype=self.dtype, device=self.device)
+        return slices, counts
+
+    def batches(
+        self, slices: list[slice], order: Order | None, counts: list[int] | None = None
+    ) -> Iterator[Batch]:
         """Yield one minibatch after another, each valid until the next.
 
         Parameters
         ----------
         slices : list of slice
             The batches, as positions in the order.
-        order : ndarray of int, optional
+        order : Order, optional
             Order in which the rows are visited; as they are by default.
+        counts : list of int, optional
+            How many rows each has in all processes together; its own by default.
         """
-        picks: list[Which | Tensor]
+        if counts is None:
+            counts = [which.stop - which.start for which in slices]
+        picks: Iterable[Which | Tensor]
         if order is None:
-            picks = list(slices)
+            picks = slices
         elif self._resident is None:
-            picks = [order[which] for which in slices]
+            picks = (order[which] for which in slices)
         else:
-            on_device = torch.from_numpy(order).to(self.device)
+            on_device = torch.from_numpy(order[:]).to(self.device)
             picks = [on_device[which] for which in slices]
-        for pick in picks:
-            yield self.batch(pick)
+        for pick, which, count in zip(picks, slices, counts, strict=True):
+            batch = self.batch(pick) if which.stop > which.start else self._nothing()
+            yield batch._replace(n_of_all=count)
+
+    def _nothing(self) -> Batch:
+        """Return a row that counts nothing, in the place of none."""
+        row = torch.zeros(1, 1, self.n_features, dtype=self.dtype, device=self.device)
+        target = row if self._target is None else torch.zeros_like(self._target[:1]).unsqueeze(0)
+        return Batch(row, target, row.new_zeros(1, 1, 1), has_any=False)
 
     def batch(self, which: Which | Tensor) -> Batch:
         """Return some rows with their targets and weights; valid until the next call."""
         rows = self.take(which)
         target = rows if self._target is None else self._target[which].unsqueeze(0)
-        return Batch(rows, target, self.weight(which))
+        return Batch(rows, target, self.weight(which), has_any=self.has_any)
 
     def take(self, which: Which | Tensor) -> Tensor:
         """Return some rows, centred; valid until the next call with as many rows.

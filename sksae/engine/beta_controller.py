@@ -141,18 +141,15 @@ class BetaController:
         """Share of the steps that are still to come, shape (n_models,)."""
         return self.n_left / self._n_steps
 
-    def start(self, rows: Tensor, weight: Tensor | None) -> None:
+    def start(self, square: np.ndarray) -> None:
         """Set out from a small beta.
 
         Parameters
         ----------
-        rows : Tensor of shape (n_models or 1, n_rows, n_features)
-            Centred rows of the first minibatch.
-        weight : Tensor of shape (1, n_rows, 1), or None where all rows are alike
+        square : ndarray of shape (n_models,) or (1,)
+            Mean squared norm of the centred rows of the first minibatch.
         """
-        squares = rows.square().sum(dim=2, keepdim=True)
-        weighted = squares if weight is None else squares * weight
-        square = np.broadcast_to(to_numpy(weighted.mean(dim=(1, 2))), self._rho.shape)
+        square = np.broadcast_to(square, self._rho.shape)
         beta = self._law.starting_beta(square, self._beta.shape[1], self._solver, self._divergence)
         log_beta = np.log(beta)
         highest = self._law.highest(log_beta, self._rho, self._solver)

@@ -134,10 +134,10 @@ def plan_lanes(
             for portion in portions.cut(slice(0, chunk.stop - chunk.start)):
                 length = portion.stop - portion.start
                 if length not in scratch:
-                    scratch[length] = Workspace(parameters, length, 1.0 / n_rows)
+                    scratch[length] = Workspace(parameters, length, 1.0 / rows.n_of_all)
                 workspace = scratch[length]
                 if keeps_code:
-                    workspace = Workspace(parameters, length, 1.0 / n_rows, workspace)
+                    workspace = Workspace(parameters, length, workspace.row_weight, workspace)
                 own.append(Portion(portion, workspace))
             chunks.append(Chunk(chunk, own))
         gradient = own_total = None

@@ -8,6 +8,7 @@ from sksae.engine.device import to_float64
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
 from sksae.engine.parameters import Parameters
 from sksae.model.tasks import State
+from sksae.process.processes import ALONE, Processes
 
 # Of how many batches the values by row are kept before they are added up.
 ADDED_TOGETHER = 256
@@ -23,6 +24,8 @@ class EpochLoss:
     ----------
     terms : ObjectiveTerms
         Of J.
+    processes : Processes
+        Who has the other rows of minibatches.
 
     Attributes
     ----------
@@ -31,13 +34,18 @@ class EpochLoss:
         losses of all epochs compare, as if each were measured with the beta of the one before.
     """
 
-    def __init__(self, terms: ObjectiveTerms) -> None:
-        self._terms = terms
+    def __init__(self, terms: ObjectiveTerms, processes: Processes = ALONE) -> None:
+        self._terms, self._processes = terms, processes
         self._zero = torch.zeros_like(self._beta())
         self.beta_drift = self._zero
         self._beta_before: Tensor | None = None
-        self._error, self._penalty, self._n_added = self._zero, self._zero, 0
+        self._begin_anew()
         self._forget()
+
+    def _begin_anew(self) -> None:
+        # Sums over own rows, and what is the same in all processes.
+        self._error = self._row_penalty = self._penalty = self._zero
+        self._n_added = 0
 
     def _forget(self) -> None:
         self._n_kept = 0
@@ -86,18 +94,19 @@ class EpochLoss:
         The weight decay is that of the weights now, and beta what it is by now.
         """
         self._add_up()
-        beta, penalty = self._beta(), self._penalty / self._n_added
-        error, sparsity = self._error / self._n_added, beta * penalty
+        of_rows = self._processes.sum_(torch.stack([self._error, self._row_penalty]))
+        beta, penalty = self._beta(), (self._penalty + of_rows[1]) / self._n_added
+        error, sparsity = of_rows[0] / self._n_added, beta * penalty
         decay = to_float64(self._terms.weight_decay(parameters))
         if self._beta_before is not None:
             self.beta_drift = self.beta_drift + (beta - self._beta_before) * penalty
         self._beta_before = beta.clone()
-        self._error, self._penalty, self._n_added = self._zero, self._zero, 0
+        self._begin_anew()
         return TermsOfJ(error + sparsity + decay, error, sparsity, decay)
 
     def of_models(self, terms: ObjectiveTerms, models: list[int]) -> "EpochLoss":
         """Return the epoch loss of some models, with terms of their own; at the end of an epoch."""
-        rest = EpochLoss(terms)
+        rest = EpochLoss(terms, self._processes)
         rest.beta_drift = self.beta_drift[models]
         if self._beta_before is not None:
             rest._beta_before = self._beta_before[models]
@@ -130,6 +139,6 @@ class EpochLoss:
             self._penalty = self._penalty + to_float64(penalty)
         if self._row_penalties:
             penalty = (torch.cat(self._row_penalties, dim=1) * row_weights).sum(dim=1)
-            self._penalty = self._penalty + to_float64(penalty)
+            self._row_penalty = self._row_penalty + to_float64(penalty)
         self._n_added += self._n_kept
         self._forget()

@@ -6,10 +6,11 @@ from functools import partial
 from math import inf, nan
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.batches import Batch
+from sksae.engine.batches import Batch, Rows
 from sksae.engine.device import to_float64
 from sksae.engine.losses import Loss, LossOfNumbers, compares_numbers
 from sksae.engine.objective import ObjectiveTerms, TermsOfJ
@@ -17,6 +18,7 @@ from sksae.engine.parameters import Parameters
 from sksae.engine.portions import Portions
 from sksae.engine.threads import Crew
 from sksae.model.settings import Penalties
+from sksae.process.processes import Processes
 
 T = TypeVar("T")
 
@@ -94,6 +96,21 @@ class EvaluationSums:
         if self.errors is not None and other.errors is not None:
             self.errors.add_sums(other.errors)
 
+    def add_others(self, processes: Processes) -> None:
+        """Take up what all other processes found."""
+        for each in (
+            self.loss,
+            self.row_penalty,
+            self.mean_code,
+            self.active_share,
+            self.row_sparsity,
+        ):
+            processes.sum_(each)
+        processes.largest_(self.lowest.neg_()).neg_()
+        processes.largest_(self.highest)
+        if self.errors is not None:
+            self.errors.add_others(processes)
+
 
 class WalkedEvaluation:
     """What networks come to over all rows, on which each member of a crew walks its lane.
@@ -106,14 +123,21 @@ class WalkedEvaluation:
         The networks, in the precision of the matrix products.
     loss : Loss
         Of the output.
+    rows : Rows
+        All of them.
     crew : Crew, optional
         Who walks.
     """
 
     def __init__(
-        self, penalties: Penalties, parameters: Parameters, loss: Loss, crew: Crew | None
+        self,
+        penalties: Penalties,
+        parameters: Parameters,
+        loss: Loss,
+        rows: Rows,
+        crew: Crew | None,
     ) -> None:
-        self.parameters, self._crew = parameters, crew or Crew(1)
+        self.parameters, self._rows, self._crew = parameters, rows, crew or Crew(1)
         # Of a chunk.
         self._portions = Portions()
         self._terms = ObjectiveTerms(penalties, parameters, loss)
@@ -190,6 +214,10 @@ class WalkedEvaluation:
         self._crew.run([partial(walk, steps) for _, steps in walks])
         return self._evaluation_of([sums for sums, _ in walks])
 
+    def _total(self, of_lanes: Sequence[Tensor]) -> Tensor:
+        """Return the sum of what all lanes of all processes have found."""
+        return self._rows.processes.sum_(torch.stack(list(of_lanes)).sum(dim=0))
+
     def loss_unless_above(self, limit: Tensor) -> Tensor | None:
         """Return J, shape (n_models,), or None as soon as some rows tell that it is above a limit.
 
@@ -206,9 +234,10 @@ class WalkedEvaluation:
         walks = self._walks(is_whole=False)
         is_above = limit <= 0.0
         while not is_above.all():
-            if not any(self._crew.run([partial(next, steps, False) for _, steps in walks])):
+            goes_on = any(self._crew.run([partial(next, steps, False) for _, steps in walks]))
+            if not self._rows.processes.any(goes_on):
                 return self._evaluation_of([sums for sums, _ in walks]).loss
-            is_above = torch.stack([sums.loss for sums, _ in walks]).sum(dim=0) >= limit
+            is_above = self._total([sums.loss for sums, _ in walks]) >= limit
         return None
 
     def _new_sums(self) -> "EvaluationSums":
@@ -229,6 +258,10 @@ class WalkedEvaluation:
         total = sums[0]
         for other in sums[1:]:
             total.add(other)
+        if self._rows.processes.are_several:
+            if not self._rows.has_any:
+                total = self._new_sums()
+            total.add_others(self._rows.processes)
         self._weights.flat.copy_(self.parameters.flat)
         terms = self._sum_of_terms(
             total.loss, total.row_penalty, total.mean_code, total.active_share
@@ -331,6 +364,15 @@ class SquaredErrors:
         self._error += other._error
         self._square += other._square
         self._mean = self._mean + other._mean
+
+    def add_others(self, processes: Processes) -> None:
+        """Take up what other processes found."""
+        if not isinstance(self._mean, Tensor):
+            self._mean = self._square.new_zeros(())
+        n_targets = int(processes.largest(np.array(self._mean.numel())))
+        self._mean = self._mean.expand(n_targets).clone()
+        for each in (self._error, self._square, self._mean):
+            processes.sum_(each)
 
     def means(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return both, of shape (n_models,), and the mean of the targets, (n_targets,)."""

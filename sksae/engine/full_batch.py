@@ -82,12 +82,12 @@ class FullObjective(WalkedEvaluation):
         crew: Crew | None = None,
         read_as: str | None = None,
     ) -> None:
-        super().__init__(penalties, parameters, loss, crew)
+        super().__init__(penalties, parameters, loss, rows, crew)
         architecture = parameters.architecture
         self._read_as = read_as or penalties.sparsity
         self._activation = architecture.activations[architecture.code_layer]
         self._has_zeros = has_zeros(self._activation)
-        self._rows, self._corruption = rows, corruption
+        self._corruption = corruption
         self._encoder = range(architecture.n_encoder_layers)
         self._decoder = range(architecture.n_encoder_layers, architecture.n_layers)
         n_encoded = rows.n_rows * sum(architecture.sizes[1 : architecture.n_encoder_layers + 1])
@@ -161,7 +161,7 @@ class FullObjective(WalkedEvaluation):
             if self._encoder and is_whole:
                 if self._has_zeros:
                     active = where_not_zero(code)
-                    sums.active_share += share_of_rows(active, batch.weight, self._rows.n_rows)
+                    sums.active_share += share_of_rows(active, batch.weight, self._rows.n_of_all)
                 # Two passes, which take an eighth of the time of torch's aminmax.
                 low, high = code.amin(dim=2, keepdim=True), code.amax(dim=2, keepdim=True)
                 torch.minimum(sums.lowest, low, out=sums.lowest)
@@ -205,7 +205,7 @@ class FullObjective(WalkedEvaluation):
                 total += squares.sum(dim=1)[:, 0] * workspace.row_weight
             return total
 
-        return torch.stack(self._each(square)).sum(dim=0)
+        return self._total(self._each(square))
 
     def activity(self) -> Tensor:
         terms = self._terms
@@ -224,6 +224,9 @@ class FullObjective(WalkedEvaluation):
             return found
 
         largest = torch.stack(self._each(largest_of)).amax(dim=0)
+        if not self._rows.has_any:
+            largest.zero_()
+        self._rows.processes.largest_(largest)
 
         def counted(lane: Lane) -> Tensor:
             total = torch.zeros_like(self._wide.beta)
@@ -231,7 +234,7 @@ class FullObjective(WalkedEvaluation):
                 total += to_float64(share_not_negligible(size, largest, row_weights))
             return total
 
-        return torch.stack(self._each(counted)).sum(dim=0).mean(dim=(1, 2))
+        return self._total(self._each(counted)).mean(dim=(1, 2))
 
     def active_shares(self, above: Tensor) -> Tensor:
         def count(lane: Lane) -> Tensor:
@@ -241,11 +244,11 @@ class FullObjective(WalkedEvaluation):
                 for which in row_blocks(code):
                     active = self._activity_of(code[..., which]).gt_(above)
                     weight = None if batch.weight is None else batch.weight[:, which]
-                    total += share_of_rows(active, weight, self._rows.n_rows)
+                    total += share_of_rows(active, weight, self._rows.n_of_all)
             return total
 
         # Rounding may leave a little more than all rows.
-        return torch.stack(self._each(count)).sum(dim=0).clamp(max=1.0)
+        return self._total(self._each(count)).clamp(max=1.0)
 
     def measure(self) -> CodeMeasured | None:
         """Return what the code of the first chunk of rows is like; None where there is none."""
@@ -284,12 +287,12 @@ class FullObjective(WalkedEvaluation):
         mean_code = self._encode_all() if by_unit else torch.zeros_like(self._wide.rho)
         narrow_mean = mean_code.to(self._terms.rho) if by_unit else None
         lanes = self._each(self._gradient_of_lane, narrow_mean)
-        loss, row_penalty = (torch.stack(each).sum(dim=0) for each in zip(*lanes, strict=True))
+        loss, row_penalty = (self._total(each) for each in zip(*lanes, strict=True))
         total = self._weights.with_flat(torch.zeros_like(flat))
         for lane in self._lanes:
             assert lane.total is not None
             total.flat.add_(lane.total.flat)
-        total.flat.mul_(1.0 / self._rows.n_rows)
+        self._rows.processes.sum_(total.flat).mul_(1.0 / self._rows.n_of_all)
         self._wide.add_weight_decay(total, self._weights)
         return self._sum_of_terms(loss, row_penalty, mean_code), total.flat
 
@@ -330,7 +333,7 @@ class FullObjective(WalkedEvaluation):
                 mean_code += to_float64(workspace.sum_rows(row_weights))
             return mean_code
 
-        return torch.stack(self._each(encode)).sum(dim=0)
+        return self._total(self._each(encode))
 
     def _add_row_terms(
         self,

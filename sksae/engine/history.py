@@ -12,6 +12,7 @@ from sksae.engine.run_state import RunState
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.loss_parts import LossParts
 from sksae.model.tasks import CodeMeasured, Monitor, Progress, Snapshot, State
+from sksae.process.processes import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,8 @@ class History:
         finite there.
     monitor : Monitor, optional
         Told of every epoch.
+    processes : Processes
+        Who fits the model too: one whose monitor asks to stop stops all.
 
     Attributes
     ----------
@@ -65,8 +68,10 @@ class History:
         run: RunState,
         describe: Callable[[int], NonFiniteLossError],
         monitor: Monitor | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self._run, self._describe, self._monitor = run, describe, monitor
+        self._processes = processes
         self.best: BestWeights | None = None
 
     def epoch_begins(self, flat: Callable[[], Tensor]) -> None:
@@ -124,7 +129,8 @@ class History:
             run.validation_curve.append(score)
         if self._monitor is not None:
             progress = Progress(len(run.losses), n_left, loss, score, measure)
-            if self._monitor.epoch_ends(lambda: self._snapshot(flat), progress):
+            asks = self._monitor.epoch_ends(lambda: self._snapshot(flat), progress)
+            if self._processes.any(asks):
                 return "callback"
         settled = run.has_settled(loss.total, score, beta_drift=beta_drift, may_end=may_end)
         return "tol" if settled else None

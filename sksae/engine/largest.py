@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.device import to_float64
+from sksae.process.processes import ALONE, Processes
 
 # Rows are cut into blocks so long, if that gives so many blocks for each number that is wanted.
 BLOCK, BLOCKS_PER_WANTED = 16, 2
@@ -100,7 +101,12 @@ class Counted(NamedTuple):
     weights: Tensor | None = None
 
 
-def nth_largest(above: Callable[[float], Iterable[Counted]], n: float, guess: float) -> float:
+def nth_largest(
+    above: Callable[[float], Iterable[Counted]],
+    n: float,
+    guess: float,
+    processes: Processes = ALONE,
+) -> float:
     """Return the n-th largest of some positive numbers; 0 if there are fewer.
 
     Of weighted ones it is the last of the largest that together count n.
@@ -113,17 +119,27 @@ def nth_largest(above: Callable[[float], Iterable[Counted]], n: float, guess: fl
         More than 0; at least 1, and whole, where there are no weights.
     guess : float
         What it may be: the nearer, the fewer numbers are looked at.
+    processes : Processes
+        Each has some of the numbers; the largest of each are then those of all that matter.
     """
     bound = LIKELY * guess
     # Below the normal numbers a product may round to the number itself.
     least = max(LIKELY**8 * guess, sys.float_info.min)
     while True:
         found, is_enough = _largest_of(above(bound), n)
+        if processes.are_several:
+            found, is_enough = _that_count([_joined(found, processes)], n)
         if is_enough:
             return float(found.values.min())
         if bound == 0.0:
             return 0.0
         bound = LIKELY * bound if bound > least else 0.0
+
+
+def _joined(own: Counted, processes: Processes) -> Counted:
+    """Return the numbers of all processes."""
+    weights = None if own.weights is None else processes.joined(own.weights)
+    return Counted(processes.joined(own.values), weights)
 
 
 def _largest_of(pieces: Iterable[Counted], n: float) -> tuple[Counted, bool]:

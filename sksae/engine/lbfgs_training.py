@@ -26,6 +26,7 @@ from sksae.model.loss_parts import LossParts
 from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
 from sksae.process.interrupts import ask_unless_skipped, is_kept
+from sksae.process.processes import Processes
 
 
 def train_by_lbfgs(
@@ -70,7 +71,7 @@ def train_by_lbfgs(
         read_as=task.read_as,
     )
     try:
-        return _LBFGSTraining(task, full, scorer).run(task.start)
+        return _LBFGSTraining(task, full, rows.processes, scorer).run(task.start)
     except NonFiniteLossError as error:
         return error
 
@@ -79,11 +80,18 @@ class _LBFGSTraining:
     """One training by L-BFGS."""
 
     def __init__(
-        self, task: TrainingTask, full: FullObjective, scorer: ValidationScorer | None
+        self,
+        task: TrainingTask,
+        full: FullObjective,
+        processes: Processes,
+        scorer: ValidationScorer | None,
     ) -> None:
         self._task, self._full, self._scorer = task, full, scorer
+        self._processes = processes
         stood, like = task.interrupted_at, full.parameters.flat
-        self._network = Running.begin(task, like, has_scorer=scorer is not None)
+        self._network = Running.begin(
+            task, like, has_scorer=scorer is not None, processes=processes
+        )
         self._continuation = _make_continuation(task, full) if task.finds_beta else None
         # The terms of J at the points that the solver has seen since it took the last of its steps.
         self._looked_at: dict[float, LossParts] = {}
@@ -136,7 +144,7 @@ class _LBFGSTraining:
             weights = self._last_weights(lambda: ask_unless_skipped(self._meets_rho))
         history.ends(stopped_by)
         return TrainingResult(
-            flat=weights.flat.cpu().numpy().copy(),
+            flat=self._processes.first_(weights.flat).cpu().numpy().copy(),
             beta=weights.beta,
             losses=state.losses,
             validation_curve=state.validation_curve,

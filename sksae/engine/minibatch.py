@@ -77,9 +77,8 @@ class MinibatchObjective(BatchObjective[Part]):
         )
 
     def __call__(self, batch: Batch) -> None:
-        terms, weight, controller = self._terms, batch.weight, self._controller
-        if controller is not None and not controller.has_started:
-            controller.start(batch.rows, weight)
+        terms, controller = self._terms, self._controller
+        self._start_control(batch)
         self._last = []
         if self._drops is not None:
             self._drops.draw(self._masks_for(batch.rows.shape[1]).values())
@@ -91,11 +90,18 @@ class MinibatchObjective(BatchObjective[Part]):
             code_sum = self._on_parts(batch, self._sum_codes)
             mean_code = self._follow(code_sum, self._last)
         self._on_parts(batch, partial(self._go_back, mean_code))
+        is_active = None
+        if self._upkeep is not None:
+            is_active = self._made_up(batch, mean_code)(_where_active)
+            is_active = is_active if batch.has_any else torch.zeros_like(is_active)
+            is_active = self._gradient_of_all.sum_up_with(is_active)
+        else:
+            self._gradient_of_all.sum_up()
         self._keep_losses(mean_code)
         if terms.common_alpha is None:
             terms.add_weight_decay(self.gradient, self.parameters)
         if controller is not None:
-            self._control(controller, batch, mean_code)
+            self._control(controller, batch, mean_code, is_active)
         self._portions.tell()
 
     def _keep_losses(self, mean_code: Tensor | None) -> None:
@@ -151,7 +157,7 @@ class MinibatchObjective(BatchObjective[Part]):
             }
         return self._masks[n_rows]
 
-    def _make_parts(self, n_rows: int) -> list[Part]:
+    def _make_parts(self, n_rows: int, n_together: int) -> list[Part]:
         parameters, cuts = self.parameters, self._portions.cut(slice(0, n_rows))
         takes_turns = self._portions.most is not None
         if not takes_turns:
@@ -166,7 +172,7 @@ class MinibatchObjective(BatchObjective[Part]):
             masks = {layer: mask[:, :, which] for layer, mask in all_masks.items()}
             if length not in workspaces or not takes_turns:
                 workspaces[length] = Workspace(
-                    parameters, length, 1.0 / n_rows, masks=masks, half=self._half
+                    parameters, length, 1.0 / n_together, masks=masks, half=self._half
                 )
             parts.append(
                 Part(
@@ -175,6 +181,8 @@ class MinibatchObjective(BatchObjective[Part]):
                     self._gradients[1 if takes_turns else at],
                     self._terms,
                     is_part=len(cuts) > 1,
+                    # The weights decay once.
+                    decays=which.start == 0 and self._processes.is_first,
                     masks=masks,
                     total=self.gradient if takes_turns else None,
                     read_as=self._read_as,
@@ -182,17 +190,17 @@ class MinibatchObjective(BatchObjective[Part]):
             )
         return parts
 
-    def _control(self, controller: BetaController, batch: Batch, mean_code: Tensor | None) -> None:
-        """Let the controller move beta, and the code see to its units.
+    def _made_up(
+        self, batch: Batch, mean_code: Tensor | None
+    ) -> Callable[[Callable[[list[Part]], Tensor]], Tensor]:
+        """Return what does a piece of work on parts of a minibatch that have gone back.
 
         Parameters
         ----------
-        controller : BetaController
-            Moves beta.
         batch : Batch
-            The minibatch, of which the gradient is there.
+            The minibatch.
         mean_code : Tensor of shape (n_models, n_components, 1) or None
-            Running mean of the code, where S is a function of it.
+            As in `_control`.
         """
 
         def on_parts(work: Callable[[list[Part]], Tensor]) -> Tensor:
@@ -203,18 +211,49 @@ class MinibatchObjective(BatchObjective[Part]):
 
             return self._on_parts(batch, make_up_and_work)
 
-        has_moved = controller.after_batch(
-            mean_code,
-            largest=lambda: on_parts(_largest),
-            share=lambda largest: on_parts(partial(_share, largest)),
-        )
-        if self._upkeep is not None:
-            n_rows = batch.rows.shape[1]
-            self._upkeep.watch(on_parts(_where_active), self._pace * n_rows)
+        return on_parts
+
+    def _control(
+        self,
+        controller: BetaController,
+        batch: Batch,
+        mean_code: Tensor | None,
+        is_active: Tensor | None,
+    ) -> None:
+        """Let the controller move beta, and the code see to its units.
+
+        Parameters
+        ----------
+        controller : BetaController
+            Moves beta.
+        batch : Batch
+            The minibatch, of which the gradient is there.
+        mean_code : Tensor of shape (n_models, n_components, 1) or None
+            Running mean of the code, where S is a function of it.
+        is_active : Tensor of bool of shape (n_models, n_components, 1) or None
+            Which units are active in some row, where units are seen to.
+        """
+        processes, on_parts = self._processes, self._made_up(batch, mean_code)
+
+        def largest() -> Tensor:
+            found = on_parts(_largest)
+            return processes.largest_(found if batch.has_any else torch.zeros_like(found))
+
+        def share(largest: Tensor) -> Tensor:
+            counted = processes.sum_(on_parts(partial(_count, largest)))
+            if batch.weight is None:
+                return counted
+            # Of weighted rows the shares do not add up to 1.
+            return counted / processes.sum_(on_parts(_sum_weights))
+
+        has_moved = controller.after_batch(mean_code, largest=largest, share=share)
+        if self._upkeep is not None and is_active is not None:
+            self._upkeep.watch(is_active, self._pace * batch.n_together)
             if has_moved:
+                n_own = batch.rows.shape[1] if batch.has_any else 0
                 self._upkeep.act(
-                    batch.rows,
-                    lambda: on_parts(partial(_errors, mean_code)),
+                    lambda: processes.joined(batch.rows[:, :n_own], 1),
+                    lambda: processes.joined(on_parts(partial(_errors, mean_code))[:, :n_own], 1),
                     controller.share_left,
                 )
 
@@ -224,10 +263,14 @@ class MinibatchObjective(BatchObjective[Part]):
 
     def _follow(self, code_sum: Tensor, parts: list[Part]) -> Tensor:
         """Move the running mean of the code on by one batch and return it."""
-        total = None
-        if parts[0].is_weighted or self._running.is_weighted:
-            row_weights = torch.cat([part.row_weights for part in parts], dim=1)
-            total = row_weights.sum(dim=1, keepdim=True)
+        if not parts[0].is_weighted and not self._running.is_weighted:
+            return self._running.follow(self._processes.sum_(code_sum), None)
+        total = _sum_weights(parts)
+        if self._processes.are_several:
+            # With the sum of weights below those of codes.
+            both = torch.cat([code_sum, total.expand(len(code_sum), 1, 1)], dim=1)
+            self._processes.sum_(both)
+            code_sum, total = both[:, :-1], both[:1, -1:]
         return self._running.follow(code_sum, total)
 
 
@@ -240,19 +283,21 @@ def _largest(parts: list[Part]) -> Tensor:
     return reduce(torch.maximum, [part.code().abs().amax(dim=2, keepdim=True) for part in parts])
 
 
-def _share(largest: Tensor, parts: list[Part]) -> Tensor:
-    """Return the share of rows in which each unit is not negligible beside its largest."""
+def _sum_weights(parts: list[Part]) -> Tensor:
+    """Return what the rows count together, shape (1, 1, 1)."""
+    return _whole([part.row_weights for part in parts], 1).sum(dim=1, keepdim=True)
+
+
+def _count(largest: Tensor, parts: list[Part]) -> Tensor:
+    """Return what rows count in which each unit is not negligible beside its largest."""
     row_weights = _whole([part.row_weights for part in parts], 1)
     if parts[0].takes_turns:
         counts = [
             share_not_negligible(part.code().abs(), largest, part.row_weights) for part in parts
         ]
-        counted = sum(counts[1:], counts[0])
-    else:
-        code = _whole([part.code() for part in parts], 2)
-        counted = share_not_negligible(code.abs(), largest, row_weights)
-    # Of weighted rows the shares do not add up to 1.
-    return counted / row_weights.sum(dim=1, keepdim=True) if parts[0].is_weighted else counted
+        return sum(counts[1:], counts[0])
+    code = _whole([part.code() for part in parts], 2)
+    return share_not_negligible(code.abs(), largest, row_weights)
 
 
 def _where_active(parts: list[Part]) -> Tensor:

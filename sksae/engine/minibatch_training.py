@@ -28,9 +28,9 @@ from sksae.engine.validation_scorers import ValidationScorer
 from sksae.model.architecture import Architecture
 from sksae.model.failure import NonFiniteLossError
 from sksae.model.settings import Penalties, TrainingConfig
-from sksae.model.slices import batch_slices
 from sksae.model.states import prefixed, unprefixed
 from sksae.model.tasks import State, TrainingResult, TrainingTask
+from sksae.model.visits import Order
 from sksae.process.interrupts import ask_unless_skipped, is_kept
 
 # Rows of a large weight are stepped on several times: one step that counts for more overshoots.
@@ -68,11 +68,11 @@ class MinibatchTraining:
         config = tasks[0].config
         self._config, self._rows, self._loss, self._scorer = config, rows, loss, scorer
         self._crew = crew
-        self._corruption, self._drops = corruption_of(config, rows), drops_of(config, rows.device)
+        self._corruption, self._drops = corruption_of(config, rows), drops_of(config, rows)
         self._finds_beta = tasks[0].finds_beta
         self._steps_per_batch = max(1, ceil(config.pace / LONGEST_STEP))
         self._pace = config.pace / self._steps_per_batch
-        self._slices = batch_slices(rows.n_rows, config.batch_size)
+        self._slices, self._counts = rows.cut(config.batch_size)
         like = torch.empty(0, dtype=rows.dtype, device=rows.device)
         stood = tasks[0].interrupted_at
         self._parameters = Parameters.stacked(
@@ -83,7 +83,13 @@ class MinibatchTraining:
         )
         self._full: WalkedEvaluation | None = None
         self._running = [
-            Running.begin(task, like, len(self._slices), has_scorer=scorer is not None)
+            Running.begin(
+                task,
+                like,
+                len(self._slices),
+                has_scorer=scorer is not None,
+                processes=rows.processes,
+            )
             for task in tasks
         ]
         state = (tasks[0].state or {}) if stood is None else unprefixed("state", stood)
@@ -115,6 +121,7 @@ class MinibatchTraining:
             "solver": config.solver,
             "pace": self._pace,
             "crew": self._crew,
+            "processes": self._rows.processes,
             "half": config.half,
             "state": state,
         }
@@ -185,12 +192,12 @@ class MinibatchTraining:
         running, objective = self._running, self._objective
         for model, network in enumerate(running):
             network.history.epoch_begins(partial(self._parameters.model, model))
-        order = _order(self._config, epoch, self._rows.n_rows)
+        order = _order(self._config, epoch, self._rows)
         corruption = self._corruption
         for draws in (corruption, self._drops):
             if draws is not None:
                 draws.begin(self._config.first_epoch + epoch)
-        for batch in self._rows.batches(self._slices, order):
+        for batch in self._rows.batches(self._slices, order, self._counts):
             for _ in range(self._steps_per_batch):
                 objective(batch if corruption is None else corruption(batch))
                 self._step()
@@ -257,6 +264,8 @@ class MinibatchTraining:
     def _take_stock(self) -> None:
         """Ask of every network whether the epoch just ended was its last."""
         objective = self._objective
+        # Processors of several kinds may round in several ways.
+        self._rows.processes.first_(self._parameters.flat)
         losses, drift = objective.epoch_loss().of_models(), objective.beta_drift.tolist()
         scores = None
         if self._scorer is not None:
@@ -381,8 +390,10 @@ def _make_solver(config: TrainingConfig, flat: Tensor, state: State, crew: Crew)
     return SGD(flat, config.momentum, state if "velocity" in state else None)
 
 
-def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None:
+def _order(config: TrainingConfig, epoch: int, rows: Rows) -> Order | None:
     """Return the order in which an epoch visits the rows; a function of seed and epoch alone.
+
+    And of the process, where there are several.
 
     Parameters
     ----------
@@ -390,9 +401,10 @@ def _order(config: TrainingConfig, epoch: int, n_rows: int) -> np.ndarray | None
         Gives the seed.
     epoch : int
         Counted from 0 within this training.
-    n_rows : int
-        Training rows.
+    rows : Rows
+        Those that are trained on.
     """
     if not config.shuffle:
         return None
-    return np.random.default_rng([config.seed, config.first_epoch + epoch]).permutation(n_rows)
+    key = config.seed, config.first_epoch + epoch, *rows.processes.key
+    return rows.order(np.random.default_rng(key))

@@ -29,15 +29,17 @@ class Corruption:
         Of all draws.
     blank : Tensor of shape (n_features,)
         What a masked row consists of.
+    key : tuple of int
+        Of draws beside those of other processes.
     """
 
-    def __init__(self, noise: Noise, seed: int, blank: Tensor) -> None:
-        self._noise, self._seed, self._blank = noise, seed, blank
+    def __init__(self, noise: Noise, seed: int, blank: Tensor, key: tuple[int, ...] = ()) -> None:
+        self._noise, self._seed, self._blank, self._key = noise, seed, blank, key
         self._generator = torch.Generator(device=blank.device)
 
     def begin(self, epoch: int) -> None:
         """Start on an epoch's draws."""
-        start_draws(self._generator, self._seed, epoch)
+        start_draws(self._generator, self._seed, epoch, *self._key)
 
     def __call__(self, batch: Batch) -> Batch:
         """Return a batch whose rows are corrupted and whose target is not."""
@@ -64,17 +66,21 @@ class Drops:
         Of all draws.
     device : torch.device
         Where masks are.
+    key : tuple of int
+        Of draws beside those of other processes.
     """
 
-    def __init__(self, dropout: Dropout, seed: int, device: torch.device) -> None:
-        self.layers = dropout.layers
+    def __init__(
+        self, dropout: Dropout, seed: int, device: torch.device, key: tuple[int, ...] = ()
+    ) -> None:
+        self.layers, self._key = dropout.layers, key
         self._kept, self._seed = 1.0 - dropout.rate, seed
         self._generator = torch.Generator(device=device)
 
     def begin(self, epoch: int) -> None:
         """Start on an epoch's draws."""
         # Others than those of the noise that rows have.
-        start_draws(self._generator, self._seed, epoch, 1)
+        start_draws(self._generator, self._seed, epoch, 1, *self._key)
 
     def draw(self, masks: Iterable[Tensor]) -> None:
         """Write into masks what the activations of a minibatch are to be multiplied by."""
@@ -92,9 +98,14 @@ def corruption_of(config: TrainingConfig, rows: Rows) -> Corruption | None:
     """Return what corrupts some rows in a training, if anything does."""
     if config.noise is None:
         return None
-    return Corruption(config.noise, config.seed, rows.blank(at_zero=config.blanks_to_zero))
+    blank = rows.blank(at_zero=config.blanks_to_zero)
+    # Numbers of two words, so that no draws are those of units that are left out.
+    key = tuple(2 + each for each in rows.processes.key)
+    return Corruption(config.noise, config.seed, blank, key)
 
 
-def drops_of(config: TrainingConfig, device: torch.device) -> Drops | None:
+def drops_of(config: TrainingConfig, rows: Rows) -> Drops | None:
     """Return what leaves units out in a training, if anything does."""
-    return None if config.dropout is None else Drops(config.dropout, config.seed, device)
+    if config.dropout is None:
+        return None
+    return Drops(config.dropout, config.seed, rows.device, rows.processes.key)

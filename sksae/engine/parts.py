@@ -43,6 +43,8 @@ class Part:
         Of J.
     is_part : bool
         Whether there are others.
+    decays : bool
+        Whether the decay of weights is part of its gradient.
     masks : dict of int to Tensor
         Of the workspace: what the activations of each layer that drops units are multiplied by.
     total : Parameters, optional
@@ -60,6 +62,7 @@ class Part:
         terms: ObjectiveTerms,
         *,
         is_part: bool,
+        decays: bool,
         masks: dict[int, Tensor],
         total: Parameters | None = None,
         read_as: str | None = None,
@@ -68,12 +71,13 @@ class Part:
         self._masks, self._total, self._read_as = masks, total, read_as
         self.takes_turns = total is not None
         self._which, self._is_part, self._terms = which, is_part, terms
+        self._decays = decays
         self._encoder = range(workspace.network.architecture.n_encoder_layers)
         self._source: Tensor | None = None
 
     def take(self, batch: Batch) -> None:
         """Begin with a minibatch."""
-        rows, target, weight = batch
+        rows, target, weight = batch[:3]
         if self._is_part:
             target = target[:, self._which]
             weight = None if weight is None else weight[:, self._which]
@@ -158,6 +162,5 @@ class Part:
         code = workspace.out[terms.code_layer]
         self.row_penalty = None if mean_code is not None else terms.code.row_penalty(code)
         backward(workspace, self.gradient, terms.code_gradient(code, mean_code, weight))
-        # The weights of the whole batch decay once.
-        alpha = (terms.common_alpha or 0.0) if self._which.start == 0 else 0.0
+        alpha = (terms.common_alpha or 0.0) if self._decays else 0.0
         finish(self.gradient, workspace.row_weight, workspace.network, alpha, terms.decayed)

@@ -145,13 +145,15 @@ class Revival:
         """
         self._idle.add_(n_rows).masked_fill_(is_active, 0.0)
 
-    def act(self, rows: Tensor, error: Callable[[], Tensor], share_left: np.ndarray) -> None:
+    def act(
+        self, rows: Callable[[], Tensor], error: Callable[[], Tensor], share_left: np.ndarray
+    ) -> None:
         """Let units begin anew; after forward and backward pass.
 
         Parameters
         ----------
-        rows : Tensor of shape (n_models or 1, n_rows, n_features)
-            Centred rows of the minibatch.
+        rows : callable
+            Returns the centred rows of the minibatch, (n_models or 1, n_rows, n_features).
         error : callable
             Returns the gradient of the loss by what enters the output activation, shape
             (n_models, n_rows, n_features).
@@ -165,7 +167,7 @@ class Revival:
         )
         dead = (self._idle * self._rho >= IDLE_ROWS) & may
         if dead.any():
-            served = revive(self._networks, dead, rows, error(), self._rho)
+            served = revive(self._networks, dead, rows(), error(), self._rho)
             self._idle.masked_fill_(served, 0.0)
 
     def state(self) -> dict[str, np.ndarray]:

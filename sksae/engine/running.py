@@ -9,6 +9,7 @@ from sksae.engine.history import BestWeights, History
 from sksae.engine.run_state import RunState
 from sksae.model.states import as_text, from_text, prefixed, unprefixed
 from sksae.model.tasks import State, TrainingTask
+from sksae.process.processes import Processes
 
 
 @dataclass
@@ -34,7 +35,13 @@ class Running:
 
     @classmethod
     def begin(
-        cls, task: TrainingTask, like: Tensor, steps_per_epoch: int = 1, *, has_scorer: bool
+        cls,
+        task: TrainingTask,
+        like: Tensor,
+        steps_per_epoch: int = 1,
+        *,
+        has_scorer: bool,
+        processes: Processes,
     ) -> Self:
         """Return a network before its first step, or where its training was interrupted.
 
@@ -48,6 +55,8 @@ class Running:
             Steps that an epoch has.
         has_scorer : bool
             Whether rows are held out.
+        processes : Processes
+            Who trains it.
         """
         state = RunState.begin(
             task.config,
@@ -58,7 +67,7 @@ class Running:
         stood = task.interrupted_at
         if stood is not None:
             state = RunState.of(from_text(stood["run"]))
-        history = History(state, task.config.failure, task.monitor)
+        history = History(state, task.config.failure, task.monitor, processes)
         met = None
         if stood is not None:
             history.best = BestWeights.of(unprefixed("best", stood), like)

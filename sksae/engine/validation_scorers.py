@@ -56,7 +56,7 @@ class _HeldOut:
     @np.errstate(all="ignore")
     def means(self, parameters: Parameters) -> list[float]:
         """Return the weighted mean over rows of what `by_row` measures, of each model."""
-        n_models, n_rows = parameters.n_models, self._rows.n_rows
+        n_models = parameters.n_models
         total = torch.zeros(n_models, dtype=torch.float64, device="cpu")
 
         def add(chunk: Batch, which: slice) -> None:
@@ -66,12 +66,12 @@ class _HeldOut:
             values = self.by_row(parameters.architecture, output, batch.target)
             if batch.weight is not None:
                 values *= to_float64(batch.weight)[..., 0]
-            total.add_(values.sum(dim=-1).cpu() / n_rows)
+            total.add_(values.sum(dim=-1).cpu() / self._rows.n_of_all)
 
         for batch in self._rows.chunks(self._widest * n_models):
             all_rows = slice(0, batch.rows.shape[1])
             self._portions.each(all_rows, partial(add, batch))
-        return total.tolist()
+        return self._rows.processes.sum_(total).tolist()
 
     def by_row(self, architecture: Architecture, output: Tensor, target: Tensor) -> Tensor:
         """Return a value for each row, (n_models, n_rows), float64.
@@ -98,8 +98,10 @@ class R2Scorer(_HeldOut):
         for batch in rows.chunks(widest):
             wide = to_float64(batch.target)
             weighted = wide if batch.weight is None else wide * to_float64(batch.weight)
-            mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_rows
-            square += float((wide * weighted).sum()) / rows.n_rows
+            mean = mean.to(wide.device) + weighted.sum(dim=(0, 1)) / rows.n_of_all
+            square += float((wide * weighted).sum()) / rows.n_of_all
+        rows.processes.sum_(mean)
+        square = rows.processes.total(square)
         deviation = square - float(mean.square().sum())
         # Less is what rounding leaves of targets that are all alike.
         self._deviation = deviation if deviation > ROUNDING * square else 0.0

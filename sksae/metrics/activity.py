@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from sksae.base.inputs import is_sharded
 from sksae.base.protocols import HasNetwork, is_autoencoder
 from sksae.metrics.checks import MatrixLike, check_matrix
 from sksae.metrics.lookup import fitted_autoencoder
@@ -91,6 +92,8 @@ def activity_of(autoencoder: HasNetwork, codes: MatrixLike) -> Matrix:
             f"codes must have {network.n_components} columns, one for each unit of the "
             f"{type(autoencoder).__name__}, got {codes.shape[1]}."
         )
+    if is_sharded(codes):
+        codes = codes[:]  # what is made of them is as large
     if gives_coefficients(autoencoder):
         return codes
     if rest_of(autoencoder) != 0.0:

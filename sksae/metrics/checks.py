@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import _check_sample_weight
 
-from sksae.base.inputs import check_chunks, is_converted_later
+from sksae.base.inputs import check_chunks, checked_shards, is_converted_later, is_sharded
 from sksae.model.numbers import Matrix
 from sksae.training.moments import well_scaled
 
@@ -89,6 +89,8 @@ def check_matrix(X: MatrixLike, name: str, *, accept_sparse: bool = True) -> Mat
     TypeError
         If X is sparse and may not be.
     """
+    if is_sharded(X):
+        return checked_shards(X, name)
     if is_converted_later(X):
         check_chunks(X, input_name=name)
         return X

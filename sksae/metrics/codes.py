@@ -19,7 +19,7 @@ from sksae.metrics.reductions import (
     sum_magnitudes,
 )
 from sksae.model.numbers import Extended, as_dense, distances
-from sksae.training.moments import weighted_moments
+from sksae.training.moments import extremes_of, weighted_moments
 from sksae.training.outcome import is_dead
 
 # How near to 0 or 1 a mean activation may come, as in the objective.
@@ -183,7 +183,7 @@ def kl_sparsity(
     check_options("kl_sparsity", rho=rho, signed=signed)
     codes = check_matrix(codes, "codes")
     low, high = (-1.0 if signed else 0.0), 1.0
-    smallest, largest = codes.min(), codes.max()
+    smallest, largest = extremes_of(codes, None)
     if smallest < low or largest > high:
         advice = "" if signed or smallest < -1.0 or largest > 1.0 else "; tanh's need signed=True"
         raise ValueError(

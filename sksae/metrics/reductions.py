@@ -7,6 +7,7 @@ dense.
 from collections.abc import Callable, Iterator
 
 import numpy as np
+import scipy.sparse as sp
 
 from sksae.model.numbers import Matrix, as_floats
 from sksae.training.moments import CHUNK_ENTRIES
@@ -21,10 +22,21 @@ def row_blocks(X: Matrix) -> Iterator[slice]:
 
 def extremes(codes: Matrix, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the smallest and the largest value along an axis, in float64."""
+    if not (sp.issparse(codes) or isinstance(codes, np.ndarray)):
+        return _extremes_by_blocks(codes, axis)
     lowest, highest = codes.min(axis=axis), codes.max(axis=axis)
-    if not isinstance(codes, np.ndarray):
+    if sp.issparse(codes):
         lowest, highest = lowest.toarray(), highest.toarray()
     return lowest.astype(np.float64).ravel(), highest.astype(np.float64).ravel()
+
+
+def _extremes_by_blocks(codes: Matrix, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the extremes of what is no array in memory, which has no such methods."""
+    found = [extremes(codes[which], axis) for which in row_blocks(codes)]
+    lowest, highest = zip(*found, strict=True)
+    if axis == 1:
+        return np.concatenate(lowest), np.concatenate(highest)
+    return np.minimum.reduce(lowest), np.maximum.reduce(highest)
 
 
 def sum_magnitudes(
@@ -47,7 +59,7 @@ def sum_magnitudes(
     -------
     sums : ndarray of shape (codes.shape[1 - axis],), float64
     """
-    if not isinstance(codes, np.ndarray):
+    if isinstance(codes, sp.csr_array | sp.csr_matrix):
         lengths = np.diff(codes.indptr)
         vector = codes.indices if axis == 0 else np.repeat(np.arange(len(lengths)), lengths)
         magnitude = np.abs(codes.data) / unit[vector]

@@ -8,6 +8,7 @@ from sksae.metrics.checks import MatrixLike, check_matrix, check_options
 from sksae.metrics.reductions import largest_magnitude, sum_magnitudes
 from sksae.model.codes import hoyer_sparsity as of_ratio
 from sksae.model.numbers import Matrix
+from sksae.training.moments import extremes_of
 
 
 @np.errstate(all="ignore")
@@ -114,7 +115,7 @@ def treves_rolls_sparseness(
     check_options("treves_rolls_sparseness", variant=variant)
     codes = check_matrix(codes, "codes")
     _check_axis(axis)
-    smallest = codes.min()
+    smallest, _ = extremes_of(codes, None)
     if smallest < 0.0:
         raise ValueError(
             f"codes must not be negative, as firing rates are not, got {smallest:.4g}: give "

@@ -1,6 +1,6 @@
 """How rows are divided: into chunks of a walk, minibatches, or parts of nearly equal size."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 # A chunk of a walk over all rows holds about this many entries of its widest layer: large enough
@@ -19,7 +19,7 @@ def chunk_slices(n_rows: int, widest: int, most_rows: int | None = None) -> list
     Parameters
     ----------
     n_rows : int
-        At least 1.
+        Of 0 rows there are no slices.
     widest : int
         Entries of a row in the widest layer.
     most_rows : int, optional
@@ -29,7 +29,7 @@ def chunk_slices(n_rows: int, widest: int, most_rows: int | None = None) -> list
     length = max(fewest, CHUNK_ENTRIES // widest)
     if most_rows is not None:
         length = min(length, most_rows)
-    return equal_slices(n_rows, -(-n_rows // length))
+    return equal_slices(n_rows, -(-n_rows // length)) if n_rows else []
 
 
 def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
@@ -47,6 +47,36 @@ def batch_slices(n_rows: int, batch_size: int) -> list[slice]:
     lengths = [unit * shorter] * (n_batches - n_longer) + [unit * (shorter + 1)] * n_longer
     lengths[0] += rest
     return [slice(a, b) for a, b in pairwise([0, *accumulate(lengths)])]
+
+
+def shared_batches(
+    lengths: Sequence[int], rank: int, batch_size: int
+) -> tuple[list[slice], list[int]]:
+    """Cut the rows of one of several processes into its parts of the minibatches of all.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        How many rows each process has; 0 is a number too.
+    rank : int
+        Which process it is.
+    batch_size : int
+        Most rows of a minibatch, but for rounding, in all processes together.
+
+    Returns
+    -------
+    slices : list of slice
+        Its own rows of each minibatch, as many as all others have; some may be empty.
+    counts : list of int
+        How many rows each minibatch has in all processes together.
+    """
+    if len(lengths) == 1:
+        slices = batch_slices(lengths[0], batch_size)
+        return slices, [each.stop - each.start for each in slices]
+    n_batches = -(-sum(lengths) // batch_size)
+    of_each = [equal_slices(length, n_batches) for length in lengths]
+    counts = [sum(own.stop - own.start for own in batch) for batch in zip(*of_each, strict=True)]
+    return of_each[rank], counts
 
 
 def within(which: slice, slices: Iterable[slice]) -> list[slice]:

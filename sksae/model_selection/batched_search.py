@@ -97,6 +97,18 @@ class _Drawn:
         return self.splits
 
 
+def _check_in_one_process(estimators: list[Any]) -> None:
+    """Raise if a candidate is to be fitted by several processes together."""
+    for estimator in estimators:
+        for name, value in estimator.get_params().items():
+            if name.rpartition("__")[2] == "data_parallel" and value:
+                raise ValueError(
+                    f"{name}=True fits one model in several processes, and cannot be had where "
+                    "many are trained side by side: use False, or scikit-learn's own search, in "
+                    "each process and with n_jobs=None."
+                )
+
+
 # Not an attribute: the search itself is sent to the workers with every task.
 _run: ContextVar[_Run] = ContextVar("search under way")
 
@@ -211,6 +223,7 @@ class BatchedSearch(DocumentedMixin, BaseSearchCV):
                 f"{type(self).__name__} trains SparseAutoencoderTransformers side by side, but "
                 f"estimator={self.estimator!r} has none: use scikit-learn's own search for it."
             )
+        _check_in_one_process(estimators)
         seconds = np.zeros((len(candidates), len(splits)))
         # Of several in a row each needs the codes of the one before.
         for n_done in range(depth):

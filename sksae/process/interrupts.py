@@ -11,6 +11,7 @@ from time import monotonic
 from types import FrameType
 
 from sksae.process.callers import RUNNERS, belongs_to, outward
+from sksae.process.processes import processes_in_use
 
 # Who has more to do when a fit returns than to give it to the user; methods of other estimators
 # besides.
@@ -25,10 +26,12 @@ class _Hearing:
     """What a fit has heard of Ctrl-C.
 
     The first raises at once. Once the fit ends for it, later ones raise where ``may_skip`` is set.
+    A fit of several processes, which are interrupted at several places, is given up.
     """
 
     def __init__(self) -> None:
         self.is_ending = self.may_skip = self.was_pressed_again = False
+        self.gives_up = processes_in_use().are_several
         self._pressed_at = -inf
 
     def hear(self) -> None:
@@ -75,9 +78,10 @@ def is_kept() -> bool:
     It is where a user called the fit, in functions and subclasses of their own too. Others, such as
     searches and pipelines, would take what is half done for what they asked for, and go on.
     """
-    if any(_goes_on(frame) for frame in outward(sys._getframe(1))):
-        return False
     hearing = _hearing.get()
+    is_given_up = hearing is not None and hearing.gives_up
+    if is_given_up or any(_goes_on(frame) for frame in outward(sys._getframe(1))):
+        return False
     if hearing is not None:
         hearing.is_ending = True
     return True

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from sksae.process.processes import ProcessesError
 from sksae.process.warning import warn_user
 
 OUT_OF_MEMORY = "Out of memory"
@@ -106,6 +107,8 @@ def tell_of_portions(number: int, of: str) -> None:
 
 def is_shortage(error: Exception) -> bool:
     """Return whether an error says that memory has ended."""
+    if isinstance(error, ProcessesError):
+        return False  # that of another process
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(sign in text for sign in SIGNS)
 

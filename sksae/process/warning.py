@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from sksae.process.callers import RUNNERS, belongs_to, outward
+from sksae.process.processes import processes_in_use
 
 # Modules between a fit and the line of the user that asked for it; contextlib's and numpy's are
 # decorators.
@@ -41,6 +42,8 @@ _speaker: ContextVar[str] = ContextVar("speaker", default="")
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Issue a warning in the name of the innermost caller outside `PASSED_OVER`.
 
+    Of several processes that fit one model the first one speaks for all.
+
     In a thread or a process of its own there may be none: then of the method that was called.
 
     Parameters
@@ -50,6 +53,8 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     category : type of Warning, default=UserWarning
         Kind.
     """
+    if not processes_in_use().is_first:
+        return
     of_method = 2
     for depth, frame in enumerate(outward(sys._getframe(1)), start=2):
         if not belongs_to(frame, PASSED_OVER):

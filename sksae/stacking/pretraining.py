@@ -12,8 +12,9 @@ from sksae.base.attributes import record_of
 from sksae.base.inference import encode
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
-from sksae.base.stages import Stages, task_of
+from sksae.base.stages import Stages, task_of, tell
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 from sksae.process.warning import fitting_member
 from sksae.stacking.members import Named, named_in_errors, unfrozen
 
@@ -21,7 +22,8 @@ from sksae.stacking.members import Named, named_in_errors, unfrozen
 def draw_seeds(random_state: int | np.random.RandomState | None, n: int) -> list[int]:
     """Return seeds for so many trainings."""
     draws = check_random_state(random_state)
-    return [int(draws.randint(np.iinfo(np.int32).max)) for _ in range(n)]
+    seeds = [int(draws.randint(np.iinfo(np.int32).max)) for _ in range(n)]
+    return processes_in_use().of_first(seeds)
 
 
 def pretrained(
@@ -127,10 +129,10 @@ def _fit_one(
         return
     subcontext = context.subcontext(task_name=task_of(name))
     with named_in_errors(name), subcontext.propagate_callback_context(member):
-        subcontext.call_on_fit_task_begin(estimator=caller, X=X)
+        tell(subcontext.call_on_fit_task_begin, estimator=caller, X=X)
         member.fit(X, sample_weight=sample_weight)
         give_up_if_interrupted(record_of(member).stopped_by)
-        subcontext.call_on_fit_task_end(estimator=caller, X=X)
+        tell(subcontext.call_on_fit_task_end, estimator=caller, X=X)
 
 
 def give_up_if_interrupted(stopped_by: str) -> None:

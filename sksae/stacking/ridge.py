@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from sksae.process.processes import processes_in_use
+
 # What is tried.
 DECAYS = np.logspace(-5, 1, 13)
 N_FOLDS = 5
@@ -37,10 +39,7 @@ def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None)
     # Imported here: `import sksae` must cost little.
     from sklearn.linear_model import Ridge
 
-    if len(codes) > MOST_ROWS:
-        some = np.linspace(0, len(codes) - 1, MOST_ROWS).astype(int)
-        weight = None if weight is None else weight[some]
-        codes, target = codes[some], target[some]
+    codes, target, weight = _some_of_all(codes, target, weight)
     weight = np.ones(len(codes)) if weight is None else weight / weight.mean()
     codes, fold = codes.astype(np.float64), folds(codes, target)
     if fold is None:
@@ -56,7 +55,30 @@ def best_decay(codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None)
             ridge.fit(codes[kept], target[kept], sample_weight=row_weights)
             found = ridge.predict(codes[left_out]).reshape(target[left_out].shape)
             errors[at] += weight[left_out] @ np.square(found - target[left_out]).sum(axis=1)
-    return float(DECAYS[np.argmin(errors)])
+    return float(processes_in_use().of_first(DECAYS[np.argmin(errors)]))
+
+
+def _some_of_all(
+    codes: np.ndarray, target: np.ndarray, weight: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return no more rows than `MOST_ROWS`; those of all processes where there are several.
+
+    Parameters
+    ----------
+    codes, target, weight
+        As in `best_decay`.
+    """
+    processes = processes_in_use()
+    n_rows = int(processes.total(len(codes)))
+    if n_rows > MOST_ROWS:
+        some = np.linspace(0, len(codes) - 1, MOST_ROWS * len(codes) // n_rows).astype(int)
+        weight = None if weight is None else weight[some]
+        codes, target = codes[some], target[some]
+    if not processes.are_several:
+        return codes, target, weight
+    parts = processes.gathered([codes, target, np.ones(0) if weight is None else weight])
+    codes, target, gathered = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return codes, target, None if weight is None else gathered
 
 
 def folds(codes: np.ndarray, target: np.ndarray) -> np.ndarray | None:

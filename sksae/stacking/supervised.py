@@ -22,17 +22,20 @@ from sksae.base.attributes import (
 from sksae.base.available import check_holds_out_none
 from sksae.base.checkpoint import checkpointed
 from sksae.base.documentation import DocumentedMixin
+from sksae.base.holding_out import hold_out
 from sksae.base.inputs import checked_rows, checked_weight, errors_about, unseen_on_failure
 from sksae.base.parameters import training_specification_of
 from sksae.base.persistence import PersistentMixin
 from sksae.base.protocols import Autoencoder
 from sksae.base.reading import network_as_read
-from sksae.base.stages import Stages, short_named
-from sksae.base.targets import check_counted, hold_out
+from sksae.base.stages import Stages, short_named, tell
+from sksae.base.targets import check_counted
+from sksae.base.together import check_same_form
 from sksae.model.loss_parts import TARGET
 from sksae.model.network import FittedNetwork, Layer
 from sksae.model.numbers import Matrix, affine, extend, to_floats
 from sksae.process.interrupts import ending_when_interrupted
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import AT_WORK, IN_TRAINING, explained_shortage
 from sksae.process.warning import speaking_for, warn_user
 from sksae.stacking.composition import ComposedOfAutoencoders
@@ -151,6 +154,7 @@ class SupervisedStack(
             check_target(self, X, y)
             # Pieces that follow compare theirs with these.
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             target = self._read_targets(y, weight, resume=False, in_pieces=False, classes=None)
             check_fit_together(named, X.shape[1], pretrain=self.pretrain)
             check_names(self, named, pretrain=self.pretrain)
@@ -168,7 +172,7 @@ class SupervisedStack(
                 n_trainings = n_pretrained + 1 + (n_frozen < n_layers)
                 stages = Stages(n_trainings, self.verbose)
                 context = short_named(self._init_callback_context(max_subtasks=n_trainings))
-                context.call_on_fit_task_begin(estimator=self, **task)
+                tell(context.call_on_fit_task_begin, estimator=self, **task)
                 members, codes = pretrained(
                     named,
                     X,
@@ -185,9 +189,15 @@ class SupervisedStack(
                 alpha = self._resolve_alpha(codes, target, is_frozen=training.is_frozen)
                 result = training.run(X, codes, alpha, held_out)
             attributes = self._attributes(members, target, result)
+            processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=attributes, **task)
+        tell(
+            context.call_on_fit_task_end,
+            estimator=self,
+            reconstruction_attributes=attributes,
+            **task,
+        )
         return self
 
     @np.errstate(all="ignore")
@@ -217,6 +227,7 @@ class SupervisedStack(
             X = checked_rows(self, X, reset=not resume)
             check_target(self, X, y)
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             target = self._read_targets(y, weight, resume=resume, in_pieces=True, classes=classes)
             before = None
             if resume:
@@ -262,6 +273,7 @@ class SupervisedStack(
                 keeps_state=change is Change.NONE and self._is_described_by(target.attributes),
             )
             attributes = self._attributes(members, target, result)
+            processes_in_use().meet()
             for name, value in attributes.items():
                 setattr(self, name, value)
         return self

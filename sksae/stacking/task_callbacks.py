@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackContext
 
 from sksae.base.monitoring import EpochMonitor
-from sksae.base.stages import End, Stages, task_of
+from sksae.base.stages import End, Stages, task_of, tell
 from sksae.model.loss_parts import LossParts
 from sksae.model.network import Layer
 from sksae.model.tasks import TrainingResult
@@ -75,7 +75,7 @@ class TaskCallbacks:
         if context is not None:
             task_name = task_of(name) if is_top else "finetune"
             context = context.subcontext(task_name=task_name, max_subtasks=plan.config.max_iter)
-            context.call_on_fit_task_begin(estimator=estimator, **self._task)
+            tell(context.call_on_fit_task_begin, estimator=estimator, **self._task)
         monitor = epoch_monitor(
             estimator,
             plan,
@@ -90,7 +90,8 @@ class TaskCallbacks:
             yield stage
         if context is not None:
             assert stage.result is not None
-            context.call_on_fit_task_end(
+            tell(
+                context.call_on_fit_task_end,
                 estimator=estimator,
                 reconstruction_attributes=self._of_result(stage.result),
                 **self._task,

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from sksae.model.codes import BOUNDED
 from sksae.model.numbers import Matrix, float_dtype
 from sksae.model.scaling import BOUNDED_NORM, Columns, Scaling
+from sksae.training.moments import row_chunks
 
 # Fewer rows tell nothing of a column.
 FEWEST_ROWS = 10
@@ -212,7 +213,9 @@ def _taken(X: Matrix, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """
     if sp.issparse(X):
         return X[rows][:, columns].toarray().T
-    return X[np.ix_(rows, columns)].T
+    if isinstance(X, np.ndarray):
+        return X[np.ix_(rows, columns)].T
+    return np.concatenate([part[:, columns] for part, _ in row_chunks(X, rows)]).T
 
 
 def _inner(values: np.ndarray) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from sksae.model.failure import NonFiniteLossError
 from sksae.model.network import FittedNetwork
 from sksae.model.numbers import Matrix
 from sksae.model.tasks import Monitor, TrainingResult
+from sksae.process.processes import ALONE, processes_in_use, working_with
 from sksae.training.centred import from_centred
 from sksae.training.checkpoint import journal_in_use, keep_trainings
 from sksae.training.moments import well_scaled
@@ -43,6 +45,7 @@ def train_plans(
     from sksae.engine.training import train
 
     tasks = [plan.task(monitor) for plan in plans]
+    check_same_start(plans)
     journal = journal_in_use() if len(plans) == 1 else None
     if journal is not None:
         ended = journal.begin_next()
@@ -51,18 +54,41 @@ def train_plans(
         tasks = [journal.prepared(*tasks)]
     first = plans[0]
     held_out = first.held_out_index
+    rows = rows_of(first, X, sample_weight, first.index)
+    validation = None if held_out is None else rows_of(first, X, sample_weight, held_out)
     # What callbacks train meanwhile is no part of this fit.
-    with keep_trainings(None):
+    with keep_trainings(None), working_with(ALONE):
         outcomes = train(
             first.architecture,
             tasks,
-            rows_of(first, X, sample_weight, first.index),
+            rows,
             make_loss(first.loss, first.scaling if first.target is None else None),
-            held_out=None if held_out is None else rows_of(first, X, sample_weight, held_out),
+            held_out=validation,
         )
     if journal is not None:
         journal.take(*outcomes)
     return outcomes
+
+
+def check_same_start(plans: Sequence[Plan]) -> None:
+    """Raise, in all processes, if one of several is to start from other weights.
+
+    Parameters
+    ----------
+    plans : sequence of Plan
+        Of the trainings.
+    """
+    processes = processes_in_use()
+    if not processes.are_several:
+        return
+    sums = processes.gathered([crc32(np.ascontiguousarray(plan.start).data) for plan in plans])
+    others = [rank for rank, other in enumerate(sums) if other != sums[0]]
+    if others:
+        raise ValueError(
+            f"Training must start from the same weights in all processes, but those on rank "
+            f"{others[0]} are others than on rank 0: with warm_start, partial_fit, and "
+            "autoencoders that are not trained, each process needs the same fitted model."
+        )
 
 
 def rows_of(
@@ -94,6 +120,7 @@ def rows_of(
         index=index,
         sample_weight=well_scaled(sample_weight),
         target=plan.target,
+        processes=processes_in_use(),
     )
 
 

@@ -2,6 +2,8 @@
 
 float64 has no room for squares of values beyond 1e154 or below 1e-162. Such rows are divided by a
 power of two near their largest value before their moments are taken.
+
+In a fit of several processes they are those of the rows of all.
 """
 
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ from sklearn.utils.sparsefuncs import min_max_axis
 
 from sksae.model.numbers import Matrix, as_floats, exponent_of, nearest_positive
 from sksae.model.scaling import Columns, Scaling, row_range, scaling_of
+from sksae.process.processes import processes_in_use
 
 # Rows whose weight is less than this share of the largest do not count: should they alone deviate,
 # the deviation would be so small that in units of it the rows themselves would overflow.
@@ -87,7 +90,7 @@ def divergence_of(
     """
     counted = None if weight is None else (weight if index is None else weight[index])
     total = sum_of_weights = 0.0
-    for rows, which in _chunks(X, index):
+    for rows, which in row_chunks(X, index):
         own = np.ones(rows.shape[0]) if counted is None else counted[which]
         # What is not stored is 0, and has no entropy.
         entropies = rows.astype(np.float64)
@@ -95,6 +98,7 @@ def divergence_of(
         values[...] = _entropy(values)
         total += float(own @ np.asarray(entropies.sum(axis=1)).ravel())
         sum_of_weights += float(own.sum())
+    total, sum_of_weights = map(processes_in_use().total, (total, sum_of_weights))
     return max(0.0, float(_entropy(mean).sum()) - total / sum_of_weights)
 
 
@@ -108,9 +112,20 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
 def extremes_of(X: Matrix, index: np.ndarray | None) -> tuple[float, float]:
     """Return the smallest and the largest value of the rows that count."""
     low, high = np.inf, -np.inf
-    for rows, _ in _chunks(X, index):
+    for rows, _ in row_chunks(X, index):
         low, high = min(low, float(rows.min())), max(high, float(rows.max()))
-    return low, high
+    processes = processes_in_use()
+    return float(processes.smallest(np.array(low))), float(processes.largest(np.array(high)))
+
+
+def count_rows(X: Matrix, index: np.ndarray | None) -> int:
+    """Return how many rows of X an index names; None is all."""
+    return int(processes_in_use().total(X.shape[0] if index is None else len(index)))
+
+
+def largest_weight(weight: np.ndarray) -> float:
+    """Return the largest of some weights."""
+    return float(processes_in_use().largest(weight.max(initial=0.0)))
 
 
 def weighted_moments(
@@ -166,9 +181,10 @@ def relative_variance(
 
 def largest_magnitude(X: Matrix, index: np.ndarray | None = None) -> float:
     """Return the largest absolute value of the rows that count."""
-    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in _chunks(X, index))
+    chunks = (rows.data if sp.issparse(rows) else rows for rows, _ in row_chunks(X, index))
     parts = (as_floats(values) for values in chunks if values.size)
-    return max((float(max(part.max(), -part.min())) for part in parts), default=0.0)
+    largest = max((float(max(part.max(), -part.min())) for part in parts), default=0.0)
+    return float(processes_in_use().largest(np.array(largest)))
 
 
 @overload
@@ -179,7 +195,7 @@ def well_scaled(weight: np.ndarray | None) -> np.ndarray | None:
     """Return weights, over a power of two where sums of them would overflow or vanish."""
     if weight is None:
         return None
-    exponent = exponent_of(weight.max(initial=0.0))
+    exponent = exponent_of(largest_weight(weight))
     if exponent == 0:
         return weight
     with np.errstate(under="ignore"):
@@ -188,7 +204,7 @@ def well_scaled(weight: np.ndarray | None) -> np.ndarray | None:
 
 def telling_weight(weight: np.ndarray) -> np.ndarray:
     """Return weights that are 0 where next to others they count for nothing."""
-    return np.where(weight < LEAST_SHARE * weight.max(initial=0.0), 0.0, weight)
+    return np.where(weight < LEAST_SHARE * largest_weight(weight), 0.0, weight)
 
 
 def mean_and_deviation(
@@ -226,7 +242,9 @@ def _describe(
     """
     lowest, highest = np.full(X.shape[1], np.inf), np.full(X.shape[1], -np.inf)
     mean, variances, exponent = _moments(X, index, weight, True, (lowest, highest))
-    return mean, Columns(variances, lowest, highest, exponent)
+    processes = processes_in_use()
+    columns = processes.smallest(lowest), processes.largest(highest)
+    return mean, Columns(variances, *columns, exponent)
 
 
 def _moments(
@@ -270,13 +288,13 @@ def _moments(
         return np.ldexp(mean, exponent), variances, exponent
 
 
-def _chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
+def row_chunks(X: Any, index: np.ndarray | None) -> Iterator[tuple[Any, slice]]:
     """Yield the rows that count, some at a time, and which of them they are."""
     n_rows = X.shape[0] if index is None else len(index)
     length = max(1, CHUNK_ENTRIES // X.shape[1])
     if sp.issparse(X):
         # What is read at a time are stored entries; each chunk takes as long as a row is wide too.
-        per_row = max(1.0, X.nnz / X.shape[0])
+        per_row = max(1.0, X.nnz / max(X.shape[0], 1))
         length = max(1, int(max(CHUNK_ENTRIES, X.shape[1]) / per_row))
     for start in range(0, n_rows, length):
         which = slice(start, min(start + length, n_rows))
@@ -311,11 +329,11 @@ def _sparse_moments(
     exponent : int
         Moments are those of X / 2**exponent.
     """
-    n_rows, n_features = X.shape[0] if index is None else len(index), X.shape[1]
-    sum_of_weights = float(n_rows) if weight is None else weight.sum()
+    processes, n_rows, n_features = processes_in_use(), count_rows(X, index), X.shape[1]
+    sum_of_weights = float(n_rows) if weight is None else processes.total(weight.sum())
 
     def entries() -> Iterator[tuple[Any, np.ndarray, np.ndarray]]:
-        for rows, which in _chunks(X, index):
+        for rows, which in row_chunks(X, index):
             row_weights = np.ones(len(rows.indptr) - 1) if weight is None else weight[which]
             values = _in_unit(rows.data.astype(np.float64), exponent)
             yield rows, values, np.repeat(row_weights, np.diff(rows.indptr))
@@ -330,15 +348,20 @@ def _sparse_moments(
             lowest, highest = min_max_axis(rows, axis=0)
             np.minimum(extremes[0], lowest, out=extremes[0])
             np.maximum(extremes[1], highest, out=extremes[1])
+    n_stored = processes.total(count)
+    stored, total = processes.total(stored), processes.total(total)
     reference = total / sum_of_weights
     # Where every entry is stored nothing is left, whatever the weights add up to.
-    absent = np.where(count < n_rows, sum_of_weights - stored, 0.0)
+    absent = np.where(n_stored < n_rows, sum_of_weights - stored, 0.0)
+    if not processes.is_first:
+        absent = np.zeros(n_features)
     total, squares = -absent * reference, absent * reference**2
     for rows, values, row_weights in entries():
         deviation = values - reference[rows.indices]
         total += np.bincount(rows.indices, row_weights * deviation, n_features)
         if with_variance:
             squares += np.bincount(rows.indices, row_weights * deviation**2, n_features)
+    total, squares = map(processes.total, (total, squares))
     moved = total / sum_of_weights
     return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)
 
@@ -370,16 +393,15 @@ def _dense_moments(
     weight, with_variance, exponent, extremes
         As in `_sparse_moments`.
     """
-    reference = total = squares = np.zeros(0)
-    buffer = np.empty(0)
-    for rows, which in _chunks(X, index):
+    processes = processes_in_use()
+    reference = _first_mean(X, index, weight, exponent)
+    total = np.zeros_like(reference)
+    squares = np.full_like(reference, 0.0 if with_variance else np.nan)
+    buffer = np.empty((0, 0))
+    for rows, which in row_chunks(X, index):
         rows = _in_unit(as_floats(rows), exponent)
         own_weight = None if weight is None else weight[which]
-        if which.start == 0:
-            first_weight = None if own_weight is None or not own_weight.any() else own_weight
-            reference = np.average(rows.astype(np.float64), axis=0, weights=first_weight)
-            total = np.zeros_like(reference)
-            squares = np.full_like(reference, 0.0 if with_variance else np.nan)
+        if len(buffer) < len(rows):
             buffer = np.empty(rows.shape)
         deviation = np.subtract(rows, reference, out=buffer[: len(rows)])
         factors: tuple[np.ndarray, ...] = (
@@ -392,7 +414,30 @@ def _dense_moments(
         if extremes is not None:
             np.minimum(extremes[0], rows.min(axis=0), out=extremes[0])
             np.maximum(extremes[1], rows.max(axis=0), out=extremes[1])
-    n_rows = X.shape[0] if index is None else len(index)
-    sum_of_weights = n_rows if weight is None else weight.sum()
+    total, squares = map(processes.total, (total, squares))
+    if weight is None:
+        sum_of_weights: float = count_rows(X, index)
+    else:
+        sum_of_weights = processes.total(weight.sum())
     moved = total / sum_of_weights
     return reference + moved, np.maximum(squares / sum_of_weights - moved**2, 0.0)
+
+
+def _first_mean(
+    X: np.ndarray, index: np.ndarray | None, weight: np.ndarray | None, exponent: int
+) -> np.ndarray:
+    """Return the mean of the first rows, some of each process.
+
+    Parameters
+    ----------
+    X, index, weight, exponent
+        As in `_dense_moments`.
+    """
+    processes = processes_in_use()
+    rows, which = next(row_chunks(X, index), (X[:0], slice(0, 0)))
+    first = _in_unit(as_floats(rows), exponent).astype(np.float64)
+    weights = None if weight is None or not weight[which].any() else weight[which]
+    mean = np.average(first, axis=0, weights=weights) if len(first) else np.zeros(X.shape[1])
+    if not processes.are_several:
+        return np.asarray(mean)
+    return processes.total(len(first) * mean) / max(processes.total(len(first)), 1)

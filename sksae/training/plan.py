@@ -12,10 +12,11 @@ from sksae.model.numbers import HALF, Matrix
 from sksae.model.scaling import Scaling, scaled_deviation
 from sksae.model.settings import Noise, Penalties, TrainingConfig
 from sksae.model.tasks import Monitor, TrainingTask
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import IN_TRAINING, explained_shortage
 from sksae.training import defaults
 from sksae.training.code_start import BANDWIDTH, code_start, deviation_at_start
-from sksae.training.moments import find_scaling
+from sksae.training.moments import count_rows, find_scaling
 from sksae.training.open_parameters import resolve_alpha, resolve_beta, resolve_learning_rate
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen
@@ -83,7 +84,7 @@ class Plan:
 
     def count_rows(self, X: Matrix) -> int:
         """Return how many rows of X are trained on."""
-        return int(X.shape[0] if self.index is None else len(self.index))
+        return count_rows(X, self.index)
 
     def task(self, monitor: Monitor | None = None) -> TrainingTask:
         """Return it in the engine's words."""
@@ -97,6 +98,17 @@ class Plan:
             read_as=self.read_as,
             largest_before=self.largest_before,
         )
+
+
+def shared_draws(draws: np.random.RandomState) -> np.random.RandomState:
+    """Return what all of several processes draw from: what the first one has."""
+    processes = processes_in_use()
+    state = processes.of_first(draws.get_state(legacy=True))
+    if processes.is_first:
+        return draws
+    draws = np.random.RandomState()
+    draws.set_state(state)
+    return draws
 
 
 def check_device(specification: TrainingSpecification) -> None:
@@ -141,7 +153,7 @@ def make_plan(
     architecture = make_architecture(specification, n_features)
     if before is None:
         own = specification.random_state
-        draws = check_random_state(random_state if own is None else own)
+        draws = shared_draws(check_random_state(random_state if own is None else own))
         seed = int(draws.randint(np.iinfo(np.int32).max))
     else:
         check_same_network(
@@ -194,7 +206,7 @@ def make_plan(
         config=_config_of_rows(
             specification,
             seed,
-            X.shape[0] if index is None else len(index),
+            count_rows(X, index),
             n_features,
             before=before,
             one_pass=one_pass,

@@ -6,7 +6,14 @@ from typing import Any, Self
 import numpy as np
 
 from sksae.model.numbers import Matrix, nearest_positive, root_mean_square
-from sksae.training.moments import mean_and_deviation, rounding_of, well_scaled
+from sksae.process.processes import processes_in_use
+from sksae.training.moments import (
+    count_rows,
+    largest_weight,
+    mean_and_deviation,
+    rounding_of,
+    well_scaled,
+)
 
 # The scaling is off where the deviation of rows is so many times what it takes it for, or less.
 FAR_OFF = 2.0
@@ -79,7 +86,7 @@ class Seen:
         weight : ndarray of shape (n_samples,) or None
             Their weights, as they were given.
         """
-        n_rows = X.shape[0] if index is None else len(index)
+        n_rows = count_rows(X, index)
         moments = mean_and_deviation(X, index, well_scaled(weight))
         return cls.of(n_rows, mean_weight(weight, index), *moments)
 
@@ -165,8 +172,12 @@ def mean_weight(weight: np.ndarray | None, index: np.ndarray | None = None) -> f
     if weight is None:
         return 1.0
     counted = weight if index is None else weight[index]
-    largest = counted.max(initial=0.0)
-    return float((counted / largest).mean() * largest) if largest > 0.0 else 0.0
+    largest = largest_weight(counted)
+    if largest == 0.0:
+        return 0.0
+    processes = processes_in_use()
+    total, n_rows = processes.total((counted / largest).sum()), processes.total(len(counted))
+    return float(total / n_rows * largest)
 
 
 def _share(ratio: float) -> float:

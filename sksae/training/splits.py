@@ -5,6 +5,7 @@ from typing import Protocol
 import numpy as np
 
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 from sksae.training.validation import check_probabilities
 
 
@@ -65,12 +66,15 @@ def split_rows(
     if not specification.early_stopping:
         return index, None
     rows = np.arange(n_samples) if index is None else index
-    order = np.random.default_rng(seed).permutation(rows)
+    processes = processes_in_use()
+    # Each of several processes holds out its share of its own rows.
+    order = np.random.default_rng([seed, *processes.key]).permutation(rows)
     n_held_out = int(np.ceil(specification.validation_fraction * len(order)))
-    if len(order) - n_held_out < 1 or n_held_out < 2:
+    n_all, n_all_held_out = processes.total(len(order)), processes.total(n_held_out)
+    if n_all - n_all_held_out < 1 or n_all_held_out < 2:
         raise ValueError(
             f"early_stopping=True with validation_fraction={specification.validation_fraction} "
-            f"would hold out {n_held_out} of {len(order)} rows: at least 2 must be held out and 1 "
+            f"would hold out {n_all_held_out} of {n_all} rows: at least 2 must be held out and 1 "
             "must remain. Change validation_fraction, or use early_stopping=False."
         )
     return np.sort(order[n_held_out:]), np.sort(order[:n_held_out])

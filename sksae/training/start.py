@@ -13,7 +13,7 @@ from sksae.model.rescaling import rescaled
 from sksae.model.scaling import Scaling, scaled_deviation, scaling_of
 from sksae.training.centred import to_centred
 from sksae.training.code_start import CodeStart, deviation_at_start
-from sksae.training.moments import find_scaling, well_scaled
+from sksae.training.moments import count_rows, find_scaling, well_scaled
 from sksae.training.record import Fitted
 from sksae.training.seen import Seen, mean_weight
 
@@ -105,7 +105,7 @@ def begin(
         loss=loss,
     )
     assert scaling.columns is not None
-    n_rows = X.shape[0] if index is None else len(index)
+    n_rows = count_rows(X, index)
     weight = mean_weight(sample_weight, index)
     seen = Seen.of(n_rows, weight, scaling.centre, scaling.columns.deviation)
     begins_with = find_code_start(deviation_at_start(scaling, seen.mean_deviation))

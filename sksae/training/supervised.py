@@ -21,6 +21,7 @@ from sksae.model.settings import Dropout, Penalties, TrainingConfig
 from sksae.model.slices import chunk_slices
 from sksae.model.tasks import Monitor, TrainingResult
 from sksae.model.unrolled import unroll
+from sksae.process.processes import processes_in_use
 from sksae.training.finetuning import (
     finetuning_noise,
     make_finetuning_config,
@@ -29,7 +30,7 @@ from sksae.training.finetuning import (
     scaling_of_first,
     train_layers,
 )
-from sksae.training.moments import weighted_moments
+from sksae.training.moments import count_rows, weighted_moments
 from sksae.training.plan import Plan
 from sksae.training.specification import FinetuningSpecification
 from sksae.training.supervised_values import SupervisedRecord, SupervisedResult, SupervisedTarget
@@ -315,8 +316,10 @@ class SupervisedTraining:
             part = np.abs(activity(codes[index[which]], last.sparsity, last.code_activation))
             largest = np.maximum(largest, part.max(axis=0))
             sparsity[which] = row_sparsity(part)
-        counted = None if weight is None else weight[index]
-        return largest, float(np.average(sparsity, weights=counted))
+        counted = np.ones(len(index)) if weight is None else weight[index]
+        processes = processes_in_use()
+        total = processes.total((sparsity * counted).sum())
+        return processes.largest(largest), float(total / processes.total(counted.sum()))
 
     def _config(self, X: Matrix, scaling: Scaling, **rest: Any) -> TrainingConfig:
         """Return the solver and the steps of all layers together, on what enters them."""
@@ -324,7 +327,7 @@ class SupervisedTraining:
         return make_finetuning_config(
             specification,
             self._seed,
-            n_rows=len(self._target.index),
+            n_rows=count_rows(self._target.values, self._target.index),
             n_features=X.shape[1],
             noise=finetuning_noise(specification, self._unit_of_noise(X, scaling)),
             blanks_to_zero=not scaling.scaled,
@@ -362,7 +365,7 @@ class SupervisedTraining:
         config = make_finetuning_config(
             specification,
             self._seed,
-            n_rows=len(self._target.index),
+            n_rows=count_rows(self._target.values, self._target.index),
             n_features=codes.shape[1],
         )
         patience = specification.n_iter_no_change

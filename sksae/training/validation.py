@@ -328,7 +328,7 @@ def warn_of_unreachable_targets(
         return
     low, high = OUTPUT_RANGES[output_activation]
     if columns is None:
-        smallest, largest = X.min(), X.max()
+        smallest, largest = extremes_of(X, None)
     else:
         smallest, largest = columns.lowest.min(), columns.highest.max()
     if smallest < low or largest > high:

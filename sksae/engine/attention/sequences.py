@@ -105,8 +105,8 @@ class SequenceRows:
 
     def batches(self, slices: list[slice], order: np.ndarray | None) -> Iterator[Sequences]:
         """Yield one minibatch after another; see `Rows.batches`."""
-        for rows, _, weight in self.rows.batches(slices, order):
-            yield self._sequences(rows[0], weight)
+        for batch in self.rows.batches(slices, order):
+            yield self._sequences(batch.rows[0], batch.weight)
 
     def chunks(self) -> Iterator[tuple[slice, Sequences]]:
         """Walk over all rows in order; yield which they are, and the rows."""

@@ -16,6 +16,7 @@ from torch import Tensor
 from sksae.engine.codes.code import Active, Code, Keeping, entries_where
 from sksae.engine.largest import Counted, just_below, nth_largest
 from sksae.model.codes import Selection
+from sksae.process.processes import ALONE, Processes
 
 
 def _above(
@@ -58,9 +59,12 @@ class BatchTopK(Code):
         n_rows: int,
         n_active: Sequence[int],
         guess: np.ndarray,
+        processes: Processes = ALONE,
     ) -> np.ndarray | None:
         given = [weight for weight in weights if weight is not None]
-        counted = sum(float(weight.sum()) for weight in given) if given else n_rows
+        counted: float = n_rows
+        if given:
+            counted = processes.total(sum(float(weight.sum()) for weight in given))
         found, eps = [], 0.0
 
         def of_model(model: int) -> Iterator[Tensor]:
@@ -71,7 +75,7 @@ class BatchTopK(Code):
 
         for model, each in enumerate(n_active):
             above = partial(_above, partial(of_model, model), weights)
-            value = nth_largest(above, each * counted, float(guess[model]))
+            value = nth_largest(above, each * counted, float(guess[model]), processes)
             found.append(just_below(value, eps))
         return np.array(found)
 

@@ -27,6 +27,7 @@ from sksae.engine.activations import Tensors
 from sksae.engine.control_law import ControlLaw
 from sksae.model.architecture import Architecture
 from sksae.model.codes import Selection
+from sksae.process.processes import ALONE, Processes
 
 
 class Networks(Protocol):
@@ -203,13 +204,15 @@ class Upkeep(Protocol):
             For how many rows the minibatch counts.
         """
 
-    def act(self, rows: Tensor, error: Callable[[], Tensor], share_left: np.ndarray) -> None:
+    def act(
+        self, rows: Callable[[], Tensor], error: Callable[[], Tensor], share_left: np.ndarray
+    ) -> None:
         """Change the networks; after forward and backward pass, where beta was moved.
 
         Parameters
         ----------
-        rows : Tensor of shape (n_models or 1, n_rows, n_features)
-            Centred rows of the minibatch.
+        rows : callable
+            Returns the centred rows of the minibatch, (n_models or 1, n_rows, n_features).
         error : callable
             Returns the gradient of the loss by what enters the output activation, shape
             (n_models, n_rows, n_features).
@@ -271,6 +274,7 @@ class Code:
         n_rows: int,
         n_active: Sequence[int],
         guess: np.ndarray,
+        processes: Processes = ALONE,
     ) -> np.ndarray | None:
         """Return what couples the rows of a minibatch: above which pre-activation units are kept.
 
@@ -282,11 +286,13 @@ class Code:
         weights : sequence of Tensor of shape (1, n_own, 1) or None
             What their rows count; None where all are alike.
         n_rows : int
-            How many rows they are of.
+            How many rows they are of, with those of other processes.
         n_active : sequence of int
             How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)
             What was returned for another minibatch; zeros at first.
+        processes : Processes
+            Who has the other rows of the minibatch.
 
         Returns
         -------

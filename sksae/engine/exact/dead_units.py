@@ -9,7 +9,7 @@ well; and a row teaches as many units as a code has active ones, or half of the 
 fewer, so that dead units do not all learn the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -51,20 +51,17 @@ class DeadUnits:
             return [dead.new_empty(0, dtype=torch.long)] * len(dead)
         return [model.nonzero()[:, 0] for model in dead]
 
-    def watch(self, parts: Sequence[Tensor], pace: float) -> None:
+    def watch(self, is_active: Tensor, pace: float) -> None:
         """Take note of the codes of a minibatch.
 
         Parameters
         ----------
-        parts : sequence of Tensor of int
-            The units that are active in some of its rows, of all models.
+        is_active : Tensor of bool of shape (n_models, n_components, 1)
+            Which units are active in some of its rows.
         pace : float
             How many times it counts.
         """
-        self._idle.add_(pace)
-        idle = self._idle.view(-1)
-        for part in parts:
-            idle[part] = 0.0
+        self._idle.add_(pace).masked_fill_(is_active[..., 0], 0.0)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what is known of the units; arrays are (n_models, n_components, 1)."""

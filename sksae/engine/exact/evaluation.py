@@ -132,8 +132,8 @@ class ExactEvaluation(WalkedEvaluation):
         corruption: Corruption | None = None,
         crew: Crew | None = None,
     ) -> None:
-        super().__init__(penalties, parameters, loss, crew)
-        self._rows, selections = rows, selections_of(parameters)
+        super().__init__(penalties, parameters, loss, rows, crew)
+        selections = selections_of(parameters)
         self._corruption = corruption
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
@@ -197,11 +197,11 @@ class ExactEvaluation(WalkedEvaluation):
 
         self._bounds = self._fixed_bounds
         found = self._each(count)
-        return torch.stack(found).sum(dim=0) / self.parameters.architecture.n_components
+        return self._total(found) / self.parameters.architecture.n_components
 
     def thresholds(self) -> np.ndarray:
         """Return above which pre-activation k units are kept on average, of shape (n_models,)."""
-        n_rows = self._rows.n_rows
+        n_rows, processes = self._rows.n_of_all, self._rows.processes
 
         def find(lane: _Lane) -> list[LargestOfAll]:
             # Weights are relative to their mean.
@@ -220,6 +220,8 @@ class ExactEvaluation(WalkedEvaluation):
         for other in lanes[1:]:
             for own, of_other in zip(lanes[0], other, strict=True):
                 own.merge(of_other)
+        if processes.are_several:
+            lanes[0] = [own.joined(processes, has_any=self._rows.has_any) for own in lanes[0]]
         return np.array([own.threshold() for own in lanes[0]])
 
     def _walks(self, *, is_whole: bool) -> list[tuple[EvaluationSums, Iterator[bool]]]:
@@ -277,7 +279,7 @@ class ExactEvaluation(WalkedEvaluation):
 
     def _row_weights(self, batch: Batch, n_rows: int) -> Tensor:
         """Return what each row of a chunk counts in a mean over all, (1, n_rows, 1)."""
-        weights = batch.rows.new_full((1, n_rows, 1), 1.0 / self._rows.n_rows)
+        weights = batch.rows.new_full((1, n_rows, 1), 1.0 / self._rows.n_of_all)
         return weights if batch.weight is None else weights * batch.weight
 
     def _compare(self, output: Tensor, batch: Batch) -> Tensor:

@@ -90,17 +90,20 @@ class ExactObjective(BatchObjective[ExactPart]):
 
     def __call__(self, batch: Batch) -> None:
         terms, controller, dead = self._terms, self._controller, self._dead_units.find()
-        if controller is not None and not controller.has_started:
-            controller.start(batch.rows, batch.weight)
+        self._start_control(batch)
         self._last = []
         bound = self._on_parts(batch, self._bound)
         n_active = self._on_parts(batch, partial(self._decode, bound))
+        if n_active is not None:
+            n_active = self._mean_active(n_active, batch)
         price = share = None
         if n_active is not None:
             price = terms.code.price(n_active, terms.rho, terms.beta)
             if terms.code.penalises_counts:
                 share = n_active / terms.rho.shape[1]
         self._on_parts(batch, partial(self._go_back, batch.rows[0], bound, price, dead))
+        is_active = self._gradient_of_all.sum_up_with(self._find_active(batch))
+        self._dead_units.watch(is_active, self._pace)
         # The decay of atoms has no part but that along them.
         parameters, alpha = self.parameters, terms.alpha
         if terms.decayed[0] and not parameters.architecture.tied[0] and alpha.any():
@@ -108,7 +111,6 @@ class ExactObjective(BatchObjective[ExactPart]):
         for part in self._last:
             self._epoch_loss.add_rows(part.row_weights, part.losses, part.row_penalty)
         self._epoch_loss.end_batch(share)
-        self._dead_units.watch([part.active_units() for part in self._last], self._pace)
         if controller is not None and n_active is not None:
             controller.after_share(lambda: to_numpy(n_active[:, 0, 0]) / terms.rho.shape[1])
         self._portions.tell()
@@ -123,7 +125,15 @@ class ExactObjective(BatchObjective[ExactPart]):
         of_rows = sparsity_of_norms(l1, square, n_components)
         return CodeMeasured(float(l1 @ counted) / n_components, float(of_rows @ counted))
 
-    def _make_parts(self, n_rows: int) -> list[ExactPart]:
+    def _find_active(self, batch: Batch) -> Tensor:
+        """Return which units are active in some row, shape (n_models, n_components, 1)."""
+        found = torch.zeros_like(self._terms.rho, dtype=torch.bool)
+        if batch.has_any:
+            for part in self._last:
+                found.view(-1)[part.active_units()] = True
+        return found
+
+    def _make_parts(self, n_rows: int, n_together: int) -> list[ExactPart]:
         parameters, takes_turns = self.parameters, self._portions.most is not None
         if takes_turns:
             cuts = self._portions.cut(slice(0, n_rows))
@@ -133,7 +143,7 @@ class ExactObjective(BatchObjective[ExactPart]):
             cuts = equal_slices(n_rows, n_parts(work, n_rows, self._crew.n_members))
             rooms = self._rooms_for_all(cuts)
         return [
-            ExactPart(which, n_rows, room, parameters, self._terms, takes_turns=takes_turns)
+            ExactPart(which, n_together, room, parameters, self._terms, takes_turns=takes_turns)
             for which, room in zip(cuts, rooms, strict=True)
         ]
 
@@ -148,7 +158,9 @@ class ExactObjective(BatchObjective[ExactPart]):
     def _rooms_for_all(self, cuts: list[slice]) -> list[Room]:
         """Return buffers for parts that are there side by side."""
         n_rows = cuts[-1].stop
-        residuals = self._residuals[n_rows] = self._residuals_for(n_rows)
+        if n_rows not in self._residuals:
+            self._residuals[n_rows] = self._residuals_for(n_rows)
+        residuals = self._residuals[n_rows]
         n_bags = self.parameters.n_models * self._readings.n_readings
         return [
             Room(
@@ -180,13 +192,14 @@ class ExactObjective(BatchObjective[ExactPart]):
         if self._fixed_bounds is not None:
             return self._fixed_bounds
         weights = [part.weight for part in parts]
-        n_rows = sum(part.n_rows for part in parts)
-        bound = self._terms.code.bound(pre, weights, n_rows, self._n_active, self._guess)
+        bound = self._terms.code.bound(
+            pre, weights, parts[0].n_together, self._n_active, self._guess, self._processes
+        )
         self._guess = self._guess if bound is None else bound
         return bound
 
     def _decode(self, bound: np.ndarray | None, parts: list[ExactPart]) -> Tensor | None:
-        """Go on to the output; return the mean number of active units if it has a price."""
+        """Go on to the output; return what own rows add to `_mean_active` if it has a price."""
         if not parts[0].takes_turns:
             self._crew.run([partial(part.decode, bound) for part in parts])
         if self._terms.code.law is None:
@@ -196,7 +209,7 @@ class ExactObjective(BatchObjective[ExactPart]):
             if part.takes_turns:
                 part.decode(bound)
             counts.append(part.count_active())
-        return self._mean_active(counts, parts)
+        return torch.stack(counts).sum(dim=0).view(-1, 1, 1)
 
     def _go_back(
         self,
@@ -230,12 +243,13 @@ class ExactObjective(BatchObjective[ExactPart]):
             self.gradient.flat.add_(own.flat)
             part.end_turn()
 
-    def _mean_active(self, counts: list[Tensor], parts: list[ExactPart]) -> Tensor:
-        """Return the weighted mean over rows of their active units, (n_models, 1, 1)."""
-        n_active = torch.stack(counts).sum(dim=0).view(-1, 1, 1)
-        if parts[0].weight is None:
+    def _mean_active(self, n_active: Tensor, batch: Batch) -> Tensor:
+        """Return the weighted mean over the rows of all of their active units, (n_models, 1, 1)."""
+        self._processes.sum_(n_active)
+        if batch.weight is None:
             return n_active
-        total = torch.cat([part.row_weights for part in parts], dim=1).sum()
+        row_weights = torch.cat([part.row_weights for part in self._last], dim=1)
+        total = self._processes.sum_(row_weights.sum())
         # Weights may be too small for the precision of training.
         return n_active / total.clamp(min=torch.finfo(total.dtype).tiny)
 

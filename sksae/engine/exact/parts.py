@@ -68,8 +68,8 @@ class ExactPart:
     ----------
     which : slice
         Rows of the minibatch.
-    n_rows : int
-        Rows of all of it.
+    n_together : int
+        Rows of all of it, those of other processes included.
     room : Room
         Buffers.
     parameters : Parameters
@@ -83,7 +83,7 @@ class ExactPart:
     def __init__(
         self,
         which: slice,
-        n_rows: int,
+        n_together: int,
         room: Room,
         parameters: Parameters,
         terms: ObjectiveTerms,
@@ -91,12 +91,12 @@ class ExactPart:
         takes_turns: bool,
     ) -> None:
         self._which, self._parameters, self._terms = which, parameters, terms
-        self.takes_turns = takes_turns
+        self.takes_turns, self.n_together = takes_turns, n_together
         self._passage, self._first, self.residuals = room
         self._n_active = [each.n_active for each in selections_of(parameters)]
         n_own, n_features = which.stop - which.start, parameters.architecture.sizes[-1]
         self._residuals = self.residuals.view(parameters.n_models, n_own, -1, n_features)
-        self._share = 1.0 / n_rows
+        self._share = 1.0 / n_together
         self._even = parameters.flat.new_full((1, n_own, 1), self._share)
 
     @property

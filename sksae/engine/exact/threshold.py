@@ -6,8 +6,10 @@ such thing: it lags behind the weights, and held-out rows have other numbers of 
 """
 
 import numpy as np
+import torch
 
 from sksae.engine.largest import just_below
+from sksae.process.processes import Processes
 
 # The largest are told apart from the others when so many new ones have come, by the number of
 # those that are kept, and so many at least.
@@ -56,6 +58,26 @@ class LargestOfAll:
         """Take up what another one has kept of its part of the stream."""
         for at, values in enumerate(other._values):
             self.add(values, other._weights[at] if other._weights else None)
+
+    def joined(self, processes: Processes, *, has_any: bool) -> "LargestOfAll":
+        """Return what all processes have kept, each of its part of the stream.
+
+        Parameters
+        ----------
+        processes : Processes
+            All of them.
+        has_any : bool
+            Whether this one had a part.
+        """
+        self._keep_largest()
+        values = self._values[0] if has_any else self._values[0][:0]
+        weights = self._weights[0][: len(values)] if self._weights else None
+        both = processes.joined(torch.from_numpy(values)).numpy()
+        other = LargestOfAll(self._wanted)
+        if weights is not None:
+            weights = processes.joined(torch.from_numpy(weights)).numpy()
+        other.add(both, weights)
+        return other
 
     def threshold(self) -> float:
         """Return what lies midway between the last number that is wanted and the next smaller one.

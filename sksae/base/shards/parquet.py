@@ -1,0 +1,171 @@
+"""Files of Parquet: their columns as rows of a matrix, one row group at a time."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sksae.base.shards.shard import Shard, Stamp, bad, check_shape
+from sksae.process.extras import check_installed
+
+
+@dataclass(frozen=True)
+class ParquetShard(Shard):
+    """A file of Parquet, of which a row group is read at once.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        Those of numbers; or one of lists.
+    is_list : bool
+        Whether it is one of lists.
+    group_cuts : tuple of int
+        Where row groups begin, and the end of the last.
+    """
+
+    columns: tuple[str, ...]
+    is_list: bool
+    group_cuts: tuple[int, ...]
+
+    reads_anywhere = False
+
+    def cuts(self, block_rows: int) -> np.ndarray:
+        """See `Shard.cuts`: the file's own row groups."""
+        return np.asarray(self.group_cuts, dtype=np.int64)
+
+    def read(self, runs: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """See `Shard.read`."""
+        from pyarrow.parquet import ParquetFile
+
+        rows = []
+        with self.stamp.opened() as file, _named(self.path), ParquetFile(file) as parquet:
+            for start, _ in runs:
+                group = self.group_cuts.index(start)
+                table = parquet.read_row_group(group, columns=list(self.columns), use_threads=False)
+                rows.append(self._to_rows(table, start))
+        return rows
+
+    def _to_rows(self, table: Any, start: int) -> np.ndarray:
+        """Return a row group as an array.
+
+        Parameters
+        ----------
+        table : pyarrow.Table
+            It.
+        start : int
+            Its first row, for errors.
+        """
+        if self.is_list:
+            return self._of_lists(table.column(self.columns[0]).combine_chunks(), start)
+        rows = np.empty((table.num_rows, self.n_columns), self.dtype)
+        for j, name in enumerate(self.columns):
+            rows[:, j] = self._numbers(table.column(name), f"column {name!r}")
+        return rows
+
+    def _of_lists(self, lists: Any, start: int) -> np.ndarray:
+        from pyarrow import compute
+
+        lengths = np.asarray(compute.list_value_length(lists).fill_null(-1))
+        other = np.flatnonzero(lengths != self.n_columns)
+        if len(other):
+            found = "no list" if lengths[other[0]] < 0 else f"a list of {lengths[other[0]]}"
+            raise ValueError(
+                f"X: row {start + other[0]} of {str(self.path)!r} has {found} in column "
+                f"{self.columns[0]!r}, where the first row has a list of {self.n_columns}: all "
+                "must be of one length."
+            )
+        values = self._numbers(lists.flatten(), f"column {self.columns[0]!r}")
+        return values.reshape(-1, self.n_columns).astype(self.dtype, copy=False)
+
+    def _numbers(self, values: Any, what: str) -> np.ndarray:
+        """Return numbers of pyarrow as an array: missing floats as nan, no other may be missing."""
+        if values.null_count and self.dtype.kind != "f":
+            raise ValueError(
+                f"X: {what} of {str(self.path)!r} has missing values: fill them, or leave out "
+                "their rows."
+            )
+        return np.asarray(values)
+
+
+def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
+    """Return the shard in a file of Parquet.
+
+    Its metadata are read, and of lists without a fixed size the first one.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : sequence of str or None
+        Which columns; None is all.
+    """
+    check_installed("ShardedRows.open, for files of Parquet,", "parquet", "pyarrow.parquet")
+    from pyarrow.parquet import ParquetFile
+
+    stamp = Stamp.of(path)
+    with stamp.opened() as file, _named(path), ParquetFile(file) as parquet:
+        schema, metadata = parquet.schema_arrow, parquet.metadata
+        names = tuple(schema.names if columns is None else columns)
+        missing = [name for name in names if name not in schema.names]
+        if missing:
+            raise bad(
+                path,
+                f"has no column {missing[0]!r}",
+                f"columns must be of {', '.join(map(repr, schema.names[:10]))}",
+            )
+        types = [schema.field(name).type for name in names]
+        is_list = len(types) == 1 and _is_list(types[0])
+        kinds = [types[0].value_type] if is_list else types
+        for name, kind in zip(names, kinds, strict=True):
+            _check_numeric(path, name, kind)
+        dtype = reduce(np.promote_types, [np.dtype(kind.to_pandas_dtype()) for kind in kinds])
+        n_columns = len(names)
+        if is_list and metadata.num_rows:
+            n_columns = _length_of_lists(parquet, names[0], types[0])
+        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    check_shape(path, (metadata.num_rows, n_columns), dtype)
+    # Empty row groups, which some programs write, hold no block.
+    cuts = (0, *np.cumsum([n for n in groups if n]).tolist())
+    if len(cuts) != len(groups) + 1:
+        raise bad(path, "has row groups without rows", "write it again")
+    return ParquetShard(stamp, metadata.num_rows, n_columns, dtype, names, is_list, cuts)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Have errors of pyarrow name the file."""
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError) as error:
+        raise bad(path, "cannot be read as Parquet", str(error).rstrip(".")) from error
+
+
+def _is_list(kind: Any) -> bool:
+    from pyarrow import types
+
+    return bool(types.is_fixed_size_list(kind) or types.is_list(kind) or types.is_large_list(kind))
+
+
+def _check_numeric(path: Path, name: str, kind: Any) -> None:
+    from pyarrow import types
+
+    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+        raise bad(
+            path,
+            f"has the column {name!r} of type {kind}",
+            "name columns of numbers, or one column of lists of numbers, as columns",
+        )
+
+
+def _length_of_lists(parquet: Any, name: str, kind: Any) -> int:
+    """Return how long lists are; where the type does not say it, how long the first is."""
+    if hasattr(kind, "list_size"):
+        return int(kind.list_size)
+    (first,) = next(parquet.iter_batches(1, columns=[name], use_threads=False)).column(0)
+    return 0 if first.as_py() is None else len(first)
