@@ -30,7 +30,8 @@ class ShardedRows:
 
     It takes the place of an array ``X`` in all estimators of sksae, their ``partial_fit``,
     ``transform``, ``score`` and ``predict`` as well as ``fit``, in :mod:`sksae.metrics`, and in
-    scikit-learn's splits and searches. Rows are never in memory all at once.
+    scikit-learn's splits and searches. Rows are never in memory all at once, except in
+    :mod:`sksae.sequence`, which reads all.
 
     ``X[which]`` reads rows into an array: an int gives a row, and a slice, a list or array of int,
     or a mask gives a matrix. ``X[which, ...]`` reads nothing: it gives the same rows as
