@@ -32,8 +32,9 @@ def fits_together(method: Callable[P, R]) -> Callable[P, R]:
     @wraps(method)
     def fit(*args: P.args, **kwargs: P.kwargs) -> R:
         estimator: Any = args[0]
-        # A subclass may have other parameters.
-        is_asked_for = getattr(estimator, "data_parallel", False)
+        # A subclass may have other parameters; what is no bool the method itself refuses.
+        asked = getattr(estimator, "data_parallel", False)
+        is_asked_for = isinstance(asked, bool | np.bool_) and bool(asked)
         if not is_asked_for or processes_in_use().are_several or not _are_started():
             return method(*args, **kwargs)
         given = parameters.bind(*args, **kwargs).arguments
