@@ -3,8 +3,10 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -19,7 +21,7 @@ from sksae import (
     StackedSparseAutoencoder,
 )
 from sksae.metrics import is_active
-from sksae.sequence import TokenCodes, pad_tokens
+from sksae.sequence import SparseAttentionEncoder, TokenCodes, pad_tokens
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -317,7 +319,82 @@ def test_padding_of_groups_that_do_not_fit():
         pad_tokens([[np.nan, 1.0]], ["a"])
 
 
+@pytest.mark.parametrize("nothing", [None, np.nan, pd.NA, np.datetime64("nat")])
+def test_tokens_of_no_group_are_named(nothing):
+    groups = np.array(["a", "a", nothing, nothing], dtype=object)
+    with pytest.raises(ValueError, match=r"groups must have no missing values, got .* token 2"):
+        pad_tokens(np.ones((4, 2)), groups)
+
+
+def test_groups_may_be_of_any_kind():
+    tokens = np.arange(8.0).reshape(4, 2)
+    for groups in ([True, True, False, False], pd.Series(["x", "x", "y", "y"], dtype="category")):
+        assert pad_tokens(tokens, groups).shape == (2, 4)
+    mixed = np.array([1, 1, "1", "1"], dtype=object)
+    assert pad_tokens(tokens, mixed).shape == (2, 4)
+    with pytest.raises(TypeError, match="groups must have the group of each token, got None"):
+        pad_tokens(tokens, None)
+    with pytest.raises(TypeError, match=r"length must be an int or None, got 3\.5"):
+        pad_tokens(tokens, mixed, length=3.5)
+
+
+def test_a_row_without_tokens_is_rebuilt_as_one():
+    model = TokenCodes(sae(), token_width=WIDTH).fit(X)
+    nothing = np.full((2, X.shape[1]), np.nan)
+    np.testing.assert_array_equal(model.inverse_tokens(model.tokens(nothing)), nothing)
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        model.inverse_tokens(np.ones((0, 4, 6)))
+
+
 # What it refuses.
+
+
+@pytest.mark.parametrize("dtype", [np.float16, ">f8", np.longdouble])
+@pytest.mark.parametrize(
+    "model",
+    [
+        TokenCodes(sae(), token_width=WIDTH),
+        SparseAttentionEncoder(
+            6, token_width=WIDTH, n_heads=1, d_model=4, max_iter=2, random_state=0
+        ),
+    ],
+    ids=["pooled", "attention"],
+)
+def test_floats_of_any_precision_may_have_nan(model, dtype):
+    rows = ragged([2, 1, 3, 3]).astype(dtype)
+    found = clone(model).fit(rows).transform(rows)
+    expected = clone(model).fit(rows.astype(np.float64)).transform(rows.astype(np.float64))
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_nan_in_a_sparse_matrix_is_refused():
+    rows = sp.csr_array(ragged([2, 1, 3, 3]))
+    with pytest.raises(ValueError, match="A sparse X must not hold NaN"):
+        TokenCodes(sae(), token_width=WIDTH).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_segments": 5}, "n_segments=5 must be at most the number of tokens in a row, 4"),
+        ({"n_segments": 0}, "n_segments must be an int of at least 1, got 0"),
+        ({"n_segments": 2.5}, "n_segments must be an int of at least 1, got 2.5"),
+        ({"n_segments": "3"}, "n_segments must be an int of at least 1, got '3'"),
+        ({"pooling": None}, "pooling must have some of"),
+        ({"pooling": 3}, "pooling must have some of"),
+    ],
+)
+def test_what_is_set_after_a_fit_is_checked_too(params, message):
+    model = TokenCodes(sae(), token_width=WIDTH).fit(X).set_params(**params)
+    for ask in (lambda: model.transform(X), model.get_feature_names_out):
+        with pytest.raises(ValueError, match=message):
+            ask()
+
+
+def test_pieces_have_tokens_of_one_width():
+    model = TokenCodes(sae(), token_width=WIDTH).partial_fit(X).set_params(token_width=WIDTH // 5)
+    with pytest.raises(ValueError, match="is another one than that of earlier pieces, 5"):
+        model.partial_fit(X)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from sksae.process.processes import processes_in_use
 # Modules between a fit and the line of the user that asked for it; contextlib's and numpy's are
 # decorators.
 PASSED_OVER = (*RUNNERS, "contextlib", "numpy", "runpy", "sklearn", "sksae", "threading")
+# Decorators of this package around public methods.
+AROUND_METHODS = ("sksae.base.together",)
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     for depth, frame in enumerate(outward(sys._getframe(1)), start=2):
         if not belongs_to(frame, PASSED_OVER):
             break
-        if belongs_to(frame, ["sksae"]):
+        if belongs_to(frame, ["sksae"]) and not belongs_to(frame, AROUND_METHODS):
             of_method = depth
     else:
         depth = of_method

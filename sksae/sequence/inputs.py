@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
@@ -22,8 +23,21 @@ def checked_sequences(estimator: BaseEstimator, X: Any, *, reset: bool = False) 
     reset : bool, default=False
         Whether the estimator takes both from X; otherwise it must be fitted.
     """
-    if is_converted_later(X) or sp.issparse(X):
+    if sp.issparse(X):
+        _check_no_nan(X)
+    # Whole numbers have no NaN, and are converted a few at a time.
+    if sp.issparse(X) or (is_converted_later(X) and X.dtype.kind != "f"):
         return checked_rows(estimator, X, reset=reset)
     return validate_data(
         estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", accept_sparse="csr"
     )
+
+
+def _check_no_nan(X: sp.sparray | sp.spmatrix) -> None:
+    """Raise if a sparse matrix holds NaN, which stands for what is left out in arrays only."""
+    values = getattr(X, "data", None)
+    if isinstance(values, np.ndarray) and values.dtype.kind == "f" and np.isnan(values).any():
+        raise ValueError(
+            "A sparse X must not hold NaN: tokens are left out, and values missing, in arrays "
+            "only. Use X.toarray()."
+        )

@@ -17,7 +17,7 @@ from sksae.base.persistence import PersistentMixin
 from sksae.model.numbers import Matrix
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.pooling import checked_pooling, pooled_names
-from sksae.sequence.tokens import tokens_of, untokened
+from sksae.sequence.tokens import check_segments, tokens_of, untokened
 
 
 class OverTokens(
@@ -28,6 +28,7 @@ class OverTokens(
     pooling: Sequence[str]
     n_segments: int
     length_: int
+    n_features_in_: int
 
     @abstractmethod
     def _decode(self, codes: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ class OverTokens(
                 f"returns them, got {codes.shape}."
             )
         flat = check_array(
-            codes.reshape(len(codes), -1),
+            codes.reshape(len(codes), wanted[0] * wanted[1]),
             dtype=FLOATS,
             ensure_all_finite="allow-nan",
             input_name="codes",
@@ -116,6 +117,8 @@ class OverTokens(
         tokens = tokens_of(flat, self.length_)
         if np.isnan(tokens.values).any():
             raise ValueError("codes must be NaN in all units of a token, or in none.")
+        if not tokens.is_there.any():
+            return np.full((len(flat), self.n_features_in_), np.nan, dtype=flat.dtype)
         return untokened(self._decode(tokens.values), tokens.is_there).reshape(len(flat), -1)
 
     def get_feature_names_out(self, input_features: ArrayLike | None = None) -> np.ndarray:
@@ -137,11 +140,18 @@ class OverTokens(
         NotFittedError
             If it is not fitted.
         ValueError
-            If ``input_features`` are others than in `fit`.
+            If ``input_features`` are others than in `fit`, or ``pooling`` or ``n_segments`` were
+            set to what cannot be.
         """
         check_is_fitted(self)
         _check_feature_names_in(self, input_features, generate_names=False)
-        return pooled_names(self._unit_names(), checked_pooling(self.pooling), self.n_segments)
+        pooling = self._checked_pooling()
+        return pooled_names(self._unit_names(), pooling, self.n_segments)
+
+    def _checked_pooling(self) -> tuple[str, ...]:
+        """Return how codes are pooled; raise if rows as in `fit` cannot be pooled so."""
+        check_segments(self.n_segments, self.length_)
+        return checked_pooling(self.pooling)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -20,7 +20,7 @@ def checked_pooling(pooling: Sequence[str]) -> tuple[str, ...]:
     ValueError
         If it is nothing, or something else, or the same twice.
     """
-    given = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    given = (pooling,) if isinstance(pooling, str) or not np.iterable(pooling) else tuple(pooling)
     if not given or set(given) - set(POOLINGS) or len(set(given)) < len(given):
         raise ValueError(
             f"pooling must have some of {listed(POOLINGS)}, each once, got {pooling!r}."

@@ -491,7 +491,7 @@ class SparseAttentionEncoder(OverTokens):
             If X is invalid, or has other features than the training rows; if codes overflow.
         """
         check_is_fitted(self)
-        X, pooling = checked_sequences(self, X), checked_pooling(self.pooling)
+        X, pooling = checked_sequences(self, X), self._checked_pooling()
         architecture = network_in(vars(self)).architecture
         above = active_above(self.largest_activation_, architecture.activation)
         found = []

@@ -72,8 +72,9 @@ class TokenCodes(OverTokens):
     ----------
     autoencoder : SparseAutoencoderTransformer or StackedSparseAutoencoder, default=None
         Trained on tokens, as a clone; its parameters are ``autoencoder__rho`` and so on. In a
-        :class:`~sklearn.frozen.FrozenEstimator` it is taken as it was fitted. None is a
-        `SparseAutoencoderTransformer` with its defaults.
+        :class:`~sklearn.frozen.FrozenEstimator` it is taken as it was fitted. Each `fit` begins
+        anew, whatever its ``warm_start``. None is a `SparseAutoencoderTransformer` with its
+        defaults.
     token_width : int, default=None
         Features of a token, which divide those of a row; at least 1. None: each row is one token.
     pooling : sequence of {"max", "mean", "active_share"}, default=("max", "mean", "active_share")
@@ -200,6 +201,8 @@ class TokenCodes(OverTokens):
     ) -> Self:
         """Go on with the tokens of one more piece of rows.
 
+        Parameters of the autoencoder are those at the first piece.
+
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
@@ -250,7 +253,7 @@ class TokenCodes(OverTokens):
         """
         check_is_fitted(self)
         X = checked_sequences(self, X)
-        pooling, (autoencoder, _) = checked_pooling(self.pooling), unfrozen(self.autoencoder_)
+        pooling, (autoencoder, _) = self._checked_pooling(), unfrozen(self.autoencoder_)
         thresholds: np.ndarray | None = None
 
         def mask() -> Matrix:
@@ -291,6 +294,11 @@ class TokenCodes(OverTokens):
             X = checked_sequences(self, X, reset=resets)
             weight = checked_weight(sample_weight, X, as_given=True)
             length = length_of(X.shape[1], self.token_width)
+            if not resets and length != self.length_:
+                raise ValueError(
+                    f"token_width={self.token_width} is another one than that of earlier pieces, "
+                    f"{X.shape[1] // self.length_}: set it back, or fit anew."
+                )
             check_segments(self.n_segments, length)
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
             means = means.after(as_tokens(X, length), _of_tokens(weight, length))

@@ -1,10 +1,13 @@
 """Rows as sequences of tokens, and tokens as rows."""
 
-from typing import NamedTuple
+from collections import Counter
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices, equal_slices
@@ -59,6 +62,8 @@ def length_of(n_features: int, token_width: int | None) -> int:
 
 def check_segments(n_segments: int, length: int) -> None:
     """Raise if rows of so many tokens cannot be cut into so many segments."""
+    if not isinstance(n_segments, Integral) or isinstance(n_segments, bool) or n_segments < 1:
+        raise ValueError(f"n_segments must be an int of at least 1, got {n_segments!r}.")
     if n_segments > length:
         raise ValueError(
             f"n_segments={n_segments} must be at most the number of tokens in a row, {length}, as "
@@ -178,6 +183,13 @@ def untokened(values: np.ndarray, is_there: np.ndarray) -> np.ndarray:
     return rows
 
 
+def _is_missing(group: Any) -> bool:
+    """Return whether a group is none: None, nan, pandas' NA, or no time."""
+    if group is None or is_scalar_nan(group) or is_pandas_na(group):
+        return True
+    return isinstance(group, np.datetime64 | np.timedelta64) and bool(np.isnat(group))
+
+
 def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) -> np.ndarray:
     """Return one row for each group of tokens, padded with NaN to a common length.
 
@@ -202,8 +214,10 @@ def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) ->
     Raises
     ------
     ValueError
-        If X and ``groups`` differ in length, if X is no finite matrix, if tokens of one group do
-        not stand together, or if a group has more tokens than ``length``.
+        If X and ``groups`` differ in length, if X is no finite matrix, if a group is missing, if
+        tokens of one group do not stand together, or if a group has more tokens than ``length``.
+    TypeError
+        If there are no groups, or ``length`` is no int.
 
     Examples
     --------
@@ -215,20 +229,29 @@ def pad_tokens(X: ArrayLike, groups: ArrayLike, *, length: int | None = None) ->
            [ 4.,  5., nan, nan]])
     """
     tokens = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    if groups is None:
+        raise TypeError("groups must have the group of each token, got None.")
     of_token: np.ndarray = column_or_1d(groups)
     check_consistent_length(tokens, of_token)
-    starts = np.flatnonzero(np.r_[True, of_token[1:] != of_token[:-1]])
-    names, counts = np.unique(of_token[starts], return_counts=True)
-    if (counts > 1).any():
+    missing = np.flatnonzero([_is_missing(each) for each in of_token])
+    if len(missing):
         raise ValueError(
-            f"groups must have the tokens of a group one after another, but those of "
-            f"{names[counts > 1].tolist()[0]!r} stand apart: sort both first, by "
-            "np.argsort(groups, kind='stable')."
+            f"groups must have no missing values, got {of_token[missing[0]]!r} for token "
+            f"{missing[0]}: leave such tokens out, or name their group."
+        )
+    starts = np.flatnonzero(np.r_[True, of_token[1:] != of_token[:-1]])
+    name, n_runs = Counter(of_token[starts].tolist()).most_common(1)[0]
+    if n_runs > 1:
+        raise ValueError(
+            f"groups must have the tokens of a group one after another, but those of {name!r} "
+            "stand apart: sort both first, by np.argsort(groups, kind='stable')."
         )
     lengths = np.diff(np.r_[starts, len(of_token)])
     longest = int(lengths.max())
     if length is None:
         length = longest
+    elif not isinstance(length, Integral) or isinstance(length, bool):
+        raise TypeError(f"length must be an int or None, got {length!r}.")
     elif length < longest:
         longest_group = of_token[starts].tolist()[lengths.argmax()]
         raise ValueError(
