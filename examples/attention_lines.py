@@ -99,8 +99,8 @@ print(f"Its place alone explains {by_place:.2f} of the variance of weights")
 # ---------
 # Three digits, each twice: a curve leads from a line at the left to a line at the right that it
 # takes from in the first block, as thick as the weight, in the colour of the head. Weights below
-# .6 are left out. Below is the mean of all new digits: lines take from their neighbours, and some
-# heads from the same lines in most digits.
+# .6 are left out. Below is the mean of all new digits: heads 1 and 2 take from themselves and
+# their neighbours more than from others; all take from other lines in other digits.
 
 colours = ("#0072B2", "#E69F00", "#009E73", "#CC79A7")
 figure = plt.figure(figsize=(12, 6.4), layout="constrained")

@@ -3,9 +3,10 @@ Heart beats: which strips are unusual, where, and how
 ======================================================
 
 A strip of an electrocardiogram is a sequence of windows. ``TokenCodes`` learns one code for the
-windows of all strips. The worst rebuilt window of a strip says whether something is wrong in it,
-and where; the codes of its windows, pooled, tell a classifier what it is. The strips are simulated,
-so that it is known where each disturbance begins and ends.
+windows of all strips. The worst rebuilt window of a strip says whether it holds a shape that was
+never seen, and where (what is missing it does not find); the codes of its windows, pooled, tell a
+classifier what it is. The strips are simulated, so that it is known where each disturbance begins
+and ends.
 
 It takes some ten seconds and needs the extra ``plot``::
 
@@ -118,9 +119,9 @@ print(f"Each has {LENGTH / RATE:.0f} s and {X.shape[1] // WIDTH} windows of {WID
 # The score of a strip is the squared error of its worst window. One good strip in twenty exceeds
 # the threshold, and the same holds for the other methods: the mean error of a strip's windows in
 # place of the worst, PCA of windows (from 2 to 40 directions it never finds more than a fifth of
-# the ST elevations), and PCA of whole strips. The last method is a rule that learns nothing: the
-# longest time without an R wave. It alone finds beats that are missing, as a flat line is easy to
-# rebuild: its error is small.
+# the ST elevations, and 16 suit it), and PCA of whole strips. The last method is a rule that learns
+# nothing: the longest time without an R wave. It alone finds beats that are missing, as a flat line
+# is easy to rebuild: its error is small.
 
 sae = SparseAutoencoderTransformer(
     128, sparsity="batchtopk", rho=8, max_iter=40, tol=1e-2, random_state=0

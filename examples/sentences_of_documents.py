@@ -4,8 +4,8 @@ Sentences of documents: which sentence makes a document what it is
 
 A document is a sequence of sentences. ``TokenCodes`` learns one sparse code for the sentences of
 all documents, and pools it by document. So a document is found by a unit, and the unit points at
-the sentence that excited it, which the mean of sentence vectors cannot do. To tell which package a
-document comes from, pooled codes are as good as that mean, and no better.
+the sentence that excited it. To tell which package a document comes from, pooled codes are as good
+as the mean of sentence vectors, and no better.
 
 It takes some 15 seconds and needs the extra ``plot``::
 
@@ -15,10 +15,12 @@ It takes some 15 seconds and needs the extra ``plot``::
 # %%
 # Documents
 # ---------
-# Docstrings of five packages that are installed with sksae, of six to twenty sentences. What stands
-# in many of them is left out, and so is code. A sentence becomes a vector by latent semantic
-# analysis: TF-IDF, of which 100 directions are kept, and length 1. ``pad_tokens`` makes a row of
-# the vectors of each document. The words and the directions are those of training documents.
+# Docstrings of five packages that are installed with sksae, of six sentences or more, of which the
+# first twenty are taken. What stands in more than three of them is left out, and so is code; some
+# sentences stand in two or three, so that new documents are not all new. A sentence becomes a
+# vector by latent semantic analysis: TF-IDF, of which 100 directions are kept, and length 1.
+# ``pad_tokens`` makes a row of the vectors of each document. The words and the directions are those
+# of training documents.
 
 from _data import example_parser
 from _sentences import sentences_of_documents
@@ -57,8 +59,9 @@ print(f"Rows: {X.shape[0]} of {X.shape[1] // WIDTH} vectors of {WIDTH} numbers")
 # Units and their sentences
 # -------------------------
 # Four of 128 units are active in a sentence. A unit's words are those that are more frequent in
-# sentences where it is strong than in others. Of each package the unit is printed that is the most
-# concentrated: where it is active in a document at all, it is so in many sentences of it.
+# sentences where it is strong than in others. Of the units that are more frequent in one package
+# than in others, the most concentrated is printed for each package: where it is active in a
+# document at all, it is so in more of its sentences than other units are.
 
 model = TokenCodes(
     SparseAutoencoderTransformer(
