@@ -1,7 +1,8 @@
-"""What estimators of rows of tokens share: names of columns, codes of tokens and back, tags."""
+"""What estimators of rows of tokens share: pooled codes, codes of tokens and back, names, tags."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,10 +15,11 @@ from sklearn.utils.validation import _check_feature_names_in, check_is_fitted
 from sksae.base.documentation import DocumentedMixin
 from sksae.base.inputs import FLOATS
 from sksae.base.persistence import PersistentMixin
+from sksae.base.reading import as_configured
 from sksae.model.numbers import Matrix
 from sksae.sequence.inputs import checked_sequences
-from sksae.sequence.pooling import checked_pooling, pooled_names
-from sksae.sequence.tokens import check_segments, tokens_of, untokened
+from sksae.sequence.pooling import checked_pooling, pooled_by_segment, pooled_names
+from sksae.sequence.tokens import check_segments, lengths_of, tokens_of, untokened
 
 
 class OverTokens(
@@ -54,6 +56,45 @@ class OverTokens(
         is_there : ndarray of bool of shape (n_rows, length)
             Which tokens these are.
         """
+
+    @abstractmethod
+    def _mask_finder(self) -> Callable[[Matrix], Matrix]:
+        """Return what says of codes of tokens which entries are active."""
+
+    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> Matrix:
+        """Return the pooled codes of some rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
+            Rows, as many features as in `fit`.
+
+        Returns
+        -------
+        codes : {ndarray, CSR matrix} of shape (n_samples, n_segments * n_poolings * n_components)
+            Of the first segment all units in the first pooling, then in the next. A row without
+            tokens has zeros. Computed and returned in the precision of X (float32 stays float32,
+            everything else is float64); a sparse matrix if the codes of an autoencoder are
+            (``sparse_output=True``). Codes of all tokens are never in memory together.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        ValueError
+            If X is invalid, or has other features than the training rows; if ``pooling`` or
+            ``n_segments`` were set to what cannot be; if codes overflow.
+        """
+        check_is_fitted(self)
+        X, pooling = checked_sequences(self, X), self._checked_pooling()
+        find_mask, found = self._mask_finder(), []
+        for codes, is_there in self._codes_of_tokens(X):
+            lengths = lengths_of(is_there, self.n_segments)
+            mask = partial(find_mask, codes)
+            found.append(pooled_by_segment(codes, lengths, pooling, mask))
+        if sp.issparse(found[0]):
+            return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
+        return np.concatenate(found)
 
     def tokens(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return the codes of all tokens of some rows, without pooling.

@@ -1,6 +1,6 @@
 """SparseAttentionEncoder: codes of tokens that know the other tokens of their row."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, Self
@@ -33,7 +33,7 @@ from sksae.sequence.attention_attributes import (
 )
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.over_tokens import OverTokens
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment
+from sksae.sequence.pooling import POOLINGS, checked_pooling
 from sksae.sequence.tokens import check_segments, length_of, lengths_of, tokens_of
 from sksae.training.attention import AttentionSpecification, make_attention_plan
 from sksae.training.attention_fit import (
@@ -468,42 +468,6 @@ class SparseAttentionEncoder(OverTokens):
         resume = hasattr(self, "parameters_")
         return self._fit(X, y, sample_weight, resume=resume, one_pass=True)
 
-    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
-        """Return the pooled codes of some rows, none of whose tokens is masked.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
-            Rows, as many features as in `fit`.
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, n_segments * n_poolings * n_components)
-            Of the first segment all units in the first pooling, then in the next. A row without
-            tokens has zeros. Computed and returned in the precision of X (float32 stays float32,
-            everything else is float64). Codes of all tokens are never in memory together.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        ValueError
-            If X is invalid, or has other features than the training rows; if codes overflow.
-        """
-        check_is_fitted(self)
-        X, pooling = checked_sequences(self, X), self._checked_pooling()
-        architecture = network_in(vars(self)).architecture
-        above = active_above(self.largest_activation_, architecture.activation)
-        found = []
-
-        def mask() -> np.ndarray:
-            return codes > above
-
-        for codes, is_there in self._codes_of_tokens(X):
-            lengths = lengths_of(is_there, self.n_segments)
-            found.append(pooled_by_segment(codes, lengths, pooling, mask))
-        return np.concatenate(found)
-
     def attention_weights(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> np.ndarray:
         """Return how much each token takes from each other token of its row.
 
@@ -683,6 +647,11 @@ class SparseAttentionEncoder(OverTokens):
     def _unit_names(self) -> list[str]:
         prefix = type(self).__name__.lower()
         return [f"{prefix}{unit}" for unit in range(len(self.mean_activation_))]
+
+    def _mask_finder(self) -> Callable[[Matrix], Matrix]:
+        architecture = network_in(vars(self)).architecture
+        above = active_above(self.largest_activation_, architecture.activation)
+        return lambda codes: codes > above
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         """Return ``mean_ + scale_ * (W codes + b)``, of the decoder's W and b."""

@@ -1,6 +1,6 @@
 """TokenCodes: one code for a row of many tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 from typing import Any, ClassVar, Self
 
@@ -17,14 +17,13 @@ from sklearn.utils.validation import check_is_fitted
 from sksae.base.available import available_if
 from sksae.base.inputs import checked_weight, unseen_on_failure
 from sksae.base.protocols import has_network
-from sksae.base.reading import as_configured
 from sksae.metrics.activity import activity_of, mask_of, thresholds_in
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
 from sksae.process.warning import fitting_member
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.over_tokens import OverTokens
-from sksae.sequence.pooling import POOLINGS, checked_pooling, pooled_by_segment
+from sksae.sequence.pooling import POOLINGS, checked_pooling
 from sksae.sequence.tokens import (
     FeatureMeans,
     as_tokens,
@@ -50,7 +49,7 @@ def _can_go_by_pieces(estimator: "TokenCodes") -> bool:
 
 
 def _of_tokens(weight: np.ndarray | None, length: int) -> np.ndarray | None:
-    """Return weights of rows as those of all their tokens, 1 on average; None where all are."""
+    """Return weights of rows as those of their tokens, 1 on average; None where all are alike."""
     if weight is None:
         return None
     scaled = well_scaled(weight)
@@ -228,51 +227,6 @@ class TokenCodes(OverTokens):
         autoencoder = self._new_autoencoder() if is_first else self.autoencoder_
         return self._fit(autoencoder, X, sample_weight, in_pieces=True)
 
-    def transform(self, X: ArrayLike | sp.sparray | sp.spmatrix) -> Matrix:
-        """Return the pooled codes of some rows.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, length * token_width)
-            Rows, as many features as in `fit`.
-
-        Returns
-        -------
-        codes : {ndarray, CSR matrix} of shape (n_samples, n_segments * n_poolings * n_components)
-            Of the first segment all units in the first pooling, then in the next. A row without
-            tokens has zeros. In the precision of X; a sparse matrix if the codes of the autoencoder
-            are (``sparse_output=True``). Codes of all tokens are never in memory together.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        ValueError
-            If X is invalid, or has other features than the training rows; as from the
-            autoencoder's own ``transform``.
-        """
-        check_is_fitted(self)
-        X = checked_sequences(self, X)
-        pooling, (autoencoder, _) = self._checked_pooling(), unfrozen(self.autoencoder_)
-        thresholds: np.ndarray | None = None
-
-        def mask() -> Matrix:
-            nonlocal thresholds
-            if not codes.shape[0]:
-                return codes
-            activities = activity_of(autoencoder, codes)
-            if thresholds is None:
-                thresholds = thresholds_in(autoencoder, [activities])
-            return mask_of(activities, thresholds)
-
-        found = []
-        for codes, is_there in self._codes_of_tokens(X):
-            lengths = lengths_of(is_there, self.n_segments)
-            found.append(pooled_by_segment(codes, lengths, pooling, mask))
-        if sp.issparse(found[0]):
-            return as_configured(sp.csr_array(sp.vstack(found, format="csr")))
-        return np.concatenate(found)
-
     def _fit(
         self, autoencoder: Any, X: Any, sample_weight: ArrayLike | None, *, in_pieces: bool
     ) -> Self:
@@ -373,6 +327,21 @@ class TokenCodes(OverTokens):
     def _unit_names(self) -> Sequence[str]:
         names: Sequence[str] = self.autoencoder_.get_feature_names_out()
         return names
+
+    def _mask_finder(self) -> Callable[[Matrix], Matrix]:
+        autoencoder, _ = unfrozen(self.autoencoder_)
+        thresholds: np.ndarray | None = None
+
+        def mask(codes: Matrix) -> Matrix:
+            nonlocal thresholds
+            if not codes.shape[0]:
+                return codes
+            activities = activity_of(autoencoder, codes)
+            if thresholds is None:
+                thresholds = thresholds_in(autoencoder, [activities])
+            return mask_of(activities, thresholds)
+
+        return mask
 
     def _decode(self, codes: np.ndarray) -> np.ndarray:
         with config_context(transform_output="default"):
