@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import distributed_c10d
 
+from sksae.engine.short_sums import is_short, reduce_short_
 from sksae.process.processes import Processes, ProcessesError
 
 T = TypeVar("T")
@@ -162,6 +163,11 @@ def _first_line(error: BaseException) -> str:
     return str(error).partition("\n")[0][:LONGEST_REASON]
 
 
+def _reduce_(tensor: Tensor, operation: Any, group: Any) -> None:
+    reduce_ = reduce_short_ if is_short(tensor) else dist.all_reduce
+    reduce_(tensor, operation, group)
+
+
 class ProcessGroup(Processes):
     """Several processes that fit one model.
 
@@ -223,7 +229,7 @@ class ProcessGroup(Processes):
 
     def _reduced(self, values: Any, operation: Any) -> np.ndarray:
         own = np.array(values, dtype=np.float64)
-        self._call(dist.all_reduce, torch.from_numpy(own.reshape(-1)), operation)
+        self._call(_reduce_, torch.from_numpy(own.reshape(-1)), operation)
         return own
 
     def any(self, is_so: bool) -> bool:
@@ -243,10 +249,10 @@ class ProcessGroup(Processes):
         self.any(False)
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        return self._in_place(dist.all_reduce, tensor)
+        return self._in_place(_reduce_, tensor, dist.ReduceOp.SUM)
 
     def largest_(self, tensor: Tensor) -> Tensor:
-        return self._in_place(dist.all_reduce, tensor, dist.ReduceOp.MAX)
+        return self._in_place(_reduce_, tensor, dist.ReduceOp.MAX)
 
     def first_(self, tensor: Tensor) -> Tensor:
         return self._in_place(dist.broadcast, tensor, self._global_rank(0))
