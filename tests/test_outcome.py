@@ -390,7 +390,7 @@ def test_fine_tuning_is_told_in_the_name_of_the_stack():
     stack = StackedSparseAutoencoder(members, max_iter=3, random_state=0)
     (text,) = said_at_end(stack.fit, FEW)
     assert text == (
-        "StackedSparseAutoencoder: solver='adam' reached max_iter=3 and the loss has not "
+        "StackedSparseAutoencoder: training reached max_iter=3 and the loss has not "
         "converged yet: raise max_iter, or tol."
     )
 
@@ -475,7 +475,7 @@ def test_a_loss_of_labels_that_still_falls_is_told():
     # A short training at a constant rate: far from done.
     given = {"learning_rate_schedule": "constant", "max_iter": 5, "random_state": 0}
     (text,) = said_at_end(SparseAutoencoderClassifier([30], **given).fit, FEW, FEW_LABELS)
-    assert text.startswith("SparseAutoencoderClassifier: solver='adam' reached max_iter=5")
+    assert text.startswith("SparseAutoencoderClassifier: training reached max_iter=5")
 
 
 @pytest.mark.parametrize(

@@ -177,8 +177,7 @@ def unfinished(
         if earlier - curve[-1] <= n_epochs * config.tol * scale:
             return None
     return Finding(
-        f"solver={config.solver!r} reached max_iter={config.max_iter} and the loss has not "
-        "converged yet",
+        f"training reached max_iter={config.max_iter} and the loss has not converged yet",
         "raise max_iter, or tol",
     )
 
