@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed import distributed_c10d
 
 from sksae.process.processes import Processes, ProcessesError
+from sksae.process.shortage import is_shortage
 
 T = TypeVar("T")
 
@@ -198,9 +199,12 @@ class ProcessGroup(Processes):
     def _call(self, work: Any, *arguments: Any, **options: Any) -> None:
         """Let all do something together, or say who failed to."""
         lost = None
+        self.n_exchanges += 1
         try:
             work(*arguments, group=self._group, **options)
         except RuntimeError as error:
+            if is_shortage(error):
+                raise  # that of this process, which it tells the others
             lost = _first_line(error)
         if lost is not None:
             # Not before the error is gone, which holds the group: others may wait for this process
