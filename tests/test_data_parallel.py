@@ -54,6 +54,8 @@ FAST_SHARES = [
     "extreme rows",
     "busy callback",
     "files",
+    "tokens weighted",
+    "tokens padded",
 ]
 
 

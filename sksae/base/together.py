@@ -33,21 +33,38 @@ def fits_together(method: Callable[P, R]) -> Callable[P, R]:
     It is the outermost decorator: whatever goes wrong within, in validation too, the other
     processes hear of it.
     """
-    parameters = signature(method)
+    return fits_together_as(lambda estimator: estimator)(method)
 
-    @wraps(method)
-    def fit(*args: P.args, **kwargs: P.kwargs) -> R:
-        estimator: Any = args[0]
-        # A subclass may have other parameters; what is no bool the method itself refuses.
-        asked = getattr(estimator, "data_parallel", False)
-        is_asked_for = isinstance(asked, bool | np.bool_) and bool(asked)
-        if not is_asked_for or processes_in_use().are_several or not _are_started():
-            return method(*args, **kwargs)
-        given = parameters.bind(*args, **kwargs).arguments
-        name = f"{method.__name__} in {_place_of_call()}"
-        return _fitted_by_all(estimator, name, given, lambda: method(*args, **kwargs))
 
-    return fit
+def fits_together_as(
+    trained: Callable[[Any], object],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return what makes such a method where the parameter is that of another estimator.
+
+    Parameters
+    ----------
+    trained : callable
+        ``trained(estimator)`` returns the one within that has the parameter, if it has.
+    """
+
+    def of_all(method: Callable[P, R]) -> Callable[P, R]:
+        parameters = signature(method)
+
+        @wraps(method)
+        def fit(*args: P.args, **kwargs: P.kwargs) -> R:
+            estimator: Any = args[0]
+            # A subclass may have other parameters; what is no bool the method itself refuses.
+            asked = getattr(trained(estimator), "data_parallel", False)
+            is_asked_for = isinstance(asked, bool | np.bool_) and bool(asked)
+            if not is_asked_for or processes_in_use().are_several or not _are_started():
+                return method(*args, **kwargs)
+            given = parameters.bind(*args, **kwargs).arguments
+            name = f"{method.__name__} in {_place_of_call()}"
+            return _fitted_by_all(estimator, name, given, lambda: method(*args, **kwargs))
+
+        return fit
+
+    return of_all
 
 
 def _are_started() -> bool:
