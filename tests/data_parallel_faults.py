@@ -8,12 +8,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from data_parallel import attributes_of, dealt, labels_of, make_rows, members, sae
+from data_parallel import attributes_of, dealt, digest_of, labels_of, make_rows, members, sae
 from scipy.sparse import csr_array
 
 from sksae import SparseAutoencoderClassifier, SparseAutoencoderRegressor
 
 FOLDER = "SKSAE_ENDED"
+LONGER_THAN_TIMEOUT = 22.0
 
 
 class Fails:
@@ -156,9 +157,60 @@ def started_apart(rank, size):
     return *found[:3], {} if model.loss_ == before else {"loss_": model.loss_}
 
 
+def reason(fit, data):
+    """Return what a fit raises, how long it took, and a checksum of what was fitted."""
+    start = time.monotonic()
+    try:
+        model = fit(sae(data_parallel=True), data)
+    except Exception as error:
+        return type(error).__name__, str(error), time.monotonic() - start, ""
+    return "", "", time.monotonic() - start, digest_of(model)
+
+
+def fit_a(model, data):
+    return model.fit(data)
+
+
+def fit_b(model, data):
+    return model.fit(data)
+
+
+def fit_c(model, data):
+    return model.fit(data)
+
+
 def absent(rank, size):
-    """One process does not call fit."""
-    return attempt(sae(data_parallel=True), rows_of(rank, size)) if rank != 1 else None
+    """One process does not call fit until the others give up; then all do."""
+    found = None
+    if rank == 1:
+        time.sleep(LONGER_THAN_TIMEOUT)
+    else:
+        found = reason(fit_a, rows_of(rank, size))
+    return found, reason(fit_b, rows_of(rank, size))
+
+
+def in_order(*of_ranks):
+    """Return a case in which each process calls fits of the same model in an order of its own."""
+
+    def case(rank, size):
+        return [reason(each, rows_of(rank, size)) for each in of_ranks[min(rank, 1)]]
+
+    return case
+
+
+def corrected(rank, size):
+    """The second time, parameters that differed are the same."""
+    return [
+        reason(lambda model, data, n=n: model.set_params(n_components=n).fit(data), rows)
+        for n, rows in ((12 + rank, rows_of(rank, size)), (13, rows_of(rank, size)))
+    ]
+
+
+def pieces(rank, size):
+    """One gives a piece where the other one fits."""
+    return reason(
+        lambda model, data: (model.partial_fit if rank else model.fit)(data), rows_of(rank, size)
+    )
 
 
 def endless(rank, size):
@@ -187,6 +239,10 @@ CASES = {
     "stop": stop,
     "interrupted": interrupted,
     "started apart": started_apart,
+    "skipped": in_order((fit_a, fit_b, fit_c, fit_a), (fit_b, fit_c, fit_a)),
+    "swapped": in_order((fit_a, fit_b, fit_c), (fit_b, fit_a, fit_c)),
+    "corrected": corrected,
+    "pieces": pieces,
     "afterwards": afterwards,
 }
 AS_A_WHOLE = list(CASES)

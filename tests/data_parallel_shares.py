@@ -25,6 +25,7 @@ from sksae import (
     SparseAutoencoderRegressor,
     StackedSparseAutoencoder,
 )
+from sksae.sequence import TokenCodes
 
 FEW = {"max_iter": 3, "tol": 0.0, "dtype": "float64", "batch_size": BATCH}
 
@@ -239,7 +240,32 @@ def files(rank, size):
 
 
 # What one process learns of all rows too.
+def tokens(*, weighted=False, padded=False, in_pieces=False):
+    """Return a case of rows of two tokens each; in some a value, or a whole token, is missing."""
+
+    def case(rank, size):
+        X, weight, own = make_rows(), weights() if weighted else None, dealt(rank, size)
+        X[::7, 3] = X[1::5, 8] = np.nan
+        if padded:
+            X[::3, 5:] = np.nan
+            own = own[:0] if rank == 1 else own
+        inner = sae(data_parallel=size > 1, **FEW | {"batch_size": 2 * BATCH, "random_state": None})
+        seed = None if padded else 0
+        model = TokenCodes(inner, token_width=5, random_state=seed)
+        parts = np.array_split(own, 2) if in_pieces else [own]
+        for part in parts:
+            fit = model.partial_fit if in_pieces else model.fit
+            fit(X[part], sample_weight=None if weight is None else weight[part])
+        checksum, found = told(model.autoencoder_)
+        mean = model.token_mean_
+        return (checksum, mean.tolist()), found | {"token_mean_": mean, "length_": model.length_}
+
+    return case
+
+
 ALIKE = {
+    "tokens": tokens(),
+    "tokens weighted": tokens(weighted=True),
     "pieces": pieces,
     "pieces of a classifier": pieces_of_classifier,
     "pieces of a regressor": pieces_of_regressor,
@@ -257,6 +283,8 @@ ALIKE = {
     "no rows lbfgs": no_rows({"solver": "lbfgs", "beta": "auto", "sparsity": "l1"}),
 }
 CASES = ALIKE | {
+    "tokens padded": tokens(padded=True),
+    "tokens in pieces": tokens(in_pieces=True),
     "uneven": uneven,
     "noise": shuffled_noise,
     "any seed": any_seed,

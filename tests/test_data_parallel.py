@@ -3,6 +3,7 @@
 import data_parallel
 import data_parallel_faults
 import data_parallel_kept
+import data_parallel_memory
 import data_parallel_shares
 import numpy as np
 import pytest
@@ -53,6 +54,8 @@ FAST_SHARES = [
     "extreme rows",
     "busy callback",
     "files",
+    "tokens weighted",
+    "tokens padded",
 ]
 
 
@@ -60,10 +63,12 @@ def named(module, names):
     return [f"{module}/{name}" for name in names]
 
 
+FAST_MEMORY = ["batchtopk bound weighted", "topk", "kl lbfgs auto", "kl total"]
 KEPT = "data_parallel_kept/resumed l1 auto"
 ALL = [
     *named("data_parallel", FAST),
     *named("data_parallel_shares", FAST_SHARES),
+    *named("data_parallel_memory", [*FAST_MEMORY, "exchange"]),
     *named("data_parallel_faults", data_parallel_faults.AS_A_WHOLE),
     KEPT,
 ]
@@ -83,6 +88,7 @@ def several(request, tmp_path_factory):
     names = [
         *named("data_parallel", CASES),
         *named("data_parallel_shares", data_parallel_shares.CASES),
+        *named("data_parallel_memory", data_parallel_memory.FITS),
     ]
     return run(names, request.param, tmp_path_factory.mktemp("several"), seconds=400)
 
@@ -131,6 +137,15 @@ def check_share(found, name):
         assert_close(alone, first[1], OF_LONG if "regressor" in name else OF_ALL, name)
 
 
+def check_memory(found, name):
+    of_first, of_second, *_ = (each[f"data_parallel_memory/{name}"] for each in found)
+    assert of_first[0] == of_second[0]
+    assert not of_first[2]
+    assert of_second[2]
+    _, alone, _ = data_parallel_memory.CASES[name](0, 1)
+    assert_close(alone, of_first[1], OF_LONG if "lbfgs" in name else OF_ALL, name)
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_two_processes_learn_what_one_does(two, name):
     check_alike(two, name)
@@ -139,6 +154,11 @@ def test_two_processes_learn_what_one_does(two, name):
 @pytest.mark.parametrize("name", FAST_SHARES)
 def test_rows_may_be_dealt_in_any_way(two, name):
     check_share(two, name)
+
+
+@pytest.mark.parametrize("name", FAST_MEMORY)
+def test_memory_may_end_in_one_process(two, name):
+    check_memory(two, name)
 
 
 def test_rows_of_weight_0_are_as_if_they_were_elsewhere(two):
@@ -168,6 +188,12 @@ def test_several_processes_learn_what_one_does(several, name):
 @pytest.mark.parametrize("name", data_parallel_shares.CASES)
 def test_rows_may_be_dealt_to_several_in_any_way(several, name):
     check_share(several, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", data_parallel_memory.FITS)
+def test_memory_may_end_in_one_of_several(several, name):
+    check_memory(several, name)
 
 
 DIFFER = {
@@ -204,6 +230,7 @@ FAIL = {
     "callback": (1, "OSError", "disk full"),
     "interrupted": (1, "KeyboardInterrupt", ""),
 }
+MEMORY = "data_parallel_memory/exchange"
 SOON = 5.0  # seconds; the group's own timeout is 20
 
 
@@ -220,6 +247,44 @@ def test_one_that_fails_makes_all_fail_soon(two, name):
     for _, _, seconds, fitted in found:
         assert fitted == {}
         assert seconds < SOON
+
+
+def test_memory_that_ends_in_an_exchange_makes_all_fail_soon(two):
+    of_first, of_second = (each[MEMORY] for each in two)
+    assert of_second[0] == "MemoryError"
+    assert of_first[0] == "ProcessesError"
+    assert of_first[1] == f"The fit failed on rank 1, and so on all: MemoryError: {of_second[1]}"
+    assert max(of_first[2], of_second[2]) < SOON
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "skipped",
+            [["ValueError", "ProcessesError", "", ""], ["ValueError", "", ""]],
+        ),
+        ("swapped", [["ValueError", "ProcessesError", ""]] * 2),
+        ("corrected", [["ValueError", ""]] * 2),
+    ],
+)
+def test_fits_that_are_called_in_other_orders_fail_and_later_ones_meet(two, name, expected):
+    found = faults(two, name)
+    for kinds, each in zip(expected, found, strict=True):
+        assert [kind for kind, *_ in each] == kinds, each
+        assert max(seconds for _, _, seconds, _ in each) < SOON
+    assert found[0][-1][3] == found[1][-1][3] != ""
+    if name != "corrected":
+        assert "the call: fit in line " in found[0][0][1]
+        assert "of fit_a on rank 0, fit in line " in found[0][0][1]
+        assert "Each process must call all fits" in found[0][1][1]
+
+
+def test_a_piece_is_no_fit(two):
+    for kind, text, *_ in faults(two, "pieces"):
+        assert kind == "ValueError"
+        assert "the call: fit in line " in text
+        assert "partial_fit in line " in text
 
 
 def test_a_callback_that_stops_one_stops_all(two):

@@ -80,7 +80,11 @@ def test_when_one_is_killed_the_others_end(seed, tmp_path, monkeypatch):
 def test_one_that_does_not_call_fit_is_named(tmp_path):
     found = run(["data_parallel_faults/absent"], 3, tmp_path)
     for rank in (0, 2):
-        kind, text, seconds, _ = found[rank]["data_parallel_faults/absent"]
+        (kind, text, seconds, _), _ = found[rank]["data_parallel_faults/absent"]
         assert kind == "ProcessesError"
         assert text.startswith("Rank 1 did not begin the same fit within 20 s")
         assert TIMEOUT - 1.0 < seconds < TIMEOUT + SOON
+    # They meet again at the next fit.
+    later = [found[rank]["data_parallel_faults/absent"][1] for rank in range(3)]
+    assert [kind for kind, *_ in later] == [""] * 3
+    assert len({digest for *_, digest in later}) == 1

@@ -13,6 +13,7 @@ from sksae.engine.largest import (
     Counted,
     just_below,
     k_largest,
+    largest_of,
     nth_largest,
 )
 
@@ -78,7 +79,7 @@ def test_the_nth_largest_positive_number_does_not_depend_on_the_guess(X, n, gues
 
     positive = -np.sort(-X[X > 0])
     expected = float(positive[n - 1]) if n <= len(positive) else 0.0
-    assert nth_largest(above, n, guess) == expected
+    assert nth_largest(lambda bound: largest_of(above(bound), n), n, guess) == expected
     assert len(looked) < 12
 
 
@@ -100,7 +101,8 @@ def test_a_weight_counts_as_so_many_equal_numbers(X, seed, n, guess):
         rows = np.repeat(X, count)
         return [Counted(torch.from_numpy(rows[rows > bound]))]
 
-    assert nth_largest(weighted, float(n), guess) == nth_largest(repeated, n, guess)
+    of_weighted = nth_largest(lambda bound: largest_of(weighted(bound), float(n)), float(n), guess)
+    assert of_weighted == nth_largest(lambda bound: largest_of(repeated(bound), n), n, guess)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

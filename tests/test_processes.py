@@ -6,6 +6,7 @@ from scipy.sparse import csr_array
 
 from sksae.base.fit_identity import checksum_of_rows, described_alike
 from sksae.base.together import check_agreement
+from sksae.engine.portions import Portions
 from sksae.model.slices import batch_slices, shared_batches
 from sksae.process.processes import ALONE, Processes, ProcessesError, processes_in_use, working_with
 from sksae.process.shortage import is_shortage
@@ -98,3 +99,35 @@ def test_shortage_of_memory_elsewhere_is_none_here():
     text = "The fit failed on rank 1, and so on all: MemoryError: Out of memory"
     assert not is_shortage(ProcessesError(text))
     assert is_shortage(RuntimeError(text))
+
+
+class Group(Processes):
+    """One process that may talk to others."""
+
+    size = 2
+
+    def meet(self):
+        self.n_exchanges += 1
+
+
+@pytest.mark.parametrize("talks", [False, True])
+def test_work_in_which_processes_talk_is_not_done_again(talks):
+    done, let_go = [], []
+
+    def work():
+        done.append(None)
+        if talks:
+            processes_in_use().meet()
+        if len(done) == 1:
+            raise RuntimeError("can't allocate memory")
+        return "done"
+
+    portions = Portions()
+    with working_with(Group()):
+        if talks:
+            with pytest.raises(RuntimeError, match="can't allocate"):
+                portions.until_done(work, lambda: 10, lambda: let_go.append(None))
+        else:
+            assert portions.until_done(work, lambda: 10, lambda: let_go.append(None)) == "done"
+    assert len(done) == 1 + (not talks)
+    assert len(let_go) == (not talks)

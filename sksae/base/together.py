@@ -1,9 +1,10 @@
 """A fit that several processes of torch.distributed make together, each on rows of its own."""
 
+import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -13,12 +14,17 @@ from sksae.base.fit_identity import described_alike
 from sksae.model.numbers import Matrix
 from sksae.process.processes import processes_in_use, working_with
 
+if TYPE_CHECKING:
+    from sksae.engine.meeting import Meeting
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# A number that all processes count alike: it tells their fits apart.
-_n_fits = 0
 ABSENT = "not given"
+# Of whom code between a fit and its caller is, and how a description names the caller's.
+BETWEEN, CALLED = ("sksae", "sklearn", "joblib"), "the call"
+# The fits that others began when this process began one in another place: they have failed there.
+_missed: list[dict[str, str]] = []
 
 
 def fits_together(method: Callable[P, R]) -> Callable[P, R]:
@@ -27,20 +33,38 @@ def fits_together(method: Callable[P, R]) -> Callable[P, R]:
     It is the outermost decorator: whatever goes wrong within, in validation too, the other
     processes hear of it.
     """
-    parameters = signature(method)
+    return fits_together_as(lambda estimator: estimator)(method)
 
-    @wraps(method)
-    def fit(*args: P.args, **kwargs: P.kwargs) -> R:
-        estimator: Any = args[0]
-        # A subclass may have other parameters; what is no bool the method itself refuses.
-        asked = getattr(estimator, "data_parallel", False)
-        is_asked_for = isinstance(asked, bool | np.bool_) and bool(asked)
-        if not is_asked_for or processes_in_use().are_several or not _are_started():
-            return method(*args, **kwargs)
-        given = parameters.bind(*args, **kwargs).arguments
-        return _fitted_by_all(estimator, given, lambda: method(*args, **kwargs))
 
-    return fit
+def fits_together_as(
+    trained: Callable[[Any], object],
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return what makes such a method where the parameter is that of another estimator.
+
+    Parameters
+    ----------
+    trained : callable
+        ``trained(estimator)`` returns the one within that has the parameter, if it has.
+    """
+
+    def of_all(method: Callable[P, R]) -> Callable[P, R]:
+        parameters = signature(method)
+
+        @wraps(method)
+        def fit(*args: P.args, **kwargs: P.kwargs) -> R:
+            estimator: Any = args[0]
+            # A subclass may have other parameters; what is no bool the method itself refuses.
+            asked = getattr(trained(estimator), "data_parallel", False)
+            is_asked_for = isinstance(asked, bool | np.bool_) and bool(asked)
+            if not is_asked_for or processes_in_use().are_several or not _are_started():
+                return method(*args, **kwargs)
+            given = parameters.bind(*args, **kwargs).arguments
+            name = f"{method.__name__} in {_place_of_call()}"
+            return _fitted_by_all(estimator, name, given, lambda: method(*args, **kwargs))
+
+        return fit
+
+    return of_all
 
 
 def _are_started() -> bool:
@@ -57,25 +81,44 @@ def _are_started() -> bool:
     return bool(dist.get_world_size() > 1)
 
 
-def _fitted_by_all(estimator: BaseEstimator, given: Mapping[str, Any], fit: Callable[[], R]) -> R:
+def _place_of_call() -> str:
+    """Return where the user's code calls a fit.
+
+    Fits may have the same parameters, and differ in their rows alone. A file may lie elsewhere in
+    each process, and a cell of a notebook has another name in each.
+    """
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _room(frame.f_globals) in BETWEEN:
+        frame = frame.f_back
+    return f"line {frame.f_lineno} of {frame.f_code.co_name}"
+
+
+def _room(names: Mapping[str, Any]) -> str:
+    return str(names.get("__name__")).partition(".")[0]
+
+
+def _fitted_by_all(
+    estimator: BaseEstimator, name: str, given: Mapping[str, Any], fit: Callable[[], R]
+) -> R:
     """Fit with all processes; when it fails in one, it fails in all.
 
     Parameters
     ----------
     estimator : estimator
         The one being fitted.
+    name : str
+        Which fit it is.
     given : mapping
         Arguments of the method by name.
     fit : callable
         Calls it.
     """
-    global _n_fits
-    from sksae.engine.processes import Meeting, ProcessGroup
+    from sksae.engine.meeting import Meeting
+    from sksae.engine.processes import ProcessGroup
 
-    meeting, group = Meeting(_n_fits), None
-    _n_fits += 1
+    meeting, group = Meeting(), None
     try:
-        check_agreement(meeting.exchanged("fit", _description(estimator, given)))
+        _meet(meeting, {CALLED: name, **_description(estimator, given)})
         group = ProcessGroup(meeting)
         with working_with(group):
             found = fit()
@@ -87,6 +130,30 @@ def _fitted_by_all(estimator: BaseEstimator, given: Mapping[str, Any], fit: Call
         if group is not None:
             group.end()
     return found
+
+
+def _meet(meeting: "Meeting", own: dict[str, str]) -> None:
+    """Wait until all begin the same fit.
+
+    Parameters
+    ----------
+    meeting : Meeting
+        Where.
+    own : dict of str
+        What it is to this process.
+    """
+    if own in _missed:
+        _missed.remove(own)
+        meeting.refuse(
+            own,
+            "Other processes have called this fit before, when this one called another, and it has "
+            "failed there. Each process must call all fits with data_parallel=True, in one order.",
+        )
+    descriptions = meeting.begin(own)
+    others = [each for each in descriptions if each[CALLED] != own[CALLED]]
+    _missed[:] = [each for at, each in enumerate(others) if each not in others[:at]]
+    check_agreement(descriptions)
+    meeting.raise_reasons()
 
 
 def _description(estimator: BaseEstimator, given: Mapping[str, Any]) -> dict[str, str]:

@@ -202,9 +202,11 @@ class WalkedEvaluation:
 
     def evaluate(self) -> Evaluation:
         """Return what the networks as they stand come to."""
-        return self._in_portions(self._evaluate)
+        total = self._sum_of_all(self._in_portions(self._sums_of_lanes))
+        return self._in_portions(partial(self._evaluation_of, total))
 
-    def _evaluate(self) -> Evaluation:
+    def _sums_of_lanes(self) -> "list[EvaluationSums]":
+        """Return what each lane finds in all its rows."""
         walks = self._walks(is_whole=True)
 
         def walk(steps: Iterator[bool]) -> None:
@@ -212,7 +214,7 @@ class WalkedEvaluation:
                 pass
 
         self._crew.run([partial(walk, steps) for _, steps in walks])
-        return self._evaluation_of([sums for sums, _ in walks])
+        return [sums for sums, _ in walks]
 
     def _total(self, of_lanes: Sequence[Tensor]) -> Tensor:
         """Return the sum of what all lanes of all processes have found."""
@@ -228,15 +230,21 @@ class WalkedEvaluation:
         limit : Tensor of shape (n_models,), float64
             For each network: J is returned unless that of all is above.
         """
-        return self._in_portions(lambda: self._loss_unless_above(limit))
+        walks: list[tuple[EvaluationSums, Iterator[bool]]] = []
 
-    def _loss_unless_above(self, limit: Tensor) -> Tensor | None:
-        walks = self._walks(is_whole=False)
+        def go_on() -> bool:
+            """Take up a chunk in each lane; where memory has ended, all lanes begin again."""
+            now = walks.copy() or self._walks(is_whole=False)
+            walks.clear()
+            goes_on = any(self._crew.run([partial(next, steps, False) for _, steps in now]))
+            walks.extend(now)
+            return goes_on
+
         is_above = limit <= 0.0
         while not is_above.all():
-            goes_on = any(self._crew.run([partial(next, steps, False) for _, steps in walks]))
-            if not self._rows.processes.any(goes_on):
-                return self._evaluation_of([sums for sums, _ in walks]).loss
+            if not self._rows.processes.any(self._in_portions(go_on)):
+                total = self._sum_of_all([sums for sums, _ in walks])
+                return self._in_portions(partial(self._evaluation_of, total)).loss
             is_above = self._total([sums.loss for sums, _ in walks]) >= limit
         return None
 
@@ -253,8 +261,8 @@ class WalkedEvaluation:
             SquaredErrors(self._zero_loss(), terms.loss) if compares_numbers(terms.loss) else None,
         )
 
-    def _evaluation_of(self, sums: "list[EvaluationSums]") -> Evaluation:
-        """Return what all lanes have found together."""
+    def _sum_of_all(self, sums: "list[EvaluationSums]") -> "EvaluationSums":
+        """Return what all lanes of all processes have found together."""
         total = sums[0]
         for other in sums[1:]:
             total.add(other)
@@ -262,6 +270,10 @@ class WalkedEvaluation:
             if not self._rows.has_any:
                 total = self._new_sums()
             total.add_others(self._rows.processes)
+        return total
+
+    def _evaluation_of(self, total: "EvaluationSums") -> Evaluation:
+        """Return what all rows come to."""
         self._weights.flat.copy_(self.parameters.flat)
         terms = self._sum_of_terms(
             total.loss, total.row_penalty, total.mean_code, total.active_share

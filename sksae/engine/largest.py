@@ -102,7 +102,7 @@ class Counted(NamedTuple):
 
 
 def nth_largest(
-    above: Callable[[float], Iterable[Counted]],
+    largest_above: Callable[[float], tuple[Counted, bool]],
     n: float,
     guess: float,
     processes: Processes = ALONE,
@@ -113,8 +113,8 @@ def nth_largest(
 
     Parameters
     ----------
-    above : callable
-        ``above(bound)`` gives all numbers that are above a bound, in pieces.
+    largest_above : callable
+        ``largest_above(bound)`` gives `largest_of` the numbers above a bound.
     n : float
         More than 0; at least 1, and whole, where there are no weights.
     guess : float
@@ -126,7 +126,7 @@ def nth_largest(
     # Below the normal numbers a product may round to the number itself.
     least = max(LIKELY**8 * guess, sys.float_info.min)
     while True:
-        found, is_enough = _largest_of(above(bound), n)
+        found, is_enough = largest_above(bound)
         if processes.are_several:
             found, is_enough = _that_count([_joined(found, processes)], n)
         if is_enough:
@@ -142,7 +142,7 @@ def _joined(own: Counted, processes: Processes) -> Counted:
     return Counted(processes.joined(own.values), weights)
 
 
-def _largest_of(pieces: Iterable[Counted], n: float) -> tuple[Counted, bool]:
+def largest_of(pieces: Iterable[Counted], n: float) -> tuple[Counted, bool]:
     """Return the largest of some numbers, which together count n, and whether all count so much.
 
     Parameters

@@ -13,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from sksae.model.slices import equal_slices, within
+from sksae.process.processes import processes_in_use
 from sksae.process.shortage import is_shortage, tell_of_portions
 
 T = TypeVar("T")
@@ -75,7 +76,8 @@ class Portions:
         Parameters
         ----------
         work : callable
-            The work.
+            The work. It talks to no other processes: it would do so again, and they would not. If
+            it has, the error is raised.
         n_rows : callable
             Returns how many rows it has worked on at once at most, if none were cut.
         let_go : callable
@@ -85,10 +87,14 @@ class Portions:
         -------
         What the work returns.
         """
+        processes = processes_in_use()
+        n_exchanges = processes.n_exchanges
         while True:
             try:
                 return work()
             except RuntimeError as error:
+                if processes.n_exchanges != n_exchanges:
+                    raise
                 self.halve(min(n_rows(), self.most or n_rows()), error)
             # Outside of the handler, as the error holds the memory that the work has taken.
             let_go()

@@ -29,9 +29,12 @@ class Processes:
         Which of them this is.
     size : int
         How many they are.
+    n_exchanges : int
+        How often this one has called a method, which others then have too.
     """
 
     rank, size = 0, 1
+    n_exchanges = 0
 
     @property
     def is_first(self) -> bool:

@@ -9,6 +9,7 @@ from sklearn.utils.validation import validate_data
 
 from sksae.base.inputs import FLOATS, checked_rows, is_converted_later
 from sksae.model.numbers import Matrix
+from sksae.process.processes import processes_in_use
 
 
 def checked_sequences(estimator: BaseEstimator, X: Any, *, reset: bool = False) -> Matrix:
@@ -29,7 +30,14 @@ def checked_sequences(estimator: BaseEstimator, X: Any, *, reset: bool = False) 
     if sp.issparse(X) or (is_converted_later(X) and X.dtype.kind != "f"):
         return checked_rows(estimator, X, reset=reset)
     return validate_data(
-        estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite="allow-nan", accept_sparse="csr"
+        estimator,
+        X,
+        reset=reset,
+        dtype=FLOATS,
+        ensure_all_finite="allow-nan",
+        accept_sparse="csr",
+        # One of several processes may have no rows.
+        ensure_min_samples=0 if processes_in_use().are_several else 1,
     )
 
 

@@ -17,9 +17,11 @@ from sklearn.utils.validation import check_is_fitted
 from sksae.base.available import available_if
 from sksae.base.inputs import checked_weight, unseen_on_failure
 from sksae.base.protocols import has_network
+from sksae.base.together import check_same_form, fits_together_as
 from sksae.metrics.activity import activity_of, mask_of, thresholds_in
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices
+from sksae.process.processes import processes_in_use
 from sksae.process.warning import fitting_member
 from sksae.sequence.inputs import checked_sequences
 from sksae.sequence.over_tokens import OverTokens
@@ -49,11 +51,11 @@ def _can_go_by_pieces(estimator: "TokenCodes") -> bool:
 
 
 def _of_tokens(weight: np.ndarray | None, length: int) -> np.ndarray | None:
-    """Return weights of rows as those of their tokens, 1 on average; None where all are alike."""
+    """Return weights of rows as those of their tokens, 1 on average over all; None if all are."""
     if weight is None:
         return None
-    scaled = well_scaled(weight)
-    return np.repeat(scaled / scaled.mean(), length)
+    scaled, total = well_scaled(weight), processes_in_use().total
+    return np.repeat(scaled / (total(scaled.sum()) / total(len(scaled))), length)
 
 
 class TokenCodes(OverTokens):
@@ -72,7 +74,8 @@ class TokenCodes(OverTokens):
     autoencoder : SparseAutoencoderTransformer or StackedSparseAutoencoder, default=None
         Trained on tokens, as a clone; its parameters are ``autoencoder__rho`` and so on. In a
         :class:`~sklearn.frozen.FrozenEstimator` it is taken as it was fitted. Each `fit` begins
-        anew, whatever its ``warm_start``. None is a `SparseAutoencoderTransformer` with its
+        anew, whatever its ``warm_start``. With its ``data_parallel`` several processes fit both
+        together, each with rows of its own. None is a `SparseAutoencoderTransformer` with its
         defaults.
     token_width : int, default=None
         Features of a token, which divide those of a row; at least 1. None: each row is one token.
@@ -154,6 +157,7 @@ class TokenCodes(OverTokens):
         self.n_segments = n_segments
         self.random_state = random_state
 
+    @fits_together_as(lambda self: self.autoencoder)
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(
@@ -191,6 +195,7 @@ class TokenCodes(OverTokens):
         return self._fit(autoencoder, X, sample_weight, in_pieces=False)
 
     @available_if(_can_go_by_pieces)
+    @fits_together_as(lambda self: getattr(self, "autoencoder_", self.autoencoder))
     @_fit_context(prefer_skip_nested_validation=False)
     def partial_fit(
         self,
@@ -247,6 +252,7 @@ class TokenCodes(OverTokens):
         with unseen_on_failure(self):
             X = checked_sequences(self, X, reset=resets)
             weight = checked_weight(sample_weight, X, as_given=True)
+            check_same_form(self, X, weight)
             length = length_of(X.shape[1], self.token_width)
             if not resets and length != self.length_:
                 raise ValueError(
@@ -257,7 +263,7 @@ class TokenCodes(OverTokens):
             means = self._means_before(X.shape[1] // length, in_pieces=in_pieces)
             means = means.after(as_tokens(X, length), _of_tokens(weight, length))
             tokens = tokens_of(X, length, means.mean)
-            if not tokens.values.shape[0]:
+            if not processes_in_use().any(tokens.values.shape[0] > 0):
                 raise ValueError("X has no token: all of its entries are NaN.")
             weights = {}
             if weight is not None:
@@ -269,6 +275,7 @@ class TokenCodes(OverTokens):
                     autoencoder.partial_fit(tokens.values, **weights)
                 else:
                     self._fit_in(context, autoencoder, X, tokens.values, weights)
+            processes_in_use().meet()
         self.autoencoder_, self.length_ = autoencoder, length
         self.token_mean_, self._n_seen = means.mean, means.n_seen
         return self

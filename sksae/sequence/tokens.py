@@ -11,6 +11,7 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from sksae.model.numbers import Matrix
 from sksae.model.slices import chunk_slices, equal_slices
+from sksae.process.processes import processes_in_use
 
 
 class Tokens(NamedTuple):
@@ -136,7 +137,7 @@ class FeatureMeans(NamedTuple):
 
     @np.errstate(all="ignore")
     def after(self, values: Matrix, weight: np.ndarray | None = None) -> "FeatureMeans":
-        """Return those of some more tokens.
+        """Return those of some more tokens, of all processes.
 
         Parameters
         ----------
@@ -145,7 +146,7 @@ class FeatureMeans(NamedTuple):
         weight : ndarray of shape (n_tokens,), optional
             What each counts; 1 by default.
         """
-        n_seen, total = self.n_seen.copy(), np.zeros_like(self.mean)
+        n_new, total = np.zeros_like(self.n_seen), np.zeros_like(self.mean)
         for which in chunk_slices(values.shape[0], values.shape[1]):
             part = values[which]
             own = np.ones(part.shape[0]) if weight is None else weight[which]
@@ -153,11 +154,13 @@ class FeatureMeans(NamedTuple):
             part, own = part[own > 0.0], own[own > 0.0]
             if isinstance(part, np.ndarray):
                 missing = np.isnan(part)
-                n_seen += own @ ~missing
+                n_new += own @ ~missing
                 total += own @ np.where(missing, 0.0, part)
             else:
-                n_seen += own.sum()
+                n_new += own.sum()
                 total += own @ part
+        n_new, total = map(processes_in_use().total, (n_new, total))
+        n_seen = self.n_seen + n_new
         share = self.n_seen / np.where(n_seen > 0.0, n_seen, 1.0)
         return FeatureMeans(n_seen, self.mean * share + total / np.where(n_seen > 0.0, n_seen, 1.0))
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sksae.engine.codes import make_code
+from sksae.engine.codes.code import on_all
 from sksae.model.codes import CODES, Selection
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -52,9 +53,8 @@ class TokenCode:
         if selection.threshold is None:
             weights = None if weight is None else weight.view(1, -1, 1)
             bound = self._code.bound(
-                [pre.detach().unsqueeze(0)],
-                [weights],
-                len(pre),
+                on_all([(pre.detach().unsqueeze(0), weights)]),
+                len(pre) if weights is None else float(weights.sum()),
                 [selection.n_active],
                 self._guess,
             )

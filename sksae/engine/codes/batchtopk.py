@@ -8,35 +8,71 @@ here it is found once at the end (see `exact.threshold`), such that training row
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sksae.engine.codes.code import Active, Code, Keeping, entries_where
-from sksae.engine.largest import Counted, just_below, nth_largest
+from sksae.engine.codes.code import (
+    Active,
+    Code,
+    Keeping,
+    OnPieces,
+    Piece,
+    entries_where,
+    on_all,
+)
+from sksae.engine.largest import Counted, just_below, largest_of, nth_largest
 from sksae.model.codes import Selection
 from sksae.process.processes import ALONE, Processes
 
+T = TypeVar("T")
 
-def _above(
-    parts: Callable[[], Iterator[Tensor]], weights: Sequence[Tensor | None], bound: float
-) -> Iterator[Counted]:
-    """Yield all activations of rows, shape (n_rows, n_components), that are above a bound.
+
+def _above(pieces: Iterable[Piece], bound: float) -> Iterator[Counted]:
+    """Yield all activations of rows that are above a bound.
 
     Parameters
     ----------
-    parts : callable
-        Yields pre-activations of shape (n_rows, n_components), valid until the next ones.
-    weights : sequence of Tensor of shape (1, n_rows, 1) or None
-        What their rows count.
+    pieces : iterable of Piece
+        Of one model: pre-activations of shape (n_rows, n_components), valid until the next ones,
+        and what their rows count.
     bound : float
         The bound.
     """
-    for part, weight in zip(parts(), weights, strict=True):
+    for part, weight in pieces:
         is_above = part > bound
         of_entries = None if weight is None else weight[0].expand(part.shape)[is_above]
         yield Counted(part[is_above], of_entries)
+
+
+def _bound_of(on_pieces: OnPieces, n: float, guess: float, processes: Processes) -> float:
+    """Return above which pre-activation the n largest lie.
+
+    Parameters
+    ----------
+    on_pieces : OnPieces
+        As in `_above`.
+    n, guess, processes
+        As in `nth_largest`.
+    """
+    eps = 0.0
+
+    def largest_above(bound: float) -> tuple[Counted, bool]:
+        nonlocal eps
+        found: tuple[Counted, bool]
+        found = on_pieces(lambda pieces: largest_of(_above(pieces, bound), n))
+        eps = torch.finfo(found[0].values.dtype).eps
+        return found
+
+    return just_below(nth_largest(largest_above, n, guess, processes), eps)
+
+
+def _of_model(on_pieces: OnPieces, model: int, work: Callable[[Iterable[Piece]], T]) -> T:
+    """Do some work on the pieces of one of the models side by side."""
+    found: T = on_pieces(lambda pieces: work((pre[model], weight) for pre, weight in pieces))
+    return found
 
 
 class BatchTopK(Code):
@@ -48,36 +84,23 @@ class BatchTopK(Code):
             bound = selection.threshold
             if bound is None:
                 n_kept = selection.n_active * (model.numel() // model.shape[axis])
-                value = nth_largest(partial(_above, partial(iter, [model]), [None]), n_kept, 0.0)
-                bound = just_below(value, torch.finfo(code.dtype).eps)
+                bound = _bound_of(on_all([(model, None)]), n_kept, 0.0, ALONE)
             model.mul_(model > bound)
 
     def bound(
         self,
-        parts: Iterable[Tensor],
-        weights: Sequence[Tensor | None],
-        n_rows: int,
+        on_pieces: OnPieces,
+        n_counted: float,
         n_active: Sequence[int],
         guess: np.ndarray,
         processes: Processes = ALONE,
     ) -> np.ndarray | None:
-        given = [weight for weight in weights if weight is not None]
-        counted: float = n_rows
-        if given:
-            counted = processes.total(sum(float(weight.sum()) for weight in given))
-        found, eps = [], 0.0
-
-        def of_model(model: int) -> Iterator[Tensor]:
-            nonlocal eps
-            for part in parts:
-                eps = torch.finfo(part.dtype).eps
-                yield part[model]
-
-        for model, each in enumerate(n_active):
-            above = partial(_above, partial(of_model, model), weights)
-            value = nth_largest(above, each * counted, float(guess[model]), processes)
-            found.append(just_below(value, eps))
-        return np.array(found)
+        return np.array(
+            [
+                _bound_of(partial(_of_model, on_pieces, model), each * n_counted, start, processes)
+                for model, (each, start) in enumerate(zip(n_active, guess.tolist(), strict=True))
+            ]
+        )
 
     def active(self, pre: Tensor, keeping: Keeping) -> Active:
         assert keeping.bound is not None

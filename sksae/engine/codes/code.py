@@ -17,7 +17,7 @@ Nothing else in the engine asks which code it is.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,6 +28,18 @@ from sksae.engine.control_law import ControlLaw
 from sksae.model.architecture import Architecture
 from sksae.model.codes import Selection
 from sksae.process.processes import ALONE, Processes
+
+# Pre-activations of shape (n_models, n_rows, n_components), and what their rows count, a Tensor of
+# shape (1, n_rows, 1), or None where all are alike.
+Piece = tuple[Tensor, Tensor | None]
+# ``on_pieces(work)`` returns what ``work(pieces)`` does with an iterable of all, each of which is
+# valid until the next one. Where memory ends, the work is done again on smaller ones.
+OnPieces = Callable[[Callable[[Iterable[Piece]], Any]], Any]
+
+
+def on_all(pieces: Iterable[Piece]) -> OnPieces:
+    """Return what does a piece of work on pieces that are there, as often as it is asked for."""
+    return lambda work: work(pieces)
 
 
 class Networks(Protocol):
@@ -269,9 +281,8 @@ class Code:
 
     def bound(
         self,
-        parts: Iterable[Tensor],
-        weights: Sequence[Tensor | None],
-        n_rows: int,
+        on_pieces: OnPieces,
+        n_counted: float,
         n_active: Sequence[int],
         guess: np.ndarray,
         processes: Processes = ALONE,
@@ -280,13 +291,12 @@ class Code:
 
         Parameters
         ----------
-        parts : iterable of Tensor of shape (n_models, n_own, n_components)
-            Pre-activations; together they are those of the minibatch. It is gone through as often
-            as is needed, and each is valid until the next one.
-        weights : sequence of Tensor of shape (1, n_own, 1) or None
-            What their rows count; None where all are alike.
-        n_rows : int
-            How many rows they are of, with those of other processes.
+        on_pieces : OnPieces
+            Does a piece of work on the pre-activations of the minibatch. Other processes are not
+            spoken to in it, as it may be done again.
+        n_counted : float
+            What the rows count together, with those of other processes: their number, where all
+            are alike.
         n_active : sequence of int
             How many units each model keeps of a row on average.
         guess : ndarray of shape (n_models,)

@@ -274,8 +274,13 @@ class ExactEvaluation(WalkedEvaluation):
     ) -> np.ndarray | None:
         if self._bounds is not None:
             return self._bounds
-        guess = np.zeros(self.parameters.n_models)
-        return self._terms.code.bound(pre, weights, n_rows, self._n_active, guess)
+        given = [float(weight.sum()) for weight in weights if weight is not None]
+        return self._terms.code.bound(
+            lambda work: work(zip(pre, weights, strict=True)),
+            sum(given) if given else n_rows,
+            self._n_active,
+            np.zeros(self.parameters.n_models),
+        )
 
     def _row_weights(self, batch: Batch, n_rows: int) -> Tensor:
         """Return what each row of a chunk counts in a mean over all, (1, n_rows, 1)."""

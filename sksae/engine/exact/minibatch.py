@@ -11,8 +11,9 @@ r_q = z_hat_q - z and R_i the sum of r_q over the readings that have unit i, div
 of readings, the gradient by its atom is a_i R_i, by its activation D_i . R_i, and by b R_1.
 """
 
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor
 from sksae.engine.activity import sparsity_of_norms, to_numpy
 from sksae.engine.batch_objective import BatchObjective
 from sksae.engine.batches import Batch
+from sksae.engine.codes.code import Piece
 from sksae.engine.exact.bags import Readings
 from sksae.engine.exact.dead_units import DeadUnits
 from sksae.engine.exact.entries import ByUnit, Entries
@@ -35,9 +37,12 @@ from sksae.engine.exact.unit_norm import (
 from sksae.engine.losses import Loss
 from sksae.engine.parameters import Parameters
 from sksae.engine.threads import n_parts
+from sksae.model.codes import CODES
 from sksae.model.settings import Penalties
 from sksae.model.slices import equal_slices
 from sksae.model.tasks import CodeMeasured, State
+
+T = TypeVar("T")
 
 
 class ExactObjective(BatchObjective[ExactPart]):
@@ -79,11 +84,14 @@ class ExactObjective(BatchObjective[ExactPart]):
         selections = selections_of(parameters)
         self._n_active = [selection.n_active for selection in selections]
         self._fixed_bounds = fixed_bounds(selections)
+        self._selects_by_batch = CODES[selections[0].code].selects_by_batch
         self._readings = Readings(selections)
         self._dead_units = DeadUnits(parameters, batches_per_epoch, state or {})
         # By the number of rows.
         self._residuals: dict[int, Tensor] = {}
         self._guess = np.zeros(parameters.n_models)
+        # Pre-activations of a minibatch whose bound is looked for.
+        self._encoded: list[Tensor] | None = None
         # Those of a network that was trained with another code have other norms.
         if not have_unit_norm(atoms_of(parameters)):
             give_unit_norm(parameters)
@@ -92,7 +100,7 @@ class ExactObjective(BatchObjective[ExactPart]):
         terms, controller, dead = self._terms, self._controller, self._dead_units.find()
         self._start_control(batch)
         self._last = []
-        bound = self._on_parts(batch, self._bound)
+        bound = self._bound(batch)
         n_active = self._on_parts(batch, partial(self._decode, bound))
         if n_active is not None:
             n_active = self._mean_active(n_active, batch)
@@ -183,20 +191,34 @@ class ExactObjective(BatchObjective[ExactPart]):
     def _let_go_of_parts(self) -> None:
         super()._let_go_of_parts()
         self._residuals.clear()
+        self._encoded = None
 
-    def _bound(self, parts: list[ExactPart]) -> np.ndarray | None:
+    def _bound(self, batch: Batch) -> np.ndarray | None:
         """Encode the rows of a minibatch, and return what the code keeps of them."""
-        takes_turns = parts[0].takes_turns
-        encoders = [part.encode for part in parts]
-        pre = Encoding(encoders) if takes_turns else self._crew.run(encoders)
-        if self._fixed_bounds is not None:
+        code, processes, self._encoded = self._terms.code, self._processes, None
+        if self._fixed_bounds is not None or not self._selects_by_batch:
+            self._on_parts(batch, self._pieces)
             return self._fixed_bounds
-        weights = [part.weight for part in parts]
-        bound = self._terms.code.bound(
-            pre, weights, parts[0].n_together, self._n_active, self._guess, self._processes
-        )
-        self._guess = self._guess if bound is None else bound
+        n_counted: float = batch.n_together
+        if batch.weight is not None:
+            n_counted = processes.total(float(batch.weight.sum()))
+
+        def on_pieces(work: Callable[[Iterable[Piece]], T]) -> T:
+            return self._on_parts(batch, lambda parts: work(self._pieces(parts)))
+
+        bound = code.bound(on_pieces, n_counted, self._n_active, self._guess, processes)
+        assert bound is not None
+        self._guess, self._encoded = bound, None
         return bound
+
+    def _pieces(self, parts: list[ExactPart]) -> Iterable[Piece]:
+        """Return the pre-activations of all parts, computed now unless they take turns."""
+        encoders, weights = [part.encode for part in parts], [part.weight for part in parts]
+        if parts[0].takes_turns:
+            return zip(Encoding(encoders), weights, strict=True)
+        if self._encoded is None:
+            self._encoded = self._crew.run(encoders)
+        return zip(self._encoded, weights, strict=True)
 
     def _decode(self, bound: np.ndarray | None, parts: list[ExactPart]) -> Tensor | None:
         """Go on to the output; return what own rows add to `_mean_active` if it has a price."""
