@@ -7,24 +7,23 @@ nothing, which tells who it was.
 
 import json
 from contextlib import suppress
-from datetime import timedelta
+from functools import partial
 from time import monotonic, sleep
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed import distributed_c10d
 
+from sksae.engine.store import LostStoreError, Store, first_line, timeout_of_all, within
 from sksae.process.processes import Processes, ProcessesError
 
 T = TypeVar("T")
 
-# How long a process that has lost another one waits for the others to say what they know, and how
-# often it looks.
+# How long a process that has lost another one waits for the others to say what they know, and at
+# least for the store to answer; and how often it looks.
 SECONDS_TO_TELL, SECONDS_BETWEEN_LOOKS = 5.0, 0.02
-LONGEST_REASON = 500
 # What a process says that has failed only because another one did.
 LEFT = "left"
 DONE = "done"
@@ -41,22 +40,28 @@ class Meeting:
 
     def __init__(self, n_fits: int) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        # Public ways to the store ask for one of the user's own.
-        self._store = distributed_c10d._get_default_store()
-        self._name = f"sksae/{n_fits}"
-        self.timeout = _timeout()
+        self._store, self._name = Store(), f"sksae/{n_fits}"
+        self.timeout = timeout_of_all()
+        # Until when answers of the store may be waited for, if that is not over before.
+        self._end = 0.0
 
     def _key(self, what: str, rank: int) -> str:
         return f"{self._name}/{what}/{rank}"
 
+    @property
+    def _patience(self) -> float:
+        return max(self._end - monotonic(), SECONDS_TO_TELL)
+
     def say(self, what: str, value: Any) -> None:
         """Tell the others something that JSON can hold."""
-        self._store.set(self._key(what, self.rank), json.dumps(value))
+        self._store.set(self._key(what, self.rank), json.dumps(value), self._patience)
 
     def heard(self, what: str, rank: int) -> Any:
         """Return what a process has told; None if it has said nothing."""
         key = self._key(what, rank)
-        return json.loads(self._store.get(key)) if self._store.check([key]) else None
+        if not self._store.has([key], self._patience):
+            return None
+        return json.loads(self._store.get(key, self._patience))
 
     def exchanged(self, what: str, value: Any) -> list[Any]:
         """Tell something and return what all have told, once they have.
@@ -66,12 +71,21 @@ class Meeting:
         ProcessesError
             If one has failed, or says nothing for as long as torch.distributed would wait.
         """
+        self._end = monotonic() + self.timeout.total_seconds()
+        try:
+            return self._exchanged(what, value)
+        finally:
+            self._end = 0.0
+
+    def _exchanged(self, what: str, value: Any) -> list[Any]:
         self.say(what, value)
         keys = [self._key(what, rank) for rank in range(self.size)]
-        end = monotonic() + self.timeout.total_seconds()
-        while not self._store.check(keys):
-            self.raise_reasons()
-            if monotonic() > end:
+        while not self._store.has(keys, self._patience):
+            reasons = self.reasons()
+            # One that refuses what all have said has said so after the last of them.
+            if reasons and not self._store.has(keys, self._patience):
+                self._raise(reasons)
+            if monotonic() > self._end:
                 silent = self._silent(what)
                 self.say("end", LEFT)
                 raise ProcessesError(
@@ -80,12 +94,12 @@ class Meeting:
                     "order as other fits with data_parallel=True."
                 )
             sleep(SECONDS_BETWEEN_LOOKS)
-        return [json.loads(self._store.get(key)) for key in keys]
+        return [json.loads(self._store.get(key, self._patience)) for key in keys]
 
     def tell(self, error: BaseException) -> None:
         """Tell the others why this process fails, unless it does so as another one has failed."""
         if not isinstance(error, ProcessesError):
-            kind, text = type(error).__name__, _first_line(error)
+            kind, text = type(error).__name__, first_line(error)
             with suppress(Exception):
                 self.say("end", f"{kind}: {text}" if text else kind)
 
@@ -106,13 +120,11 @@ class Meeting:
         """Return the processes that have not told something."""
         return [rank for rank in range(self.size) if self.heard(what, rank) is None]
 
-    def raise_reasons(self) -> None:
-        """Raise if a process has said why it failed."""
-        reasons = self.reasons()
-        if reasons:
-            with suppress(Exception):
-                self.say("end", LEFT)
-            raise ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
+    def _raise(self, reasons: dict[int, str]) -> NoReturn:
+        """Raise what processes have said of why they failed."""
+        with suppress(Exception):
+            self.say("end", LEFT)
+        raise ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
 
     def explained(self, lost: str) -> ProcessesError:
         """Return what became of the others, where talking to them failed by this error."""
@@ -125,29 +137,16 @@ class Meeting:
                 if reasons or not silent or monotonic() > end:
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
-        except Exception as error:
-            return ProcessesError(
-                "The process that holds the store of torch.distributed (rank 0, under torchrun "
-                f"torchrun itself) is gone, and the fit with it: {_first_line(error)}"
-            )
+        except LostStoreError as error:
+            return error
         if reasons:
             return ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
         if silent:
             return ProcessesError(
-                f"{_ranks(silent)} ended without a word (killed, say, for its memory), or did not "
-                f"answer in time, and the fit with it: {lost}"
+                f"{_ranks(silent)} ended without a word (killed, say, for its memory), or could "
+                f"not be reached in time, and the fit with it: {lost}"
             )
         return ProcessesError(f"The processes have lost each other: {lost}")
-
-
-def _timeout() -> timedelta:
-    """Return how long the group of all processes waits, as `init_process_group` was told."""
-    try:
-        backend = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
-        found = backend.options._timeout
-    except (RuntimeError, AttributeError):
-        return distributed_c10d.default_pg_timeout
-    return found if isinstance(found, timedelta) else distributed_c10d.default_pg_timeout
 
 
 def _ranks(ranks: list[int]) -> str:
@@ -156,10 +155,6 @@ def _ranks(ranks: list[int]) -> str:
 
 def _said(rank: int, reason: str) -> str:
     return f"The fit failed on rank {rank}, and so on all: {reason}"
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:LONGEST_REASON]
 
 
 class ProcessGroup(Processes):
@@ -177,10 +172,16 @@ class ProcessGroup(Processes):
     def __init__(self, meeting: Meeting) -> None:
         self._meeting, self.rank, self.size = meeting, meeting.rank, meeting.size
         backend = "cpu:gloo,cuda:nccl" if "nccl" in str(dist.get_backend()) else "gloo"
+        # torch waits for the store without end where it takes back a wait that was too long.
+        longest = meeting.timeout.total_seconds() + SECONDS_TO_TELL
         try:
-            self._group: Any = dist.new_group(backend=backend, timeout=meeting.timeout)
+            self._group: Any = within(
+                longest, partial(dist.new_group, backend=backend, timeout=meeting.timeout)
+            )
+        except TimeoutError as error:
+            raise meeting.explained(f"no connections within {longest:g} s.") from error
         except RuntimeError as error:
-            raise meeting.explained(_first_line(error)) from error
+            raise meeting.explained(first_line(error)) from error
 
     @property
     def key(self) -> tuple[int, ...]:
@@ -201,7 +202,7 @@ class ProcessGroup(Processes):
         try:
             work(*arguments, group=self._group, **options)
         except RuntimeError as error:
-            lost = _first_line(error)
+            lost = first_line(error)
         if lost is not None:
             # Not before the error is gone, which holds the group: others may wait for this process
             # as it did for one that failed, and shall hear of that at once.
