@@ -3,11 +3,17 @@
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-import torch.distributed as dist
 from data_parallel import BATCHTOPK, TOPK, attributes_of, dealt, digest_of, make_rows, sae, weights
 from data_parallel_faults import attempt, rows_of
 
-from sksae.engine import evaluation, full_batch, minibatch, parts, validation_scorers
+from sksae.engine import (
+    evaluation,
+    full_batch,
+    minibatch,
+    parts,
+    processes,
+    validation_scorers,
+)
 from sksae.engine.codes import batchtopk
 from sksae.engine.exact import passes
 
@@ -82,7 +88,7 @@ def short(name):
 
 def exchange(rank, size):
     """There is no memory for what torch.distributed itself needs."""
-    with memory_ends([(dist, "all_reduce")], {40} if rank == 1 else ()):
+    with memory_ends([(processes, "_reduce_")], {40} if rank == 1 else ()):
         return attempt(sae(data_parallel=True), rows_of(rank, size))
 
 

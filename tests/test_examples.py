@@ -1,15 +1,17 @@
 """Examples run without an argument from any folder, and say what they need before they start."""
 
 import runpy
+import subprocess
 import sys
 import urllib.error
 from pathlib import Path
 from types import ModuleType
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.datasets import _openml
+from sklearn.datasets import _openml, load_digits
 
 import sksae
 import sksae.sequence
@@ -20,6 +22,7 @@ PICTURES = {
     "anomalies": "anomalies.png",
     "atoms": "atoms.png",
     "attention_lines": "attention_lines.png",
+    "dask_array": "dask_array.png",
     "deep_features": "deep_features.png",
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
@@ -36,6 +39,7 @@ PICTURES = {
     "sparsities": "sparsities.png",
     "stacked_mnist": "stacked_mnist.png",
     "text_topics": "text_topics.png",
+    "torchrun_fit": "torchrun_fit.png",
     "ufldl_edges": "ufldl_edges.png",
 }
 # What each says first of its data, where these are not digits.
@@ -152,6 +156,24 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
 def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
     run(monkeypatch, name, *SHORTER.get(name, ()))
     assert (elsewhere / PICTURES[name]).read_bytes().startswith((b"\x89PNG", b"<!DOCTYPE html>"))
+
+
+@pytest.mark.slow
+def test_the_program_for_torchrun_fits_in_two_processes(elsewhere, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(EXAMPLES / "torchrun_fit.py")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for line in ("0 of 2: 898 of 1797", "1 of 2: 899 of 1797"):
+        assert f"Process {line} rows" in done.stdout
+    assert joblib.load("torchrun_fit.joblib").score(load_digits().data) > 0.8
+    assert done.stdout.count("Saved") == 1
 
 
 @pytest.mark.parametrize(

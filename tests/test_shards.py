@@ -163,6 +163,46 @@ def test_columns_of_parquet_are_chosen_by_name_in_the_order_given(tmp_path):
         ShardedRows.open(tmp_path, columns=[])
 
 
+def test_the_index_of_pandas_is_no_column_of_parquet_unless_it_is_named(tmp_path):
+    pd, _ = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"x": [1.0, 2.0, 3.0], "y": [4.0, 5.0, 6.0]}, index=[7.5, 8.5, 9.5])
+    frame.to_parquet(tmp_path / "unnamed.parquet")
+    frame.rename_axis("time").to_parquet(tmp_path / "named.parquet")
+    frame.reset_index(drop=True).to_parquet(tmp_path / "range.parquet")
+    X = ShardedRows.open(tmp_path)
+    np.testing.assert_array_equal(X[:], np.tile(frame, (3, 1)))
+    named = ShardedRows.open(tmp_path / "named.parquet", columns=["y", "time"])
+    np.testing.assert_array_equal(named[:], np.column_stack([frame["y"], frame.index]))
+    frame[[]].to_parquet(tmp_path / "nothing.parquet")
+    with pytest.raises(ValueError, match=r"nothing.parquet' has no column"):
+        ShardedRows.open(tmp_path / "nothing.parquet")
+
+
+def test_parquet_of_other_names_or_in_another_order_is_no_part_of_the_same_rows(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    first = pa.table({"x": [1.0], "y": [2.0]})
+    parquet.write_table(first, tmp_path / "0.parquet")
+    for other in (first.select(["y", "x"]), first.rename_columns(["x", "z"])):
+        parquet.write_table(other, tmp_path / "1.parquet")
+        with pytest.raises(ValueError, match=r"1.parquet' has the column '[yz]' where .*0.parq"):
+            ShardedRows.open(tmp_path)
+    parquet.write_table(first.select(["y", "x"]), tmp_path / "1.parquet")
+    X = ShardedRows.open(tmp_path, columns=["x", "y"])
+    np.testing.assert_array_equal(X[:], [[1.0, 2.0], [1.0, 2.0]])
+
+
+def test_metadata_of_pandas_that_say_nothing_are_passed_over(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for k, text in enumerate((b"{", b"[]", b'{"index_columns": 3}')):
+        table = pa.table({"x": [1.0]}).replace_schema_metadata({b"pandas": text})
+        parquet.write_table(table, tmp_path / f"{k}.parquet")
+    assert ShardedRows.open(tmp_path).shape == (3, 1)
+
+
 @pytest.mark.parametrize(
     ("column", "message"),
     [

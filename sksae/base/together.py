@@ -1,10 +1,9 @@
 """A fit that several processes of torch.distributed make together, each on rows of its own."""
 
-import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
 from inspect import signature
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,17 +13,10 @@ from sksae.base.fit_identity import described_alike
 from sksae.model.numbers import Matrix
 from sksae.process.processes import processes_in_use, working_with
 
-if TYPE_CHECKING:
-    from sksae.engine.meeting import Meeting
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
 ABSENT = "not given"
-# Of whom code between a fit and its caller is, and how a description names the caller's.
-BETWEEN, CALLED = ("sksae", "sklearn", "joblib"), "the call"
-# The fits that others began when this process began one in another place: they have failed there.
-_missed: list[dict[str, str]] = []
 
 
 def fits_together(method: Callable[P, R]) -> Callable[P, R]:
@@ -59,8 +51,8 @@ def fits_together_as(
             if not is_asked_for or processes_in_use().are_several or not _are_started():
                 return method(*args, **kwargs)
             given = parameters.bind(*args, **kwargs).arguments
-            name = f"{method.__name__} in {_place_of_call()}"
-            return _fitted_by_all(estimator, name, given, lambda: method(*args, **kwargs))
+            own = {"the method": method.__name__, **_description(estimator, given)}
+            return _fitted_by_all(own, lambda: method(*args, **kwargs))
 
         return fit
 
@@ -81,35 +73,13 @@ def _are_started() -> bool:
     return bool(dist.get_world_size() > 1)
 
 
-def _place_of_call() -> str:
-    """Return where the user's code calls a fit.
-
-    Fits may have the same parameters, and differ in their rows alone. A file may lie elsewhere in
-    each process, and a cell of a notebook has another name in each.
-    """
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _room(frame.f_globals) in BETWEEN:
-        frame = frame.f_back
-    return f"line {frame.f_lineno} of {frame.f_code.co_name}"
-
-
-def _room(names: Mapping[str, Any]) -> str:
-    return str(names.get("__name__")).partition(".")[0]
-
-
-def _fitted_by_all(
-    estimator: BaseEstimator, name: str, given: Mapping[str, Any], fit: Callable[[], R]
-) -> R:
+def _fitted_by_all(description: dict[str, str], fit: Callable[[], R]) -> R:
     """Fit with all processes; when it fails in one, it fails in all.
 
     Parameters
     ----------
-    estimator : estimator
-        The one being fitted.
-    name : str
-        Which fit it is.
-    given : mapping
-        Arguments of the method by name.
+    description : dict of str
+        What the fit is to this process.
     fit : callable
         Calls it.
     """
@@ -118,7 +88,7 @@ def _fitted_by_all(
 
     meeting, group = Meeting(), None
     try:
-        _meet(meeting, {CALLED: name, **_description(estimator, given)})
+        check_agreement(meeting.begin(description))
         group = ProcessGroup(meeting)
         with working_with(group):
             found = fit()
@@ -130,30 +100,6 @@ def _fitted_by_all(
         if group is not None:
             group.end()
     return found
-
-
-def _meet(meeting: "Meeting", own: dict[str, str]) -> None:
-    """Wait until all begin the same fit.
-
-    Parameters
-    ----------
-    meeting : Meeting
-        Where.
-    own : dict of str
-        What it is to this process.
-    """
-    if own in _missed:
-        _missed.remove(own)
-        meeting.refuse(
-            own,
-            "Other processes have called this fit before, when this one called another, and it has "
-            "failed there. Each process must call all fits with data_parallel=True, in one order.",
-        )
-    descriptions = meeting.begin(own)
-    others = [each for each in descriptions if each[CALLED] != own[CALLED]]
-    _missed[:] = [each for at, each in enumerate(others) if each not in others[:at]]
-    check_agreement(descriptions)
-    meeting.raise_reasons()
 
 
 def _description(estimator: BaseEstimator, given: Mapping[str, Any]) -> dict[str, str]:

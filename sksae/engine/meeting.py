@@ -10,20 +10,22 @@ however many each of them has begun.
 
 import json
 from contextlib import suppress
-from datetime import timedelta
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, NoReturn
 
-import torch
 import torch.distributed as dist
-from torch.distributed import distributed_c10d
 
+from sksae.engine.store import (
+    SECONDS_TO_TELL,
+    LostStoreError,
+    Store,
+    first_line,
+    timeout_of_all,
+)
 from sksae.process.processes import ProcessesError
 
-# How long a process that has lost another one waits for the others to say what they know, and how
-# often it looks.
-SECONDS_TO_TELL, SECONDS_BETWEEN_LOOKS = 5.0, 0.02
-LONGEST_REASON = 500
+# How often a process that waits for others looks.
+SECONDS_BETWEEN_LOOKS = 0.02
 # What a process says that has failed only because another one did.
 LEFT = "left"
 DONE = "done"
@@ -36,17 +38,12 @@ class Meeting:
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        # Public ways to the store ask for one of the user's own.
-        self._store = distributed_c10d._get_default_store()
-        self.timeout = _timeout()
+        self._store, self.timeout = Store(), timeout_of_all()
         self._description: dict[str, str] | None = None
         # Which rounds are over for a process is known to the store, as a store may be a new one.
         self._n_over = f"sksae/over/{self.rank}"
-        self._round = int(self._store.get(self._n_over)) if self._has(self._n_over) else 0
+        self._round = int(self._store.get(self._n_over) or 0)
         self._is_complete = False
-
-    def _has(self, key: str) -> bool:
-        return bool(self._store.check([key]))
 
     def _key(self, what: str, rank: int) -> str:
         return f"sksae/{self._round}/{what}/{rank}"
@@ -62,8 +59,8 @@ class Meeting:
 
     def heard(self, what: str, rank: int) -> Any:
         """Return what a process has told; None if it has said nothing."""
-        key = self._key(what, rank)
-        return json.loads(self._store.get(key)) if self._has(key) else None
+        said = self._store.get(self._key(what, rank))
+        return None if said is None else json.loads(said)
 
     def begin(self, description: dict[str, str]) -> list[dict[str, str]]:
         """Wait until all begin a fit, and return what it is to each of them.
@@ -79,50 +76,38 @@ class Meeting:
             If one has failed, or does not come for as long as torch.distributed would wait.
         """
         self._description = description
+        self._store.end = end = monotonic() + self.timeout.total_seconds()
         self._join()
-        end = monotonic() + self.timeout.total_seconds()
         while not self._is_full(joined := self._state()):
-            self._raise_reasons_of_same()
+            # One that refuses what all have said has said so after the last of them.
+            if self._fails_elsewhere() and not self._is_full(self._state()):
+                self._leave_round()
             if joined.startswith(BROKEN) or (monotonic() > end and self._break()):
-                self._go_on()
-                self.raise_reasons()
-                self._end()
                 silent = self._silent_of(self._state())
-                raise ProcessesError(
+                self._leave_round(
                     f"{_ranks(silent)} did not begin the same fit within "
                     f"{self.timeout.total_seconds():g} s: each process must call it, in the same "
                     "order as other fits with data_parallel=True."
                 )
             sleep(SECONDS_BETWEEN_LOOKS)
-        self._is_complete = True
+        self._is_complete, self._store.end = True, 0.0
         self._go_on()
         return [self.heard("fit", rank) for rank in range(self.size)]
-
-    def refuse(self, description: dict[str, str], reason: str) -> None:
-        """Raise, without joining a round; who waits in it for the same fit hears of it.
-
-        Parameters
-        ----------
-        description, reason
-            Which fit fails, and why.
-        """
-        self.say("fit", description)
-        self.say("end", reason)
-        raise ProcessesError(reason)
 
     def _join(self) -> None:
         """Join the first round that is open."""
         joined, wanted = self._offer(), None
         while joined != wanted:
             if joined.startswith(BROKEN) or self._is_full(joined):
-                self._raise_reasons_of_same()
+                if self._fails_elsewhere():
+                    self._leave_round()
                 self._go_on()
                 self._round += 1
                 joined = self._offer()
             there = joined.split(",") if joined else []
             # A fit of this process may have ended without a word, and others still wait.
             wanted = ",".join(there if str(self.rank) in there else [*there, str(self.rank)])
-            joined = self._store.compare_set(self._joined, joined, wanted).decode()
+            joined = self._store.swap(self._joined, joined, wanted)
 
     def _offer(self) -> str:
         """Say what the fit is, before others look for it, and return who has joined the round."""
@@ -132,7 +117,7 @@ class Meeting:
 
     def _state(self) -> str:
         """Return who has joined the round, as ranks with commas between them."""
-        return self._store.get(self._joined).decode() if self._has(self._joined) else ""
+        return self._store.get(self._joined) or ""
 
     def _is_full(self, joined: str) -> bool:
         return not joined.startswith(BROKEN) and len(joined.split(",")) == self.size
@@ -148,27 +133,28 @@ class Meeting:
         while not joined.startswith(BROKEN):
             if self._is_full(joined):
                 return False
-            broken = self._store.compare_set(self._joined, joined, BROKEN + joined).decode()
-            joined = broken
+            joined = self._store.swap(self._joined, joined, BROKEN + joined)
         return True
 
     def _go_on(self) -> None:
         """Let the next fit look for another round."""
         self._store.set(self._n_over, str(self._round + 1))
 
-    def _end(self) -> None:
-        """Leave the round as another process did."""
+    def _fails_elsewhere(self) -> bool:
+        """Return whether a process has said why this fit failed, or one not described."""
+        return any(
+            rank != self.rank and self.heard("fit", rank) in (None, self._description)
+            for rank in self.reasons()
+        )
+
+    def _leave_round(self, otherwise: str = "") -> NoReturn:
+        """Break the round, and raise why others have failed, or else what is said here."""
+        self._break()
+        self._go_on()
+        reasons = {rank: each for rank, each in self.reasons().items() if rank != self.rank}
         with suppress(Exception):
             self.say("end", LEFT)
-            self._go_on()
-
-    def _raise_reasons_of_same(self) -> None:
-        """Raise if a process has said why this very fit failed, or none that it could describe."""
-        for rank in self.reasons():
-            if rank != self.rank and self.heard("fit", rank) in (None, self._description):
-                self._break()
-                self._go_on()
-                self.raise_reasons()
+        raise ProcessesError(_all_said(reasons) or otherwise)
 
     def tell(self, error: BaseException) -> None:
         """Tell the others why this process fails, unless it does so as another one has failed."""
@@ -197,14 +183,6 @@ class Meeting:
         """Return the processes that have not told something."""
         return [rank for rank in range(self.size) if self.heard(what, rank) is None]
 
-    def raise_reasons(self) -> None:
-        """Raise if another process has said why it failed."""
-        reasons = {rank: each for rank, each in self.reasons().items() if rank != self.rank}
-        if reasons:
-            with suppress(Exception):
-                self.say("end", LEFT)
-            raise ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
-
     def explained(self, lost: str) -> ProcessesError:
         """Return what became of the others, where talking to them failed by this error."""
         try:
@@ -216,39 +194,24 @@ class Meeting:
                 if reasons or not silent or monotonic() > end:
                     break
                 sleep(SECONDS_BETWEEN_LOOKS)
-        except Exception as error:
-            return ProcessesError(
-                "The process that holds the store of torch.distributed (rank 0, under torchrun "
-                f"torchrun itself) is gone, and the fit with it: {first_line(error)}"
-            )
+        except LostStoreError as error:
+            return error
         if reasons:
-            return ProcessesError("; ".join(_said(*each) for each in sorted(reasons.items())))
+            return ProcessesError(_all_said(reasons))
         if silent:
             return ProcessesError(
-                f"{_ranks(silent)} ended without a word (killed, say, for its memory), or did not "
-                f"answer in time, and the fit with it: {lost}"
+                f"{_ranks(silent)} ended without a word (killed, say, for its memory), or could "
+                f"not be reached in time, and the fit with it: {lost}"
             )
         return ProcessesError(f"The processes have lost each other: {lost}")
-
-
-def _timeout() -> timedelta:
-    """Return how long the group of all processes waits, as `init_process_group` was told."""
-    try:
-        backend = distributed_c10d._get_default_group()._get_backend(torch.device("cpu"))
-        found = backend.options._timeout
-    except (RuntimeError, AttributeError):
-        return distributed_c10d.default_pg_timeout
-    return found if isinstance(found, timedelta) else distributed_c10d.default_pg_timeout
 
 
 def _ranks(ranks: list[int]) -> str:
     return f"Rank {ranks[0]}" if len(ranks) == 1 else f"Ranks {', '.join(map(str, ranks))}"
 
 
-def _said(rank: int, reason: str) -> str:
-    return f"The fit failed on rank {rank}, and so on all: {reason}"
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of what an error says, as much of it as others need."""
-    return str(error).partition("\n")[0][:LONGEST_REASON]
+def _all_said(reasons: dict[int, str]) -> str:
+    return "; ".join(
+        f"The fit failed on rank {rank}, and so on all: {reason}"
+        for rank, reason in sorted(reasons.items())
+    )

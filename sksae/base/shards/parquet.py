@@ -1,7 +1,7 @@
 """Files of Parquet: their columns as rows of a matrix, one row group at a time."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -32,6 +32,11 @@ class ParquetShard(Shard):
     group_cuts: tuple[int, ...]
 
     reads_anywhere = False
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """See `Shard.column_names`."""
+        return self.columns
 
     def cuts(self, block_rows: int) -> np.ndarray:
         """See `Shard.cuts`: the file's own row groups."""
@@ -101,7 +106,7 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
     path : Path
         The file.
     columns : sequence of str or None
-        Which columns; None is all.
+        Which columns; None is all but the index of pandas or dask.
     """
     check_installed("ShardedRows.open, for files of Parquet,", "parquet", "pyarrow.parquet")
     from pyarrow.parquet import ParquetFile
@@ -109,7 +114,9 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
     stamp = Stamp.of(path)
     with stamp.opened() as file, _named(path), ParquetFile(file) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
-        names = tuple(schema.names if columns is None else columns)
+        names = _all_but_index(schema) if columns is None else tuple(columns)
+        if not names:
+            raise bad(path, "has no column", "leave it out, or name the index as columns")
         missing = [name for name in names if name not in schema.names]
         if missing:
             raise bad(
@@ -133,6 +140,15 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
     if len(cuts) != len(groups) + 1:
         raise bad(path, "has row groups without rows", "write it again")
     return ParquetShard(stamp, metadata.num_rows, n_columns, dtype, names, is_list, cuts)
+
+
+def _all_but_index(schema: Any) -> tuple[str, ...]:
+    """Return the columns that pandas takes for columns: it writes the index of rows as one too."""
+    index = []
+    with suppress(ValueError, TypeError, KeyError):  # the metadata may be anybody's
+        # An index that only counts is no column, and described by a dict.
+        index = [each for each in schema.pandas_metadata["index_columns"] if isinstance(each, str)]
+    return tuple(name for name in schema.names if name not in index)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import reduce
 from itertools import pairwise
 from numbers import Integral
 from pathlib import Path
@@ -16,7 +15,7 @@ from sksae.base.shards.mapping import write_mapped
 from sksae.base.shards.parquet import open_parquet
 from sksae.base.shards.raw import open_npy, open_safetensors
 from sksae.base.shards.selection import Chosen, choose, is_lazy_key, order_of
-from sksae.base.shards.shard import Shard, bad
+from sksae.base.shards.shard import Shard, bad, common_dtype
 from sksae.base.shards.store import Store
 from sksae.model.slices import chunk_slices, equal_slices
 from sksae.model.visits import Order
@@ -113,7 +112,9 @@ class ShardedRows:
             ``.npy``, ``.parquet`` (needs pyarrow) or ``.safetensors``.
         columns : sequence of str or str, default=None
             Columns of Parquet files: of numbers, or a single one of lists of numbers that all have
-            one length. None is all of them. Missing floats are read as nan.
+            one length. None is all of them, which must have the same names in the same order in
+            each file; the index of pandas or dask, which they write as a column too, is none.
+            Missing floats are read as nan.
         tensor : str, default=None
             Which tensor of safetensors files; may be None if they have one. bfloat16 is read as
             float32.
@@ -156,7 +157,7 @@ class ShardedRows:
         if tensor is not None and ".safetensors" not in kinds:
             raise ValueError("tensor has no effect without files of safetensors: leave it out.")
         shards = [_open_shard(path, names, tensor) for path in paths]
-        store = Store(shards, _common_dtype(shards), int(buffer_bytes))
+        store = Store(shards, common_dtype(shards), int(buffer_bytes))
         largest = int(np.diff(store.cuts).max())
         if largest > store.buffer_rows and not shards[0].reads_anywhere:
             n_bytes = largest * store.n_columns * store.dtype.itemsize
@@ -417,22 +418,3 @@ def _open_shard(path: Path, columns: Sequence[str] | None, tensor: str | None) -
         return open_parquet(path, columns)
     except PermissionError as error:
         raise bad(path, "cannot be read", "give yourself the right to read it") from error
-
-
-def _common_dtype(shards: Sequence[Shard]) -> np.dtype:
-    """Return the dtype of all shards, or raise about the first that is unlike those before."""
-    first = shards[0]
-    for shard in shards:
-        if shard.n_columns != first.n_columns:
-            raise bad(
-                shard.path,
-                f"has {shard.n_columns} columns, and {str(first.path)!r} has {first.n_columns}",
-                "all files must have the same",
-            )
-        if shard.dtype.kind != first.dtype.kind:
-            raise bad(
-                shard.path,
-                f"holds numbers of dtype {shard.dtype}, and {str(first.path)!r} of {first.dtype}",
-                "all must be floats, or all integers, or all bool",
-            )
-    return reduce(np.promote_types, [shard.dtype for shard in shards])

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,6 +101,11 @@ class Shard(ABC):
         """Where it lies."""
         return self.stamp.path
 
+    @property
+    def column_names(self) -> tuple[str, ...] | None:
+        """Names of columns, where the file has them."""
+        return None
+
     # Whether rows can be read from anywhere; otherwise blocks are read as a whole.
     reads_anywhere = True
 
@@ -156,3 +162,36 @@ def check_shape(path: Path, shape: Sequence[int], dtype: np.dtype) -> None:
             f"holds numbers of dtype {dtype}",
             "they must be floats, integers or bool, without Python objects",
         )
+
+
+def common_dtype(shards: Sequence[Shard]) -> np.dtype:
+    """Return the dtype of all shards, or raise about the first that is unlike those before."""
+    first = shards[0]
+    for shard in shards:
+        if shard.n_columns != first.n_columns:
+            raise bad(
+                shard.path,
+                f"has {shard.n_columns} columns, and {str(first.path)!r} has {first.n_columns}",
+                "all files must have the same",
+            )
+        _check_names(shard, first)
+        if shard.dtype.kind != first.dtype.kind:
+            raise bad(
+                shard.path,
+                f"holds numbers of dtype {shard.dtype}, and {str(first.path)!r} of {first.dtype}",
+                "all must be floats, or all integers, or all bool",
+            )
+    return reduce(np.promote_types, [shard.dtype for shard in shards])
+
+
+def _check_names(shard: Shard, first: Shard) -> None:
+    """Raise if a file with names has others than the first, or the same in another order."""
+    if shard.column_names is None or first.column_names is None:
+        return
+    for own, other in zip(shard.column_names, first.column_names, strict=True):
+        if own != other:
+            raise bad(
+                shard.path,
+                f"has the column {own!r} where {str(first.path)!r} has {other!r}",
+                "all files must have the same columns in the same order: name them as columns",
+            )
