@@ -52,12 +52,12 @@ def met(rank, size, folder):
     """Have the cable pulled as soon as the processes have found that they fit the same."""
     agree = Meeting.begin
 
-    def exchanged(self, *args):
+    def begin(self, *args):
         found = agree(self, *args)
         wait_for_cut(rank, folder)
         return found
 
-    Meeting.begin = exchanged
+    Meeting.begin = begin
     return fitted(sae(data_parallel=True), rank, size)
 
 
