@@ -1,0 +1,218 @@
+"""One model of many workers of Ray, from one call."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from numbers import Integral, Real
+from threading import Thread
+from typing import Any, TypeVar
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_scalar
+
+from sksae.distributed.cluster import check_room, ray_running
+from sksae.distributed.columns import ReadAs
+from sksae.distributed.desk import Desk
+from sksae.distributed.failing import explained
+from sksae.distributed.shares import Share, shares_of
+from sksae.distributed.worker import fit_share
+from sksae.process.extras import check_installed
+from sksae.process.warning import warn_user
+
+E = TypeVar("E", bound=BaseEstimator)
+
+# How often lines of workers are fetched and printed.
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def fit_on_ray(
+    estimator: E,
+    data: Any,
+    y: Any = None,
+    *,
+    num_workers: int,
+    sample_weight: Any = None,
+    columns: Sequence[str] | None = None,
+    target: str | None = None,
+    use_gpu: bool = False,
+    resources_per_worker: Mapping[str, float] | None = None,
+    timeout: float = 1800.0,
+    start_timeout: float = 60.0,
+    max_failures: int = 0,
+) -> E:
+    """Fit a copy of an estimator."""
+    _check_arguments(estimator, num_workers, use_gpu, timeout, start_timeout, max_failures)
+    read_as = _read_as(columns, target, sample_weight, y)
+    bundle = _bundle(resources_per_worker, use_gpu)
+    check_installed("fit_on_ray", "ray", "ray.train")
+    if read_as.weight is not None:
+        sample_weight = None
+    with ray_running() as is_own:
+        shares = shares_of(data, y, sample_weight, read_as, num_workers)
+        check_room(bundle, num_workers, start_timeout, is_own)
+        model, warned = _run(estimator, shares, bundle, use_gpu, timeout, max_failures)
+    for text, category in warned:
+        warn_user(text, category)
+    return model
+
+
+def _check_arguments(
+    estimator: Any,
+    num_workers: Any,
+    use_gpu: Any,
+    timeout: Any,
+    start_timeout: Any,
+    max_failures: Any,
+) -> None:
+    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
+        raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
+    if "data_parallel" not in estimator.get_params(deep=False):
+        raise TypeError(
+            "fit_on_ray fits estimators of sksae that have the parameter data_parallel, not "
+            f"{type(estimator).__name__}: fit what stands before the autoencoder in a pipeline "
+            "first, and give its rows and the autoencoder alone."
+        )
+    check_scalar(num_workers, "num_workers", Integral, min_val=1)
+    check_scalar(max_failures, "max_failures", Integral, min_val=0)
+    for name, seconds in (("timeout", timeout), ("start_timeout", start_timeout)):
+        check_scalar(seconds, name, Real, min_val=1)
+    for name, value in (("num_workers", num_workers), ("max_failures", max_failures)):
+        if isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, got {value!r}.")
+    if not isinstance(use_gpu, bool | np.bool_):
+        raise TypeError(f"use_gpu must be a bool, got {use_gpu!r}.")
+
+
+def _read_as(columns: Any, target: Any, sample_weight: Any, y: Any) -> ReadAs:
+    if isinstance(columns, str):
+        columns = [columns]
+    if columns is not None:
+        columns = list(columns)
+        if not columns or not all(isinstance(name, str) for name in columns):
+            raise TypeError(f"columns must be names of columns, got {columns!r}.")
+    if not isinstance(target, str | None):
+        raise TypeError(f"target must be the name of a column, got {target!r}.")
+    if target is not None and y is not None:
+        raise ValueError("y and target are two names of the same: give one of them.")
+    return ReadAs(columns, target, sample_weight if isinstance(sample_weight, str) else None)
+
+
+def _bundle(resources_per_worker: Any, use_gpu: bool) -> dict[str, float]:
+    """Return what each worker needs."""
+    if not isinstance(resources_per_worker, Mapping | None):
+        raise TypeError(
+            f"resources_per_worker must be a dict such as {{'CPU': 4}}, got {resources_per_worker!r}."
+        )
+    bundle: dict[str, float] = {"CPU": 1, **(resources_per_worker or {})}
+    for name, number in bundle.items():
+        check_scalar(number, f"resources_per_worker[{name!r}]", Real, min_val=0)
+    if use_gpu:
+        bundle.setdefault("GPU", 1)
+    if bool(bundle.get("GPU")) != use_gpu:
+        raise ValueError(
+            f"resources_per_worker has {bundle.get('GPU', 0)} GPU and use_gpu is {use_gpu}: give "
+            "use_gpu=True with GPUs, and leave GPU out without them."
+        )
+    return {name: number for name, number in bundle.items() if number}
+
+
+def _run(
+    estimator: E,
+    shares: Sequence[Share],
+    bundle: Mapping[str, float],
+    use_gpu: bool,
+    timeout: float,
+    max_failures: int,
+) -> tuple[E, list[tuple[str, type[Warning]]]]:
+    """Return the model that workers have fitted, and their warnings."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # Where the caller is: if that machine is lost, so is the call.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote()
+    work = partial(fit_share, estimator, shares, desk, os.getcwd())
+    try:
+        with tempfile.TemporaryDirectory(prefix="sksae-ray-") as folder:
+            train = _trainer(work, len(shares), bundle, use_gpu, timeout, max_failures, folder)
+            error = _watched(train, desk)
+        if error is not None:
+            raise explained(ray.get(desk.failures.remote()), error, len(shares)) from error
+        model, warned = ray.get(desk.outcome.remote())
+    finally:
+        ray.kill(desk)
+    return ray.cloudpickle.loads(model), warned
+
+
+def _trainer(
+    work: Callable[[], None],
+    num_workers: int,
+    bundle: Mapping[str, float],
+    use_gpu: bool,
+    timeout: float,
+    max_failures: int,
+    folder: str,
+) -> Callable[[], Any]:
+    """Return what trains by Ray Train, which writes its notes to a folder of this machine."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    def loop() -> None:
+        work()
+
+    return TorchTrainer(
+        loop,
+        # The first of two backends knows of the timeout what nccl does not say.
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout_s=int(timeout)
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=num_workers, use_gpu=use_gpu, resources_per_worker=dict(bundle)
+        ),
+        run_config=RunConfig(
+            name="sksae",
+            storage_path=folder,
+            failure_config=FailureConfig(
+                max_failures=max_failures, controller_failure_limit=max_failures
+            ),
+        ),
+    ).fit
+
+
+def _watched(train: Callable[[], Any], desk: Any) -> BaseException | None:
+    """Train in a thread, print what workers print meanwhile, and return the error if it failed.
+
+    Ray Train replaces the handler of Ctrl-C in the main thread, where it ends the program.
+    """
+    import ray
+
+    found: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            train()
+        except BaseException as error:
+            found.append(error)
+
+    thread = Thread(target=call, name="fit_on_ray", daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(SECONDS_BETWEEN_LOOKS)
+            _print(ray.get(desk.news.remote()))
+    except BaseException:
+        for worker in ray.get(desk.close.remote()):
+            ray.kill(worker)
+        thread.join()
+        raise
+    _print(ray.get(desk.news.remote()))
+    return found[0] if found else None
+
+
+def _print(text: str) -> None:
+    if text:
+        sys.stdout.write(text)
+        sys.stdout.flush()

@@ -1,0 +1,271 @@
+"""How data are divided among workers: each reads its own rows, side by side, and no others."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.utils import _safe_indexing, check_consistent_length
+
+from sksae.base.shards.rows import ShardedRows
+from sksae.distributed.columns import (
+    ReadAs,
+    blocks_of,
+    matrix_of,
+    names_in_parquet,
+    parquet_column,
+    pieces_of,
+)
+from sksae.model.slices import equal_slices
+
+
+class Rows(NamedTuple):
+    """What a worker fits to.
+
+    Attributes
+    ----------
+    X : array, CSR matrix, DataFrame or ShardedRows of shape (n_samples, n_features)
+        Rows.
+    y, sample_weight : array of shape (n_samples,) or (n_samples, n_outputs), or None
+        Targets and weights.
+    """
+
+    X: Any
+    y: Any
+    sample_weight: Any
+
+
+class Share(Protocol):
+    """The rows of one worker, before it has them."""
+
+    def read(self) -> Rows:
+        """Return them; called in the worker."""
+        ...
+
+
+@dataclass(frozen=True)
+class SharedArrays:
+    """Rows in the object store.
+
+    Attributes
+    ----------
+    rows : ObjectRef
+        Of `Rows`.
+    """
+
+    rows: Any
+
+    def read(self) -> Rows:
+        """Return arrays that lie in the object store and cannot be written to."""
+        import ray
+
+        return Rows(*ray.get(self.rows))
+
+
+@dataclass(frozen=True)
+class SharedFiles:
+    """Rows of files, which the worker opens.
+
+    Attributes
+    ----------
+    X : ShardedRows
+        The rows of this worker.
+    rest : ObjectRef
+        Of `Rows` without X.
+    start : int
+        The first row of this worker among all of the files.
+    read_as : ReadAs
+        Which columns of Parquet are targets and weights.
+    """
+
+    X: ShardedRows
+    rest: Any
+    start: int
+    read_as: ReadAs
+
+    def read(self) -> Rows:
+        """Return rows that stay in their files."""
+        import ray
+
+        rest, own = Rows(*ray.get(self.rest)), slice(self.start, self.start + len(self.X))
+        y, weight = (
+            given if name is None else parquet_column(self.X.files, name)[own]
+            for given, name in (
+                (rest.y, self.read_as.target),
+                (rest.sample_weight, self.read_as.weight),
+            )
+        )
+        return Rows(self.X, y, weight)
+
+
+@dataclass(frozen=True)
+class SharedBlocks:
+    """Rows of blocks of a Dataset.
+
+    Attributes
+    ----------
+    pieces : list of (ObjectRef, slice)
+        Blocks, and which of their rows.
+    rest : ObjectRef
+        Of `Rows` without X.
+    read_as : ReadAs
+        Which columns are features, targets and weights.
+    """
+
+    pieces: list[tuple[Any, slice]]
+    rest: Any
+    read_as: ReadAs
+
+    def read(self) -> Rows:
+        """Return a DataFrame of columns of numbers, or the matrix in a column of vectors."""
+        import ray
+
+        blocks = [{k: v[own] for k, v in ray.get(ref).items()} for ref, own in self.pieces]
+        rest = Rows(*ray.get(self.rest))
+        y, weight = (
+            given if name is None else np.concatenate([block[name] for block in blocks])
+            for given, name in (
+                (rest.y, self.read_as.target),
+                (rest.sample_weight, self.read_as.weight),
+            )
+        )
+        return Rows(matrix_of(blocks, self.read_as.columns), y, weight)
+
+
+def is_files(data: Any) -> bool:
+    """Return whether data are names of files: a path, a pattern, a folder, or a list of them."""
+    if isinstance(data, str | os.PathLike):
+        return True
+    is_list = isinstance(data, list | tuple) and len(data) > 0
+    return is_list and all(isinstance(each, str | os.PathLike) for each in data)
+
+
+def is_dataset(data: Any) -> bool:
+    """Return whether data are a Dataset of Ray, without importing ray.data for others."""
+    return type(data).__module__.partition(".")[0] == "ray" and hasattr(data, "to_numpy_refs")
+
+
+def shares_of(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
+    """Divide data among workers.
+
+    Parameters
+    ----------
+    data : array, CSR matrix, DataFrame, Dataset of Ray, ShardedRows, path or list of paths
+        All rows.
+    y, sample_weight : array or None
+        Their targets and weights, where they are no columns.
+    read_as : ReadAs
+        Names of columns, of a Dataset or of files.
+    size : int
+        How many workers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If rows, targets and weights are not of one length, there are fewer rows than workers, or
+        columns are not there.
+    """
+    if is_dataset(data):
+        return _of_dataset(data, y, sample_weight, read_as, size)
+    if is_files(data) or isinstance(data, ShardedRows):
+        return _of_files(data, y, sample_weight, read_as, size)
+    if read_as != ReadAs():
+        raise ValueError(
+            "columns, target and a name as sample_weight are for a Dataset of Ray and for files of "
+            f"Parquet, not for data of type {type(data).__name__}: select columns of it, and give "
+            "y and sample_weight as arrays."
+        )
+    if sp.issparse(data):
+        X = data.tocsr()
+    else:
+        X = data if hasattr(data, "shape") else np.asarray(data)
+    if not X.ndim == 2 if hasattr(X, "ndim") else len(X.shape) != 2:
+        raise ValueError(f"data must have rows and columns, got shape {tuple(X.shape)}.")
+    import ray
+
+    cuts = _cuts(X, y, sample_weight, size)
+    return [
+        SharedArrays(ray.put((_safe_indexing(X, own), *_taken(y, sample_weight, own))))
+        for own in cuts
+    ]
+
+
+def _cuts(X: Any, y: Any, sample_weight: Any, size: int) -> list[slice]:
+    """Return the rows of each worker."""
+    check_consistent_length(X, y, sample_weight)
+    return cuts_of(X.shape[0], size)
+
+
+def cuts_of(n_rows: int, size: int) -> list[slice]:
+    """Return the rows of each worker, as many for each to one row."""
+    if size > n_rows:
+        raise ValueError(
+            f"num_workers must be at most the number of rows, {n_rows}, got {size}: use fewer."
+        )
+    return equal_slices(n_rows, size)
+
+
+def _taken(y: Any, sample_weight: Any, own: slice) -> tuple[Any, Any]:
+    y, weight = (
+        None if each is None else _safe_indexing(each, own) for each in (y, sample_weight)
+    )
+    return y, weight
+
+
+def _rest(y: Any, sample_weight: Any, own: slice) -> Any:
+    import ray
+
+    return ray.put((None, *_taken(y, sample_weight, own)))
+
+
+def _of_files(
+    data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int
+) -> list[Share]:
+    if isinstance(data, ShardedRows):
+        if read_as != ReadAs():
+            raise ValueError(
+                "columns, target and a name as sample_weight have no effect on ShardedRows: choose "
+                "columns by ShardedRows.open, and give y and sample_weight as arrays, or give "
+                "fit_on_ray the names of the files."
+            )
+        X = data
+    else:
+        X = ShardedRows.open(data, columns=_columns_of_files(data, read_as))
+    cuts = _cuts(X, y, sample_weight, size)
+    return [
+        SharedFiles(X.share(rank, size), _rest(y, sample_weight, own), own.start, read_as)
+        for rank, own in enumerate(cuts)
+    ]
+
+
+def _columns_of_files(data: Any, read_as: ReadAs) -> Sequence[str] | None:
+    if not read_as.others:
+        return read_as.columns
+    names = names_in_parquet(data)
+    read_as.check(names)
+    return read_as.columns or [name for name in names if name not in read_as.others]
+
+
+def _of_dataset(
+    data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int
+) -> list[Share]:
+    names = list(data.columns())
+    read_as.check(names)
+    columns = read_as.columns or [name for name in names if name not in read_as.others]
+    read_as = read_as._replace(columns=columns)
+    blocks = blocks_of(data, [*columns, *read_as.others])
+    lengths = [length for _, length in blocks]
+    n_rows = sum(lengths)
+    for name, given in (("y", y), ("sample_weight", sample_weight)):
+        if given is not None and len(given) != n_rows:
+            raise ValueError(f"{name} has {len(given)} rows, and data have {n_rows}.")
+    return [
+        SharedBlocks(
+            [(blocks[at][0], part) for at, part in pieces_of(lengths, own)],
+            _rest(y, sample_weight, own),
+            read_as,
+        )
+        for own in cuts_of(n_rows, size)
+    ]
