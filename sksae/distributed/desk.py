@@ -1,4 +1,4 @@
-"""Where workers leave word for the caller: an actor of Ray, which needs no file that all can read."""
+"""Where workers leave word for the caller: an actor of Ray, which needs no shared folder."""
 
 from typing import Any, NamedTuple
 

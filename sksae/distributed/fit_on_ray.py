@@ -43,7 +43,112 @@ def fit_on_ray(
     start_timeout: float = 60.0,
     max_failures: int = 0,
 ) -> E:
-    """Fit a copy of an estimator."""
+    r"""Fit a copy of an estimator on workers of Ray, each of which has a part of the rows.
+
+    The fit is that of ``data_parallel=True`` (docs/guide/distributed.md): one model of all rows, by
+    processes that `Ray Train <https://docs.ray.io/en/latest/train/train.html>`_ starts and watches
+    [1]_. Worker k of m has the k-th of m parts of the rows, which lie side by side and are as long
+    to one row. Two workers find the bits that two processes of torchrun find with these parts, and
+    one worker those of ``estimator.fit``, given the same number of threads.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `SparseAutoencoderTransformer`, `StackedSparseAutoencoder`, `SparseAutoencoderClassifier`
+        or `SparseAutoencoderRegressor`, which stays as it is. Its ``data_parallel`` is not read.
+        Its callbacks run in each worker, as copies.
+    data : array-like, CSR matrix, DataFrame, ray.data.Dataset, ShardedRows, path or list of paths
+        Rows, of shape (n_samples, n_features). Arrays are put into Ray's object store one part
+        after another, and a worker gets its own part only. A Dataset is computed once, and its
+        blocks, in the order of its rows, stay in the object store. Of files, that is ShardedRows or
+        what `ShardedRows.open` takes (a path, a pattern, a folder, a list), only headers are read
+        here: workers must find them under the same absolute paths.
+    y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        Targets, for a classifier or regressor.
+    num_workers : int
+        How many workers, at least 1 and at most the number of rows.
+    sample_weight : array-like of shape (n_samples,) or str, default=None
+        Weights of rows; a str is the name of a column, as ``target`` is.
+    columns : sequence of str or str, default=None
+        Columns of a Dataset or of Parquet files that are features: of numbers, or a single one of
+        vectors (tensors, lists of one length). None is all but ``target`` and ``sample_weight``.
+        Columns of numbers of a Dataset give the model ``feature_names_in_``.
+    target : str, default=None
+        Column of a Dataset or of Parquet files that is y.
+    use_gpu : bool, default=False
+        Whether each worker gets a GPU, which ``device="auto"`` then is.
+    resources_per_worker : dict of str to float, default=None
+        What Ray reserves for each worker. None is one CPU, and a GPU with ``use_gpu``; what is not
+        named is so too. A worker uses as many threads as it has CPUs.
+    timeout : float, default=1800.0
+        Seconds that workers wait for each other in one step, at least 1; seconds after the point
+        are cut. A worker that hangs for longer ends the fit. A worker alone is never waited for.
+    start_timeout : float, default=60.0
+        Seconds to wait until the cluster has room for all workers at once, at least 1.
+    max_failures : int, default=0
+        How many times Ray starts all workers anew after one has failed, at least 0. With a
+        `Checkpoint` with ``resume=True`` they go on from its file, and else from the beginning. A
+        ValueError or a TypeError is not tried again.
+
+    Returns
+    -------
+    model : estimator
+        A fitted copy of ``estimator`` with its parameters, as rank 0 has fitted it. It needs
+        neither Ray nor torch.distributed.
+
+    Raises
+    ------
+    ImportError
+        If there is no Ray; ``pip install "sksae[ray]"`` installs it.
+    FileNotFoundError, TypeError, ValueError
+        If an argument is invalid, a file or a column is not there, or files have other columns than
+        the first, all before workers start; and what the fit raises for bad rows or parameters,
+        with the rank of the worker.
+    RuntimeError
+        If there is no room for the workers; or if one fails in another way, is killed or hangs. The
+        message says which and why, and Ray's error is its cause. All workers have ended then.
+
+    Warns
+    -----
+    UserWarning
+        If Ray has less than all workers need, and so must grow; and what the fit on rank 0 warns
+        of.
+
+    See Also
+    --------
+    SparseAutoencoderTransformer : Its parameter ``data_parallel``, by which processes that you
+        start yourself fit one model.
+    ShardedRows : Rows in many files.
+    Checkpoint : Keeps where the fit stands.
+
+    Notes
+    -----
+    Ray is started if this process has not called ``ray.init``, and shut down again in that case:
+    ``RAY_ADDRESS`` says which cluster is joined. Who calls this several times calls ``ray.init``
+    before. The model comes back through Ray; no folder must be shared, except for files of rows and
+    for a `Checkpoint`, whose file is written on the machine of rank 0. Relative paths are relative
+    to the working directory of the caller, where workers have such a folder. Notes of Ray Train go
+    to a temporary folder, which is removed.
+
+    Lines that workers print (``verbose``: rank 0) are printed here. Ctrl-C ends the workers, and
+    raises KeyboardInterrupt here.
+
+    References
+    ----------
+    .. [1] P. Moritz et al., "Ray: A Distributed Framework for Emerging AI Applications", OSDI 2018,
+       pages 561-577.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sksae import SparseAutoencoderTransformer
+    >>> from sksae.distributed import fit_on_ray
+    >>> X = load_digits().data
+    >>> sae = SparseAutoencoderTransformer(32, max_iter=10, tol=0.05, random_state=0)
+    >>> sae = fit_on_ray(sae, X, num_workers=2)  # doctest: +SKIP
+    >>> sae.transform(X).shape  # doctest: +SKIP
+    (1797, 32)
+    """
     _check_arguments(estimator, num_workers, use_gpu, timeout, start_timeout, max_failures)
     read_as = _read_as(columns, target, sample_weight, y)
     bundle = _bundle(resources_per_worker, use_gpu)
@@ -104,7 +209,8 @@ def _bundle(resources_per_worker: Any, use_gpu: bool) -> dict[str, float]:
     """Return what each worker needs."""
     if not isinstance(resources_per_worker, Mapping | None):
         raise TypeError(
-            f"resources_per_worker must be a dict such as {{'CPU': 4}}, got {resources_per_worker!r}."
+            "resources_per_worker must be a dict such as {'CPU': 4}, got "
+            f"{type(resources_per_worker).__name__}."
         )
     bundle: dict[str, float] = {"CPU": 1, **(resources_per_worker or {})}
     for name, number in bundle.items():

@@ -131,7 +131,7 @@ class SharedBlocks:
                 (rest.sample_weight, self.read_as.weight),
             )
         )
-        return Rows(matrix_of(blocks, self.read_as.columns), y, weight)
+        return Rows(matrix_of(blocks, self.read_as.columns or []), y, weight)
 
 
 def is_files(data: Any) -> bool:
@@ -177,12 +177,11 @@ def shares_of(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int)
             f"Parquet, not for data of type {type(data).__name__}: select columns of it, and give "
             "y and sample_weight as arrays."
         )
-    if sp.issparse(data):
-        X = data.tocsr()
-    else:
-        X = data if hasattr(data, "shape") else np.asarray(data)
-    if not X.ndim == 2 if hasattr(X, "ndim") else len(X.shape) != 2:
+    X: Any = data if hasattr(data, "shape") else np.asarray(data)
+    if len(X.shape) != 2:
         raise ValueError(f"data must have rows and columns, got shape {tuple(X.shape)}.")
+    if sp.issparse(X):
+        X = X.tocsr()
     import ray
 
     cuts = _cuts(X, y, sample_weight, size)
@@ -208,9 +207,7 @@ def cuts_of(n_rows: int, size: int) -> list[slice]:
 
 
 def _taken(y: Any, sample_weight: Any, own: slice) -> tuple[Any, Any]:
-    y, weight = (
-        None if each is None else _safe_indexing(each, own) for each in (y, sample_weight)
-    )
+    y, weight = (None if each is None else _safe_indexing(each, own) for each in (y, sample_weight))
     return y, weight
 
 
@@ -220,9 +217,7 @@ def _rest(y: Any, sample_weight: Any, own: slice) -> Any:
     return ray.put((None, *_taken(y, sample_weight, own)))
 
 
-def _of_files(
-    data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int
-) -> list[Share]:
+def _of_files(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
     if isinstance(data, ShardedRows):
         if read_as != ReadAs():
             raise ValueError(
@@ -248,9 +243,7 @@ def _columns_of_files(data: Any, read_as: ReadAs) -> Sequence[str] | None:
     return read_as.columns or [name for name in names if name not in read_as.others]
 
 
-def _of_dataset(
-    data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int
-) -> list[Share]:
+def _of_dataset(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
     names = list(data.columns())
     read_as.check(names)
     columns = read_as.columns or [name for name in names if name not in read_as.others]
