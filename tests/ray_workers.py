@@ -44,6 +44,8 @@ def data_of(kind):
     X = make_rows()
     if kind == "classifier":
         return SparseAutoencoderClassifier(members(), **FEW), frame(), {"y": labels_of(X)}
+    if kind == "classifier without names":
+        return SparseAutoencoderClassifier(members(), **FEW), X, {"y": labels_of(X)}
     if kind == "regressor":
         rest = {"y": numbers_of(X), "sample_weight": weights()}
         return SparseAutoencoderRegressor(members(), **FEW), sparse(), rest
@@ -52,7 +54,7 @@ def data_of(kind):
     return sae(shuffle=True), X, {}
 
 
-KINDS = ("transformer", "classifier", "regressor", "stack")
+KINDS = ("transformer", "classifier", "classifier without names", "regressor", "stack")
 
 
 def by_hand(kind):

@@ -24,6 +24,7 @@ PICTURES = {
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
+    "fit_on_ray": "fit_on_ray.png",
     "gene_expression": "gene_expression.png",
     "heartbeats": "heartbeats.png",
     "matlab_digits": "matlab_digits.png",

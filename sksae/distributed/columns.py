@@ -45,51 +45,34 @@ class ReadAs(NamedTuple):
             raise ValueError(f"data have no columns besides {', '.join(names)}: nothing to learn.")
 
 
-def pieces_of(lengths: Sequence[int], own: slice) -> list[tuple[int, slice]]:
-    """Return which blocks, and which rows of each, make up some of the rows of all blocks.
-
-    Parameters
-    ----------
-    lengths : sequence of int
-        Rows of each block.
-    own : slice
-        Rows of all blocks, one after another, of which there are some.
-
-    Examples
-    --------
-    >>> pieces_of([3, 0, 4], slice(2, 5))
-    [(0, slice(2, 3, None)), (2, slice(0, 2, None))]
-    """
-    found, first = [], 0
-    for at, length in enumerate(lengths):
-        start, stop = max(own.start - first, 0), min(own.stop - first, length)
-        if start < stop:
-            found.append((at, slice(start, stop)))
-        first += length
-    return found
-
-
-def blocks_of(data: Any, columns: Sequence[str]) -> list[tuple[Any, int]]:
-    """Return the blocks of a Dataset, in the order of its rows, and the number of rows of each.
-
-    Each is an ObjectRef of a dict of arrays by column. Nothing of them comes into this process.
-    """
-    import ray
-
+def computed(data: Any, columns: Sequence[str]) -> Any:
+    """Return a Dataset of Ray with some columns, whose blocks lie in the object store in order."""
     chosen = data.select_columns(list(columns))
     options = chosen.context.execution_options
     before, options.preserve_order = options.preserve_order, True
     try:
-        refs = chosen.to_numpy_refs()
+        return chosen.materialize()
     finally:
         options.preserve_order = before
-    count = ray.remote(num_cpus=0)(_n_rows)
-    lengths = ray.get([count.remote(ref) for ref in refs])
-    return list(zip(refs, lengths, strict=True))
 
 
-def _n_rows(block: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(block.values()))) if block else 0
+def divided(data: Any, cuts: Sequence[slice]) -> list[list[Any]]:
+    """Return for each of some parts of a computed Dataset its blocks.
+
+    Parameters
+    ----------
+    data : MaterializedDataset
+        All rows. Nothing of them comes into this process.
+    cuts : sequence of slice
+        The rows of each part, which lie side by side.
+
+    Returns
+    -------
+    blocks : list of list of ObjectRef
+        Each of a dict of arrays by column.
+    """
+    parts = data.split_at_indices([own.stop for own in cuts[:-1]]) if len(cuts) > 1 else [data]
+    return [part.to_numpy_refs() for part in parts]
 
 
 def matrix_of(blocks: Sequence[Mapping[str, np.ndarray]], columns: Sequence[str]) -> Any:
@@ -152,6 +135,14 @@ def _dense(part: np.ndarray) -> np.ndarray:
     return part
 
 
+def target_of(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return a column of targets or weights whole; texts as an array of texts, not of objects."""
+    whole = np.concatenate(parts)
+    if whole.dtype == object and all(isinstance(each, str) for each in whole):
+        return whole.astype(str)
+    return whole
+
+
 def names_in_parquet(files: Any) -> list[str]:
     """Return the names of columns in the first of some files, of which only the header is read."""
     first = find_files(files)[0]
@@ -173,4 +164,4 @@ def parquet_column(files: Sequence[str], name: str) -> np.ndarray:
     import pyarrow.parquet
 
     tables = [pyarrow.parquet.read_table(path, columns=[name]) for path in files]
-    return np.concatenate([table[name].to_numpy() for table in tables])
+    return target_of([table[name].to_numpy() for table in tables])

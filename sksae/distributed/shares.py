@@ -12,11 +12,12 @@ from sklearn.utils import _safe_indexing, check_consistent_length
 from sksae.base.shards.rows import ShardedRows
 from sksae.distributed.columns import (
     ReadAs,
-    blocks_of,
+    computed,
+    divided,
     matrix_of,
     names_in_parquet,
     parquet_column,
-    pieces_of,
+    target_of,
 )
 from sksae.model.slices import equal_slices
 
@@ -106,15 +107,15 @@ class SharedBlocks:
 
     Attributes
     ----------
-    pieces : list of (ObjectRef, slice)
-        Blocks, and which of their rows.
+    blocks : list of ObjectRef
+        Of dicts of arrays by column.
     rest : ObjectRef
         Of `Rows` without X.
     read_as : ReadAs
         Which columns are features, targets and weights.
     """
 
-    pieces: list[tuple[Any, slice]]
+    blocks: list[Any]
     rest: Any
     read_as: ReadAs
 
@@ -122,10 +123,10 @@ class SharedBlocks:
         """Return a DataFrame of columns of numbers, or the matrix in a column of vectors."""
         import ray
 
-        blocks = [{k: v[own] for k, v in ray.get(ref).items()} for ref, own in self.pieces]
+        blocks = [block for block in ray.get(self.blocks) if block]
         rest = Rows(*ray.get(self.rest))
         y, weight = (
-            given if name is None else np.concatenate([block[name] for block in blocks])
+            given if name is None else target_of([block[name] for block in blocks])
             for given, name in (
                 (rest.y, self.read_as.target),
                 (rest.sample_weight, self.read_as.weight),
@@ -248,17 +249,13 @@ def _of_dataset(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: in
     read_as.check(names)
     columns = read_as.columns or [name for name in names if name not in read_as.others]
     read_as = read_as._replace(columns=columns)
-    blocks = blocks_of(data, [*columns, *read_as.others])
-    lengths = [length for _, length in blocks]
-    n_rows = sum(lengths)
+    rows = computed(data, [*columns, *read_as.others])
+    n_rows = rows.count()
     for name, given in (("y", y), ("sample_weight", sample_weight)):
         if given is not None and len(given) != n_rows:
             raise ValueError(f"{name} has {len(given)} rows, and data have {n_rows}.")
+    cuts = cuts_of(n_rows, size)
     return [
-        SharedBlocks(
-            [(blocks[at][0], part) for at, part in pieces_of(lengths, own)],
-            _rest(y, sample_weight, own),
-            read_as,
-        )
-        for own in cuts_of(n_rows, size)
+        SharedBlocks(blocks, _rest(y, sample_weight, own), read_as)
+        for blocks, own in zip(divided(rows, cuts), cuts, strict=True)
     ]
