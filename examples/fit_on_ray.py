@@ -3,8 +3,8 @@ One model of two workers of Ray
 ===============================
 
 ``fit_on_ray`` divides the rows of files among workers of Ray, which fit one model together. Here
-both workers are on this machine, where that gains nothing: the page shows what to write, and that the
-model is as good as that of one process.
+both workers are on this machine, where that gains nothing: the page shows what to write, and that
+the model is as good as that of one process.
 
 It takes about half a minute on two cores, and needs the extras ``plot`` and ``ray``::
 
