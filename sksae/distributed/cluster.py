@@ -1,6 +1,7 @@
 """Ray for the length of a call: it is started if nobody has, and asked whether it has room."""
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,17 +16,21 @@ def ray_running() -> Iterator[bool]:
     Yields
     ------
     is_own : bool
-        Whether it was started here.
+        Whether it was started here, on this machine alone.
     """
     import ray
 
     if ray.is_initialized():
         yield False
         return
+    address = os.environ.get("RAY_ADDRESS", "local")
     # Lines of workers go through the desk, so Ray itself need not pass them on.
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address == "local":
+        options["include_dashboard"] = False
+    ray.init(address=address, **options)
     try:
-        yield True
+        yield address == "local"
     finally:
         ray.shutdown()
 

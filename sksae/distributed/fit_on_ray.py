@@ -79,7 +79,7 @@ def fit_on_ray(
         Whether each worker gets a GPU, which ``device="auto"`` then is.
     resources_per_worker : dict of str to float, default=None
         What Ray reserves for each worker. None is one CPU, and a GPU with ``use_gpu``; what is not
-        named is so too. A worker uses as many threads as it has CPUs.
+        named is so too.
     timeout : float, default=1800.0
         Seconds that workers wait for each other in one step, at least 1; seconds after the point
         are cut. A worker that hangs for longer ends the fit. A worker alone is never waited for.
@@ -123,15 +123,18 @@ def fit_on_ray(
 
     Notes
     -----
-    Ray is started if this process has not called ``ray.init``, and shut down again in that case:
-    ``RAY_ADDRESS`` says which cluster is joined. Who calls this several times calls ``ray.init``
-    before. The model comes back through Ray; no folder must be shared, except for files of rows and
-    for a `Checkpoint`, whose file is written on the machine of rank 0. Relative paths are relative
-    to the working directory of the caller, where workers have such a folder. Notes of Ray Train go
-    to a temporary folder, which is removed.
+    If this process has not called ``ray.init``, Ray is started on this machine, or the cluster that
+    the environment variable ``RAY_ADDRESS`` names is joined; at the end of the call it is shut down
+    or left. Who calls this several times calls ``ray.init`` before.
 
-    Lines that workers print (``verbose``: rank 0) are printed here. Ctrl-C ends the workers, and
-    raises KeyboardInterrupt here.
+    The model comes back through Ray; no folder must be shared, except for files of rows and for a
+    `Checkpoint`, whose file is written on the machine of rank 0. Relative paths are relative to the
+    working directory of the caller, where workers have such a folder. Notes of Ray Train go to a
+    temporary folder, which is removed.
+
+    A worker has as many threads as it has CPUs, unless ``OMP_NUM_THREADS`` was set when Ray was
+    started. Lines that workers print (``verbose``: rank 0) are printed here. Ctrl-C ends the
+    workers, and raises KeyboardInterrupt here.
 
     References
     ----------
