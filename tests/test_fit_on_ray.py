@@ -3,12 +3,14 @@
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 from tempfile import gettempdir
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -52,14 +54,19 @@ def by_hand(tmp_path_factory):
     return {kind: found[0][f"ray_workers/{kind}"] for kind in KINDS}
 
 
+# What Ray and its Datasets keep as long as they run.
+OF_RAY = {"DashboardAgent", "RuntimeEnvAgent", "_AutoscalingCoordinatorActor", "_StatsActor"}
+
+
 def names_of_processes():
-    """Return what processes of Ray are busy with, of those that do something."""
+    """Return what processes of Ray are busy with, of those that do something for us."""
     lines = [
         (path / "cmdline").read_bytes().rstrip(b"\0 ").decode(errors="replace")
         for path in Path("/proc").glob("[0-9]*")
         if (path / "cmdline").exists()
     ]
-    return {line for line in lines if line.startswith("ray::") and "IDLE" not in line}
+    names = {line.removeprefix("ray::") for line in lines if line.startswith("ray::")}
+    return {name for name in names if "IDLE" not in name} - OF_RAY
 
 
 # With Ray.
@@ -185,8 +192,10 @@ def test_when_a_worker_raises_the_call_ends_and_says_why(workers):
 def test_bad_rows_are_a_value_error_that_is_not_tried_again(workers):
     X = make_rows()
     X[-1, 3] = np.nan
-    with pytest.raises(ValueError, match="On rank 1 of 2 workers: Input X contains NaN"):
+    with pytest.raises(ValueError, match="On rank 1 of 2 workers: Input X contains NaN") as raised:
         fit_on_ray(sae(), X, num_workers=2, max_failures=3, timeout=300.0)
+    assert raised.value.__cause__ is None  # Ray has not heard of it, and so has not tried again
+    assert "check_array" in raised.value.__notes__[0]
 
 
 @pytest.mark.slow
@@ -196,6 +205,23 @@ def test_when_a_worker_hangs_the_call_ends_after_the_timeout(workers):
     with pytest.raises(RuntimeError, match=r"Rank 1 .*did not answer in time"):
         fit_on_ray(model, make_rows(), num_workers=2, **SHORT)
     assert time.monotonic() - begin < SHORT["timeout"] + SOON
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("default_interrupts")
+def test_ctrl_c_ends_the_workers_and_is_raised(workers, tmp_path):
+    begun = tmp_path / "begun"
+
+    def press():
+        while not begun.exists():
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=press, daemon=True).start()
+    model = sae(max_iter=10**6).set_callbacks(Fails("go on", 0, begun))
+    with pytest.raises(KeyboardInterrupt):
+        fit_on_ray(model, make_rows(), num_workers=2, max_failures=2)
+    assert not names_of_processes() & {"TrainController.run", "RayTrainWorker"}
 
 
 @pytest.mark.slow
@@ -218,7 +244,7 @@ def test_a_fit_that_has_failed_goes_on_in_another_number_of_workers(workers, tmp
     model = sae(max_iter=8, verbose=1).set_callbacks(keeping)
     found = fit_on_ray(model, X, num_workers=1, **SHORT)
     assert found.n_iter_ == 8
-    assert "goes on" in capsys.readouterr().out
+    assert "Resumed from" in capsys.readouterr().out
     plain = sae(max_iter=8).fit(X)
     assert found.loss_ == pytest.approx(plain.loss_, rel=1e-9)
 

@@ -8,8 +8,8 @@ class Failure(NamedTuple):
 
     Attributes
     ----------
-    kind, text : str
-        Name of the error's class, and its message.
+    kind, text, traceback : str
+        Name of the error's class, its message, and where it was raised.
     is_of_input : bool
         Whether it is a ValueError or a TypeError, which another try would raise again.
     is_of_others : bool
@@ -18,6 +18,7 @@ class Failure(NamedTuple):
 
     kind: str
     text: str
+    traceback: str
     is_of_input: bool = False
     is_of_others: bool = False
 
@@ -35,8 +36,6 @@ class Desk:
 
     def begin(self, rank: int, worker: Any) -> bool:
         """Note that a worker begins, maybe again, and return whether it shall."""
-        if any(each.is_of_input for each in self._failures.values()):
-            self._is_closed = True
         if not self._is_closed:
             self._failures.pop(rank, None)
             self._workers[rank] = worker
@@ -57,9 +56,14 @@ class Desk:
         self._lines.clear()
         return text
 
-    def fail(self, rank: int, failure: Failure) -> None:
-        """Take why a worker fails."""
+    def fail(self, rank: int, failure: Failure) -> bool:
+        """Take why a worker fails, and return `is_final`."""
         self._failures[rank] = failure
+        return self.is_final()
+
+    def is_final(self) -> bool:
+        """Return whether other workers would fail for the same reason."""
+        return any(each.is_of_input for each in self._failures.values())
 
     def failures(self) -> dict[int, Failure]:
         """Return why workers have failed, by rank."""

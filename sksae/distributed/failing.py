@@ -10,15 +10,17 @@ from sksae.process.processes import ProcessesError
 KINDS: dict[str, type[Exception]] = {"ValueError": ValueError, "TypeError": TypeError}
 
 
-def explained(failures: Mapping[int, Failure], error: BaseException, n_workers: int) -> Exception:
+def explained(
+    failures: Mapping[int, Failure], error: BaseException | None, n_workers: int
+) -> Exception:
     """Return an error that says which worker failed first, and why.
 
     Parameters
     ----------
     failures : dict of int to Failure
         What workers have said themselves, by rank.
-    error : exception
-        What Ray Train raised.
+    error : exception or None
+        What Ray Train raised, if it did.
     n_workers : int
         How many workers there were.
     """
@@ -32,9 +34,13 @@ def explained(failures: Mapping[int, Failure], error: BaseException, n_workers: 
         rank = min(own)
         first = own[rank]
         said = f"{first.kind}: {first.text}" if first.text else first.kind
-        if first.kind in KINDS:
-            return KINDS[first.kind](f"On rank {rank} of {n_workers} workers: {first.text}")
-        return ProcessesError(f"The fit failed on rank {rank} of {n_workers} workers: {said}")
+        found: Exception = (
+            KINDS[first.kind](f"On rank {rank} of {n_workers} workers: {first.text}")
+            if first.kind in KINDS
+            else ProcessesError(f"The fit failed on rank {rank} of {n_workers} workers: {said}")
+        )
+        found.add_note(f"In the worker:\n{first.traceback}")
+        return found
     if dead:
         who = f"Rank {', '.join(map(str, dead))}" if len(dead) == 1 else f"Ranks {list(dead)}"
         return ProcessesError(
@@ -53,5 +59,5 @@ def _cause(failure: BaseException) -> str:
     return f"{type(inner).__name__} of Ray"
 
 
-def _first_line(error: BaseException) -> str:
+def _first_line(error: BaseException | None) -> str:
     return " ".join(line.strip() for line in str(error).splitlines()[:3]) or type(error).__name__

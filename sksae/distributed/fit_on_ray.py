@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from numbers import Integral, Real
-from threading import Thread
+from threading import Event, Thread
 from typing import Any, TypeVar
 
 import numpy as np
@@ -106,7 +106,7 @@ def fit_on_ray(
         with the rank of the worker.
     RuntimeError
         If there is no room for the workers; or if one fails in another way, is killed or hangs. The
-        message says which and why, and Ray's error is its cause. All workers have ended then.
+        message says which and why, and its cause is Ray's error. All workers have ended then.
 
     Warns
     -----
@@ -248,9 +248,9 @@ def _run(
         with tempfile.TemporaryDirectory(prefix="sksae-ray-") as folder:
             train = _trainer(work, len(shares), bundle, use_gpu, timeout, max_failures, folder)
             error = _watched(train, desk)
-        if error is not None:
-            raise explained(ray.get(desk.failures.remote()), error, len(shares)) from error
         model, warned = ray.get(desk.outcome.remote())
+        if error is not None or model is None:
+            raise explained(ray.get(desk.failures.remote()), error, len(shares)) from error
     finally:
         ray.kill(desk)
     return ray.cloudpickle.loads(model), warned
@@ -299,23 +299,25 @@ def _watched(train: Callable[[], Any], desk: Any) -> BaseException | None:
     import ray
 
     found: list[BaseException] = []
+    # Not `Thread.join`, which may take an interrupted thread for one that has ended.
+    has_ended = Event()
 
     def call() -> None:
         try:
             train()
         except BaseException as error:
             found.append(error)
+        finally:
+            has_ended.set()
 
-    thread = Thread(target=call, name="fit_on_ray", daemon=True)
-    thread.start()
+    Thread(target=call, name="fit_on_ray", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(SECONDS_BETWEEN_LOOKS)
+        while not has_ended.wait(SECONDS_BETWEEN_LOOKS):
             _print(ray.get(desk.news.remote()))
     except BaseException:
         for worker in ray.get(desk.close.remote()):
             ray.kill(worker)
-        thread.join()
+        has_ended.wait()
         raise
     _print(ray.get(desk.news.remote()))
     return found[0] if found else None

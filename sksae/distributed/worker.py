@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from io import TextIOBase
+from time import monotonic, sleep
+from traceback import format_exception
 from typing import Any
 
 from sksae.distributed.desk import Failure
@@ -14,6 +16,8 @@ from sksae.process.processes import ProcessesError
 # Of other packages, which are for their developers.
 NOT_FOR_USERS = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 LONGEST_REASON = 2000
+# How long a worker that failed as another one did waits to hear why.
+SECONDS_TO_HEAR, SECONDS_BETWEEN_LOOKS = 1.0, 0.05
 
 
 class Lines(TextIOBase):
@@ -53,6 +57,7 @@ def failure_of(error: BaseException) -> Failure:
     return Failure(
         type(error).__name__,
         str(error)[:LONGEST_REASON],
+        "".join(format_exception(error)),
         is_of_input=isinstance(error, ValueError | TypeError),
         is_of_others=isinstance(error, ProcessesError),
     )
@@ -78,20 +83,36 @@ def fit_share(estimator: Any, shares: Sequence[Share], desk: Any, folder: str) -
     rank = ray.train.get_context().get_world_rank()
     worker = ray.get_runtime_context().current_actor
     if not ray.get(desk.begin.remote(rank, worker)):
-        raise ProcessesError("The fit has been given up.")
+        return  # an error would have Ray start another worker
     try:
         if os.path.isdir(folder):
             os.chdir(folder)
         with _sent_lines(desk.tell.remote), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            model = _fitted(estimator, shares[rank], len(shares))
+            model = _fitted(estimator, shares[rank])
         if rank == 0:
             pickled = ray.cloudpickle.dumps(model)
             ray.get(desk.finish.remote(pickled, _for_users(caught)))
     except BaseException as error:
-        with suppress(Exception):
-            ray.get(desk.fail.remote(rank, failure_of(error)))
-        raise
+        if not _is_final(desk, rank, failure_of(error)):
+            raise
+
+
+def _is_final(desk: Any, rank: int, failure: Failure) -> bool:
+    """Tell the desk of a failure, and return whether to end as if all were well.
+
+    Ray would start workers anew, in vain, where rows or parameters are wrong.
+    """
+    import ray
+
+    with suppress(Exception):
+        is_final = ray.get(desk.fail.remote(rank, failure))
+        end = monotonic() + SECONDS_TO_HEAR
+        while failure.is_of_others and not is_final and monotonic() < end:
+            sleep(SECONDS_BETWEEN_LOOKS)
+            is_final = ray.get(desk.is_final.remote())
+        return bool(is_final)
+    return False
 
 
 @contextmanager
@@ -104,9 +125,10 @@ def _sent_lines(send: Callable[[str], Any]) -> Iterator[None]:
         lines.close()
 
 
-def _fitted(estimator: Any, share: Share, size: int) -> Any:
+def _fitted(estimator: Any, share: Share) -> Any:
     rows, asked = share.read(), estimator.data_parallel
-    estimator.set_params(data_parallel=size > 1)
+    # Of one worker too: then another number of them can go on from its Checkpoint.
+    estimator.set_params(data_parallel=True)
     weight = {} if rows.sample_weight is None else {"sample_weight": rows.sample_weight}
     estimator.fit(rows.X, rows.y, **weight)
     return estimator.set_params(data_parallel=asked)
