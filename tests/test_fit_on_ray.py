@@ -38,7 +38,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 def workers(private_ray_of_module):
     """A Ray of this file's own, of two cores; its workers find what is tested and these tests."""
     ray = pytest.importorskip("ray")
-    pytest.importorskip("ray.train")
+    pytest.importorskip("ray.train", exc_type=ImportError)
     path = [str(ROOT), str(Path(__file__).parent)]
     private_ray_of_module.setenv("PYTHONPATH", os.pathsep.join(path))
     private_ray_of_module.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
@@ -305,6 +305,34 @@ def test_arguments_are_checked_before_ray_is_asked_for(error, said, given, monke
         given["estimator"] = make_pipeline(StandardScaler(), sae())
     with pytest.raises(error, match=said):
         fit_on_ray(**given)
+
+
+def test_data_that_cannot_be_divided_are_named_before_ray_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    np.save(tmp_path / "a.npy", np.ones((3, 2)))
+    np.save(tmp_path / "b.npy", np.ones((3, 4)))
+    with pytest.raises(ValueError, match=r"b.npy.* has 4 columns"):
+        fit_on_ray(sae(), tmp_path, num_workers=2)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fit_on_ray(sae(), tmp_path / "nowhere.npy", num_workers=2)
+    with pytest.raises(ValueError, match=r"at most the number of rows, 3, got 4"):
+        fit_on_ray(sae(), tmp_path / "a.npy", num_workers=4)
+    with pytest.raises(ValueError, match=r"a.npy' is none: give y"):
+        fit_on_ray(sae(), tmp_path / "a.npy", target="label", num_workers=2)
+    with pytest.raises(ValueError, match="not for data of type ndarray: select columns"):
+        fit_on_ray(sae(), make_rows(), columns=["a"], num_workers=2)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fit_on_ray(sae(), make_rows(), sample_weight=np.ones(3), num_workers=2)
+    with pytest.raises(ValueError, match=r"rows and columns, got shape \(480,\)"):
+        fit_on_ray(sae(), make_rows()[:, 0], num_workers=2)
+
+
+def test_a_file_of_parquet_without_the_target_is_named(tmp_path):
+    parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "label": [0, 1]}), tmp_path / "1.parquet")
+    parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "class": [0, 1]}), tmp_path / "2.parquet")
+    with pytest.raises(ValueError, match=r"2.parquet' has no column 'label'; it has a, class"):
+        fit_on_ray(sae(), tmp_path, target="label", num_workers=2)
 
 
 def test_columns_that_are_not_there_or_have_two_uses_are_named():

@@ -143,20 +143,34 @@ def target_of(parts: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def names_in_parquet(files: Any) -> list[str]:
-    """Return the names of columns in the first of some files, of which only the header is read."""
-    first = find_files(files)[0]
-    if first.suffix != ".parquet":
-        raise ValueError(
-            f"Columns have names in files of Parquet only, and {str(first)!r} is none: give y and "
-            "sample_weight as arrays."
-        )
+def names_in_parquet(files: Any, needed: Sequence[str]) -> list[str]:
+    """Return the names of columns in the first of some files, of which only headers are read.
+
+    Raises
+    ------
+    ImportError
+        If there is no pyarrow.
+    ValueError
+        If a file is none of Parquet, or lacks a column that is needed.
+    """
+    paths = find_files(files)
+    for path in paths:
+        if path.suffix != ".parquet":
+            raise ValueError(
+                f"Columns have names in files of Parquet only, and {str(path)!r} is none: give y "
+                "and sample_weight as arrays."
+            )
     from sksae.process.extras import check_installed
 
     check_installed("fit_on_ray of files of Parquet", "parquet", "pyarrow.parquet")
     import pyarrow.parquet
 
-    return list(pyarrow.parquet.read_schema(first).names)
+    names = [list(pyarrow.parquet.read_schema(path).names) for path in paths]
+    for path, own in zip(paths, names, strict=True):
+        for name in needed:
+            if name not in own:
+                raise ValueError(f"{str(path)!r} has no column {name!r}; it has {', '.join(own)}.")
+    return names[0]
 
 
 def parquet_column(files: Sequence[str], name: str) -> np.ndarray:

@@ -17,7 +17,7 @@ from sksae.distributed.cluster import check_room, ray_running
 from sksae.distributed.columns import ReadAs
 from sksae.distributed.desk import Desk
 from sksae.distributed.failing import explained
-from sksae.distributed.shares import Share, shares_of
+from sksae.distributed.shares import Share, opened, shares_of
 from sksae.distributed.worker import fit_share
 from sksae.process.extras import check_installed
 from sksae.process.warning import warn_user
@@ -155,9 +155,10 @@ def fit_on_ray(
     _check_arguments(estimator, num_workers, use_gpu, timeout, start_timeout, max_failures)
     read_as = _read_as(columns, target, sample_weight, y)
     bundle = _bundle(resources_per_worker, use_gpu)
-    check_installed("fit_on_ray", "ray", "ray.train")
     if read_as.weight is not None:
         sample_weight = None
+    data = opened(data, y, sample_weight, read_as, num_workers)
+    check_installed("fit_on_ray", "ray", "ray.train")
     with ray_running() as is_own:
         shares = shares_of(data, y, sample_weight, read_as, num_workers)
         check_room(bundle, num_workers, start_timeout, is_own)

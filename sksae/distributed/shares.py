@@ -148,8 +148,8 @@ def is_dataset(data: Any) -> bool:
     return type(data).__module__.partition(".")[0] == "ray" and hasattr(data, "to_numpy_refs")
 
 
-def shares_of(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
-    """Divide data among workers.
+def opened(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> Any:
+    """Return data that can be divided, of files as ShardedRows; Ray is not needed for this.
 
     Parameters
     ----------
@@ -164,38 +164,58 @@ def shares_of(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int)
 
     Raises
     ------
-    TypeError, ValueError
+    FileNotFoundError, TypeError, ValueError
         If rows, targets and weights are not of one length, there are fewer rows than workers, or
-        columns are not there.
+        files or columns are not there. Of a Dataset nothing is known yet.
+    """
+    if is_dataset(data):
+        return data
+    if is_files(data):
+        X: Any = ShardedRows.open(data, columns=_columns_of_files(data, read_as))
+    elif read_as != ReadAs():
+        raise ValueError(
+            "columns, target and a name as sample_weight are for a Dataset of Ray and for names of "
+            f"files of Parquet, not for data of type {type(data).__name__}: select columns of it, "
+            "and give y and sample_weight as arrays."
+        )
+    else:
+        X = data if hasattr(data, "shape") else np.asarray(data)
+    if len(X.shape) != 2:
+        raise ValueError(f"data must have rows and columns, got shape {tuple(X.shape)}.")
+    check_consistent_length(X, y, sample_weight)
+    cuts_of(X.shape[0], size)
+    return X.tocsr() if sp.issparse(X) else X
+
+
+def shares_of(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
+    """Divide data among workers.
+
+    Parameters
+    ----------
+    data : array, CSR matrix, DataFrame, Dataset of Ray or ShardedRows
+        All rows, `opened`.
+    y, sample_weight, read_as, size
+        Likewise.
+
+    Raises
+    ------
+    ValueError
+        If columns of a Dataset are not there, or it is not as long as targets and weights.
     """
     if is_dataset(data):
         return _of_dataset(data, y, sample_weight, read_as, size)
-    if is_files(data) or isinstance(data, ShardedRows):
-        return _of_files(data, y, sample_weight, read_as, size)
-    if read_as != ReadAs():
-        raise ValueError(
-            "columns, target and a name as sample_weight are for a Dataset of Ray and for files of "
-            f"Parquet, not for data of type {type(data).__name__}: select columns of it, and give "
-            "y and sample_weight as arrays."
-        )
-    X: Any = data if hasattr(data, "shape") else np.asarray(data)
-    if len(X.shape) != 2:
-        raise ValueError(f"data must have rows and columns, got shape {tuple(X.shape)}.")
-    if sp.issparse(X):
-        X = X.tocsr()
+    cuts = cuts_of(data.shape[0], size)
+    if isinstance(data, ShardedRows):
+        return [
+            SharedFiles(data.share(rank, size), _rest(y, sample_weight, own), own.start, read_as)
+            for rank, own in enumerate(cuts)
+        ]
     import ray
 
-    cuts = _cuts(X, y, sample_weight, size)
     return [
-        SharedArrays(ray.put((_safe_indexing(X, own), *_taken(y, sample_weight, own))))
+        SharedArrays(ray.put((_safe_indexing(data, own), *_taken(y, sample_weight, own))))
         for own in cuts
     ]
-
-
-def _cuts(X: Any, y: Any, sample_weight: Any, size: int) -> list[slice]:
-    """Return the rows of each worker."""
-    check_consistent_length(X, y, sample_weight)
-    return cuts_of(X.shape[0], size)
 
 
 def cuts_of(n_rows: int, size: int) -> list[slice]:
@@ -218,28 +238,10 @@ def _rest(y: Any, sample_weight: Any, own: slice) -> Any:
     return ray.put((None, *_taken(y, sample_weight, own)))
 
 
-def _of_files(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:
-    if isinstance(data, ShardedRows):
-        if read_as != ReadAs():
-            raise ValueError(
-                "columns, target and a name as sample_weight have no effect on ShardedRows: choose "
-                "columns by ShardedRows.open, and give y and sample_weight as arrays, or give "
-                "fit_on_ray the names of the files."
-            )
-        X = data
-    else:
-        X = ShardedRows.open(data, columns=_columns_of_files(data, read_as))
-    cuts = _cuts(X, y, sample_weight, size)
-    return [
-        SharedFiles(X.share(rank, size), _rest(y, sample_weight, own), own.start, read_as)
-        for rank, own in enumerate(cuts)
-    ]
-
-
 def _columns_of_files(data: Any, read_as: ReadAs) -> Sequence[str] | None:
     if not read_as.others:
         return read_as.columns
-    names = names_in_parquet(data)
+    names = names_in_parquet(data, read_as.others)
     read_as.check(names)
     return read_as.columns or [name for name in names if name not in read_as.others]
 
