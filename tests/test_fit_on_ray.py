@@ -294,6 +294,7 @@ def test_who_has_no_ray_is_told_what_installs_it(monkeypatch):
         (TypeError, "use_gpu must be a bool", {"use_gpu": "yes"}),
         (TypeError, "must be a dict such as", {"resources_per_worker": 4}),
         (ValueError, "give use_gpu=True", {"resources_per_worker": {"GPU": 1}}),
+        (ValueError, "must reserve something", {"resources_per_worker": {"CPU": 0}}),
         (TypeError, "columns must be names", {"columns": [0, 1]}),
         (TypeError, "target must be the name", {"target": 3}),
         (ValueError, "y and target", {"target": "a", "y": np.ones(480)}),

@@ -226,7 +226,10 @@ def _bundle(resources_per_worker: Any, use_gpu: bool) -> dict[str, float]:
             f"resources_per_worker has {bundle.get('GPU', 0)} GPU and use_gpu is {use_gpu}: give "
             "use_gpu=True with GPUs, and leave GPU out without them."
         )
-    return {name: number for name, number in bundle.items() if number}
+    needed = {name: number for name, number in bundle.items() if number}
+    if not needed:
+        raise ValueError("resources_per_worker must reserve something for a worker, got nothing.")
+    return needed
 
 
 def _run(
