@@ -24,6 +24,7 @@ from sklearn.utils.validation import check_is_fitted
 import sksae
 from sksae import Checkpoint, ShardedRows
 from sksae.distributed import fit_on_ray
+from sksae.distributed.cluster import check_room
 from sksae.distributed.columns import ReadAs, matrix_of
 
 ROOT = Path(sksae.__file__).parents[1]
@@ -258,6 +259,13 @@ def test_more_workers_than_there_is_room_for_are_not_waited_for_long(workers):
         pytest.raises(RuntimeError, match=said),
     ):
         fit_on_ray(sae(), make_rows(), num_workers=64, start_timeout=2.0)
+
+
+@pytest.mark.slow
+def test_on_a_machine_alone_they_are_not_waited_for_at_all(workers, monkeypatch):
+    monkeypatch.setattr("ray.util.placement_group", None)  # nobody asks for room
+    with pytest.raises(RuntimeError, match=r"asks for 64 CPU.*this machine has 2 CPU: use fewer"):
+        check_room({"CPU": 1}, 64, 60.0, is_own=True)
 
 
 @pytest.mark.slow
