@@ -142,8 +142,20 @@ def trainings(monkeypatch):
     return sizes
 
 
+def _have_a_token(monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", RAY_TOKEN)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+
+
 @pytest.fixture
 def private_ray(monkeypatch):
     """Have a local ray use a token of its own, which it else writes to the home directory."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", RAY_TOKEN)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    _have_a_token(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def private_ray_of_module():
+    """The same for all tests of a file; the monkeypatch by which it was set."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _have_a_token(monkeypatch)
+        yield monkeypatch

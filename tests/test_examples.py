@@ -27,6 +27,7 @@ PICTURES = {
     "denoising": "denoising.png",
     "embeddings": "embeddings.png",
     "few_labels": "few_labels.png",
+    "fit_on_ray": "fit_on_ray.png",
     "gene_expression": "gene_expression.png",
     "heartbeats": "heartbeats.png",
     "matlab_digits": "matlab_digits.png",
@@ -152,8 +153,11 @@ def test_an_example_says_what_data_it_has_and_begins(name, elsewhere, monkeypatc
 
 # The quickstart, which takes longest, is one of the README's two commands.
 @pytest.mark.slow
+@pytest.mark.usefixtures("private_ray")
 @pytest.mark.parametrize("name", sorted(set(PICTURES) - {"quickstart"}))
 def test_an_example_runs_from_any_folder(name, elsewhere, monkeypatch):
+    if name == "fit_on_ray":
+        pytest.importorskip("ray.train", exc_type=ImportError)
     run(monkeypatch, name, *SHORTER.get(name, ()))
     assert (elsewhere / PICTURES[name]).read_bytes().startswith((b"\x89PNG", b"<!DOCTYPE html>"))
 

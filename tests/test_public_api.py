@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 import sksae
 from sksae import (
     SparseAutoencoderTransformer,
+    distributed,
     inspection,
     metrics,
     model_selection,
@@ -23,7 +24,7 @@ from sksae import (
 
 PUBLIC = {
     name: getattr(package, name)
-    for package in (sksae, inspection, metrics, model_selection, sequence)
+    for package in (sksae, distributed, inspection, metrics, model_selection, sequence)
     for name in package.__all__
 }
 
@@ -88,7 +89,7 @@ def test_public_names():
         "show_versions",
     ]
     assert re.fullmatch(r"\d+\.\d+\.\d+([abrc.]+\w+)?", sksae.__version__)
-    for package in (sksae, inspection, metrics, model_selection, sequence):
+    for package in (sksae, distributed, inspection, metrics, model_selection, sequence):
         assert package.__all__ == sorted(package.__all__)
 
 

@@ -13,7 +13,7 @@ ROOT = Path(sksae.__file__).parent
 # From the top down: a room imports of those below it only. Rooms in one line know nothing of each
 # other.
 STOREYS = [
-    {"export", "sequence"},
+    {"distributed", "export", "sequence"},
     {"", "model_selection", "inspection"},
     {"stacking", "metrics"},
     {"base"},
