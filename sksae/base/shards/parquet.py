@@ -12,6 +12,11 @@ import numpy as np
 from sksae.base.shards.shard import Shard, Stamp, bad, check_shape
 from sksae.process.extras import check_installed
 
+# A row group may be as large as the file, and takes six times as much if it is read at once.
+# How much of it pyarrow has in memory at a time; so many columns at least, of which each takes some
+# MB for its pages; and how much of the file is read ahead for each.
+BATCH_BYTES, COLUMNS_AT_ONCE, BUFFER_BYTES = 2**22, 16, 2**16
+
 
 @dataclass(frozen=True)
 class ParquetShard(Shard):
@@ -46,29 +51,41 @@ class ParquetShard(Shard):
         """See `Shard.read`."""
         from pyarrow.parquet import ParquetFile
 
-        rows = []
-        with self.stamp.opened() as file, _named(self.path), ParquetFile(file) as parquet:
-            for start, _ in runs:
-                group = self.group_cuts.index(start)
-                table = parquet.read_row_group(group, columns=list(self.columns), use_threads=False)
-                rows.append(self._to_rows(table, start))
-        return rows
+        with (
+            self.stamp.opened() as file,
+            _named(self.path),
+            ParquetFile(file, buffer_size=BUFFER_BYTES) as parquet,
+        ):
+            return [self._read_group(parquet, start, stop) for start, stop in runs]
 
-    def _to_rows(self, table: Any, start: int) -> np.ndarray:
-        """Return a row group as an array.
+    def _read_group(self, parquet: Any, start: int, stop: int) -> np.ndarray:
+        """Return a row group as an array; pyarrow itself has a part of it at a time.
 
         Parameters
         ----------
-        table : pyarrow.Table
-            It.
-        start : int
-            Its first row, for errors.
+        parquet : pyarrow.parquet.ParquetFile
+            The file.
+        start, stop : int
+            Its rows.
         """
-        if self.is_list:
-            return self._of_lists(table.column(self.columns[0]).combine_chunks(), start)
-        rows = np.empty((table.num_rows, self.n_columns), self.dtype)
-        for j, name in enumerate(self.columns):
-            rows[:, j] = self._numbers(table.column(name), f"column {name!r}")
+        rows = np.empty((stop - start, self.n_columns), self.dtype)
+        group, itemsize = self.group_cuts.index(start), self.dtype.itemsize
+        per_column = BUFFER_BYTES + (stop - start) * itemsize
+        n_at_once = max(COLUMNS_AT_ONCE, BATCH_BYTES // per_column)
+        for first in range(0, len(self.columns), n_at_once):
+            names, at = list(self.columns[first : first + n_at_once]), 0
+            n_numbers = self.n_columns if self.is_list else len(names)
+            n_rows = max(1, BATCH_BYTES // (n_numbers * itemsize))
+            for batch in parquet.iter_batches(
+                n_rows, row_groups=[group], columns=names, use_threads=False
+            ):
+                out = rows[at : at + batch.num_rows]
+                if self.is_list:
+                    out[:] = self._of_lists(batch.column(names[0]), start + at)
+                else:
+                    for j, name in enumerate(names, start=first):
+                        out[:, j] = self._numbers(batch.column(name), f"column {name!r}")
+                at += batch.num_rows
         return rows
 
     def _of_lists(self, lists: Any, start: int) -> np.ndarray:
@@ -84,7 +101,7 @@ class ParquetShard(Shard):
                 "must be of one length."
             )
         values = self._numbers(lists.flatten(), f"column {self.columns[0]!r}")
-        return values.reshape(-1, self.n_columns).astype(self.dtype, copy=False)
+        return values.reshape(-1, self.n_columns)
 
     def _numbers(self, values: Any, what: str) -> np.ndarray:
         """Return numbers of pyarrow as an array: missing floats as nan, no other may be missing."""
