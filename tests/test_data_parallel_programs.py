@@ -23,17 +23,18 @@ PAGE = ROOT / "docs" / "guide" / "distributed.md"
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.skipif(not PAGE.exists(), reason="needs docs/, which is not installed")
-def test_the_program_of_the_guide_under_torchrun(tmp_path):
+def test_the_program_of_the_guide_under_torchrun(size, tmp_path):
     program = tmp_path / "program.py"
     block = re.search(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
     saved = f"np.save(f'{tmp_path}/{{rank}}', np.append(sae.coefs_[0], sae.loss_))"
     told = block[1].replace("sae.fit(X)", f"sae.set_params(verbose=1).fit(X)\n{saved}")
     program.write_text(told)
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    options = ["--standalone", f"--nproc-per-node={size}"]
     done = subprocess.run(
-        [*command, str(program)],
+        [sys.executable, "-m", "torch.distributed.run", *options, str(program)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -44,8 +45,9 @@ def test_the_program_of_the_guide_under_torchrun(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("ended by") == 1  # the first tells for all
     assert (tmp_path / "model.joblib").exists()
-    first, second = (np.load(tmp_path / f"{rank}.npy") for rank in (0, 1))
-    np.testing.assert_array_equal(first, second)
+    first, *others = (np.load(tmp_path / f"{rank}.npy") for rank in range(size))
+    for other in others:
+        np.testing.assert_array_equal(first, other)
 
 
 @pytest.mark.slow

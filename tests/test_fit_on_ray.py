@@ -236,14 +236,18 @@ def test_a_killed_fit_goes_on_in_new_workers_to_the_same_bits(workers, by_hand, 
 
 
 @pytest.mark.slow
-def test_a_fit_that_has_failed_goes_on_in_another_number_of_workers(workers, tmp_path, capsys):
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_fit_that_has_failed_goes_on_in_another_number_of_workers(
+    size, workers, tmp_path, capsys
+):
     X = make_rows()
     keeping = Checkpoint(tmp_path / "fit.checkpoint", every=1, resume=True)
     model = sae(max_iter=8).set_callbacks(keeping, Fails("kill", 1))
     with pytest.raises(RuntimeError, match=r"Rank 1 of 2 workers died.*max_failures"):
         fit_on_ray(model, X, num_workers=2, **SHORT)
     model = sae(max_iter=8, verbose=1).set_callbacks(keeping)
-    found = fit_on_ray(model, X, num_workers=1, **SHORT)
+    half = {"CPU": 0.5}
+    found = fit_on_ray(model, X, num_workers=size, resources_per_worker=half, **SHORT)
     assert found.n_iter_ == 8
     assert "Resumed from" in capsys.readouterr().out
     plain = sae(max_iter=8).fit(X)
