@@ -298,5 +298,7 @@ def test_a_fit_that_was_interrupted_goes_on_to_the_same_bits(two):
 )
 def test_without_processes_it_is_refused(make):
     X = data_parallel.make_rows()
-    with pytest.raises(ValueError, match=r"needs processes of torch\.distributed.*torchrun"):
+    with pytest.raises(
+        ValueError, match=r"needs processes of torch\.distributed.*torchrun.*fit_on_ray"
+    ):
         make(data_parallel=True).fit(X, X[:, 0] > 3.0)

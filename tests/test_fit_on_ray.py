@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 import sksae
-from sksae import Checkpoint, ShardedRows
+from sksae import Checkpoint, ShardedRows, SparseAutoencoderClassifier
 from sksae.distributed import fit_on_ray
 from sksae.distributed.cluster import check_room
 from sksae.distributed.columns import ReadAs, matrix_of
@@ -296,8 +296,11 @@ def test_who_has_no_ray_is_told_what_installs_it(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "said", "given"),
     [
-        (TypeError, "not Pipeline: fit what stands before", {"estimator": "pipe"}),
-        (TypeError, "estimator must be an estimator", {"estimator": 3}),
+        (TypeError, "not Pipeline: .* fit what stands before", {"estimator": "pipe"}),
+        (TypeError, "must be an estimator, got ndarray", {"estimator": make_rows()}),
+        (TypeError, "must be an instance, got the class", {"estimator": type(sae())}),
+        (ValueError, "needs targets: give y", {"estimator": SparseAutoencoderClassifier()}),
+        (TypeError, "of a column is target='label'", {"y": "label"}),
         (ValueError, "num_workers == 0, must be >= 1", {"num_workers": 0}),
         (TypeError, "num_workers must be an instance of", {"num_workers": 2.0}),
         (TypeError, "num_workers must be an int", {"num_workers": True}),
@@ -315,7 +318,7 @@ def test_who_has_no_ray_is_told_what_installs_it(monkeypatch):
 def test_arguments_are_checked_before_ray_is_asked_for(error, said, given, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     given = {"estimator": sae(), "data": make_rows(), "num_workers": 2} | given
-    if given["estimator"] == "pipe":
+    if isinstance(given["estimator"], str):
         given["estimator"] = make_pipeline(StandardScaler(), sae())
     with pytest.raises(error, match=said):
         fit_on_ray(**given)
@@ -337,8 +340,10 @@ def test_data_that_cannot_be_divided_are_named_before_ray_is_asked_for(tmp_path,
         fit_on_ray(sae(), make_rows(), columns=["a"], num_workers=2)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         fit_on_ray(sae(), make_rows(), sample_weight=np.ones(3), num_workers=2)
-    with pytest.raises(ValueError, match=r"rows and columns, got shape \(480,\)"):
+    with pytest.raises(ValueError, match=r"got ndarray of shape \(480,\)"):
         fit_on_ray(sae(), make_rows()[:, 0], num_workers=2)
+    with pytest.raises(ValueError, match=r"rows and columns, .* got dict of shape \(\)"):
+        fit_on_ray(sae(), {"a": [1.0, 2.0]}, num_workers=2)
 
 
 def test_a_file_of_parquet_without_the_target_is_named(tmp_path):

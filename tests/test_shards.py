@@ -335,6 +335,12 @@ def test_a_share_that_is_none_is_refused(rank, size, opened):
         opened[0].share(rank, size)
 
 
+@pytest.mark.parametrize("given", [("0", 2), (0, "2"), (0.0, 2)])
+def test_numbers_of_processes_that_are_texts_are_refused(given, opened):
+    with pytest.raises(TypeError, match=r"must be an int, got .*: use int"):
+        opened[0].share(*given)
+
+
 def test_a_pickle_has_paths_and_no_rows(tmp_path, rows, monkeypatch):
     X = in_files(tmp_path, np.tile(rows, (50, 1)))
     X[np.arange(0, len(X), 7)]

@@ -67,8 +67,9 @@ def _are_started() -> bool:
         raise ValueError(
             "data_parallel=True needs processes of torch.distributed, of which each calls fit with "
             "rows of its own: start the program by torchrun (or by Ray Train), and "
-            "call torch.distributed.init_process_group before fit. In one program alone, and in "
-            "processes that joblib starts, use data_parallel=False."
+            "call torch.distributed.init_process_group before fit. In a notebook, "
+            "sksae.distributed.fit_on_ray starts them. In one program alone, and in processes that "
+            "joblib starts, use data_parallel=False."
         )
     return bool(dist.get_world_size() > 1)
 

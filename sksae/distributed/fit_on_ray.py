@@ -10,7 +10,7 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.utils import check_scalar
 
 from sksae.distributed.cluster import check_room, ray_running
@@ -154,6 +154,7 @@ def fit_on_ray(
     """
     _check_arguments(estimator, num_workers, use_gpu, timeout, start_timeout, max_failures)
     read_as = _read_as(columns, target, sample_weight, y)
+    _check_targets(estimator, y, target)
     bundle = _bundle(resources_per_worker, use_gpu)
     if read_as.weight is not None:
         sample_weight = None
@@ -176,13 +177,18 @@ def _check_arguments(
     start_timeout: Any,
     max_failures: Any,
 ) -> None:
-    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
-        raise TypeError(f"estimator must be an estimator, got {estimator!r}.")
+    if isinstance(estimator, type):
+        raise TypeError(
+            f"estimator must be an instance, got the class {estimator.__name__}: make one, "
+            f"{estimator.__name__}(...)."
+        )
+    if not hasattr(estimator, "get_params"):
+        raise TypeError(f"estimator must be an estimator, got {type(estimator).__name__}.")
     if "data_parallel" not in estimator.get_params(deep=False):
         raise TypeError(
             "fit_on_ray fits estimators of sksae that have the parameter data_parallel, not "
-            f"{type(estimator).__name__}: fit what stands before the autoencoder in a pipeline "
-            "first, and give its rows and the autoencoder alone."
+            f"{type(estimator).__name__}: give the autoencoder alone, and of a pipeline fit what "
+            "stands before it first, and give the rows that come out."
         )
     check_scalar(num_workers, "num_workers", Integral, min_val=1)
     check_scalar(max_failures, "max_failures", Integral, min_val=0)
@@ -207,6 +213,18 @@ def _read_as(columns: Any, target: Any, sample_weight: Any, y: Any) -> ReadAs:
     if target is not None and y is not None:
         raise ValueError("y and target are two names of the same: give one of them.")
     return ReadAs(columns, target, sample_weight if isinstance(sample_weight, str) else None)
+
+
+def _check_targets(estimator: Any, y: Any, target: Any) -> None:
+    if isinstance(y, str):
+        raise TypeError(
+            f"y must be targets of all rows, got {y!r}: the name of a column is target={y!r}."
+        )
+    if (is_classifier(estimator) or is_regressor(estimator)) and y is None and target is None:
+        raise ValueError(
+            f"{type(estimator).__name__} needs targets: give y, or the name of its column in a "
+            "Dataset of Ray or in files of Parquet as target."
+        )
 
 
 def _bundle(resources_per_worker: Any, use_gpu: bool) -> dict[str, float]:

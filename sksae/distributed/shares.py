@@ -181,7 +181,10 @@ def opened(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) ->
     else:
         X = data if hasattr(data, "shape") else np.asarray(data)
     if len(X.shape) != 2:
-        raise ValueError(f"data must have rows and columns, got shape {tuple(X.shape)}.")
+        raise ValueError(
+            "data must have rows and columns, or be files or a Dataset of Ray, got "
+            f"{type(data).__name__} of shape {tuple(X.shape)}."
+        )
     check_consistent_length(X, y, sample_weight)
     cuts_of(X.shape[0], size)
     return X.tocsr() if sp.issparse(X) else X

@@ -248,9 +248,14 @@ class ShardedRows:
 
         Raises
         ------
+        TypeError
+            If a number is no int, as those in ``os.environ`` are texts.
         ValueError
             If there is no such process, or there are more processes than rows.
         """
+        for name, number in (("rank", rank), ("size", size)):
+            if not isinstance(number, Integral):
+                raise TypeError(f"{name} must be an int, got {number!r}: use int(...).")
         if not 0 <= rank < size:
             raise ValueError(f"rank must be from 0 to size - 1 = {size - 1}, got {rank}.")
         if size > len(self):
