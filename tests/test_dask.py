@@ -1,10 +1,13 @@
 """Arrays and dataframes of dask: through files to a fit, given to fit, and their codes."""
 
+import sys
+
 import numpy as np
 import pytest
 from sharded import make_rows
 
 from sksae import ShardedRows, SparseAutoencoderTransformer
+from sksae.distributed import fit_on_ray
 
 da = pytest.importorskip("dask.array")
 dask = pytest.importorskip("dask")
@@ -103,3 +106,12 @@ def test_rows_in_files_are_an_array_of_dask(scheduler, blocks, rows, tmp_path):
         np.testing.assert_array_equal(codes.compute(), kept[:])
         np.testing.assert_array_equal(codes[5:900:3, 1:3].compute(), kept[:][5:900:3, 1:3])
         np.testing.assert_array_equal(codes[::-1].compute(), kept[:][::-1])
+
+
+def test_data_for_ray_that_do_not_know_their_length_are_refused(blocks, rows, monkeypatch):
+    dataframe = pytest.importorskip("dask.dataframe")
+    monkeypatch.setitem(sys.modules, "ray", None)
+    columns = [f"c{j}" for j in range(rows.shape[1])]
+    for data in (blocks[blocks[:, 0] > 0], dataframe.from_dask_array(blocks, columns=columns)):
+        with pytest.raises(TypeError, match=r"dask\.\w+ do not know how many rows .* compute them"):
+            fit_on_ray(small(), data, num_workers=2)

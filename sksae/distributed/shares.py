@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -165,8 +166,9 @@ def opened(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) ->
     Raises
     ------
     FileNotFoundError, TypeError, ValueError
-        If rows, targets and weights are not of one length, there are fewer rows than workers, or
-        files or columns are not there. Of a Dataset nothing is known yet.
+        If data do not know how many rows they have, rows, targets and weights are not of one
+        length, there are fewer rows than workers, or files or columns are not there. Of a
+        Dataset nothing is known yet.
     """
     if is_dataset(data):
         return data
@@ -184,6 +186,13 @@ def opened(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) ->
         raise ValueError(
             "data must have rows and columns, or be files or a Dataset of Ray, got "
             f"{type(data).__name__} of shape {tuple(X.shape)}."
+        )
+    # An array of dask may not know how many rows it has; its dataframe never does.
+    if not isinstance(X.shape[0], Integral):
+        raise TypeError(
+            f"data of type {type(data).__module__.partition('.')[0]}.{type(data).__name__} do not "
+            "know how many rows they have: compute them before, or write them to files and give "
+            "these."
         )
     check_consistent_length(X, y, sample_weight)
     cuts_of(X.shape[0], size)
