@@ -116,6 +116,12 @@ def classes_apart(rank, size):
     return told(model.fit(X[own], y[own]))
 
 
+def undivided(rank, size):
+    """Each process has all rows."""
+    model = StackedSparseAutoencoder(members(), data_parallel=True, random_state=0, **FEW)
+    return told(model.fit(make_rows()))
+
+
 def classes_nowhere(rank, size):
     """One process has rows without a label only."""
     X = make_rows()
@@ -298,6 +304,7 @@ CASES = ALIKE | {
     "held out lbfgs": held_out({"solver": "lbfgs"}),
     "held out batchtopk": held_out({"sparsity": "batchtopk", "rho": 3}),
     "classes apart": classes_apart,
+    "undivided": undivided,
     "classes nowhere": classes_nowhere,
     "dropout": dropout,
     "held out regressor": held_out_regressor,

@@ -49,6 +49,7 @@ FAST_SHARES = [
     "weightless alone",
     "held out",
     "classes apart",
+    "undivided",
     "any seed",
     "pieces",
     "extreme rows",
@@ -170,6 +171,17 @@ def test_rows_of_weight_0_are_as_if_they_were_elsewhere(two):
 def test_classes_are_those_of_all_processes(two):
     found = [each["data_parallel_shares/classes apart"][1]["classes_"].tolist() for each in two]
     assert found == [["a", "b", "c"]] * 2
+
+
+def test_rows_that_nobody_has_divided_are_told_of_once(two):
+    told = {
+        name: [each for each in said if "have the same 480 rows" in each]
+        for name, said in two[0].items()
+        if name.endswith(": warnings")
+    }
+    (only,) = told.pop("data_parallel_shares/undivided: warnings")
+    assert only.startswith("StackedSparseAutoencoder: All 2 processes")
+    assert not any(told.values())
 
 
 def test_the_first_process_warns_for_all(two):

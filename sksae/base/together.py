@@ -9,14 +9,17 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator
 
-from sksae.base.fit_identity import described_alike
+from sksae.base.fit_identity import checksum_of, described_alike
 from sksae.model.numbers import Matrix
 from sksae.process.processes import processes_in_use, working_with
+from sksae.process.warning import warn_user
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 ABSENT = "not given"
+# At either end of the rows of a process.
+N_LOOKED_AT = 32
 
 
 def fits_together(method: Callable[P, R]) -> Callable[P, R]:
@@ -145,6 +148,8 @@ def check_agreement(descriptions: list[dict[str, str]]) -> None:
 def check_same_form(estimator: BaseEstimator, X: Matrix, weight: np.ndarray | None) -> None:
     """Raise, in all processes, if their rows are of several forms or nobody has rows that count.
 
+    It warns of rows that nobody has divided: each process would have all of them.
+
     Parameters
     ----------
     estimator : estimator
@@ -164,10 +169,27 @@ def check_same_form(estimator: BaseEstimator, X: Matrix, weight: np.ndarray | No
         "kind of X": "CSR matrix" if sp.issparse(X) else "array",
         "names of features": ABSENT if names is None else str(list(names)),
     }
-    check_agreement(processes.gathered(own))
+    found = processes.gathered((own, _looked_at(X, weight)))
+    check_agreement([form for form, _ in found])
     n_counted = X.shape[0] if weight is None else np.count_nonzero(weight)
     if processes.total(n_counted) == 0:
         raise ValueError(
             "No process has a row that counts: X must hold at least one whose weight is not 0, in "
             "one of them at least."
         )
+    is_first_time, processes.are_rows_compared = not processes.are_rows_compared, True
+    if is_first_time and X.shape[0] > 1 and len({looked_at for _, looked_at in found}) == 1:
+        warn_user(
+            f"All {len(found)} processes have the same {X.shape[0]} rows, by the first and the "
+            "last of them: each row counts as often. Give each process rows of its own, such as "
+            "X[rank::size], or share(rank, size) of ShardedRows."
+        )
+
+
+def _looked_at(X: Matrix, weight: np.ndarray | None) -> str:
+    """Return what the rows of a process are most likely known by: a few of them, and weights.
+
+    Weights may divide rows that all processes have: each gives 0 to those of others.
+    """
+    n_rows = X.shape[0]
+    return f"{n_rows} {checksum_of(X[:N_LOOKED_AT], X[max(n_rows - N_LOOKED_AT, 0) :], weight)}"

@@ -195,7 +195,7 @@ def opened(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) ->
             "these."
         )
     check_consistent_length(X, y, sample_weight)
-    cuts_of(X.shape[0], size)
+    cuts_of(int(X.shape[0]), size)
     return X.tocsr() if sp.issparse(X) else X
 
 

@@ -31,10 +31,13 @@ class Processes:
         How many they are.
     n_exchanges : int
         How often this one has called a method, which others then have too.
+    are_rows_compared : bool
+        Whether they have compared their rows. Those of members of a stack are not compared again.
     """
 
     rank, size = 0, 1
     n_exchanges = 0
+    are_rows_compared = False
 
     @property
     def is_first(self) -> bool:
