@@ -6,6 +6,7 @@ another, as torch takes seconds to be imported.
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import warnings
@@ -13,6 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock  # which torch brings
 from record_outputs import flattened
 from scipy.sparse import csr_array
 
@@ -224,6 +226,29 @@ def run(cases, size, folder, *, seconds=SECONDS, n_threads=1):
             worker.kill()
             worker.wait()
     return found
+
+
+def run_once(tmp_path_factory, name, cases, size, **options):
+    """Do so once for all that pytest-xdist starts, which would have the same cases run again.
+
+    Parameters
+    ----------
+    tmp_path_factory : fixture
+        pytest's.
+    name : str
+        Of the folder in which it is kept.
+    cases, size, **options
+        As in `run`.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    kept = folder.with_suffix(".pickle")
+    with FileLock(folder.with_suffix(".lock")):
+        if not kept.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            kept.write_bytes(pickle.dumps(run(cases, size, folder, **options)))
+        return pickle.loads(kept.read_bytes())
 
 
 def main(rank, size, folder, *names):

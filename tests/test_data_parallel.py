@@ -7,7 +7,7 @@ import data_parallel_memory
 import data_parallel_shares
 import numpy as np
 import pytest
-from data_parallel import ALIKE, CASES, STACKS, run
+from data_parallel import ALIKE, CASES, STACKS, run_once
 
 from sksae import (
     SparseAutoencoderClassifier,
@@ -80,7 +80,7 @@ def two(tmp_path_factory):
     """What two processes found in the fast cases."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(data_parallel_kept.FOLDER, str(tmp_path_factory.mktemp("kept")))
-        return run(ALL, 2, tmp_path_factory.mktemp("two"))
+        return run_once(tmp_path_factory, "two", ALL, 2)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -91,7 +91,8 @@ def several(request, tmp_path_factory):
         *named("data_parallel_shares", data_parallel_shares.CASES),
         *named("data_parallel_memory", data_parallel_memory.FITS),
     ]
-    return run(names, request.param, tmp_path_factory.mktemp("several"), seconds=400)
+    name = f"several-{request.param}"
+    return run_once(tmp_path_factory, name, names, request.param, seconds=400)
 
 
 def assert_close(expected, found, tolerance, name=""):
