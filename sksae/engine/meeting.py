@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import torch.distributed as dist
 
-from sksae.engine.store import (
+from sksae.engine.common_store import (
     SECONDS_TO_TELL,
+    CommonStore,
     LostStoreError,
-    Store,
     first_line,
     timeout_of_all,
 )
@@ -38,7 +38,7 @@ class Meeting:
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._store, self.timeout = Store(), timeout_of_all()
+        self._store, self.timeout = CommonStore(), timeout_of_all()
         self._description: dict[str, str] | None = None
         # Which rounds are over for a process is known to the store, as a store may be a new one.
         self._n_over = f"sksae/over/{self.rank}"

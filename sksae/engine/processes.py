@@ -9,9 +9,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from sksae.engine.common_store import SECONDS_TO_TELL, first_line, within
 from sksae.engine.meeting import Meeting
 from sksae.engine.short_sums import is_short, reduce_short_
-from sksae.engine.store import SECONDS_TO_TELL, first_line, within
 from sksae.process.processes import Processes
 from sksae.process.shortage import is_shortage
 

@@ -7,9 +7,9 @@ from threading import Event
 
 import pytest
 
-from sksae.engine import meeting, store
+from sksae.engine import common_store, meeting
+from sksae.engine.common_store import CommonStore, LostStoreError, within
 from sksae.engine.meeting import Meeting
-from sksae.engine.store import LostStoreError, Store, within
 from sksae.process.processes import ProcessesError
 
 
@@ -40,7 +40,7 @@ class Written(dict):
 
 
 def store_of(own):
-    found = Store.__new__(Store)
+    found = CommonStore.__new__(CommonStore)
     found._store, found._lost, found.end = own, None, 0.0
     return found
 
@@ -49,7 +49,7 @@ def meeting_of(own, monkeypatch):
     """Return a meeting of two processes, of which this one is the first."""
     for name, value in {"get_rank": 0, "get_world_size": 2}.items():
         monkeypatch.setattr(f"torch.distributed.{name}", lambda value=value: value)
-    monkeypatch.setattr(meeting, "Store", lambda: store_of(own))
+    monkeypatch.setattr(meeting, "CommonStore", lambda: store_of(own))
     monkeypatch.setattr(meeting, "timeout_of_all", lambda: timedelta(seconds=0.2))
     return Meeting()
 
@@ -74,7 +74,7 @@ def test_who_does_not_come_is_named(monkeypatch):
 
 
 def test_a_store_that_does_not_answer_is_waited_for_once(monkeypatch):
-    monkeypatch.setattr(store, "SECONDS_TO_TELL", 0.1)
+    monkeypatch.setattr(common_store, "SECONDS_TO_TELL", 0.1)
     never = Event()
 
     class Silent:

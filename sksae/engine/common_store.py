@@ -33,7 +33,7 @@ class LostStoreError(ProcessesError):
         )
 
 
-class Store:
+class CommonStore:
     """The store that all processes have in common, from which they read what others wrote.
 
     Once it has not answered it is not asked again: the one who asked may still wait for it.
