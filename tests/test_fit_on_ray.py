@@ -26,6 +26,7 @@ from sksae import Checkpoint, ShardedRows, SparseAutoencoderClassifier
 from sksae.distributed import fit_on_ray
 from sksae.distributed.cluster import check_room
 from sksae.distributed.columns import ReadAs, matrix_of
+from sksae.distributed.shares import opened
 
 ROOT = Path(sksae.__file__).parents[1]
 SHORT = {"timeout": 10.0, "start_timeout": 30.0}
@@ -352,6 +353,21 @@ def test_a_file_of_parquet_without_the_target_is_named(tmp_path):
     parquet.write_table(pyarrow.table({"a": [1.0, 2.0], "class": [0, 1]}), tmp_path / "2.parquet")
     with pytest.raises(ValueError, match=r"2.parquet' has no column 'label'; it has a, class"):
         fit_on_ray(sae(), tmp_path, target="label", num_workers=2)
+
+
+def test_the_index_of_pandas_in_a_file_of_parquet_is_no_feature(tmp_path):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    index = pd.Index([5.0, 3.0], name="row")
+    table = pd.DataFrame({"a": [1.0, 2.0], "label": [0, 1]}, index=index)
+    table.to_parquet(tmp_path / "1.parquet")
+
+    def read(columns=None, target="label"):
+        return opened(tmp_path, None, None, ReadAs(columns, target), 2)[:].tolist()
+
+    assert read() == [[1.0], [2.0]]
+    assert read(["a", "row"]) == [[1.0, 5.0], [2.0, 3.0]]
+    assert read(["a"], target="row") == [[1.0], [2.0]]
 
 
 def test_columns_that_are_not_there_or_have_two_uses_are_named():

@@ -143,8 +143,8 @@ def target_of(parts: Sequence[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def names_in_parquet(files: Any, needed: Sequence[str]) -> list[str]:
-    """Return the names of columns in the first of some files, of which only headers are read.
+def schema_in_parquet(files: Any, needed: Sequence[str]) -> Any:
+    """Return the pyarrow.Schema of the first of some files, of which only headers are read.
 
     Raises
     ------
@@ -165,12 +165,13 @@ def names_in_parquet(files: Any, needed: Sequence[str]) -> list[str]:
     check_installed("fit_on_ray of files of Parquet", "parquet", "pyarrow.parquet")
     import pyarrow.parquet
 
-    names = [list(pyarrow.parquet.read_schema(path).names) for path in paths]
-    for path, own in zip(paths, names, strict=True):
+    schemas = [pyarrow.parquet.read_schema(path) for path in paths]
+    for path, schema in zip(paths, schemas, strict=True):
         for name in needed:
-            if name not in own:
-                raise ValueError(f"{str(path)!r} has no column {name!r}; it has {', '.join(own)}.")
-    return names[0]
+            if name not in schema.names:
+                there = ", ".join(schema.names)
+                raise ValueError(f"{str(path)!r} has no column {name!r}; it has {there}.")
+    return schemas[0]
 
 
 def parquet_column(files: Sequence[str], name: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """How data are divided among workers: each reads its own rows, side by side, and no others."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, NamedTuple, Protocol
@@ -10,14 +10,15 @@ import numpy as np
 import scipy.sparse as sp
 from sklearn.utils import _safe_indexing, check_consistent_length
 
+from sksae.base.shards.parquet import all_but_index
 from sksae.base.shards.rows import ShardedRows
 from sksae.distributed.columns import (
     ReadAs,
     computed,
     divided,
     matrix_of,
-    names_in_parquet,
     parquet_column,
+    schema_in_parquet,
     target_of,
 )
 from sksae.model.slices import equal_slices
@@ -91,15 +92,11 @@ class SharedFiles:
         """Return rows that stay in their files."""
         import ray
 
-        rest, own = Rows(*ray.get(self.rest)), slice(self.start, self.start + len(self.X))
-        y, weight = (
-            given if name is None else parquet_column(self.X.files, name)[own]
-            for given, name in (
-                (rest.y, self.read_as.target),
-                (rest.sample_weight, self.read_as.weight),
-            )
+        own = slice(self.start, self.start + len(self.X))
+        rest = Rows(*ray.get(self.rest))._replace(X=self.X)
+        return _with_columns(
+            rest, self.read_as, lambda name: parquet_column(self.X.files, name)[own]
         )
-        return Rows(self.X, y, weight)
 
 
 @dataclass(frozen=True)
@@ -125,15 +122,20 @@ class SharedBlocks:
         import ray
 
         blocks = [block for block in ray.get(self.blocks) if block]
-        rest = Rows(*ray.get(self.rest))
-        y, weight = (
-            given if name is None else target_of([block[name] for block in blocks])
-            for given, name in (
-                (rest.y, self.read_as.target),
-                (rest.sample_weight, self.read_as.weight),
-            )
+        X = matrix_of(blocks, self.read_as.columns or [])
+        rest = Rows(*ray.get(self.rest))._replace(X=X)
+        return _with_columns(
+            rest, self.read_as, lambda name: target_of([block[name] for block in blocks])
         )
-        return Rows(matrix_of(blocks, self.read_as.columns or []), y, weight)
+
+
+def _with_columns(rows: Rows, read_as: ReadAs, column: Callable[[str], np.ndarray]) -> Rows:
+    """Return rows with targets and weights from columns, where these have names."""
+    return Rows(
+        rows.X,
+        rows.y if read_as.target is None else column(read_as.target),
+        rows.sample_weight if read_as.weight is None else column(read_as.weight),
+    )
 
 
 def is_files(data: Any) -> bool:
@@ -253,9 +255,9 @@ def _rest(y: Any, sample_weight: Any, own: slice) -> Any:
 def _columns_of_files(data: Any, read_as: ReadAs) -> Sequence[str] | None:
     if not read_as.others:
         return read_as.columns
-    names = names_in_parquet(data, read_as.others)
-    read_as.check(names)
-    return read_as.columns or [name for name in names if name not in read_as.others]
+    schema = schema_in_parquet(data, read_as.others)
+    read_as.check(schema.names)
+    return read_as.columns or [name for name in all_but_index(schema) if name not in read_as.others]
 
 
 def _of_dataset(data: Any, y: Any, sample_weight: Any, read_as: ReadAs, size: int) -> list[Share]:

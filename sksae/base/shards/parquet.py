@@ -131,7 +131,7 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
     stamp = Stamp.of(path)
     with stamp.opened() as file, _named(path), ParquetFile(file) as parquet:
         schema, metadata = parquet.schema_arrow, parquet.metadata
-        names = _all_but_index(schema) if columns is None else tuple(columns)
+        names = all_but_index(schema) if columns is None else tuple(columns)
         if not names:
             raise bad(path, "has no column", "leave it out, or name the index as columns")
         missing = [name for name in names if name not in schema.names]
@@ -159,8 +159,14 @@ def open_parquet(path: Path, columns: Sequence[str] | None) -> ParquetShard:
     return ParquetShard(stamp, metadata.num_rows, n_columns, dtype, names, is_list, cuts)
 
 
-def _all_but_index(schema: Any) -> tuple[str, ...]:
-    """Return the columns that pandas takes for columns: it writes the index of rows as one too."""
+def all_but_index(schema: Any) -> tuple[str, ...]:
+    """Return the columns that pandas takes for columns: it writes the index of rows as one too.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+        Of a file.
+    """
     index = []
     with suppress(ValueError, TypeError, KeyError):  # the metadata may be anybody's
         # An index that only counts is no column, and described by a dict.
