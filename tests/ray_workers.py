@@ -5,6 +5,7 @@ import signal
 import time
 from pathlib import Path
 
+import data_parallel_faults
 import numpy as np
 from data_parallel import (
     digest_of,
@@ -74,7 +75,7 @@ def by_hand(kind):
 CASES = {kind: by_hand(kind) for kind in KINDS}
 
 
-class Fails:
+class Fails(data_parallel_faults.Fails):
     """A callback that lets one worker fail after the second epoch.
 
     Parameters
@@ -87,16 +88,9 @@ class Fails:
         A file that is there when it has happened, and then does not happen again.
     """
 
-    max_propagation_depth = 0
-
     def __init__(self, how, rank, once=None):
-        self.how, self.rank, self.once, self.n = how, rank, once, 0
-
-    def setup(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, *args, **kwargs):
-        pass
+        super().__init__(None)
+        self.how, self.rank, self.once = how, rank, once
 
     def on_fit_task_end(self, *args, **kwargs):
         self.n += 1
@@ -113,6 +107,3 @@ class Fails:
         if self.how == "hang":
             time.sleep(3600)
         raise FloatingPointError("the callback has had enough")
-
-    def teardown(self, estimator, context):
-        pass
